@@ -1,0 +1,55 @@
+"""metier: teams of small specialist agents that run on your own machine.
+
+    from metier import Team
+    team = Team.load("plant")
+    answer = team.ask("How often is the filler's carousel bearing greased?")
+
+Names are loaded when first used, so that `import metier` stays cheap.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ._version import __version__
+
+if TYPE_CHECKING:
+    from .agents.team import Team
+    from .core.errors import MetierError
+    from .core.types import Answer, Brief, Citation, Handoff, Passage, Route
+    from .router.router import Router
+    from .specialists.specialist import Specialist
+
+_HOME = {
+    "Answer": "core.types",
+    "Brief": "core.types",
+    "Citation": "core.types",
+    "Handoff": "core.types",
+    "MetierError": "core.errors",
+    "Passage": "core.types",
+    "Route": "core.types",
+    "Router": "router.router",
+    "Specialist": "specialists.specialist",
+    "Team": "agents.team",
+}
+
+__all__ = [
+    "Answer",
+    "Brief",
+    "Citation",
+    "Handoff",
+    "MetierError",
+    "Passage",
+    "Route",
+    "Router",
+    "Specialist",
+    "Team",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'metier' has no attribute '{name}'")
+    return getattr(import_module(f".{_HOME[name]}", __name__), name)

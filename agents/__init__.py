@@ -1,0 +1,1 @@
+"""The LangGraph state machine, and the one assembler of a team."""

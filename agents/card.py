@@ -1,0 +1,65 @@
+"""The team's file (`team.yaml`): who is on it, on which model, within which limits."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from ..specialists.card import NAME, Section
+
+
+class BudgetCard(Section):
+    """What one turn may spend; a turn that needs more stops with what it has and says so."""
+
+    steps: int = Field(12, ge=1)
+    """Model calls and tool calls together."""
+    tokens: int = Field(8000, ge=100)
+    """Input and output tokens together."""
+    seconds: float = Field(60, gt=0)
+    handoffs: int = Field(2, ge=0)
+
+
+class RouterCard(Section):
+    """How tasks find their specialist."""
+
+    false_refusal: float = Field(0.04, ge=0, lt=1)
+    """Share of the team's own tasks that may be refused by mistake; lower lets more foreign tasks through."""
+    outside: list[str] = Field(default_factory=list)
+    """Tasks that nobody here should answer, or `.jsonl` files of them, relative to team.yaml."""
+
+
+class MemoryCard(Section):
+    """What is remembered between turns."""
+
+    window: int = Field(6, ge=0)
+    """Turns of the thread that a follow-up may refer to."""
+    checkpoints: str = "sqlite"
+    """Where threads are saved: `sqlite` (beside the team) or `none`."""
+
+
+class TeamCard(Section):
+    """A team of specialists, compiled into one LangGraph graph."""
+
+    name: str = Field(pattern=NAME)
+    description: str = ""
+    base: str = "smollm2-135m"
+    """The base model, a name of `metier models list`; changing it is this one line."""
+    embedder: str = "minilm"
+    """Text to vectors, for router, knowledge and memory."""
+    engine: str = "llama"
+    """Who runs the base: `llama` (in this process), or the address of an OpenAI-compatible server (`http://…/v1`)."""
+    specialists: list[str] = Field(min_length=1)
+    """Folders that hold a specialist.yaml, relative to team.yaml."""
+    router: RouterCard = RouterCard()
+    budget: BudgetCard = BudgetCard()
+    memory: MemoryCard = MemoryCard()
+    guardrails: list[str] = Field(default_factory=lambda: ["length", "injection"])
+    """Checks before and after, by name."""
+    abstain_below: float = Field(0.35, ge=0, le=1)
+    """Specialists refuse to answer below this confidence."""
+
+    @model_validator(mode="after")
+    def _no_specialist_twice(self) -> TeamCard:
+        twice = {s for s in self.specialists if self.specialists.count(s) > 1}
+        if twice:
+            raise ValueError(f"listed twice: {', '.join(sorted(twice))}")
+        return self

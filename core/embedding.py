@@ -1,0 +1,27 @@
+"""Text to vectors: the one embedder that router, knowledge and memory share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vectors = NDArray[np.float32]
+"""Shape (number of texts, dimension); rows have length 1, so a dot product is a cosine."""
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """What every embedder offers."""
+
+    @property
+    def name(self) -> str:
+        """Identifies the vectors: an index built with one name is never searched with another."""
+        ...
+
+    @property
+    def dimension(self) -> int: ...
+
+    def embed(self, texts: Sequence[str]) -> Vectors: ...

@@ -1,0 +1,41 @@
+"""Where things live and how much of the machine may be used. Read from the environment, once per call."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from .errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of this process; see `settings()`."""
+
+    home: Path
+    """Models and the user's catalogue (`METIER_HOME`)."""
+    threads: int
+    """The one thread budget: engine, embedder and trainer each stay within it (`METIER_THREADS`)."""
+
+
+def settings() -> Settings:
+    """The settings in force now.
+
+    Raises:
+        ConfigError: `METIER_THREADS` is not a positive whole number.
+    """
+    home = os.environ.get("METIER_HOME") or platformdirs.user_cache_dir("metier")
+    asked = os.environ.get("METIER_THREADS")
+    if asked is not None and (not asked.isdigit() or int(asked) < 1):
+        raise ConfigError(f"METIER_THREADS is '{asked}', not a positive whole number", hint="export METIER_THREADS=2")
+    return Settings(home=Path(home).expanduser(), threads=int(asked) if asked else available_cores())
+
+
+def available_cores() -> int:
+    """Cores this process may use (containers and `taskset` count)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,195 @@
+"""The values that travel between the parts of a team. Plain data: no behaviour beyond small conveniences.
+
+Everything here can be written as JSON and read back (`model_dump(mode="json")` / `model_validate`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Value(BaseModel):
+    """Base of all values: immutable, strict about unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Passage(Value):
+    """A piece of a document, as it was found by a search."""
+
+    id: str
+    text: str
+    source: str
+    """Path of the document, relative to the folder it was added from."""
+    heading: tuple[str, ...] = ()
+    """Titles from the document's first down to the section that holds the passage."""
+    page: int | None = None
+    """Page number, from 1, where the format has pages."""
+    start: int = 0
+    end: int = 0
+    """Character offsets in the document's extracted text."""
+    score: float = 0.0
+    """Relevance for the query, comparable within one search only."""
+    signals: dict[str, float] = Field(default_factory=dict)
+    """What the score is made of: `dense` (cosine), `bm25`, `rerank` …"""
+
+
+class Citation(Value):
+    """A quote that stands word for word in a source."""
+
+    source: str
+    quote: str
+    start: int
+    end: int
+    """Character offsets of the quote in the document's extracted text."""
+    page: int | None = None
+    heading: tuple[str, ...] = ()
+    passage: str = ""
+    """Id of the passage that was quoted."""
+
+
+class Choice(Value):
+    """A candidate and the calibrated probability that it is right."""
+
+    name: str
+    probability: float
+
+
+class Part(Value):
+    """A piece of a task and the specialist that should do it."""
+
+    specialist: str
+    text: str
+
+
+class Route(Value):
+    """The router's answer.
+
+    The fields `choice`, `probabilities` and `confidence` have the meaning of langchain-core's `ChoiceAnswer`.
+    """
+
+    decision: Literal["one", "several", "clarify", "abstain"]
+    parts: tuple[Part, ...] = ()
+    """Who does what: one part for `one`, two or more for `several`, none otherwise."""
+    choices: tuple[Choice, ...] = ()
+    """All specialists, most probable first; probabilities sum to at most 1, the rest is 'none of these'."""
+    confidence: float = 0.0
+    candidates: tuple[str, ...] = ()
+    """The conformal set: the right specialist is among these with the coverage the router was fitted for."""
+    reason: str = ""
+    """One sentence for people: which rule or signal decided."""
+    signals: dict[str, float] = Field(default_factory=dict)
+
+    @property
+    def choice(self) -> str | None:
+        """The specialist of the first part; None when nobody was chosen."""
+        return self.parts[0].specialist if self.parts else None
+
+    @property
+    def probabilities(self) -> dict[str, float]:
+        """Name to probability."""
+        return {c.name: c.probability for c in self.choices}
+
+
+class Usage(Value):
+    """Tokens and calls of the language model."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    calls: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            input_tokens=self.input_tokens + other.input_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            calls=self.calls + other.calls,
+        )
+
+
+class Budget(Value):
+    """What one run may spend. Zero means: nothing left."""
+
+    steps: int = 12
+    """Model calls and tool calls together."""
+    tokens: int = 8000
+    """Input and output tokens together."""
+    seconds: float = 60.0
+    handoffs: int = 2
+
+
+class Turn(Value):
+    """One earlier turn of the conversation."""
+
+    role: Literal["user", "assistant"]
+    text: str
+
+
+class Brief(Value):
+    """The typed hand-over to a specialist: never the whole transcript."""
+
+    task: str
+    """What is asked, in the user's words."""
+    query: str = ""
+    """What to search for: the task made self-contained. Empty means: the task itself."""
+    facts: tuple[str, ...] = ()
+    """What is already known and matters here: long-term facts, results of other specialists."""
+    window: tuple[Turn, ...] = ()
+    """The last turns, only when the task refers to them."""
+    citations: tuple[Citation, ...] = ()
+    sender: str | None = None
+    """The specialist that handed over; None when the router did."""
+    colleagues: dict[str, float] = Field(default_factory=dict)
+    """Who else could take over, with the router's probability."""
+    budget: Budget = Budget()
+
+
+class ToolCall(Value):
+    """One call of a tool, with what came back."""
+
+    name: str
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    result: str = ""
+    error: str | None = None
+    seconds: float = 0.0
+
+
+class Answer(Value):
+    """What a specialist or a whole team says."""
+
+    text: str
+    kind: Literal["answer", "abstain", "clarify"] = "answer"
+    specialist: str | None = None
+    version: str | None = None
+    citations: tuple[Citation, ...] = ()
+    confidence: float = 0.0
+    reason: str = ""
+    """Why it abstained, or which check it passed."""
+    data: Any = None
+    """The parsed value of the styles `label` and `json`."""
+    tool_calls: tuple[ToolCall, ...] = ()
+    route: Route | None = None
+    handoffs: tuple[str, ...] = ()
+    """Names in the order in which the task travelled, when it was handed over."""
+    guards: dict[str, str] = Field(default_factory=dict)
+    """Guardrails that acted: name to what they did."""
+    usage: Usage = Usage()
+    timings: dict[str, float] = Field(default_factory=dict)
+    """Seconds per stage: guard_in, recall, route, retrieve, model, check, …; `total`."""
+    thread_id: str = ""
+    run_id: str = ""
+
+
+class Handoff(Value):
+    """A specialist passes the brief on. The name is one of `Brief.colleagues`."""
+
+    name: str
+    brief: Brief
+    reason: str = ""
+    usage: Usage = Usage()
+    timings: dict[str, float] = Field(default_factory=dict)
+
+
+Outcome = Answer | Handoff
+"""What a specialist returns: an `Answer` (which may be an abstention) or a `Handoff`."""

@@ -1,0 +1,1 @@
+"""What outlives one turn: checkpoints of a thread, facts about a user."""

@@ -1,0 +1,1 @@
+"""Text to Route: features, trained head, calibration, abstention."""

@@ -1,0 +1,1 @@
+"""The unit of the framework: card, engines, knowledge, answer styles."""

@@ -1,0 +1,99 @@
+"""The card: what a specialist is, in one file (`specialist.yaml`). Only values; nothing is loaded here."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+NAME = r"^[a-z][a-z0-9_-]{0,40}$"
+"""Names are used in URLs, model ids, file names and grammars, so they are plain."""
+
+
+class Section(BaseModel):
+    """Base of every part of a card: unknown fields are errors, a docstring stands under each field."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+
+class KnowledgeCard(Section):
+    """The retrieval back-end of a specialist."""
+
+    sources: list[str] = Field(default_factory=list)
+    """Files and folders, relative to the card. Folders are read recursively."""
+    top_k: int = Field(3, ge=1, le=50)
+    """Passages that the model sees."""
+    passage_tokens: int = Field(160, ge=32, le=1024)
+    """About how long a passage is, in words and punctuation marks."""
+    backend: str = "faiss"
+    """Vector index by name: `faiss` (embedded), or `module:Class` of any llama-index vector store."""
+    backend_options: dict[str, Any] = Field(default_factory=dict)
+    """Keyword arguments for that class."""
+
+
+class ModelCard(Section):
+    """Which language model answers. Everything left out comes from the team."""
+
+    adapter: str | None = None
+    """A LoRA: a path relative to the card, or the name of a shipped skill."""
+    max_tokens: int = Field(96, ge=1)
+    """Longest answer, in tokens."""
+    temperature: float = Field(0.0, ge=0)
+    """0 takes the most probable token each time."""
+
+
+class RouteCard(Section):
+    """Rules that win over the trained router, as regular expressions on the task (case does not matter)."""
+
+    always: list[str] = Field(default_factory=list)
+    never: list[str] = Field(default_factory=list)
+
+
+class HandoffCard(Section):
+    """A colleague that may take over."""
+
+    to: str = Field(pattern=NAME)
+    when: str | None = None
+    """Regular expression: when it matches the task, or the passage that was found, the task goes there at once.
+    Left out: the task goes there only when this specialist cannot answer."""
+
+
+class SpecialistCard(Section):
+    """A specialist: one trade, done well."""
+
+    name: str = Field(pattern=NAME)
+    """Also its name for the router, in hand-offs, and as a model id for API clients."""
+    description: str = Field(min_length=10)
+    """What it knows and does, in a sentence or two. The router learns from it."""
+    style: str = "quote"
+    """How it answers: `quote`, `free`, `label`, `json`."""
+    instructions: str = ""
+    """Added to the style's own instructions. Short ones work best with small models."""
+    knowledge: KnowledgeCard | None = None
+    model: ModelCard = ModelCard()
+    labels: list[str] = Field(default_factory=list)
+    """The answers to choose from, for `style: label`."""
+    output_schema: dict[str, Any] | None = None
+    """JSON Schema of the answer, for `style: json`."""
+    examples: list[str] = Field(default_factory=list)
+    """Tasks that belong here, or `.jsonl` files of them (`{"input": …, "answer": …}`), relative to the card."""
+    route: RouteCard = RouteCard()
+    handoffs: list[HandoffCard] = Field(default_factory=list)
+    tools: list[str] = Field(default_factory=list)
+    """Names of tools it may use."""
+    abstain_below: float | None = Field(None, ge=0, le=1)
+    """Refuse below this confidence. Left out: the team's value."""
+    evaluation: str | None = None
+    """Questions with reference answers (`.jsonl`), relative to the card; never used for training."""
+
+    @model_validator(mode="after")
+    def _style_has_what_it_needs(self) -> SpecialistCard:
+        if self.style == "label" and len(self.labels) < 2:
+            raise ValueError("style 'label' needs at least two labels")
+        if self.style == "json" and not self.output_schema:
+            raise ValueError("style 'json' needs an output_schema")
+        return self
+
+
+Style = Literal["quote", "free", "label", "json"]
+"""The styles that are built in."""

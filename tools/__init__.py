@@ -1,0 +1,1 @@
+"""Typed functions with permissions, and the policy that decides what may run."""
