@@ -10,18 +10,18 @@ from ..specialists.card import NAME, Section
 class BudgetCard(Section):
     """What one turn may spend; a turn that needs more stops with what it has and says so."""
 
-    steps: int = Field(12, ge=1)
+    steps: int = Field(default=12, ge=1)
     """Model calls and tool calls together."""
-    tokens: int = Field(8000, ge=100)
+    tokens: int = Field(default=8000, ge=100)
     """Input and output tokens together."""
-    seconds: float = Field(60, gt=0)
-    handoffs: int = Field(2, ge=0)
+    seconds: float = Field(default=60, gt=0)
+    handoffs: int = Field(default=2, ge=0)
 
 
 class RouterCard(Section):
     """How tasks find their specialist."""
 
-    false_refusal: float = Field(0.04, ge=0, lt=1)
+    false_refusal: float = Field(default=0.04, ge=0, lt=1)
     """Share of the team's own tasks that may be refused by mistake; lower lets more foreign tasks through."""
     outside: list[str] = Field(default_factory=list)
     """Tasks that nobody here should answer, or `.jsonl` files of them, relative to team.yaml."""
@@ -30,7 +30,7 @@ class RouterCard(Section):
 class MemoryCard(Section):
     """What is remembered between turns."""
 
-    window: int = Field(6, ge=0)
+    window: int = Field(default=6, ge=0)
     """Turns of the thread that a follow-up may refer to."""
     checkpoints: str = "sqlite"
     """Where threads are saved: `sqlite` (beside the team) or `none`."""
@@ -54,7 +54,7 @@ class TeamCard(Section):
     memory: MemoryCard = MemoryCard()
     guardrails: list[str] = Field(default_factory=lambda: ["length", "injection"])
     """Checks before and after, by name."""
-    abstain_below: float = Field(0.35, ge=0, le=1)
+    abstain_below: float = Field(default=0.35, ge=0, le=1)
     """Specialists refuse to answer below this confidence."""
 
     @model_validator(mode="after")

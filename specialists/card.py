@@ -21,9 +21,9 @@ class KnowledgeCard(Section):
 
     sources: list[str] = Field(default_factory=list)
     """Files and folders, relative to the card. Folders are read recursively."""
-    top_k: int = Field(3, ge=1, le=50)
+    top_k: int = Field(default=3, ge=1, le=50)
     """Passages that the model sees."""
-    passage_tokens: int = Field(160, ge=32, le=1024)
+    passage_tokens: int = Field(default=160, ge=32, le=1024)
     """About how long a passage is, in words and punctuation marks."""
     backend: str = "faiss"
     """Vector index by name: `faiss` (embedded), or `module:Class` of any llama-index vector store."""
@@ -36,9 +36,9 @@ class ModelCard(Section):
 
     adapter: str | None = None
     """A LoRA: a path relative to the card, or the name of a shipped skill."""
-    max_tokens: int = Field(96, ge=1)
+    max_tokens: int = Field(default=96, ge=1)
     """Longest answer, in tokens."""
-    temperature: float = Field(0.0, ge=0)
+    temperature: float = Field(default=0.0, ge=0)
     """0 takes the most probable token each time."""
 
 
@@ -81,7 +81,7 @@ class SpecialistCard(Section):
     handoffs: list[HandoffCard] = Field(default_factory=list)
     tools: list[str] = Field(default_factory=list)
     """Names of tools it may use."""
-    abstain_below: float | None = Field(None, ge=0, le=1)
+    abstain_below: float | None = Field(default=None, ge=0, le=1)
     """Refuse below this confidence. Left out: the team's value."""
     evaluation: str | None = None
     """Questions with reference answers (`.jsonl`), relative to the card; never used for training."""
