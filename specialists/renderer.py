@@ -34,8 +34,6 @@ _SYSTEM: Mapping[str, str] = {
 _CONTROL = re.compile(
     r"<(?=\|)|(?<=\|)>|<(?=/?s>)|<(?=(?:start|end)_of_turn>)|<(?=(?:bos|eos|pad|unk)>)|\[(?=/?INST\])"
 )
-    r"<(?=\|)|(?<=\|)>|<(?=/?s>)|<(?=(?:start|end)_of_turn>)|<(?=(?:bos|eos|pad|unk)>)|\[(?=/?INST\])"
-)
 
 
 def styles() -> tuple[str, ...]:
