@@ -1,0 +1,53 @@
+# Everything from a clean clone, with nothing but Python 3.11 or newer. Another interpreter: make PYTHON=python3.13 demo
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+MODELS := smollm2-135m minilm
+BENCH_DATA ?= ../shared/data
+BENCH_OUT ?= benchmarks/out
+
+.PHONY: demo test lint bench models size clean
+
+demo: $(VENV)/base.stamp models  ## the example team answers
+	$(BIN)/python examples/plant/demo.py
+
+test: lint models  ## what .ci/run runs
+	$(BIN)/python -m pytest -q
+
+lint: $(VENV)/dev.stamp  ## style, format, types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright
+
+bench: $(VENV)/dev.stamp models  ## every benchmark; BENCH_DATA=folder
+	mkdir -p $(BENCH_OUT)
+	set -e; for file in $$(grep -l __main__ benchmarks/*.py); do \
+	  echo "== $$file"; $(BIN)/python $$file $(BENCH_DATA) --json $(BENCH_OUT)/$$(basename $$file .py).json; done
+
+models: $(VENV)/base.stamp  ## the built-in models, into the cache; nothing happens when they are there
+	$(BIN)/metier models pull $(MODELS)
+
+size:  ## how large a base install is, part by part
+	$(PYTHON) benchmarks/install_size.py
+
+clean:  ## all that make and the tools leave here; models stay in the cache
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis $(BENCH_OUT)
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "metier needs Python 3.11 or newer, this is %d.%d: make PYTHON=python3.12 ..." % sys.version_info[:2])'
+	$(PYTHON) -m venv $(VENV)
+	mkdir -p $(VENV)/typing && ln -sfn ../.. $(VENV)/typing/metier
+
+# The link is made before the stamp, and the stamp last: an interrupted install is done again.
+$(VENV)/base.stamp: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing metier into $(VENV) (once) ..."
+	$(PIP) -c constraints.txt -e .
+	touch $@
+
+$(VENV)/dev.stamp: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing metier and the tools for developing it into $(VENV) (once; torch is large) ..."
+	$(PIP) -c constraints.txt -e '.[dev]'
+	mkdir -p $(VENV)/typing && ln -sfn ../.. $(VENV)/typing/metier
+	touch $(VENV)/base.stamp $@
