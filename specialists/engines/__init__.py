@@ -1,0 +1,1 @@
+"""Engines: what runs a language model. `open_engine` is the door."""

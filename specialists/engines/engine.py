@@ -1,0 +1,71 @@
+"""The seam between metier and whatever runs a language model: an `Engine` hands out LangChain chat models.
+
+An engine owns one base and its adapters. Everything above it (styles, graph, doors) sees `BaseChatModel` and
+the few methods below, and does not know which engine it talks to.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, runtime_checkable
+
+from langchain_core.language_models import BaseChatModel
+
+from ..constraint import Constraint
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """One base model, its adapters, and a way to talk to them. Safe to use from several threads."""
+
+    @property
+    def name(self) -> str:
+        """For people and traces: `llama`, `remote`, `scripted` …"""
+        ...
+
+    @property
+    def context(self) -> int:
+        """Window of one request, in tokens: prompt and answer together."""
+        ...
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """Names that `chat` takes."""
+        ...
+
+    def chat(
+        self,
+        *,
+        adapter: str | None = None,
+        slot: str | None = None,
+        max_tokens: int = 96,
+        temperature: float = 0.0,
+        seed: int = 0,
+    ) -> BaseChatModel:
+        """A chat model for the base with this adapter; None means the base alone.
+
+        The answer's `usage_metadata` counts tokens; its `response_metadata` holds `finish_reason` (`stop` or
+        `length`), and where the engine can tell `logprob` (mean log-probability of the answer's tokens) and
+        `probabilities` (of each option of a `OneOf`).
+
+        Args:
+            slot: Who is asking (a specialist's name). An engine may keep that caller's prompt state apart, so that
+                the next prompt with the same beginning is read faster.
+            max_tokens: Length of the answer; one that is cut off says `finish_reason: length`.
+            temperature: 0 is greedy.
+
+        Raises:
+            UnknownAdapter: This engine has no such adapter.
+        """
+        ...
+
+    def constrain(self, constraint: Constraint) -> dict[str, Any]:
+        """Keyword arguments for `invoke` and `stream` of this engine's chat models that enforce the constraint."""
+        ...
+
+    def count(self, text: str) -> int:
+        """Tokens of a text."""
+        ...
+
+    def close(self) -> None:
+        """Free memory and threads. May be called again; other calls fail with EngineError afterwards."""
+        ...

@@ -1,0 +1,118 @@
+"""llama.cpp inside this process: one GGUF base, LoRA adapters per request, no torch."""
+
+from __future__ import annotations
+
+import atexit
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ...core.errors import UnknownAdapter, unknown
+from ...core.settings import settings
+from ..constraint import Constraint, Json, OneOf
+from . import grammar
+from .llama_chat import LlamaChat
+from .llama_server import LlamaServer
+
+
+class LlamaEngine:
+    """One base and its adapters in this process. An `Engine`.
+
+    Args:
+        gguf: The base.
+        adapters: Name to LoRA in GGUF form. The set is fixed for the life of the engine.
+        context: Window of one request in tokens; the model's own window is the upper limit.
+        slots: Requests that run side by side, each with memory for a whole window.
+        threads: CPU threads; None means `settings().threads`.
+
+    Raises:
+        EngineError: A file is missing or is not what llama.cpp can load.
+    """
+
+    name = "llama"
+
+    def __init__(
+        self,
+        gguf: Path,
+        adapters: Mapping[str, Path] | None = None,
+        *,
+        context: int = 4096,
+        slots: int = 4,
+        threads: int | None = None,
+    ) -> None:
+        adapters = dict(adapters or {})
+        self._ids = {name: number for number, name in enumerate(adapters)}
+        self._base = gguf.stem
+        self._owners: OrderedDict[str, int] = OrderedDict()
+        self._free = list(range(slots))
+        self._lock = threading.Lock()
+        self.server = LlamaServer(
+            gguf, [*adapters.values()], context=context, slots=slots, threads=threads or settings().threads
+        )
+        self._context: int = self.server.get("/props")["default_generation_settings"]["n_ctx"]
+        _close_at_exit(self.server)
+
+    @property
+    def context(self) -> int:
+        return self._context
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        return tuple(self._ids)
+
+    def chat(
+        self,
+        *,
+        adapter: str | None = None,
+        slot: str | None = None,
+        max_tokens: int = 96,
+        temperature: float = 0.0,
+        seed: int = 0,
+    ) -> LlamaChat:
+        # llama.cpp answers with the base when it does not know an adapter: refuse here.
+        if adapter is not None and adapter not in self._ids:
+            raise UnknownAdapter(unknown("adapter", adapter, self._ids))
+        body: dict[str, Any] = {
+            "lora": [{"id": i, "scale": 1.0 if name == adapter else 0.0} for name, i in self._ids.items()],
+            "max_tokens": max_tokens,
+            "temperature": temperature,
+            "seed": seed,
+        }
+        if slot is not None:
+            body["id_slot"] = self._slot(slot)
+        return LlamaChat(server=self.server, model_name=adapter or self._base, body=body)
+
+    def constrain(self, constraint: Constraint) -> dict[str, Any]:
+        if isinstance(constraint, OneOf):
+            return {"grammar": grammar.one_of(constraint.options)}
+        if isinstance(constraint, Json):
+            return {"grammar": grammar.schema(constraint.schema)}
+        return {"grammar": grammar.quote(constraint.texts, constraint.alternatives)}
+
+    def count(self, text: str) -> int:
+        return len(self.server.post("/tokenize", {"content": text})["tokens"])
+
+    def close(self) -> None:
+        self.server.close()
+
+    def _slot(self, owner: str) -> int:
+        """The owner's slot; when all are taken, the one whose owner was not seen for the longest time."""
+        with self._lock:
+            if owner not in self._owners:
+                self._owners[owner] = self._free.pop(0) if self._free else self._owners.popitem(last=False)[1]
+            self._owners.move_to_end(owner)
+            return self._owners[owner]
+
+
+def _close_at_exit(server: LlamaServer) -> None:
+    """Stop llama.cpp's threads before the interpreter goes, without keeping the server alive until then."""
+    reference = weakref.ref(server)
+
+    def close() -> None:
+        if (alive := reference()) is not None:
+            alive.close()
+
+    atexit.register(close)
