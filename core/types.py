@@ -48,6 +48,8 @@ class Citation(Value):
     heading: tuple[str, ...] = ()
     passage: str = ""
     """Id of the passage that was quoted."""
+    context: str = ""
+    """The sentence or table row around the quote, for people."""
 
 
 class Choice(Value):

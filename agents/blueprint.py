@@ -1,0 +1,137 @@
+"""What a team is made of before anything is loaded: its cards, and where their files are."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import ConfigError, unknown
+from ..core.yaml import load_yaml
+from ..specialists.card import SpecialistCard
+from .card import TeamCard
+
+STATE = ".metier"
+"""The folder beside team.yaml that holds everything built; it can be deleted at any time."""
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """Cards that fit together. Made by `read` (YAML) or `of` (Python)."""
+
+    card: TeamCard
+    specialists: dict[str, SpecialistCard]
+    folders: dict[str, Path]
+    """Where the paths of each specialist's card start."""
+    root: Path
+    """Where the paths of the team's card start."""
+
+    @property
+    def state(self) -> Path:
+        """Folder of everything that is built."""
+        return self.root / STATE
+
+    @classmethod
+    def read(cls, folder: Path | str) -> Blueprint:
+        """The team in `folder/team.yaml` (or in the YAML file of that name).
+
+        Raises:
+            ConfigError: a file is missing or wrong, or the cards do not fit together.
+        """
+        path = Path(folder)
+        path = path / "team.yaml" if path.is_dir() or not path.suffix else path
+        if not path.exists():
+            raise ConfigError(f"no team here: {path} does not exist", hint=f"metier init {path.parent}")
+        card = load_yaml(path, TeamCard)
+        root = path.parent.resolve()
+        files = [root / name / "specialist.yaml" for name in card.specialists]
+        missing = [f for f in files if not f.is_file()]
+        if missing:
+            raise ConfigError(
+                f"'{missing[0].parent.name}' has no {missing[0].name}",
+                file=path,
+                field="specialists",
+                hint=f"folders with one: {', '.join(sorted(p.parent.name for p in root.glob('*/specialist.yaml')))}",
+            )
+        return cls.of(card, [load_yaml(f, SpecialistCard) for f in files], root, [f.parent for f in files])
+
+    @classmethod
+    def of(
+        cls,
+        card: TeamCard,
+        specialists: Sequence[SpecialistCard],
+        root: Path,
+        folders: Sequence[Path] | None = None,
+    ) -> Blueprint:
+        """A team from cards; paths in the specialists' cards start at `root` unless `folders` says otherwise.
+
+        Raises:
+            ConfigError: two specialists share a name, or a hand-off goes to nobody.
+        """
+        named = {s.name: s for s in specialists}
+        if len(named) < len(specialists):
+            twice = sorted({s.name for s in specialists if [t.name for t in specialists].count(s.name) > 1})
+            raise ConfigError(f"two specialists are called {', '.join(twice)}", field="specialists")
+        for specialist in specialists:
+            for handoff in specialist.handoffs:
+                if handoff.to not in named or handoff.to == specialist.name:
+                    others = [n for n in named if n != specialist.name]
+                    raise ConfigError(
+                        unknown("specialist", handoff.to, others), field=f"{specialist.name}: handoffs.to"
+                    )
+        places = folders or [root] * len(specialists)
+        return cls(card, named, dict(zip(named, places, strict=True)), root)
+
+    def tasks(self, name: str) -> list[str]:
+        """The example tasks of a specialist."""
+        return read_tasks(self.specialists[name].examples, self.folders[name])
+
+    def outside(self) -> list[str]:
+        """Tasks that nobody on the team should answer."""
+        return read_tasks(self.card.router.outside, self.root)
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The objects of a `.jsonl` file.
+
+    Raises:
+        ConfigError: the file is missing, or a line is not a JSON object; names the line.
+    """
+    if not path.is_file():
+        raise ConfigError("no such file", file=path)
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ConfigError(f"not JSON: {error.msg}", file=path, line=number) from error
+        if not isinstance(row, dict):
+            raise ConfigError(f"expected an object, found {type(row).__name__}", file=path, line=number)
+        rows.append(row)
+    return rows
+
+
+def read_tasks(entries: Sequence[str], folder: Path) -> list[str]:
+    """Example tasks: each entry is a task itself, or a `.jsonl` file whose rows have an `input`."""
+    tasks: list[str] = []
+    for entry in entries:
+        if not entry.endswith(".jsonl"):
+            tasks.append(entry)
+            continue
+        path = folder / entry
+        for number, row in enumerate(read_rows(path), 1):
+            if not isinstance(row.get("input"), str):
+                raise ConfigError("row without an 'input' text", file=path, line=number)
+            tasks.append(row["input"])
+    return tasks
+
+
+def fingerprint(*parts: Any) -> str:
+    """A short hash (12 hex digits) of JSON-like values; the same values give the same hash on every machine."""
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,0 +1,188 @@
+"""The stations of a turn. Each is a method `State -> update`; what they need is given once, when the graph is built.
+
+They are plain functions: LangGraph runs them in threads for asynchronous callers, and the model's engine lets go of
+Python's lock while it computes, so there is no second, asynchronous copy of anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from langchain_core.messages import AIMessage
+from langgraph.config import get_stream_writer
+from langgraph.types import Command, Send
+
+from ..core.errors import InputError, MetierError
+from ..core.events import Emit, Event
+from ..core.types import Answer, Brief, Budget, Handoff, Outcome, Part, Route, Turn
+from ..memory.window import recall
+from .guardrails import Guard
+from .join import join
+from .state import Desk, Plain, State
+
+
+class Worker(Protocol):
+    """What the graph needs of a specialist."""
+
+    def run(self, brief: Brief, emit: Emit) -> Outcome: ...
+
+
+class Routes(Protocol):
+    """What the graph needs of a router."""
+
+    def route(self, text: str, *, context: Sequence[str] = ()) -> Route: ...
+
+
+class Nodes:
+    """All stations of one team's graph."""
+
+    def __init__(
+        self,
+        specialists: Mapping[str, Worker],
+        router: Routes,
+        *,
+        budget: Budget,
+        window: int,
+        guard_in: Guard,
+        guard_out: Guard,
+    ) -> None:
+        self.specialists, self.router, self.budget, self.window = specialists, router, budget, window
+        self._guard_in, self._guard_out = guard_in, guard_out
+
+    def guard_in(self, state: State) -> State:
+        """Look at the task before anybody works on it."""
+        verdict = self._guard_in(_task(state))
+        for name, did in verdict.acted.items():
+            _emit(Event(name="guard", data={"guard": name, "did": did, "side": "in"}))
+        return {
+            "task": {"text": verdict.text, "guards": verdict.acted, "refusal": verdict.refusal},
+            "outcomes": None,  # type: ignore[typeddict-item]  # empties the pile, see `gather`
+        }
+
+    def recall(self, state: State) -> State:
+        """Take from the thread what the task refers to."""
+        found = recall(state["task"]["text"], _turns(state)[-2 * self.window :] if self.window else [])
+        if found.window:
+            _emit(Event(name="recall", data={"query": found.query}))
+        return {"recalled": {"query": found.query, "window": [t.model_dump() for t in found.window], "facts": []}}
+
+    def route(self, state: State) -> State:
+        """Ask the router who should work; a specialist that the caller named wins."""
+        named = state.get("attached")
+        if named:
+            part = Part(specialist=named, text=state["task"]["text"])
+            route = Route(decision="one", parts=(part,), confidence=1.0, reason="named by the caller")
+        else:
+            route = self.router.route(state["task"]["text"], context=_context(state))
+        _emit(Event(name="route", data=route.model_dump(mode="json")))
+        return {"route": route.model_dump(mode="json")}
+
+    def dispatch(self, state: State) -> list[Send] | str:
+        """Send each part to its specialist; straight to `join` when nobody was chosen."""
+        route = Route.model_validate(state["route"])
+        if not route.parts:
+            return "join"
+        briefs = [self._brief(state, route, part) for part in route.parts]
+        return [
+            Send(part.specialist, Desk(brief=brief.model_dump(mode="json"), part=i, trail=[]))
+            for i, (part, brief) in enumerate(zip(route.parts, briefs, strict=True))
+        ]
+
+    def specialist(self, name: str) -> Callable[[Desk], Command]:
+        """The station of one specialist: answer, or hand the brief on to a colleague who had not seen it."""
+
+        def work(desk: Desk) -> Command:
+            trail = [*desk["trail"], name]
+            brief = Brief.model_validate(desk["brief"])
+            try:
+                outcome = self.specialists[name].run(brief, _emit)
+            except MetierError as error:
+                outcome = Answer(text=f"I could not work on this: {error.message}", kind="abstain", specialist=name,
+                                 reason=f"{type(error).__name__}: {error.message}")  # fmt: skip
+            if isinstance(outcome, Handoff) and outcome.name in trail:
+                circle = " → ".join([*trail, outcome.name])
+                outcome = Answer(
+                    text="I do not know.", kind="abstain", specialist=name, reason=f"going round: {circle}"
+                )
+            if isinstance(outcome, Handoff):
+                passed = Desk(brief=outcome.brief.model_dump(mode="json"), part=desk["part"], trail=trail)
+                return Command(goto=Send(outcome.name, passed))
+            done = outcome.model_copy(update={"handoffs": tuple(trail) if len(trail) > 1 else ()})
+            update = {"outcomes": [{"part": desk["part"], "answer": done.model_dump(mode="json")}]}
+            return Command(update=update, goto="join")
+
+        return work
+
+    def join(self, state: State) -> State:
+        """One answer out of the specialists' outcomes."""
+        if refusal := state["task"]["refusal"]:
+            return {"joined": Answer(text=refusal, kind="abstain", reason=refusal).model_dump(mode="json")}
+        outcomes = sorted(state.get("outcomes", []), key=lambda o: o["part"])
+        answers = [Answer.model_validate(o["answer"]) for o in outcomes]
+        answer = join(Route.model_validate(state["route"]), answers)
+        return {"joined": answer.model_dump(mode="json")}
+
+    def guard_out(self, state: State) -> State:
+        """Look at the answer before it leaves."""
+        answer = Answer.model_validate(state["joined"])
+        acted = dict(state["task"]["guards"])
+        if answer.kind == "answer":
+            verdict = self._guard_out(answer.text, citations=answer.citations)
+            acted |= verdict.acted
+            if verdict.refusal:
+                answer = answer.model_copy(update={"text": verdict.refusal, "kind": "abstain", "citations": (),
+                                                   "reason": verdict.refusal, "data": None})  # fmt: skip
+            else:
+                answer = answer.model_copy(update={"text": verdict.text})
+        return {"answer": answer.model_copy(update={"guards": acted}).model_dump(mode="json")}
+
+    def remember(self, state: State) -> State:
+        """The answer joins the thread."""
+        answer = {**state["answer"], "timings": state["timings"]}
+        _emit(Event(name="answer", specialist=answer["specialist"], data=answer))
+        message = AIMessage(content=answer["text"], name="metier", response_metadata={"metier": _slim(answer)})
+        return {"messages": [message]}
+
+    def _brief(self, state: State, route: Route, part: Part) -> Brief:
+        alone = len(route.parts) == 1
+        recalled = state["recalled"]
+        return Brief(
+            task=part.text,
+            query=recalled["query"] if alone else part.text,
+            facts=tuple(recalled["facts"]),
+            window=tuple(Turn.model_validate(t) for t in recalled["window"]) if alone else (),
+            colleagues={n: p for n, p in route.probabilities.items() if n != part.specialist},
+            budget=_share(self.budget, len(route.parts)),
+        )
+
+
+def _share(budget: Budget, parts: int) -> Budget:
+    """Parallel parts share steps and tokens; time runs for all of them at once."""
+    return budget.model_copy(update={"steps": max(1, budget.steps // parts), "tokens": budget.tokens // parts})
+
+
+def _task(state: State) -> str:
+    messages = state.get("messages") or []
+    if not messages or messages[-1].type != "human":
+        raise InputError("the last message is not a task", hint='pass {"messages": [("user", "…")]}')
+    return str(messages[-1].text)
+
+
+def _turns(state: State) -> list[Turn]:
+    roles = {"human": "user", "ai": "assistant"}
+    return [Turn(role=roles[m.type], text=str(m.text)) for m in state["messages"][:-1] if m.type in roles]  # type: ignore[arg-type]
+
+
+def _context(state: State) -> list[str]:
+    return [t["text"] for t in state["recalled"]["window"] if t["role"] == "user"]
+
+
+def _slim(answer: Plain) -> Plain:
+    """What the thread keeps of an answer: enough to show it again, without the route's details."""
+    keep = ("kind", "specialist", "version", "citations", "confidence", "reason", "handoffs")
+    return {name: answer[name] for name in keep}
+
+
+def _emit(event: Event) -> None:
+    get_stream_writer()(event)

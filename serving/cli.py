@@ -1,0 +1,71 @@
+"""The command line. Commands live beside this file, one noun each; errors end here, as words and an exit code.
+
+Exit codes: 0 done · 1 failed · 2 bad input or a wrong file · 3 something is missing on this machine ·
+4 denied by policy · 5 nobody on the team had an answer · 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from ..core.errors import MetierError
+from . import ask_cli, build_cli, doctor, graph_cli, init_cli, knowledge_cli, models_cli, route_cli, schema_cli
+
+app = typer.Typer(
+    name="metier",
+    help="Teams of small specialist agents on your own machine.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("init")(init_cli.init)
+app.command("build")(build_cli.build)
+app.command("ask")(ask_cli.ask)
+app.command("chat")(ask_cli.chat)
+app.add_typer(route_cli.app, name="route")
+app.command("graph")(graph_cli.graph)
+app.add_typer(knowledge_cli.app, name="knowledge")
+app.add_typer(models_cli.app, name="models")
+app.command("schema")(schema_cli.schema)
+app.command("doctor")(doctor.doctor)
+
+
+def main() -> None:
+    """Run the command line; never shows a traceback unless METIER_DEBUG is set."""
+    if os.environ.get("METIER_DEBUG"):
+        app()
+        return
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader (`| head`) has had enough; Python must not complain when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except MetierError as error:
+        _say(error.message, error.hint)
+        sys.exit(error.exit_code)
+    except OSError as error:
+        _say(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", _mend(error))
+        sys.exit(1)
+    except Exception as error:
+        _say(f"unexpected {type(error).__name__}: {error}", "METIER_DEBUG=1 shows where; please report it")
+        sys.exit(1)
+
+
+def _say(message: str, hint: str | None) -> None:
+    console = Console(stderr=True, soft_wrap=True)
+    console.print(f"[bold red]error:[/] {escape(message)}")
+    if hint:
+        console.print(f"[dim]→[/] {escape(hint)}")
+
+
+def _mend(error: OSError) -> str | None:
+    full = 28  # errno.ENOSPC
+    return "free some space; what was there before is untouched" if error.errno == full else None

@@ -1,0 +1,61 @@
+"""How sure a draft is: a small logistic model over what retrieval and the language model tell."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+
+from ..core.types import Passage
+from .support import content_words, coverage
+from .work import Draft
+
+FEATURES = ("dense", "coverage", "window_coverage", "logprob", "found")
+"""In the order of the shipped weights; see `features`."""
+
+
+def features(task: str, draft: Draft, passages: Sequence[Passage]) -> dict[str, float]:
+    """What the confidence is made of.
+
+    `dense` is the cosine of task and cited passage, `coverage` the share of the task's content words in that passage
+    and its headings, `window_coverage` the same over all passages shown, `logprob` the mean log-probability of the
+    answer's tokens (0 where the engine does not tell), `found` whether the model gave an answer at all.
+    """
+    cited = {c.passage for c in draft.citations}
+    shown = [p for p in passages if p.id in cited] or list(passages[:1])
+    words = content_words(task)
+    return {
+        "dense": max((p.signals.get("dense", 0.0) for p in shown), default=0.0),
+        "coverage": max((coverage(words, _with_headings(p)) for p in shown), default=0.0),
+        "window_coverage": coverage(words, " ".join(_with_headings(p) for p in passages)) if passages else 0.0,
+        "logprob": draft.logprob or 0.0,
+        "found": float(draft.found),
+    }
+
+
+def _with_headings(passage: Passage) -> str:
+    return " ".join((*passage.heading, passage.source, passage.text))
+
+
+def confidence(task: str, draft: Draft, passages: Sequence[Passage]) -> float:
+    """Probability (0 to 1) that the draft answers the task.
+
+    Answers that were chosen among labels bring their own probability; drafts without passages are as sure as the
+    model's tokens are.
+    """
+    if draft.probability is not None:
+        return draft.probability
+    if not draft.found:
+        return 0.0
+    if not passages:
+        return math.exp(draft.logprob) if draft.logprob is not None else 0.5
+    weights = _weights()
+    values = features(task, draft, passages)
+    return 1 / (1 + math.exp(-weights["bias"] - sum(weights[name] * values[name] for name in FEATURES)))
+
+
+@cache
+def _weights() -> Mapping[str, float]:
+    return json.loads(files(__package__).joinpath("confidence.json").read_text())["weights"]

@@ -1,0 +1,130 @@
+"""The specialist: card, engine and knowledge working on one brief.
+
+    retrieve → answer → check → Answer | Handoff | abstention
+
+It knows neither the router nor the graph: who else could take over comes with the brief.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from ..core.clock import timing
+from ..core.errors import BudgetExceeded
+from ..core.events import Emit, Event, ignore
+from ..core.meter import Meter
+from ..core.types import Answer, Brief, Handoff, Outcome, Passage
+from .card import SpecialistCard
+from .confidence import confidence
+from .engines.engine import Engine
+from .knowledge.knowledge import Knowledge
+from .renderer import NOT_FOUND
+from .styles import find_style
+from .work import Draft, Work
+
+LEAST_COLLEAGUE = 0.10
+"""Below this routing probability a colleague is not worth asking when this specialist has no answer."""
+
+
+class Specialist:
+    """One trade, ready to work.
+
+    Args:
+        card: What it is.
+        engine: Who runs the base model; shared with the team.
+        knowledge: Its documents, or None.
+        abstain_below: Confidence under which it hands over or abstains.
+        version: Hash of all that it is made of, shown in each answer.
+    """
+
+    def __init__(
+        self,
+        card: SpecialistCard,
+        engine: Engine,
+        knowledge: Knowledge | None = None,
+        *,
+        adapter: str | None = None,
+        abstain_below: float = 0.35,
+        version: str = "unversioned",
+    ) -> None:
+        self.card, self.engine, self.knowledge, self.version = card, engine, knowledge, version
+        self.abstain_below = card.abstain_below if card.abstain_below is not None else abstain_below
+        self._style = find_style(card.style)
+        self._chat = engine.chat(
+            adapter=adapter,
+            slot=card.name,
+            max_tokens=card.model.max_tokens,
+            temperature=card.model.temperature,
+        )
+
+    def run(self, brief: Brief, emit: Emit = ignore) -> Outcome:
+        """Work on a brief. Never raises for a used-up budget: that is an abstention with its reason.
+
+        Raises:
+            EngineError: the model's engine failed.
+        """
+        meter = Meter(brief.budget)
+        if to := self._asked_elsewhere(brief):
+            return self._hand_over(to, brief, meter, emit, reason="the card's rule for this kind of task")
+        passages = self._retrieve(brief, emit)
+        work = Work(self.card, brief, passages, self.engine, self._chat, meter, emit)
+        try:
+            draft = self._style(work)
+        except BudgetExceeded as error:
+            return self._answer(Draft(text=NOT_FOUND, found=False), 0.0, meter, f"budget: {error.message}")
+        return self._check(draft, work, emit)
+
+    def _retrieve(self, brief: Brief, emit: Emit) -> Sequence[Passage]:
+        if self.knowledge is None or self.card.knowledge is None:
+            return []
+        with timing("retrieve"):
+            passages = self.knowledge.search(brief.query or brief.task, k=self.card.knowledge.top_k)
+        found = [{"source": p.source, "page": p.page, "score": round(p.score, 4)} for p in passages]
+        emit(Event(name="retrieve", specialist=self.card.name, data={"passages": found}))
+        return passages
+
+    def _check(self, draft: Draft, work: Work, emit: Emit) -> Outcome:
+        with timing("check"):
+            sure = confidence(work.brief.query or work.brief.task, draft, work.passages)
+        good = draft.found and sure >= self.abstain_below
+        emit(Event(name="check", specialist=self.card.name, data={"found": draft.found, "confidence": sure}))
+        if good:
+            return self._answer(draft, sure, work.meter, "")
+        reason = "nothing in its documents answers this" if not draft.found else f"only {sure:.0%} sure"
+        if to := self._best_colleague(work.brief):
+            return self._hand_over(to, work.brief, work.meter, emit, reason=f"{self.card.name}: {reason}")
+        return self._answer(draft, sure, work.meter, reason)
+
+    def _asked_elsewhere(self, brief: Brief) -> str | None:
+        if brief.budget.handoffs < 1:
+            return None
+        rules = [h for h in self.card.handoffs if h.when and h.to in brief.colleagues]
+        return next((h.to for h in rules if re.search(h.when or "", brief.task, re.IGNORECASE)), None)
+
+    def _best_colleague(self, brief: Brief) -> str | None:
+        """The most probable colleague whom the card allows, if the router thinks it worth while."""
+        allowed = {h.to for h in self.card.handoffs if not h.when}
+        able = {n: p for n, p in brief.colleagues.items() if n in allowed and p >= LEAST_COLLEAGUE}
+        return max(able, key=able.__getitem__) if able and brief.budget.handoffs > 0 else None
+
+    def _hand_over(self, to: str, brief: Brief, meter: Meter, emit: Emit, *, reason: str) -> Handoff:
+        emit(Event(name="handoff", specialist=self.card.name, data={"to": to, "reason": reason}))
+        others = {n: p for n, p in brief.colleagues.items() if n != to}
+        passed = brief.model_copy(
+            update={"sender": self.card.name, "colleagues": others, "budget": meter.rest(handoffs=1)}
+        )
+        return Handoff(name=to, brief=passed, reason=reason, usage=meter.usage)
+
+    def _answer(self, draft: Draft, sure: float, meter: Meter, reason: str) -> Answer:
+        return Answer(
+            text=draft.text if not reason else f"I do not know: {reason}.",
+            kind="abstain" if reason else "answer",
+            specialist=self.card.name,
+            version=self.version,
+            citations=() if reason else draft.citations,
+            confidence=sure,
+            reason=reason,
+            data=None if reason else draft.data,
+            usage=meter.usage,
+        )

@@ -1,0 +1,19 @@
+"""Style `label`: one of the card's labels."""
+
+from __future__ import annotations
+
+from ..constraint import OneOf
+from ..work import Draft, Work
+
+
+def label(work: Work) -> Draft:
+    """The most probable label; `data` holds it for programs."""
+    labels = work.card.labels
+    reply = work.ask(work.prompt("label", labels=labels), OneOf(labels))
+    return Draft(
+        text=reply.text,
+        found=reply.text in labels,
+        data=reply.text,
+        logprob=reply.logprob,
+        probability=reply.options.get(reply.text),
+    )

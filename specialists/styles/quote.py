@@ -1,0 +1,20 @@
+"""Style `quote`: the answer is a run of words that stands in a passage, or 'not found'."""
+
+from __future__ import annotations
+
+from ..constraint import Quote
+from ..knowledge.citation import cite
+from ..renderer import NOT_FOUND
+from ..work import Draft, Work
+
+
+def quote(work: Work) -> Draft:
+    """Let the model point at the answer; what it says is verified against the passages, whoever the engine is."""
+    if not work.passages:
+        return Draft(text=NOT_FOUND, found=False)
+    texts = [p.text for p in work.passages]
+    reply = work.ask(work.prompt("quote"), Quote(texts=texts, alternatives=[NOT_FOUND]))
+    citation = cite(reply.text, work.passages)
+    if citation is None:
+        return Draft(text=reply.text or NOT_FOUND, found=False, logprob=reply.logprob)
+    return Draft(text=citation.quote, found=True, citations=(citation,), logprob=reply.logprob)

@@ -1,0 +1,98 @@
+"""One task on a specialist's desk: what a style needs to answer it, and what it hands back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessageChunk
+
+from ..core.clock import timing
+from ..core.events import Emit, Event
+from ..core.meter import Meter
+from ..core.types import Brief, Citation, Passage, Usage
+from .card import SpecialistCard
+from .constraint import Constraint
+from .engines.engine import Engine
+from .renderer import Message, render
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One model call's result."""
+
+    text: str
+    logprob: float | None
+    """Mean log-probability of the answer's tokens; None where the engine does not tell."""
+    options: dict[str, float] = field(default_factory=dict)
+    """Probability of each option, for `OneOf`."""
+
+
+@dataclass(frozen=True)
+class Draft:
+    """An answer before it is checked."""
+
+    text: str
+    found: bool
+    """False when the model says that the passages do not hold the answer."""
+    citations: tuple[Citation, ...] = ()
+    data: Any = None
+    logprob: float | None = None
+    probability: float | None = None
+    """Probability of the chosen option, for styles that choose."""
+
+
+@dataclass
+class Work:
+    """A brief with everything that is needed to answer it."""
+
+    card: SpecialistCard
+    brief: Brief
+    passages: Sequence[Passage]
+    engine: Engine
+    chat: BaseChatModel
+    meter: Meter
+    emit: Emit
+
+    def prompt(self, style: str, **more: Any) -> list[Message]:
+        """The style's messages for this brief; `more` goes to `render`."""
+        return render(
+            style,
+            self.brief.task,
+            [p.text for p in self.passages],
+            instructions=self.card.instructions,
+            facts=self.brief.facts,
+            window=self.brief.window,
+            **more,
+        )
+
+    def ask(self, messages: list[Message], constraint: Constraint | None = None) -> Reply:
+        """Call the model once, within the budget; tokens are emitted as they come.
+
+        Raises:
+            BudgetExceeded: no step, token or second is left.
+            EngineError: the engine refused or failed.
+        """
+        self.meter.check(tokens=sum(self.engine.count(m["content"]) for m in messages))
+        options = self.engine.constrain(constraint) if constraint else {}
+        whole: AIMessageChunk | None = None
+        with timing("model"):
+            for chunk in self.chat.stream([(m["role"], m["content"]) for m in messages], **options):
+                if not isinstance(chunk, AIMessageChunk):
+                    continue
+                whole = chunk if whole is None else whole + chunk
+                if chunk.content:
+                    self.emit(Event(name="token", specialist=self.card.name, data={"text": chunk.content}))
+        if whole is None:
+            return Reply(text="", logprob=None)
+        spent = whole.usage_metadata or {}
+        self.meter.spend(
+            Usage(input_tokens=spent.get("input_tokens", 0), output_tokens=spent.get("output_tokens", 0), calls=1)
+        )
+        return Reply(
+            text=str(whole.content).strip(),
+            logprob=whole.response_metadata.get("logprob"),
+            options=whole.response_metadata.get("probabilities", {}),
+        )
