@@ -1,0 +1,29 @@
+"""What all tests share: the real small models, found where `metier models pull` puts them."""
+
+from __future__ import annotations
+
+import pytest
+
+from metier.core.errors import ModelError
+from metier.core.models import ModelStore
+from metier.core.onnx_embedder import OnnxEmbedder, load_embedder
+
+NEEDED = ("smollm2-135m", "minilm")
+
+
+@pytest.fixture(scope="session")
+def models() -> ModelStore:
+    """The default cache, with both built-in models in it (tests run offline, so they are pulled beforehand)."""
+    store = ModelStore()
+    try:
+        for name in NEEDED:
+            store.find(name)
+    except ModelError as error:
+        pytest.fail(f"{error}\nThese tests use the real models; `make test` pulls them first.", pytrace=False)
+    return store
+
+
+@pytest.fixture(scope="session")
+def embedder(models: ModelStore) -> OnnxEmbedder:
+    """The real MiniLM."""
+    return load_embedder("minilm", models)
