@@ -149,7 +149,7 @@ def test_no_text_raises_anything_but_config_error(folder: Path, text: str | byte
 WORDS = st.text(min_size=1, max_size=30).filter(lambda s: s.isprintable())
 NAMES = st.from_regex(r"[a-z][a-z0-9_-]{0,40}", fullmatch=True)
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False) | WORDS,
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | WORDS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3),
     max_leaves=6,
 )

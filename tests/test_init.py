@@ -1,0 +1,136 @@
+"""`metier init` and `metier schema`: the first team is right, complete, explained, and never written over anything."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from pydantic import BaseModel
+from typer.testing import CliRunner
+
+from metier.agents.blueprint import Blueprint, read_rows
+from metier.agents.card import TeamCard
+from metier.core.errors import InputError
+from metier.core.yaml import load_yaml
+from metier.serving.cli import app
+from metier.serving.init_cli import init_team
+from metier.serving.schema_cli import Card, schema_text
+from metier.specialists.card import SpecialistCard
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def team(tmp_path: Path) -> Path:
+    init_team(tmp_path / "office")
+    return tmp_path / "office"
+
+
+def test_the_cards_fit_together_and_their_files_are_there(team: Path) -> None:
+    blueprint = Blueprint.read(team)
+    assert list(blueprint.specialists) == ["travel", "helpdesk"]
+    assert len(blueprint.outside()) >= 10
+    for name, card in blueprint.specialists.items():
+        assert len(blueprint.tasks(name)) >= 10
+        assert card.knowledge
+        assert card.evaluation
+        assert all((blueprint.folders[name] / source).is_dir() for source in card.knowledge.sources)
+
+
+def test_every_reference_answer_stands_in_a_document(team: Path) -> None:
+    for specialist in ("travel", "helpdesk"):
+        text = " ".join(" ".join(f.read_text().split()) for f in sorted((team / specialist / "documents").iterdir()))
+        rows = [*read_rows(team / specialist / "examples.jsonl"), *read_rows(team / specialist / "questions.jsonl")]
+        assert [row["answer"] for row in rows if row["answer"] not in text] == []
+
+
+def test_questions_for_measuring_are_not_examples(team: Path) -> None:
+    for specialist in ("travel", "helpdesk"):
+        questions = {row["input"] for row in read_rows(team / specialist / "questions.jsonl")}
+        assert questions.isdisjoint(row["input"] for row in read_rows(team / specialist / "examples.jsonl"))
+
+
+@pytest.mark.parametrize(("file", "card"), [("team.yaml", TeamCard), ("travel/specialist.yaml", SpecialistCard)])
+def test_settings_that_are_commented_out_show_the_defaults(team: Path, file: str, card: type[BaseModel]) -> None:
+    path = team / file
+    given = load_yaml(path, card)
+    text = path.read_text()
+    path.write_text(re.sub(r"^( *)#(?! \S|$)", r"\1", text, flags=re.MULTILINE))
+    assert path.read_text() != text
+    assert load_yaml(path, card) == given
+
+
+@pytest.mark.parametrize(("file", "card"), [("team.yaml", TeamCard), ("travel/specialist.yaml", SpecialistCard)])
+def test_every_field_is_in_the_template_and_explained(team: Path, file: str, card: type[BaseModel]) -> None:
+    lines = (team / file).read_text().splitlines()
+    above = {m[1]: lines[i - 1] for i, line in enumerate(lines) if (m := re.match(r"[ #-]*([a-z_]+):", line))}
+    missing = [name for name in _fields(card) if name not in above]
+    assert missing == []
+    # `to` is explained above the list that holds it.
+    unexplained = [name for name, line in above.items() if not re.match(r" *# \S", line) and name != "to"]
+    assert unexplained == []
+
+
+def _fields(card: type[BaseModel]) -> set[str]:
+    """Names of all fields, those of nested cards too, but for the optional `when` that is told in words."""
+    nested = [a for f in card.model_fields.values() for a in (f.annotation, *get_args(f.annotation))]
+    inner = [_fields(a) for a in nested if isinstance(a, type) and issubclass(a, BaseModel)]
+    return set(card.model_fields).union(*inner) - {"when"}
+
+
+def test_a_folder_with_anything_in_it_is_refused_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "team.yaml").write_text("mine")
+    with pytest.raises(InputError, match=r"it holds team\.yaml") as caught:
+        init_team(tmp_path)
+    assert caught.value.hint
+    assert [path.name for path in tmp_path.iterdir()] == ["team.yaml"]
+    assert (tmp_path / "team.yaml").read_text() == "mine"
+
+
+def test_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "office").write_text("")
+    with pytest.raises(InputError, match="is a file"):
+        init_team(tmp_path / "office")
+    with pytest.raises(InputError, match="cannot be written to"):
+        init_team(tmp_path / "office" / "below")
+
+
+def test_a_fresh_git_folder_is_fine(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    assert tmp_path / "team.yaml" in init_team(tmp_path)
+
+
+def test_the_command_names_the_files_and_the_next_steps(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["init", str(tmp_path / "office")])
+    assert result.exit_code == 0, result.output
+    assert "travel/specialist.yaml" in result.output
+    for step in ("metier models pull smollm2-135m minilm", "metier build -t", "metier ask -t"):
+        assert step in result.output
+
+
+def test_the_command_says_why_it_refuses(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
+    command = [sys.executable, "-m", "metier.serving.cli", "init", str(tmp_path)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == InputError.exit_code
+    assert "it holds notes.txt" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+@pytest.mark.parametrize("card", get_args(Card))
+def test_the_schema_files_are_those_of_the_classes(card: Card) -> None:
+    file = ROOT / "docs" / "schema" / f"{card}.schema.json"
+    assert file.read_text() == schema_text(card), f"metier schema {card} > docs/schema/{card}.schema.json"
+
+
+def test_editors_find_the_schema_that_a_card_names(team: Path) -> None:
+    for file in (team / "team.yaml", team / "travel" / "specialist.yaml", team / "helpdesk" / "specialist.yaml"):
+        line = file.read_text().splitlines()[0]
+        schema: dict[str, Any] = json.loads((file.parent / line.partition("$schema=")[2]).read_text())
+        assert schema["additionalProperties"] is False
+        assert "description" in schema["properties"]["style" if file.name == "specialist.yaml" else "base"]
