@@ -1,26 +1,12 @@
-"""The seam between graph and guardrails."""
+"""Small checks before, between and after the work of a team, composed by name.
+
+guard = build_guards(["length", "injection"], side="in")
+guard("How often is the bearing greased?").action      # 'pass'
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from .build import build_guards
+from .verdict import Check, Guard, GuardContext, Side, Verdict
 
-from ...core.types import Citation
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What a guardrail says: the text to go on with, what it did, or a refusal."""
-
-    text: str
-    acted: dict[str, str] = field(default_factory=dict)
-    """Guardrails that did something: name to what."""
-    refusal: str | None = None
-    """Set when the turn ends here: the sentence that the user reads."""
-
-
-class Guard(Protocol):
-    """Looks at a text on its way in or out."""
-
-    def __call__(self, text: str, *, citations: Sequence[Citation] = ()) -> Verdict: ...
+__all__ = ["Check", "Guard", "GuardContext", "Side", "Verdict", "build_guards"]

@@ -1,0 +1,53 @@
+"""From names in team.yaml to one guard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib import import_module
+
+from ...core.embedding import Embedder
+from ...core.errors import ConfigError, unknown
+from .injection import injection
+from .length import length
+from .verdict import Check, Guard, Side
+
+Factory = Callable[[Embedder | None], Check]
+
+BUILT_IN: dict[str, dict[Side, Factory]] = {
+    "length": {"in": lambda _: length, "out": lambda _: length},
+    "injection": {"in": lambda _: injection(), "between": lambda _: injection()},
+}
+"""Name → side → factory. A guard that has nothing to do on a side is left out there."""
+
+
+def build_guards(names: Sequence[str], side: Side, embedder: Embedder | None = None) -> Guard:
+    """One guard that runs the named ones in order.
+
+    Args:
+        names: built-in names, or `module:function` for your own `function(text, context) -> Verdict`, which runs on
+            every side (`context.side` says which).
+        side: which ones to take.
+        embedder: for guards that compare meanings.
+
+    Raises:
+        ConfigError: a name that is unknown or cannot be loaded.
+    """
+    checks: dict[str, Check] = {}
+    for name in names:
+        if name in BUILT_IN:
+            factory = BUILT_IN[name].get(side)
+            if factory:
+                checks[name] = factory(embedder)
+        else:
+            checks[name] = _custom(name)
+    return Guard(side, checks)
+
+
+def _custom(name: str) -> Check:
+    module, _, attribute = name.partition(":")
+    if not attribute:
+        raise ConfigError(unknown("guardrail", name, BUILT_IN), field="guardrails", hint="your own: 'module:function'")
+    try:
+        return getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"guardrail '{name}' cannot be loaded: {error}", field="guardrails") from None

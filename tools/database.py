@@ -1,0 +1,195 @@
+"""Databases that can only be read: SQLite files and CSV files held in memory. Rows and time are limited.
+
+Four locks, each enough for most attacks: the parsed query (`sql_guard`), a connection opened read-only, `query_only`,
+and an authorizer that allows nothing but reading. PostgreSQL is in `postgres.py`.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+import sqlite3
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from sqlglot import exp
+
+from ..core.errors import ToolError
+from .result import Rows
+from .sql_guard import Dialect, check_select
+
+MAX_ROWS = 1000
+MAX_SECONDS = 5.0
+_MAX_VALUE_BYTES = 1_000_000
+_ALLOWED = frozenset((sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE))
+_FORBIDDEN_FUNCTIONS = frozenset(("load_extension", "readfile", "writefile", "edit", "fts3_tokenizer"))
+
+Schema = dict[str, dict[str, str]]
+"""Table → column → declared type."""
+
+
+class Database(ABC):
+    """A database to ask. Only one SELECT at a time gets through."""
+
+    dialect: Dialect
+
+    def query(self, sql: str, parameters: Sequence[Any] = (), rows: int = MAX_ROWS) -> Rows:
+        """At most `rows` rows of one SELECT.
+
+        Raises:
+            ToolDenied: not exactly one statement that only reads.
+            ToolError: the database rejects the query, or it takes too long.
+        """
+        return self._run(sql, check_select(sql, self.dialect), parameters, rows)
+
+    @abstractmethod
+    def schema(self) -> Schema:
+        """All tables and their columns."""
+
+    @abstractmethod
+    def _run(self, sql: str, statement: exp.Query, parameters: Sequence[Any], rows: int) -> Rows: ...
+
+
+class SqliteDatabase(Database):
+    """A SQLite file, or tables in memory."""
+
+    dialect = "sqlite"
+
+    def __init__(self, path: Path, *, seconds: float = MAX_SECONDS) -> None:
+        """Open an existing file for reading.
+
+        Raises:
+            ToolError: there is no such file, or it is not a SQLite database.
+        """
+        if not path.is_file():
+            raise ToolError(f"no database at {path}", hint="give the path of an existing .sqlite file")
+        self._seconds = seconds
+        self._memory: sqlite3.Connection | None = None
+        self._lock = threading.Lock()
+        self._uri = f"file:{quote(str(path.resolve()))}?mode=ro"
+        self._schema = self._read_schema()
+
+    @classmethod
+    def of_csv(cls, files: Mapping[str, Path], *, seconds: float = MAX_SECONDS) -> SqliteDatabase:
+        """Tables in memory, one per CSV file, named as given; whole and decimal numbers become numbers."""
+        made = cls.__new__(cls)
+        made._seconds, made._lock, made._uri = seconds, threading.Lock(), ""
+        made._memory = sqlite3.connect(":memory:", check_same_thread=False)
+        for name, path in files.items():
+            _load_csv(made._memory, name, path)
+        made._schema = made._read_schema()
+        return made
+
+    def schema(self) -> Schema:
+        """All tables and views, read once."""
+        return self._schema
+
+    def _run(self, sql: str, statement: exp.Query, parameters: Sequence[Any], rows: int) -> Rows:
+        with self._connection() as connection:
+            deadline = time.monotonic() + self._seconds
+            connection.set_progress_handler(lambda: time.monotonic() > deadline, 1000)
+            try:
+                cursor = connection.execute(sql, parameters)
+                found = cursor.fetchmany(rows + 1)
+            except (sqlite3.Error, sqlite3.Warning, OverflowError) as error:
+                late = time.monotonic() > deadline
+                raise ToolError(f"the query took over {self._seconds} s" if late else f"SQLite: {error}") from None
+            columns = tuple(d[0] for d in cursor.description)
+            return Rows(columns=columns, rows=tuple(map(tuple, found[:rows])), complete=len(found) <= rows)
+
+    def _read_schema(self) -> Schema:
+        with self._connection(guarded=False) as connection:
+            try:
+                names = connection.execute("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')").fetchall()
+                return {
+                    name: {
+                        column: kind
+                        for column, kind in connection.execute("SELECT name, type FROM pragma_table_info(?)", (name,))
+                    }
+                    for (name,) in names
+                    if not name.startswith("sqlite_")
+                }
+            except sqlite3.DatabaseError as error:
+                raise ToolError(f"not a SQLite database: {error}") from None
+
+    @contextmanager
+    def _connection(self, guarded: bool = True) -> Iterator[sqlite3.Connection]:
+        if self._memory is not None:
+            with self._lock:
+                _guard(self._memory, guarded)
+                yield self._memory
+            return
+        with closing(sqlite3.connect(self._uri, uri=True)) as connection:
+            _guard(connection, guarded)
+            yield connection
+
+
+def _guard(connection: sqlite3.Connection, on: bool) -> None:
+    connection.set_authorizer(None)
+    connection.execute("PRAGMA query_only = ON")
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_VALUE_BYTES)
+    if on:
+        connection.set_authorizer(_authorize)
+
+
+def _authorize(action: int, first: str | None, second: str | None, *_: Any) -> int:
+    if action not in _ALLOWED or (action == sqlite3.SQLITE_FUNCTION and second in _FORBIDDEN_FUNCTIONS):
+        return sqlite3.SQLITE_DENY
+    return sqlite3.SQLITE_OK
+
+
+def open_database(place: Path, *, seconds: float = MAX_SECONDS) -> SqliteDatabase:
+    """A `.sqlite` file, a `.csv` file, or a folder of CSV files (one table each, named as the file)."""
+    files = sorted(place.glob("*.csv")) if place.is_dir() else [place] if place.suffix.lower() == ".csv" else []
+    if files:
+        return SqliteDatabase.of_csv({_identifier(f.stem): f for f in files}, seconds=seconds)
+    return SqliteDatabase(place, seconds=seconds)
+
+
+def _load_csv(connection: sqlite3.Connection, table: str, path: Path) -> None:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            header, *records = [row for row in csv.reader(file) if row]
+    except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
+        raise ToolError(f"cannot read {path.name} as a CSV table: {error}") from None
+    columns = _columns(header)
+    padded = [(row + [""] * len(columns))[: len(columns)] for row in records]
+    kinds = [_kind([row[i] for row in padded]) for i in range(len(columns))]
+    definition = ", ".join(f'"{c}" {k}' for c, k in zip(columns, kinds, strict=True))
+    connection.execute(f'CREATE TABLE "{table}" ({definition})')
+    marks = ", ".join("?" * len(columns))
+    connection.executemany(f'INSERT INTO "{table}" VALUES ({marks})', ([v or None for v in row] for row in padded))
+    connection.commit()
+
+
+def _columns(header: Sequence[str]) -> list[str]:
+    """Plain names; empty ones are numbered, repeated ones (SQLite ignores case) get their position."""
+    columns: list[str] = []
+    for place, name in enumerate(header, 1):
+        plain = _identifier(name) or f"column_{place}"
+        taken = plain.lower() in (c.lower() for c in columns)
+        columns.append(f"{plain}_{place}" if taken else plain)
+    return columns
+
+
+def _identifier(name: str) -> str:
+    return re.sub(r"\W+", "_", name.strip()).strip("_")
+
+
+_INTEGER = re.compile(r"[+-]?(?:0|[1-9]\d{0,17})")
+_DECIMAL = re.compile(r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|[+-]?\.\d+")
+
+
+def _kind(values: Sequence[str]) -> str:
+    """The column's SQLite type. Codes with leading zeros stay text."""
+    present = [v for v in values if v]
+    if present and all(_INTEGER.fullmatch(v) for v in present):
+        return "INTEGER"
+    coded = any(re.match(r"0\d", v) for v in present)
+    return "REAL" if present and not coded and all(_DECIMAL.fullmatch(v) for v in present) else "TEXT"

@@ -1,0 +1,110 @@
+"""From names in a card to tools. A name is a built-in or `module:attribute`; options stand beside it.
+
+tools:
+  - calculator
+  - use: sql
+    database: stock.sqlite
+  - use: my_package.tools:lookup
+    effects: {effect: read, untrusted_output: false, sensitive: false}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from inspect import signature
+from typing import Any
+
+from langchain_core.tools import BaseTool
+from pydantic import ConfigDict, ValidationError, validate_call
+
+from ..core.errors import ConfigError, ToolError, unknown
+from .context import ToolContext
+from .tool import Effects, declare, tool
+
+BUILT_IN = {
+    "calculator": ".calculator:calculator",
+    "clock": ".clock:clock",
+    "fetch": ".fetch:fetch",
+    "files": ".files:files",
+    "mcp": ".mcp_client:mcp",
+    "plot": ".plot:plot",
+    "python": ".python:python",
+    "search": ".search:search",
+    "sql": ".sql:sql",
+    "table": ".table:table",
+}
+"""Names to factories: `factory(context, **options) -> list of tools`. A module is loaded when its tool is asked for."""
+
+Spec = str | Mapping[str, Any]
+"""`name`, or `{use: name, …options}`."""
+
+
+def build_tools(specs: Sequence[Spec], context: ToolContext) -> list[BaseTool]:
+    """The tools a card asks for, in its order.
+
+    Raises:
+        ConfigError: an unknown name or option, or two tools of the same name.
+        MissingExtra: a tool whose library is not installed.
+    """
+    tools: list[BaseTool] = []
+    for spec in specs:
+        tools += _build(spec, context)
+    names = [t.name for t in tools]
+    twice = sorted({n for n in names if names.count(n) > 1})
+    if twice:
+        raise ConfigError(f"two tools are named {', '.join(twice)}", field="tools", hint="give one another 'name'")
+    return tools
+
+
+def _build(spec: Spec, context: ToolContext) -> list[BaseTool]:
+    options = {"use": spec} if isinstance(spec, str) else dict(spec)
+    use = options.pop("use", None)
+    if not isinstance(use, str):
+        raise ConfigError(f"a tool without 'use': {options}", field="tools", hint="- use: sql")
+    effects = options.pop("effects", None)
+    made = _make(use, _load(use), context, options)
+    if effects is None:
+        return made
+    try:
+        return [declare(t, Effects.model_validate(effects)) for t in made]
+    except ValidationError as error:
+        raise ConfigError(f"effects of '{use}': {_first(error)}", field="tools") from None
+
+
+def _load(use: str) -> Any:
+    place = BUILT_IN.get(use, use)
+    module, _, attribute = place.partition(":")
+    if not attribute:
+        raise ConfigError(unknown("tool", use, BUILT_IN), field="tools", hint="your own: 'module:attribute'")
+    try:
+        return getattr(import_module(module, __package__), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"tool '{use}' cannot be loaded: {error}", field="tools") from None
+
+
+def _make(use: str, found: Any, context: ToolContext, options: dict[str, Any]) -> list[BaseTool]:
+    if isinstance(found, BaseTool):
+        return [found]
+    if not callable(found):
+        raise ConfigError(f"'{use}' is neither a tool nor a function", field="tools")
+    if not _is_factory(found):
+        return [tool(found)]
+    try:
+        factory: Any = validate_call(config=ConfigDict(arbitrary_types_allowed=True))(found)
+        return list(factory(context, **options))
+    except ToolError as error:
+        raise ConfigError(f"tool '{use}': {error.message}", field="tools", hint=error.hint) from None
+    except ValidationError as error:
+        available = ", ".join(list(signature(found).parameters)[1:]) or "none"
+        raise ConfigError(f"tool '{use}': {_first(error)}; options: {available}", field="tools") from None
+
+
+def _is_factory(found: Any) -> bool:
+    first = next(iter(signature(found).parameters.values()), None)
+    return first is not None and first.annotation in (ToolContext, "ToolContext")
+
+
+def _first(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"

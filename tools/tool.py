@@ -1,0 +1,80 @@
+"""A tool is a LangChain tool that also says what it does to the world. Knows nothing of policies or cards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar, overload
+
+from langchain_core.tools import BaseTool, StructuredTool
+from pydantic import ValidationError
+
+from ..core.errors import ToolError
+from ..core.types import Value
+
+Effect = Literal["read", "write", "external"]
+"""`read` looks; `write` changes state that people rely on; `external` reaches outside the machine (mail, web)."""
+
+_KEY = "metier_effects"
+ToolT = TypeVar("ToolT", bound=BaseTool)
+
+
+class Effects(Value):
+    """What a tool does. The defaults are the most restrictive: a tool that declares nothing is trusted with nothing."""
+
+    effect: Effect = "external"
+    untrusted_output: bool = True
+    """Its result holds text that strangers may have written (web pages, e-mail, documents)."""
+    sensitive: bool = True
+    """Its result holds data that must not leave: personal, financial, secret."""
+
+
+@overload
+def tool(function: Callable[..., Any], /) -> StructuredTool: ...
+@overload
+def tool(
+    *, effect: Effect = ..., untrusted_output: bool = ..., sensitive: bool = ..., name: str | None = ...
+) -> Callable[[Callable[..., Any]], StructuredTool]: ...
+def tool(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    effect: Effect = "external",
+    untrusted_output: bool = True,
+    sensitive: bool = True,
+    name: str | None = None,
+) -> StructuredTool | Callable[[Callable[..., Any]], StructuredTool]:
+    """Make a typed function a LangChain tool: schema from annotations, descriptions from a Google-style docstring.
+
+    >>> @tool(effect="read", untrusted_output=False, sensitive=False)
+    ... def double(number: int) -> int:
+    ...     '''Twice a number.'''
+    ...     return 2 * number
+    >>> double.invoke({"number": 21})
+    42
+
+    Raises:
+        ToolError: the function has no docstring (a model could not know what it is for).
+    """
+    effects = Effects(effect=effect, untrusted_output=untrusted_output, sensitive=sensitive)
+
+    def make(wrapped: Callable[..., Any]) -> StructuredTool:
+        label = name or getattr(wrapped, "__name__", "tool")
+        if not wrapped.__doc__:
+            raise ToolError(f"tool '{label}' has no docstring", hint="say in one sentence what it does")
+        made = StructuredTool.from_function(wrapped, name=label, parse_docstring=True, error_on_invalid_docstring=False)
+        return declare(made, effects)
+
+    return make if function is None else make(function)
+
+
+def declare(subject: ToolT, effects: Effects) -> ToolT:
+    """The same tool with these effects on record. Any LangChain tool will do; the original is left as it was."""
+    return subject.model_copy(update={"metadata": {**(subject.metadata or {}), _KEY: effects.model_dump()}})
+
+
+def effects_of(subject: BaseTool) -> Effects:
+    """What the tool declared; the most restrictive `Effects` if it declared nothing or something unreadable."""
+    try:
+        return Effects.model_validate((subject.metadata or {})[_KEY])
+    except (KeyError, ValidationError):
+        return Effects()
