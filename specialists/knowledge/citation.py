@@ -1,0 +1,77 @@
+"""Quotes that are checked: does it stand in a passage, and where exactly?"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from functools import lru_cache
+
+from ...core.types import Citation, Passage
+
+_SAME = {
+    **dict.fromkeys("‘’‚‛′`´ʼ", "'"),
+    **dict.fromkeys("“”„‟″«»", '"'),
+    **dict.fromkeys("‐‑‒–—―−", "-"),
+    "…": "...",
+    "\u00ad": "",
+    "\u200b": "",
+    "\ufeff": "",
+}
+
+
+def cite(quote: str, passages: Sequence[Passage]) -> Citation | None:
+    """Find a quote in the first passage that holds it, and give its exact place in the document.
+
+    White space, upper and lower case, typographic quotes, dashes and ligatures do not matter; every other character
+    does, and the quote must begin and end at a word's edge. `Citation.quote` is the document's own wording. None when
+    no passage holds the quote.
+    """
+    wanted, _ = _normal(quote)
+    wanted = wanted.strip()
+    if not any(map(str.isalnum, wanted)):
+        return None
+    for passage in passages:
+        text, places = _normal(passage.text)
+        at = _find(wanted, text)
+        if at is None:
+            continue
+        start, end = places[at], places[at + len(wanted) - 1] + 1
+        return Citation(
+            source=passage.source,
+            quote=passage.text[start:end],
+            start=passage.start + start,
+            end=passage.start + end,
+            page=passage.page,
+            heading=passage.heading,
+            passage=passage.id,
+        )
+    return None
+
+
+def _find(wanted: str, text: str) -> int | None:
+    """The first place where `wanted` stands between word edges."""
+    at = text.find(wanted)
+    while at >= 0:
+        end = at + len(wanted)
+        starts = at == 0 or not (text[at - 1].isalnum() and wanted[0].isalnum())
+        ends = end == len(text) or not (text[end].isalnum() and wanted[-1].isalnum())
+        if starts and ends:
+            return at
+        at = text.find(wanted, at + 1)
+    return None
+
+
+@lru_cache(maxsize=512)
+def _normal(text: str) -> tuple[str, tuple[int, ...]]:
+    """The text in normal form, and for each of its characters the offset it came from."""
+    letters: list[str] = []
+    places: list[int] = []
+    for place, letter in enumerate(text):
+        if letter.isspace():
+            normal = "" if letters and letters[-1] == " " else " "
+        else:
+            normal = _SAME.get(letter) if letter in _SAME else unicodedata.normalize("NFKC", letter).casefold()
+        for one in normal or "":
+            letters.append(one)
+            places.append(place)
+    return "".join(letters), tuple(places)

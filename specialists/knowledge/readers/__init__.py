@@ -1,0 +1,64 @@
+"""Files to documents: one reader per format, chosen by the file's suffix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ....core.errors import UnreadableDocument
+from ..document import Document
+from .markup import read_html, read_markdown
+from .pdf import read_pdf
+from .records import read_json, read_jsonl
+from .tables import read_csv, read_sqlite
+from .text import read_text
+from .word import read_docx
+
+__all__ = ["MAX_BYTES", "READERS", "read", "supported"]
+
+Reader = Callable[[Path, str], Document]
+"""Takes the file and its source name; raises `UnreadableDocument` with a reason for people."""
+
+MAX_BYTES = 50_000_000
+"""A larger file is refused: it would fill the memory of a small machine."""
+
+READERS: dict[str, Reader] = {
+    **dict.fromkeys((".md", ".markdown"), read_markdown),
+    **dict.fromkeys((".txt", ".text", ".log", ".rst"), read_text),
+    **dict.fromkeys((".html", ".htm", ".xhtml"), read_html),
+    ".pdf": read_pdf,
+    ".docx": read_docx,
+    **dict.fromkeys((".csv", ".tsv"), read_csv),
+    ".json": read_json,
+    **dict.fromkeys((".jsonl", ".ndjson"), read_jsonl),
+    **dict.fromkeys((".sqlite", ".sqlite3", ".db"), read_sqlite),
+}
+
+
+def supported(path: Path) -> bool:
+    """Whether there is a reader for this kind of file."""
+    return path.suffix.lower() in READERS
+
+
+def read(path: Path, source: str) -> Document:
+    """The file's text and structure. `source` is the name that citations will carry.
+
+    Raises `UnreadableDocument`: unknown kind, too large, empty, damaged, encrypted, or without any text.
+    """
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise UnreadableDocument(f"no reader for '{path.suffix or path.name}' files (known: {' '.join(READERS)})")
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise UnreadableDocument(f"{size / 1e6:.0f} MB is more than the limit of {MAX_BYTES / 1e6:.0f} MB")
+        if size == 0:
+            raise UnreadableDocument("the file is empty")
+        document = reader(path, source)
+    except RecursionError as error:
+        raise UnreadableDocument("it is nested too deeply") from error
+    except OSError as error:
+        raise UnreadableDocument(f"cannot be read: {error.strerror or error}") from error
+    if not document.blocks:
+        raise UnreadableDocument("there is no text in it")
+    return document
