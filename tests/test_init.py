@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+import typer
 from pydantic import BaseModel
 from typer.testing import CliRunner
 
@@ -17,8 +18,7 @@ from metier.agents.blueprint import Blueprint, read_rows
 from metier.agents.card import TeamCard
 from metier.core.errors import InputError
 from metier.core.yaml import load_yaml
-from metier.serving.cli import app
-from metier.serving.init_cli import init_team
+from metier.serving.init_cli import init, init_team
 from metier.serving.schema_cli import Card, schema_text
 from metier.specialists.card import SpecialistCard
 
@@ -106,7 +106,9 @@ def test_a_fresh_git_folder_is_fine(tmp_path: Path) -> None:
 
 
 def test_the_command_names_the_files_and_the_next_steps(tmp_path: Path) -> None:
-    result = CliRunner().invoke(app, ["init", str(tmp_path / "office")])
+    app = typer.Typer()
+    app.command()(init)
+    result = CliRunner().invoke(app, [str(tmp_path / "office")])
     assert result.exit_code == 0, result.output
     assert "travel/specialist.yaml" in result.output
     for step in ("metier models pull smollm2-135m minilm", "metier build -t", "metier ask -t"):
@@ -115,7 +117,7 @@ def test_the_command_names_the_files_and_the_next_steps(tmp_path: Path) -> None:
 
 def test_the_command_says_why_it_refuses(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
-    command = [sys.executable, "-m", "metier.serving.cli", "init", str(tmp_path)]
+    command = [sys.executable, "-m", "metier", "init", str(tmp_path)]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == InputError.exit_code
     assert "it holds notes.txt" in run.stderr

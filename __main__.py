@@ -1,0 +1,25 @@
+"""The `metier` command, also as `python -m metier`. Says in words what a half-finished installation lacks."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run the command line; exit code 3 when one of its own libraries is missing or broken."""
+    try:
+        from .serving.cli import main as run
+    except ImportError as error:
+        sys.exit(_broken(error))
+    run()
+
+
+def _broken(error: ImportError) -> int:
+    where = "" if error.name is None else f" ({error.name})"
+    print(f"error: a library of metier cannot be loaded{where}: {error}", file=sys.stderr)
+    print("→ pip install --force-reinstall metier", file=sys.stderr)
+    return 3
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,301 @@
+"""The plan of the house, kept: who may import whom, how large things are, what is documented, what start-up loads."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import networkx as nx
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+OUTSIDE = {"tests", "benchmarks", "examples", "docs", "build", "dist"}
+"""Root folders that are not part of the package."""
+
+LAYER = {"core": 0, "router": 1, "specialists": 1, "tools": 1, "memory": 1, "agents": 2, "serving": 3, "": 4}
+"""An area sees itself and lower layers; the siblings of layer 1 never see each other. "" is the root."""
+ONLY_IN = {
+    "langgraph": {"agents", "memory"},
+    "torch": {"specialists"},
+    "peft": {"specialists"},
+    "transformers": {"specialists"},
+    "fastapi": {"serving"},
+    "uvicorn": {"serving"},
+    "starlette": {"serving"},
+    "typer": {"serving"},
+    "mcp": {"serving", "tools"},
+}
+NEEDS_EXTRA = {"tools.mcp_client", "tools.plot"}
+"""Modules that cannot be imported without an extra; all others import them late, behind `MissingExtra`."""
+COMES_WITH = {"pydantic_core": "pydantic", "urllib3": "requests", "scipy": "sklearn"}
+"""Libraries that are used through the one they belong to, and that it requires in the version it needs."""
+HEAVY = {
+    *("faiss", "langchain", "langchain_core", "langgraph", "llama_index", "networkx", "numpy", "onnxruntime", "openai"),
+    *("pandas", "scipy", "sklearn", "tokenizers", "torch", "transformers", "xllamacpp"),
+}
+"""Must not be loaded by `import metier` or `metier --help`."""
+
+
+@dataclass(frozen=True)
+class Import:
+    """One imported module: `target` is dotted, from the package's root for our own."""
+
+    target: str
+    own: bool
+    lazy: bool
+    typing: bool
+    absolute: bool
+    line: int
+
+
+@dataclass(frozen=True)
+class Module:
+    """A file of the package."""
+
+    path: Path
+
+    @cached_property
+    def name(self) -> str:
+        """Dotted, from the package's root; "" is the root's `__init__`."""
+        parts = self.path.relative_to(ROOT).with_suffix("").parts
+        return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+    @property
+    def area(self) -> str:
+        return self.path.relative_to(ROOT).parts[0] if self.path.parent != ROOT else ""
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        return ast.parse(self.path.read_text())
+
+    @cached_property
+    def imports(self) -> list[Import]:
+        return list(_imports(self, self.tree, lazy=False, typing=False))
+
+
+def _imports(module: Module, node: ast.AST, *, lazy: bool, typing: bool) -> Iterator[Import]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            for alias in child.names:
+                own = alias.name.split(".")[0] == "metier"
+                yield Import(alias.name.removeprefix("metier."), own, lazy, typing, True, child.lineno)
+        elif isinstance(child, ast.ImportFrom):
+            yield from _targets(module, child, lazy, typing)
+        else:
+            late = lazy or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            seen = typing or (isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test))
+            yield from _imports(module, child, lazy=late, typing=seen)
+
+
+def _targets(module: Module, node: ast.ImportFrom, lazy: bool, typing: bool) -> Iterator[Import]:
+    if not node.level:
+        own = (node.module or "").split(".")[0] == "metier"
+        yield Import((node.module or "").removeprefix("metier."), own, lazy, typing, True, node.lineno)
+        return
+    package = module.path.parent.relative_to(ROOT).parts
+    base = [*package[: len(package) - node.level + 1], *(node.module.split(".") if node.module else [])]
+    for alias in node.names:
+        deeper = ROOT.joinpath(*base, alias.name)
+        exists = deeper.with_suffix(".py").is_file() or (deeper / "__init__.py").is_file()
+        yield Import(".".join([*base, alias.name] if exists else base), True, lazy, typing, False, node.lineno)
+
+
+def _python(*folders: str) -> list[Path]:
+    hidden = re.compile(r"(^|/)(\.|__pycache__)")
+    files = [p for folder in folders for p in sorted((ROOT / folder).rglob("*.py"))]
+    return [p for p in files if not hidden.search(p.relative_to(ROOT).as_posix())]
+
+
+AREAS = [p.name for p in sorted(ROOT.iterdir()) if (p / "__init__.py").is_file() and p.name not in OUTSIDE]
+PACKAGE = [Module(p) for p in [*sorted(ROOT.glob("*.py")), *_python(*AREAS)]]
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def _place(module: Module, line: int) -> str:
+    return f"{module.path.relative_to(ROOT)}:{line}"
+
+
+def test_every_area_has_its_layer() -> None:
+    assert {*AREAS, ""} == set(LAYER)
+
+
+def test_imports_go_down_only() -> None:
+    wrong = [
+        f"{_place(m, i.line)} imports {i.target}"
+        for m in PACKAGE
+        for i in m.imports
+        if i.own and (area := i.target.split(".")[0] if "." in i.target or i.target in AREAS else "") != m.area
+        if area and LAYER[area] >= LAYER[m.area]
+    ]
+    assert wrong == []
+
+
+def test_at_most_one_file_knows_all_four_siblings() -> None:
+    siblings = {area for area, layer in LAYER.items() if layer == 1}
+    areas = {m.name: {i.target.split(".")[0] for i in m.imports if i.own and not i.typing} for m in PACKAGE}
+    assert {name for name, seen in areas.items() if siblings <= seen} <= {"agents.team"}
+
+
+def test_inside_the_package_imports_are_relative() -> None:
+    own = {"metier", *AREAS}
+    wrong = [_place(m, i.line) for m in PACKAGE for i in m.imports if i.absolute and i.target.split(".")[0] in own]
+    assert wrong == []
+
+
+def test_libraries_stay_in_their_area() -> None:
+    wrong = [
+        f"{_place(m, i.line)} imports {i.target}"
+        for m in PACKAGE
+        for i in m.imports
+        if m.area not in ONLY_IN.get(i.target.split(".")[0], {m.area}) and not i.own
+    ]
+    assert wrong == []
+
+
+def test_there_are_no_import_cycles() -> None:
+    graph = nx.DiGraph((m.name, i.target) for m in PACKAGE for i in m.imports if i.own and not (i.lazy or i.typing))
+    circles = [sorted(names) for names in nx.strongly_connected_components(graph) if len(names) > 1]
+    assert circles == []
+
+
+def test_late_imports_are_for_the_doors_and_for_extras() -> None:
+    allowed = NEEDS_EXTRA | (_extra_modules() - _modules_of(PROJECT["dependencies"]))
+    wrong = [
+        f"{_place(m, i.line)} imports {i.target} late"
+        for m in PACKAGE
+        for i in m.imports
+        if i.lazy and m.area not in ("serving", "") and (i.target if i.own else i.target.split(".")[0]) not in allowed
+    ]
+    assert wrong == []
+
+
+def test_every_library_that_is_imported_is_declared() -> None:
+    declared = _modules_of(PROJECT["dependencies"]) | _extra_modules() | set(sys.stdlib_module_names)
+    used = [(i.target.split(".")[0], m, i) for m in PACKAGE for i in m.imports if not i.own]
+    wrong = [f"{_place(m, i.line)} {name}" for name, m, i in used if COMES_WITH.get(name, name) not in declared]
+    assert wrong == []
+
+
+def test_the_base_needs_no_extra() -> None:
+    extras = _extra_modules() - _modules_of(PROJECT["dependencies"])
+    early = [(m.name, i) for m in PACKAGE for i in m.imports if not (i.lazy or i.typing)]
+    graph = nx.DiGraph((i.target, name) for name, i in early if i.own)
+    direct = {name for name, i in early if not i.own and i.target.split(".")[0] in extras}
+    graph.add_nodes_from(direct)
+    assert direct.union(*(nx.descendants(graph, name) for name in direct)) == NEEDS_EXTRA
+
+
+def _modules_of(requirements: list[str]) -> set[str]:
+    names = {_plain(Requirement(line).name) for line in requirements}
+    return {module for module, dists in packages_distributions().items() if names & {_plain(d) for d in dists}}
+
+
+def _extra_modules() -> set[str]:
+    return _modules_of([line for lines in PROJECT["optional-dependencies"].values() for line in lines])
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_files_and_functions_stay_small() -> None:
+    large = []
+    for path in [*(m.path for m in PACKAGE), *_python("benchmarks", "examples")]:
+        text = path.read_text()
+        lines = len(text.splitlines())
+        large += [f"{path.relative_to(ROOT)}: {lines} lines"] if lines > 300 else []
+        large += [
+            f"{path.relative_to(ROOT)}:{node.lineno} {node.name}: {length} lines"
+            for node in ast.walk(ast.parse(text))
+            if isinstance(node, FUNCTIONS) and (length := (node.end_lineno or 0) - node.lineno + 1) > 40
+        ]
+    assert large == []
+
+
+def test_everything_public_is_documented() -> None:
+    bare = [_place(m, 1) for m in PACKAGE if not ast.get_docstring(m.tree) and m.name != "_version"]
+    for module in PACKAGE:
+        bare += [
+            f"{_place(module, node.lineno)} {node.name}"
+            for node in module.tree.body
+            if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+            if not node.name.startswith("_") and not ast.get_docstring(node)
+            if not any(ast.unparse(d).endswith("overload") for d in node.decorator_list)
+        ]
+    assert bare == []
+
+
+def test_all_names_what_is_there() -> None:
+    wrong = []
+    for module in PACKAGE:
+        listed = next((ast.literal_eval(n.value) for n in module.tree.body if _assigns(n, "__all__")), None)  # pyright: ignore
+        here = set(_bound(module.tree)) | (_home(module) if module.name == "" else set())
+        offered = {name for name in here if not name.startswith("_")} - {"annotations"}
+        if listed is not None and not set(listed) <= here:
+            wrong.append(f"{module.path.relative_to(ROOT)}: not there: {sorted(set(listed) - here)}")
+        if listed is not None and listed != sorted(listed):
+            wrong.append(f"{module.path.relative_to(ROOT)}: __all__ is not sorted")
+        if module.path.name == "__init__.py" and module.area and listed is None and offered:
+            wrong.append(f"{module.path.relative_to(ROOT)}: no __all__ for {sorted(offered)}")
+    assert wrong == []
+
+
+def _assigns(node: ast.stmt, name: str) -> bool:
+    return isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name
+
+
+def _bound(tree: ast.Module) -> Iterator[str]:
+    for node in tree.body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield from ((alias.asname or alias.name).split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node.name
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            yield from (name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name))
+
+
+def _home(module: Module) -> set[str]:
+    """Names that the root loads when first used; each must be where the table says."""
+    table = next(ast.literal_eval(n.value) for n in module.tree.body if _assigns(n, "_HOME"))  # pyright: ignore
+    by_name = {m.name: m for m in PACKAGE}
+    assert [name for name, home in table.items() if home not in by_name or name not in _bound(by_name[home].tree)] == []
+    return set(table)
+
+
+def test_no_file_names_a_place_on_somebodys_machine() -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split(
+        "\n"
+    )
+    files = [ROOT / name for name in listed if name] or [m.path for m in PACKAGE]
+    place = re.compile(rb"(?<![\w.$])/(work|farm|tmp|root|home/\w+)/")
+    assert [f.relative_to(ROOT).as_posix() for f in files if f.is_file() and place.search(f.read_bytes())] == []
+
+
+CHILD = """
+import sys, time
+before = time.process_time()
+{code}
+print(time.process_time() - before, *sorted({{name.partition(".")[0] for name in sys.modules}}))
+"""
+HELP = "import contextlib, io\nsys.argv = ['metier', '--help']\nfrom metier.__main__ import main\n"
+HELP += "with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit): main()"
+
+
+@pytest.mark.parametrize(("code", "limit"), [("import metier", 0.1), (HELP, 0.5)], ids=["import", "help"])
+def test_starting_is_quick_and_loads_nothing_heavy(code: str, limit: float) -> None:
+    command = [sys.executable, "-c", CHILD.format(code=code)]
+    runs = [subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() for _ in range(3)]
+    assert HEAVY.isdisjoint(runs[0][1:]), sorted(HEAVY.intersection(runs[0][1:]))
+    # Processor seconds, so that other work on the machine does not count.
+    assert min(float(run[0]) for run in runs) < limit
