@@ -1,0 +1,72 @@
+"""An adapter's folder in Hugging Face's PEFT layout: what is in it, and whether it may be trusted. No torch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...core.errors import ConfigError, IntegrityError
+from ...core.files import sha256
+
+CONFIG = "adapter_config.json"
+WEIGHTS = "adapter_model.safetensors"
+RECORD = "metier.json"
+"""Where the adapter comes from: base, data, seed, metrics, and the SHA-256 of the files beside it."""
+
+_PICKLED = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
+
+
+@dataclass(frozen=True)
+class AdapterFolder:
+    """A PEFT folder that passed the checks of `open_adapter`."""
+
+    path: Path
+    config: dict[str, Any]
+    """`adapter_config.json`."""
+    record: dict[str, Any]
+    """`metier.json`; empty for adapters made elsewhere."""
+
+    @property
+    def weights(self) -> Path:
+        return self.path / WEIGHTS
+
+
+def open_adapter(path: Path) -> AdapterFolder:
+    """Read a PEFT folder and refuse what cannot be trusted.
+
+    Weights must be safetensors: pickled ones run code when loaded. Where `metier.json` records hashes, the files must
+    still have them.
+
+    Raises:
+        ConfigError: not a PEFT folder.
+        IntegrityError: pickled weights only, or a file is not the one that was recorded.
+    """
+    if not (path / WEIGHTS).is_file():
+        pickled = [f.name for f in path.glob("adapter_model*") if f.suffix in _PICKLED]
+        if pickled:
+            raise IntegrityError(
+                f"{path}: {', '.join(pickled)} is a pickle and could run code when it is loaded",
+                hint=f"save it again with PEFT's save_pretrained, which writes {WEIGHTS}",
+            )
+        raise ConfigError(f"no {WEIGHTS} in this folder", file=path, hint="give a folder in PEFT's layout")
+    config, record = _json(path / CONFIG), _json(path / RECORD) if (path / RECORD).is_file() else {}
+    for name, promised in record.get("files", {}).items():
+        found = sha256(path / name) if (path / name).is_file() else "missing"
+        if found != promised:
+            raise IntegrityError(
+                f"{path / name} is not the file that {RECORD} promises (SHA-256 {found[:12]}…, not {promised[:12]}…)",
+                hint="get the adapter again from where it came from",
+            )
+    return AdapterFolder(path, config, record)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot be read as JSON: {error}", file=path) from error
+    if not isinstance(value, dict):
+        raise ConfigError("holds no JSON object", file=path)
+    return value
