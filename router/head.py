@@ -1,0 +1,42 @@
+"""The trained head: kernel ridge regression, whose held-out scores come for free.
+
+Each specialist is a column of targets (1 for its own examples, 0 for all others); far from every example all scores
+go to 0, which is what makes the head know what it does not know. Solving for the coefficients also gives what each
+example would have scored had it been left out (Rifkin and Lippert, "Notes on Regularized Least Squares", 2007), so
+calibration and thresholds use every example and yet only held-out scores.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve, lapack
+
+from .features import Matrix
+
+
+class Fit(NamedTuple):
+    """coefficients: (examples, columns), prior: (columns,), held_out: (examples, columns)."""
+
+    coefficients: Matrix
+    prior: Matrix
+    held_out: Matrix
+
+
+def fit_head(kernel: Matrix, targets: Matrix, ridge: float) -> Fit:
+    """Solve (kernel + ridge · I) · coefficients = targets − prior.
+
+    Args:
+        kernel: Similarities of all examples with each other, (n, n); left as it was.
+        targets: (n, columns).
+        ridge: Above 0.
+    """
+    prior = targets.mean(axis=0)
+    system = kernel.copy()
+    system[np.diag_indices_from(system)] += np.float32(ridge)
+    factor, lower = cho_factor(system, lower=True, overwrite_a=True, check_finite=False)
+    coefficients = cho_solve((factor, lower), targets - prior, check_finite=False)
+    inverse, _ = lapack.spotri(factor, lower=1, overwrite_c=1)
+    held_out = targets - coefficients / np.diag(inverse)[:, None]
+    return Fit(coefficients, prior, held_out)
