@@ -33,7 +33,23 @@ def diagnose(team: Path | None = None) -> list[Finding]:
     ]
     if team is None:
         return [*findings, *_guarded("models", partial(check_models, default_models()))]
-    return [*findings, *_guarded("team", partial(_check_team, team))]
+    return [*findings, *check_team(team)]
+
+
+def check_team(folder: Path) -> list[Finding]:
+    """The models that the team in `folder` needs, its cards, documents and last build. Never raises."""
+    return list(_guarded("team", partial(_team, folder)))
+
+
+def _team(folder: Path) -> Iterator[Finding]:
+    from ..agents.blueprint import Blueprint
+    from .team_checks import check_build, check_cards, check_documents, needed_models
+
+    blueprint = Blueprint.read(folder)
+    yield from _guarded("models", partial(check_models, needed_models(blueprint.card)))
+    yield from _guarded("team", partial(check_cards, blueprint))
+    yield from _guarded("team", partial(check_documents, blueprint))
+    yield from _guarded("team", partial(check_build, blueprint, folder))
 
 
 def can_run(findings: Iterable[Finding]) -> bool:
@@ -55,17 +71,6 @@ def doctor(
     else:
         _show(findings, good)
     raise typer.Exit(0 if good else 1)
-
-
-def _check_team(folder: Path) -> Iterator[Finding]:
-    from ..agents.blueprint import Blueprint
-    from .team_checks import check_build, check_cards, check_documents, needed_models
-
-    blueprint = Blueprint.read(folder)
-    yield from _guarded("models", partial(check_models, needed_models(blueprint.card)))
-    yield from _guarded("team", partial(check_cards, blueprint))
-    yield from _guarded("team", partial(check_documents, blueprint))
-    yield from _guarded("team", partial(check_build, blueprint, folder))
 
 
 def _guarded(area: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:

@@ -1,0 +1,88 @@
+"""What people install is what stands here: every folder and file in wheel and sdist, and the wheel works by itself."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+OUTSIDE = {"tests", "benchmarks", "examples", "docs", "build", "dist"}
+AREAS = [p for p in sorted(ROOT.iterdir()) if (p / "__init__.py").is_file() and p.name not in OUTSIDE]
+PACKAGE_FILES = {
+    path.relative_to(ROOT).as_posix()
+    for path in [*ROOT.glob("*.py"), ROOT / "py.typed", *(p for area in AREAS for p in area.rglob("*"))]
+    if path.is_file() and "__pycache__" not in path.parts
+}
+
+
+@pytest.fixture(scope="module")
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the sdist and the wheel that was built from it; made from a copy, so nothing is left here."""
+    copy, out = tmp_path_factory.mktemp("tree") / "metier", tmp_path_factory.mktemp("dist")
+    copy.mkdir()
+    for path in [*AREAS, *(p for p in ROOT.iterdir() if p.is_file())]:
+        if path.is_file():
+            shutil.copy(path, copy)
+        else:
+            shutil.copytree(path, copy / path.name, ignore=shutil.ignore_patterns("__pycache__"))
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(copy)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, cwd=out)
+    assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-2000:]
+    return out
+
+
+@pytest.fixture(scope="module")
+def venv(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clean environment with the wheel; the libraries are those of this one, metier itself is not."""
+    folder = tmp_path_factory.mktemp("clean") / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    pip = [sys.executable, "-m", "pip", "--python", str(folder), "--disable-pip-version-check", "install"]
+    wheel = next(dist.glob("*.whl"))
+    subprocess.run([*pip, "--quiet", "--no-deps", "--no-index", str(wheel)], check=True)
+    (site,) = folder.glob("lib/python*/site-packages")
+    # A path in a .pth file is only a path: the .pth files in that folder, ours among them, are not read.
+    (site / "libraries.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return folder
+
+
+def test_every_folder_with_code_is_declared() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    folders = {init.parent.relative_to(ROOT) for area in AREAS for init in area.rglob("__init__.py")}
+    assert sorted(declared) == sorted(["metier", *(".".join(["metier", *folder.parts]) for folder in folders)])
+    bare = {Path(f).parent for f in PACKAGE_FILES if f.endswith(".py")} - folders - {Path()}
+    assert bare == set(), "folders with code but without __init__.py"
+
+
+def test_wheel_and_sdist_hold_every_file(dist: Path) -> None:
+    wheel = set(zipfile.ZipFile(next(dist.glob("*.whl"))).namelist())
+    ours = {name.removeprefix("metier/") for name in wheel if name.startswith("metier/")}
+    assert sorted(PACKAGE_FILES - ours) == []
+    assert sorted(ours - PACKAGE_FILES) == []
+    with tarfile.open(next(dist.glob("*.tar.gz"))) as archive:
+        packed = {name.partition("/")[2] for name in archive.getnames()}
+    assert sorted(PACKAGE_FILES - packed) == []
+    assert {"LICENSE", "README.md", "pyproject.toml"} <= packed
+
+
+def test_the_wheel_works_in_a_clean_environment(venv: Path, tmp_path: Path) -> None:
+    def run(*command: str) -> str:
+        env = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    python, metier = str(venv / "bin" / "python"), str(venv / "bin" / "metier")
+    assert run(python, "-c", "import metier; print(metier.__file__)").startswith(str(venv))
+    assert "init" in run(metier, "--help")
+    assert '"specialists"' in run(metier, "schema", "team")
+    run(metier, "init", "office")
+    assert (tmp_path / "office" / "travel" / "documents" / "trips.md").is_file()
