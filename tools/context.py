@@ -9,6 +9,8 @@ from pathlib import Path
 from ..core.errors import ToolError
 from ..core.types import Passage
 
+MAX_PATH = 1000
+
 Search = Callable[[str], Sequence[Passage]]
 """Searches a specialist's own knowledge."""
 
@@ -40,6 +42,8 @@ def inside(root: Path, name: str) -> Path:
         ToolError: the path leads out, or cannot be a path at all.
     """
     base = root.resolve()
+    if len(name) > MAX_PATH:
+        raise ToolError(f"a path of {len(name)} characters")
     try:
         found = (base / name).resolve()
     except (OSError, ValueError, RuntimeError) as error:

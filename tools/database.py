@@ -100,6 +100,8 @@ class SqliteDatabase(Database):
             except (sqlite3.Error, sqlite3.Warning, OverflowError) as error:
                 late = time.monotonic() > deadline
                 raise ToolError(f"the query took over {self._seconds} s" if late else f"SQLite: {error}") from None
+            if cursor.description is None:
+                raise ToolError("this gives no rows: only a SELECT does")
             columns = tuple(d[0] for d in cursor.description)
             return Rows(columns=columns, rows=tuple(map(tuple, found[:rows])), complete=len(found) <= rows)
 

@@ -32,7 +32,8 @@ def fetch(
     if not hosts:
         raise ToolDenied("fetch needs hosts", hint="tools: [{use: fetch, hosts: [docs.example.com]}]")
 
-    @tool(effect="external", untrusted_output=True, sensitive=False)
+    # An address can carry data out. To hosts that the card names that is reading; to just any host it is an effect.
+    @tool(effect="external" if any("*" in h for h in hosts) else "read", untrusted_output=True, sensitive=False)
     def fetch_page(url: str) -> str:
         """The text of a web page.
 

@@ -78,6 +78,8 @@ def read_text(root: Path, path: str) -> str:
         ToolError: it is outside, missing, too large, not a regular file (a pipe would wait for ever) or not text.
     """
     place = inside(root, path)
+    if place.is_dir():
+        raise ToolError(f"'{path}' is a folder")
     try:
         # The path has no symlink left; NOFOLLOW refuses one that is put there between the check and this line.
         handle = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)

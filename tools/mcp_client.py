@@ -108,7 +108,8 @@ class Connection:
         """The result as text.
 
         Raises:
-            ToolError: the tool reports an error, or the server does not answer.
+            ToolError: the tool reports an error.
+            TimeoutError, ConnectionError: the server does not answer; whether the tool ran is not known.
         """
         result = self._run(self._client.call_tool(name, arguments))
         texts = [block.text for block in result.content if getattr(block, "text", None)]
@@ -125,9 +126,9 @@ class Connection:
             return future.result(MAX_SECONDS)
         except FutureTimeout:
             future.cancel()
-            raise ToolError(f"the MCP server did not answer within {MAX_SECONDS:.0f} s") from None
+            raise TimeoutError(f"the MCP server did not answer within {MAX_SECONDS:.0f} s") from None
         except Exception as error:
-            raise ToolError(f"the MCP server failed: {error}") from None
+            raise ConnectionError(f"the MCP server failed: {error}") from None
 
     async def _serve(self, server: Any) -> None:
         """Opens and closes the session in one task, as its cancel scopes demand."""

@@ -1,0 +1,128 @@
+"""May this call run? A pure function of the call and of what has happened in the run: no model, no clock, no network.
+
+The idea is Meta's "Agents Rule of Two" (2025): of untrusted input, sensitive access and external effect a run may have
+two; the third needs a person. Stricter than that rule, untrusted text cannot lead to a write either.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from typing import Literal
+
+from langchain_core.tools import BaseTool
+from pydantic import Field
+
+from ..core.errors import unknown
+from ..core.types import ToolCall, Value
+from .tool import Effects, effects_of
+
+
+class Allow(Value):
+    """Run it."""
+
+    outcome: Literal["allow"] = "allow"
+
+
+class Deny(Value):
+    """Never, whatever a person says."""
+
+    outcome: Literal["deny"] = "deny"
+    reason: str
+
+
+class Ask(Value):
+    """Only when a person approves."""
+
+    outcome: Literal["ask"] = "ask"
+    reason: str
+
+
+Decided = Allow | Deny | Ask
+
+
+class RunFacts(Value):
+    """What a run has been in touch with. Starts empty and only grows; `after` is the only way it changes."""
+
+    untrusted: bool = False
+    """Text that strangers may have written was read: a document, a web page, a tool's untrusted output."""
+    sensitive: bool = False
+    """Sensitive data was read."""
+    external: bool = False
+    """Something reached outside the machine."""
+    seen: frozenset[str] = frozenset()
+    """Keys of the calls made since the last effect: to repeat one would give the same result."""
+    approved: frozenset[str] = frozenset()
+    """Keys of the calls that a person approved."""
+
+    def after(self, call: ToolCall, effects: Effects) -> RunFacts:
+        """The facts once a call has run."""
+        changes = effects.effect != "read"
+        return RunFacts(
+            untrusted=self.untrusted or effects.untrusted_output,
+            sensitive=self.sensitive or effects.sensitive,
+            external=self.external or effects.effect == "external",
+            seen=frozenset() if changes else self.seen | {call_key(call)},
+            approved=self.approved - {call_key(call)},
+        )
+
+    def approve(self, call: ToolCall) -> RunFacts:
+        """The facts once a person approved exactly this call, for one time."""
+        return self.model_copy(update={"approved": self.approved | {call_key(call)}})
+
+
+class TeamRules(Value):
+    """What the team's owner decides for everybody; wins over every card. Patterns as in file names: `send_*`."""
+
+    deny: tuple[str, ...] = ()
+    """Tools that never run."""
+    ask: tuple[str, ...] = ()
+    """Tools that always need a person."""
+    untrusted: Literal["ask", "deny"] = "ask"
+    """What happens to a write or external effect once the run has read untrusted text."""
+
+
+class Policy(Value):
+    """The rules for one specialist: what its card grants, within what the team allows."""
+
+    granted: dict[str, Effects] = Field(default_factory=dict)
+    """The tools of its card and what each does."""
+    team: TeamRules = TeamRules()
+
+    @classmethod
+    def of(cls, tools: Iterable[BaseTool], team: TeamRules | None = None) -> Policy:
+        """The policy for a specialist's tools."""
+        return cls(granted={t.name: effects_of(t) for t in tools}, team=team or TeamRules())
+
+    def decide(self, call: ToolCall, facts: RunFacts) -> Decided:
+        """Allow, deny or ask, with the reason in words."""
+        effects = self.granted.get(call.name)
+        if effects is None:
+            return Deny(reason=unknown("tool", call.name, self.granted))
+        if _matches(call.name, self.team.deny):
+            return Deny(reason=f"the team does not allow {call.name}")
+        if call_key(call) in facts.seen:
+            return Deny(reason=f"{call.name} was already called with these arguments: use its result")
+        tainted_effect = facts.untrusted and effects.effect != "read"
+        if tainted_effect and self.team.untrusted == "deny":
+            return Deny(reason=f"{call.name} would act after text from outside was read")
+        if call_key(call) in facts.approved:
+            return Allow()
+        if _matches(call.name, self.team.ask):
+            return Ask(reason=f"the team wants a person to approve {call.name}")
+        if tainted_effect:
+            return Ask(reason=f"{call.name} would act after text from outside was read, which may have asked for it")
+        after = facts.after(call, effects)
+        if after.untrusted and after.sensitive and after.external:
+            return Ask(reason=f"with {call.name} this run has outside text, sensitive data and an effect outside")
+        return Allow()
+
+
+def call_key(call: ToolCall) -> str:
+    """The same for two calls that would do the same."""
+    return f"{call.name} {json.dumps(call.arguments, sort_keys=True, default=str, ensure_ascii=False)}"
+
+
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)

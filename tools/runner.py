@@ -1,0 +1,162 @@
+"""Runs a call that the policy has allowed: arguments checked, time limited, retried, counted, effects done once."""
+
+from __future__ import annotations
+
+import contextvars
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from langchain_core.tools import BaseTool, ToolException
+from pydantic import ValidationError
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+from ..core.errors import MetierError, ToolError, unknown
+from ..core.types import ToolCall
+from .breaker import Breaker, Clock
+from .ledger import Ledger
+from .policy import call_key
+from .result import shorten
+from .tool import effects_of
+
+KEY_ARGUMENT = "idempotency_key"
+"""A tool with effects that takes an argument of this name promises: the same key twice is one effect."""
+
+
+class ToolRunner:
+    """Runs calls of some tools. A failure is a value (`ToolCall.error`), since a model can often mend it."""
+
+    def __init__(
+        self,
+        tools: Iterable[BaseTool],
+        *,
+        seconds: float = 30.0,
+        attempts: int = 3,
+        ledger: Ledger | None = None,
+        breaker: Callable[[], Breaker] = Breaker,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        """Runs `tools`.
+
+        Args:
+            seconds: time one attempt may take.
+            attempts: how often a read that failed for a passing reason is tried.
+            ledger: remembers effects; give one with a file so that they survive a crash.
+            breaker: makes the circuit breaker of a tool.
+            clock: measures durations.
+        """
+        self._tools = {t.name: t for t in tools}
+        self._breakers = {name: breaker() for name in self._tools}
+        self._seconds, self._attempts, self._clock = seconds, attempts, clock
+        self._ledger = ledger or Ledger()
+
+    def run(self, call: ToolCall, *, key: str = "") -> ToolCall:
+        """The call with its result, or with the error in words.
+
+        Args:
+            call: name and arguments; a result in it is ignored.
+            key: identifies this step of this run. Effects are done once per key and call. Left out, the call itself.
+        """
+        started = self._clock()
+        result, error = "", None
+        try:
+            result = shorten(self._run(call, f"{key} {call_key(call)}"))
+        except (ToolError, ToolException, ValidationError) as problem:
+            error = _words(problem)
+        except Exception as problem:
+            error = f"{type(problem).__name__}: {problem}"
+        return call.model_copy(update={"result": result, "error": error, "seconds": self._clock() - started})
+
+    def _run(self, call: ToolCall, key: str) -> str:
+        tool = self._tools.get(call.name)
+        if tool is None:
+            raise ToolError(unknown("tool", call.name, self._tools))
+        if effects_of(tool).effect == "read":
+            return self._guarded(tool, call.arguments, self._attempts)
+        return self._once(tool, call, key)
+
+    def _once(self, tool: BaseTool, call: ToolCall, key: str) -> str:
+        """An effect: one attempt, remembered before and after."""
+        repeatable = KEY_ARGUMENT in _arguments(tool)
+        earlier = self._ledger.begin(key)
+        if earlier and earlier.state == "done":
+            return earlier.result
+        if earlier and not repeatable:
+            raise ToolError(
+                f"{call.name} was begun earlier and never reported back: it may or may not have happened",
+                hint="look whether it did before calling it again",
+            )
+        arguments = {**call.arguments, KEY_ARGUMENT: key} if repeatable else call.arguments
+        try:
+            result = self._guarded(tool, arguments, self._attempts if repeatable else 1)
+        except (ToolError, ToolException, ValidationError):
+            self._ledger.release(key)  # the tool itself says that nothing happened
+            raise
+        self._ledger.finish(key, result)
+        return result
+
+    def _guarded(self, tool: BaseTool, arguments: dict[str, Any], attempts: int) -> str:
+        breaker = self._breakers[tool.name]
+        wait = breaker.wait()
+        if wait:
+            raise ToolError(f"{tool.name} failed too often; it rests for {wait:.0f} s")
+        retry = Retrying(
+            stop=stop_after_attempt(attempts),
+            wait=wait_random_exponential(multiplier=0.2, max=5),
+            retry=retry_if_exception(_passing),
+            reraise=True,
+        )
+        try:
+            result = retry(self._within_time, tool, arguments)
+        except Exception as problem:
+            # A model's wrong arguments or a question the tool cannot answer say nothing about the tool's health.
+            breaker.record(
+                ok=isinstance(problem, ToolError | ToolException | ValidationError) and not _passing(problem)
+            )
+            raise
+        breaker.record(ok=True)
+        return result
+
+    def _within_time(self, tool: BaseTool, arguments: dict[str, Any]) -> str:
+        """Run in a thread of its own. Threads cannot be stopped: a late one is left behind and its result is lost."""
+        done: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+
+        def work() -> None:
+            try:
+                done.put((tool.invoke(arguments), None))
+            except BaseException as problem:
+                done.put((None, problem))
+
+        context = contextvars.copy_context()
+        threading.Thread(target=context.run, args=(work,), daemon=True, name=f"tool-{tool.name}").start()
+        try:
+            result, problem = done.get(timeout=self._seconds)
+        except queue.Empty:
+            raise TimeoutError(f"{tool.name} took longer than {self._seconds:g} s") from None
+        if problem is not None:
+            raise problem
+        return result if isinstance(result, str) else str(result)
+
+
+def _arguments(tool: BaseTool) -> Iterable[str]:
+    """Names of all arguments, those hidden from the model (`InjectedToolArg`) too."""
+    if isinstance(tool.args_schema, dict):
+        return tool.args_schema.get("properties", {})
+    schema: Any = tool.get_input_schema()
+    return schema.model_fields
+
+
+def _passing(problem: BaseException) -> bool:
+    """Whether the same call may work a moment later."""
+    return isinstance(problem, ConnectionError | TimeoutError) or (
+        isinstance(problem, MetierError) and problem.retryable
+    )
+
+
+def _words(problem: Exception) -> str:
+    """For the model: what is wrong with which argument, in one short line."""
+    if isinstance(problem, ValidationError):
+        return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'arguments'}: {e['msg']}" for e in problem.errors()[:3])
+    return str(problem)
