@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gguf import MODEL_ARCH_NAMES, GGUFReader, GGUFWriter, GGUFValueType, get_tensor_name_map
+from gguf import MODEL_ARCH_NAMES, GGUFReader, GGUFValueType, GGUFWriter, get_tensor_name_map
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 

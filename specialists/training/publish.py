@@ -1,0 +1,44 @@
+"""Writing what was learnt: PEFT's repository layout, with a record of where it comes from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file, save_file
+from transformers import PreTrainedModel
+
+from ...core.files import sha256, write_atomic
+from .repository import CONFIG, RECORD, WEIGHTS
+
+
+def write_folder(folder: Path, model: PeftModel | PreTrainedModel, base: str) -> None:
+    """Write an adapter (or, for a fully trained model, the model) to `folder`, its weights in f16.
+
+    PEFT records the local path of the base, which means nothing elsewhere: `base` takes its place.
+    """
+    if not isinstance(model, PeftModel):
+        model.to(torch.float16).save_pretrained(folder)  # type: ignore[arg-type]
+        return
+    model.save_pretrained(folder)
+    tensors = {name: tensor.to(torch.float16).contiguous() for name, tensor in load_file(folder / WEIGHTS).items()}
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    config["base_model_name_or_path"] = base
+    config["target_modules"] = sorted(config["target_modules"])
+    write_atomic(folder / CONFIG, json.dumps(config, indent=2, sort_keys=True) + "\n")
+    card = (
+        f"---\nbase_model: {base}\nlibrary_name: peft\ntags: [lora, metier]\n---\n\nA LoRA adapter trained by metier.\n"
+    )
+    write_atomic(folder / "README.md", card)
+
+
+def write_record(folder: Path, record: Mapping[str, Any], card: str) -> None:
+    """Add the model card and `metier.json`: `record` and the SHA-256 of the files that must not change."""
+    files = {name: sha256(folder / name) for name in (CONFIG, WEIGHTS)}
+    write_atomic(folder / RECORD, json.dumps({**record, "files": files}, indent=2) + "\n")
+    write_atomic(folder / "README.md", card)
