@@ -28,8 +28,8 @@ bench: $(VENV)/dev.stamp models  ## every benchmark; BENCH_DATA=folder
 models: $(VENV)/base.stamp  ## the built-in models, into the cache; nothing happens when they are there
 	$(BIN)/metier models pull $(MODELS)
 
-size:  ## how large a base install is, part by part
-	$(PYTHON) benchmarks/install_size.py
+size: $(VENV)/base.stamp  ## how large a base install is, part by part
+	$(BIN)/python benchmarks/install_size.py
 
 clean:  ## all that make and the tools leave here; models stay in the cache
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis $(BENCH_OUT)
