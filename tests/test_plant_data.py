@@ -117,7 +117,9 @@ def test_inputs_are_unique_and_evaluation_is_kept_apart() -> None:
     assert len(set(judged)) == len(judged)
     assert not set(learnt) & set(judged)
     assert len(lines("outside.jsonl")) >= 60
-    assert len(lines("evaluation_outside.jsonl")) >= 25
+    kinds = [line["kind"] for line in lines("evaluation_outside.jsonl")]
+    assert len(kinds) >= 25
+    assert min(kinds.count("near"), kinds.count("far")) >= 10
 
 
 @pytest.mark.parametrize("name", NAMES)
