@@ -1,7 +1,7 @@
 """Make the plant's PDF, DOCX and SQLite documents from their sources: `python examples/plant/make_documents.py`.
 
 The sources are Markdown and CSV files in `sources/`, so that the documents can be read, compared and changed as text.
-Needs the dev extra (fpdf2). Made again from unchanged sources, a PDF keeps its bytes and the others their content.
+Needs the dev extra (fpdf2). Made again from unchanged sources, only the times inside the DOCX files differ.
 """
 
 from __future__ import annotations
