@@ -2,30 +2,46 @@
 
 from __future__ import annotations
 
-import json
+import os
+import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from time import perf_counter
+from typing import Any
 
 from filelock import FileLock, Timeout
+from pydantic import ValidationError
 
 from ..core.embedding import Embedder
 from ..core.errors import StateError
 from ..core.files import write_atomic
-from ..core.models.local import LocalModel
+from ..core.models import LocalModel, ModelStore
+from ..core.onnx_embedder import load_embedder
+from ..core.types import Value
+from ..router.router import Router
+from ..router.rules import RouteRules
+from ..specialists.adapters import adapter_version
+from ..specialists.knowledge.build import Report
+from ..specialists.knowledge.knowledge import Knowledge
 from .blueprint import Blueprint, fingerprint
 
+Progress = Callable[[str, int, int], None]
+"""Called with the work's name, how much of it is done, and how much there is."""
 
-@dataclass(frozen=True)
-class Manifest:
-    """What a build was made of; kept as `.metier/build.json`."""
 
-    base: str
-    embedder: str
+def ignore(what: str, done: int, of: int) -> None:
+    """The `Progress` of those who do not look."""
+
+
+class Manifest(Value):
+    """What a build was made of; kept as `.metier/build.json`, which is written last."""
+
+    cards: str
+    """Fingerprint of all cards and example files."""
     router: str
     """Fingerprint of all that the router was fitted on."""
-    specialists: dict[str, str] = field(default_factory=dict)
-    """Name to version: a fingerprint of card, documents, base and adapter."""
+    versions: dict[str, str]
+    """Specialist to version: a fingerprint of its card, documents, base and adapter."""
 
     @classmethod
     def read(cls, state: Path) -> Manifest | None:
@@ -38,9 +54,152 @@ class Manifest:
         if not path.is_file():
             return None
         try:
-            return cls(**json.loads(path.read_text()))
-        except (ValueError, TypeError) as error:
-            raise StateError(f"{path}: {error}", hint="metier build --fresh") from error
+            return cls.model_validate_json(path.read_bytes())
+        except ValidationError as error:
+            raise StateError(f"{path} is damaged: {error.errors()[0]['msg']}", hint="metier build --fresh") from error
 
-    def write(self, state: Path) -> None:
-        write_atomic(state / "build.json", json.dumps(asdict(self), indent=2))
+
+class BuildReport(Value):
+    """What a build did."""
+
+    team: str
+    knowledge: dict[str, Report]
+    """Specialist to what happened to its documents."""
+    router_fitted: bool
+    seconds: float
+
+    def lines(self) -> list[str]:
+        """The report for people."""
+        lines = []
+        for name, report in self.knowledge.items():
+            changes = [("new", report.added), ("changed", report.changed), ("removed", report.removed)]
+            done = ", ".join(f"{len(files)} {word}" for word, files in changes if files) or "nothing changed"
+            lines.append(f"{name}: {done}; {report.passages} passages")
+            lines += [f"  skipped {source}: {reason}" for source, reason in report.skipped.items()]
+        lines.append(f"router: {'fitted' if self.router_fitted else 'nothing changed'}")
+        lines.append(f"{self.team} is ready ({self.seconds:.1f} s)")
+        return lines
+
+
+def build(
+    blueprint: Blueprint, *, store: ModelStore | None = None, progress: Progress = ignore, fresh: bool = False
+) -> BuildReport:
+    """Index the documents and fit the router. A crash in the middle leaves the last build usable.
+
+    Args:
+        store: Where models are; None is the user's cache.
+        fresh: Build everything anew; threads are kept.
+
+    Raises:
+        ConfigError: a card or example file is wrong.
+        KnowledgeError: none of a specialist's documents can be read.
+        ModelNotPulled: the team's models are not on this machine.
+        StateError: another build of this team is running.
+    """
+    start = perf_counter()
+    store = store or ModelStore()
+    base, embedder = find_base(blueprint, store), load_embedder(blueprint.card.embedder, store)
+    blueprint.state.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(blueprint.state / "build.lock", timeout=0):
+            if fresh:
+                (blueprint.state / "build.json").unlink(missing_ok=True)
+                shutil.rmtree(blueprint.state / "knowledge", ignore_errors=True)
+            knowledge = {
+                name: _index(blueprint, name, embedder, progress)
+                for name, card in blueprint.specialists.items()
+                if card.knowledge
+            }
+            last = Manifest.read(blueprint.state)
+            needs = _router_needs(blueprint, embedder)
+            fitted = last is None or last.router != fingerprint(needs) or not (blueprint.state / "router").exists()
+            if fitted:
+                _fit_router(needs, blueprint.state / "router", embedder, progress)
+            versions = {name: _version(blueprint, name, base, knowledge.get(name)) for name in blueprint.specialists}
+            manifest = Manifest(cards=_cards(blueprint), router=fingerprint(needs), versions=versions)
+            write_atomic(blueprint.state / "build.json", manifest.model_dump_json(indent=2))
+    except Timeout as error:
+        raise StateError(f"another build of '{blueprint.card.name}' is running", hint="wait for it to end") from error
+    reports = {name: opened.report for name, opened in knowledge.items() if opened.report}
+    for opened in knowledge.values():
+        opened.close()
+    return BuildReport(
+        team=blueprint.card.name, knowledge=reports, router_fitted=fitted, seconds=perf_counter() - start
+    )
+
+
+def changed_since_build(blueprint: Blueprint) -> list[str] | None:
+    """Names of what is newer than the build; None when there is no build."""
+    manifest = Manifest.read(blueprint.state)
+    if manifest is None or set(manifest.versions) != set(blueprint.specialists):
+        return None
+    changed = ["cards or examples"] if manifest.cards != _cards(blueprint) else []
+    built = (blueprint.state / "build.json").stat().st_mtime
+    for name in blueprint.specialists:
+        for source in _sources(blueprint, name):
+            files = [source] if source.is_file() else source.rglob("*")
+            changed += [os.path.relpath(f, blueprint.root) for f in files if f.is_file() and f.stat().st_mtime > built]
+    return changed
+
+
+def knowledge_folder(blueprint: Blueprint, name: str) -> Path:
+    """Where the index of a specialist is kept."""
+    return blueprint.state / "knowledge" / name
+
+
+def find_base(blueprint: Blueprint, store: ModelStore) -> LocalModel | None:
+    """The team's base on this machine; None when a server runs it."""
+    return None if "://" in blueprint.card.engine else store.find(blueprint.card.base)
+
+
+def _sources(blueprint: Blueprint, name: str) -> list[Path]:
+    card = blueprint.specialists[name].knowledge
+    return [blueprint.folders[name] / source for source in card.sources] if card else []
+
+
+def _index(blueprint: Blueprint, name: str, embedder: Embedder, progress: Progress) -> Knowledge:
+    def tell(done: int, of: int, source: str) -> None:
+        progress(f"{name}: reading", done, of)
+
+    return Knowledge.build(
+        _sources(blueprint, name),
+        knowledge_folder(blueprint, name),
+        embedder,
+        blueprint.specialists[name].knowledge,
+        root=blueprint.folders[name],
+        progress=tell,
+    )
+
+
+def _router_needs(blueprint: Blueprint, embedder: Embedder) -> dict[str, Any]:
+    """All that the router learns from."""
+    cards = blueprint.specialists.items()
+    return {
+        "examples": {name: blueprint.tasks(name) for name, _ in cards},
+        "outside": blueprint.outside(),
+        "descriptions": {name: card.description for name, card in cards},
+        "rules": {name: card.route.model_dump() for name, card in cards},
+        "false_refusal": blueprint.card.router.false_refusal,
+        "embedder": embedder.name,
+    }
+
+
+def _fit_router(needs: dict[str, Any], folder: Path, embedder: Embedder, progress: Progress) -> None:
+    progress("router: learning", 0, 1)
+    rules = {name: RouteRules(**rule) for name, rule in needs["rules"].items()}
+    Router.fit(**{**needs, "rules": rules, "embedder": embedder}).save(folder)
+    progress("router: learning", 1, 1)
+
+
+def _version(blueprint: Blueprint, name: str, base: LocalModel | None, knowledge: Knowledge | None) -> str:
+    card = blueprint.specialists[name]
+    documents = {d.source: d.sha256 for d in knowledge.documents()} if knowledge else {}
+    model = base.sha256("gguf") if base else [blueprint.card.engine, blueprint.card.base]
+    adapter = adapter_version(card.model.adapter, blueprint.folders[name])
+    return fingerprint(card.model_dump(), documents, model, adapter)
+
+
+def _cards(blueprint: Blueprint) -> str:
+    cards = {name: card.model_dump() for name, card in blueprint.specialists.items()}
+    tasks = {name: blueprint.tasks(name) for name in blueprint.specialists}
+    return fingerprint(blueprint.card.model_dump(), cards, tasks, blueprint.outside())

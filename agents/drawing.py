@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 
 import networkx as nx
@@ -27,7 +28,7 @@ def draw(blueprint: Blueprint) -> nx.DiGraph:
     for layer, station in enumerate(_AFTER, len(_BEFORE) + 1):
         graph.add_node(station, layer=layer, kind="station")
     for line in (_BEFORE, _AFTER):
-        graph.add_edges_from(zip(line, line[1:], strict=False), kind="next")
+        graph.add_edges_from(pairwise(line), kind="next")
     for name, card in blueprint.specialists.items():
         for handoff in card.handoffs:
             graph.add_edge(name, handoff.to, kind="handoff")

@@ -16,7 +16,6 @@ from typing import Any
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
-
 from langgraph.types import Command
 
 from ..core.clock import record, timing
@@ -68,7 +67,7 @@ def compile_graph(
     return graph.compile(checkpointer=checkpointer, name=name)
 
 
-def _timed(station: Callable[[Any], Any], stage: str | None = None) -> Callable[[Any], Any]:
+def _timed(station: Callable[[Any], Any], stage: str | None = None) -> Any:
     """The station, with its seconds written into the state: in all under `stage`, and under the stages inside it."""
 
     def run(state: Any) -> Any:

@@ -19,7 +19,7 @@ from ..core.types import Answer, Brief, Budget, Handoff, Outcome, Part, Route, T
 from ..memory.window import recall
 from .guardrails import Guard
 from .join import join
-from .state import Desk, Plain, State
+from .state import Desk, Plain, State, Update
 
 
 class Worker(Protocol):
@@ -50,24 +50,24 @@ class Nodes:
         self.specialists, self.router, self.budget, self.window = specialists, router, budget, window
         self._guard_in, self._guard_out = guard_in, guard_out
 
-    def guard_in(self, state: State) -> State:
+    def guard_in(self, state: State) -> Update:
         """Look at the task before anybody works on it."""
         verdict = self._guard_in(_task(state))
         for name, did in verdict.acted.items():
             _emit(Event(name="guard", data={"guard": name, "did": did, "side": "in"}))
         return {
             "task": {"text": verdict.text, "guards": verdict.acted, "refusal": verdict.refusal},
-            "outcomes": None,  # type: ignore[typeddict-item]  # empties the pile, see `gather`
+            "outcomes": None,  # empties the pile, see `gather`
         }
 
-    def recall(self, state: State) -> State:
+    def recall(self, state: State) -> Update:
         """Take from the thread what the task refers to."""
         found = recall(state["task"]["text"], _turns(state)[-2 * self.window :] if self.window else [])
         if found.window:
             _emit(Event(name="recall", data={"query": found.query}))
         return {"recalled": {"query": found.query, "window": [t.model_dump() for t in found.window], "facts": []}}
 
-    def route(self, state: State) -> State:
+    def route(self, state: State) -> Update:
         """Ask the router who should work; a specialist that the caller named wins."""
         named = state.get("attached")
         if named:
@@ -114,7 +114,7 @@ class Nodes:
 
         return work
 
-    def join(self, state: State) -> State:
+    def join(self, state: State) -> Update:
         """One answer out of the specialists' outcomes."""
         if refusal := state["task"]["refusal"]:
             return {"joined": Answer(text=refusal, kind="abstain", reason=refusal).model_dump(mode="json")}
@@ -123,7 +123,7 @@ class Nodes:
         answer = join(Route.model_validate(state["route"]), answers)
         return {"joined": answer.model_dump(mode="json")}
 
-    def guard_out(self, state: State) -> State:
+    def guard_out(self, state: State) -> Update:
         """Look at the answer before it leaves."""
         answer = Answer.model_validate(state["joined"])
         acted = dict(state["task"]["guards"])
@@ -137,7 +137,7 @@ class Nodes:
                 answer = answer.model_copy(update={"text": verdict.text})
         return {"answer": answer.model_copy(update={"guards": acted}).model_dump(mode="json")}
 
-    def remember(self, state: State) -> State:
+    def remember(self, state: State) -> Update:
         """The answer joins the thread."""
         answer = {**state["answer"], "timings": state["timings"]}
         _emit(Event(name="answer", specialist=answer["specialist"], data=answer))
@@ -170,8 +170,11 @@ def _task(state: State) -> str:
 
 
 def _turns(state: State) -> list[Turn]:
-    roles = {"human": "user", "ai": "assistant"}
-    return [Turn(role=roles[m.type], text=str(m.text)) for m in state["messages"][:-1] if m.type in roles]  # type: ignore[arg-type]
+    return [
+        Turn(role="user" if m.type == "human" else "assistant", text=str(m.text))
+        for m in state["messages"][:-1]
+        if m.type in ("human", "ai")
+    ]
 
 
 def _context(state: State) -> list[str]:

@@ -7,6 +7,9 @@ from typing import Annotated, Any, TypedDict
 from langchain_core.messages import AnyMessage
 from langgraph.graph.message import add_messages
 
+Update = dict[str, Any]
+"""Some fields of the state, as a station returns them."""
+
 Plain = dict[str, Any]
 """A `core.types` value as JSON (`model_dump(mode="json")`)."""
 
@@ -23,7 +26,7 @@ def add_up(old: dict[str, float], new: dict[str, float]) -> dict[str, float]:
     return old | {stage: old.get(stage, 0.0) + seconds for stage, seconds in new.items()}
 
 
-class State(TypedDict, total=False):
+class State(TypedDict):
     """What flows along the graph; `messages` is the thread and the only field that outlives the turn."""
 
     messages: Annotated[list[AnyMessage], add_messages]

@@ -32,7 +32,7 @@ from ..specialists.engines import Engine, open_engine
 from ..specialists.knowledge.knowledge import Knowledge
 from ..specialists.specialist import Specialist
 from .blueprint import Blueprint
-from .builder import Manifest, build, knowledge_folder
+from .builder import Manifest, build, find_base, knowledge_folder
 from .card import TeamCard
 from .graph import RECURSION_LIMIT, compile_graph
 from .guardrails import build_guards
@@ -80,22 +80,26 @@ class Team:
         """
         plan = folder if isinstance(folder, Blueprint) else Blueprint.read(folder)
         manifest = Manifest.read(plan.state)
-        if manifest is None or set(manifest.specialists) != set(plan.specialists):
+        if manifest is None or set(manifest.versions) != set(plan.specialists):
             raise StateError(f"team '{plan.card.name}' is not built", hint=f"metier build {plan.root}")
         store = store or ModelStore()
         embedder = load_embedder(plan.card.embedder, store)
+        base = find_base(plan, store)
+        adapters = {
+            name: find_adapter(card.model.adapter, plan.folders[name], base.files["gguf"]) if base else None
+            for name, card in plan.specialists.items()
+        }
         with ExitStack() as undo:
-            adapters = {n: find_adapter(plan, n, store) for n in plan.specialists}
-            engine = open_engine(plan.card.engine, plan.card.base, store, {n: a for n, a in adapters.items() if a})
+            engine = open_engine(plan.card.engine, base or plan.card.base, {a.stem: a for a in adapters.values() if a})
             undo.callback(engine.close)
             specialists = {
                 name: Specialist(
                     card,
                     engine,
                     Knowledge.open(knowledge_folder(plan, name), embedder) if card.knowledge else None,
-                    adapter=name if adapters[name] else None,
+                    adapter=adapter.stem if (adapter := adapters[name]) else None if base else card.model.adapter,
                     abstain_below=plan.card.abstain_below,
-                    version=manifest.specialists[name],
+                    version=manifest.versions[name],
                 )
                 for name, card in plan.specialists.items()
             }
@@ -164,7 +168,8 @@ class Team:
         }
         start = perf_counter()
         task_in = {"messages": [("user", task)], "attached": specialist}
-        for event in self._saved.stream(task_in, config, stream_mode="custom", durability="sync"):
+        for event in self._saved.stream(task_in, config, stream_mode="custom", durability="sync"):  # type: ignore[arg-type]
+            assert isinstance(event, Event)  # the stations send nothing else into this stream
             if event.name == "answer":
                 timings = {**event.data["timings"], "total": perf_counter() - start}
                 event = Event(

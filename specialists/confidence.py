@@ -6,11 +6,14 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 
 from ..core.types import Passage
 from .support import content_words, coverage
 from .work import Draft
+
+WEIGHTS = Path(__file__).with_name("confidence.json")
+"""Fitted by `benchmarks/confidence.py`."""
 
 FEATURES = ("dense", "coverage", "window_coverage", "logprob", "found")
 """In the order of the shipped weights; see `features`."""
@@ -58,4 +61,4 @@ def confidence(task: str, draft: Draft, passages: Sequence[Passage]) -> float:
 
 @cache
 def _weights() -> Mapping[str, float]:
-    return json.loads(files(__package__).joinpath("confidence.json").read_text())["weights"]
+    return json.loads(WEIGHTS.read_text())["weights"]

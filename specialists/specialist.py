@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ..core.clock import timing
 from ..core.errors import BudgetExceeded
@@ -21,6 +22,7 @@ from .engines.engine import Engine
 from .knowledge.knowledge import Knowledge
 from .renderer import NOT_FOUND
 from .styles import find_style
+from .support import with_context
 from .work import Draft, Work
 
 LEAST_COLLEAGUE = 0.10
@@ -90,7 +92,8 @@ class Specialist:
         good = draft.found and sure >= self.abstain_below
         emit(Event(name="check", specialist=self.card.name, data={"found": draft.found, "confidence": sure}))
         if good:
-            return self._answer(draft, sure, work.meter, "")
+            citations = tuple(with_context(c, work.passages) for c in draft.citations)
+            return self._answer(replace(draft, citations=citations), sure, work.meter, "")
         reason = "nothing in its documents answers this" if not draft.found else f"only {sure:.0%} sure"
         if to := self._best_colleague(work.brief):
             return self._hand_over(to, work.brief, work.meter, emit, reason=f"{self.card.name}: {reason}")

@@ -11,10 +11,7 @@ from .knowledge.citation import cite
 _WORD = re.compile(r"[^\W_]+(?:[-.][^\W_]+)*")
 _SENTENCE = re.compile(r"[^.!?\n]+(?:[.!?](?!\s|$)[^.!?\n]*)*[.!?]?")
 _COMMON = frozenset(
-    "a about all also an and any are as at be been before by can could did do does for from get give go had has have how i "
-    "if in into is it its just like made make many may me more most much must my need needs no not of off on one or our "
-    "out over please shall should so some such take tell than that the their them then there these they this those to "
-    "too under up us use used was we were what when where which while who whom whose why will with would you your".split()
+    ["a", "about", "all", "also", "an", "and", "any", "are", "as", "at", "be", "been", "before", "by", "can", "could", "did", "do", "does", "for", "from", "get", "give", "go", "had", "has", "have", "how", "i", "if", "in", "into", "is", "it", "its", "just", "like", "made", "make", "many", "may", "me", "more", "most", "much", "must", "my", "need", "needs", "no", "not", "of", "off", "on", "one", "or", "our", "out", "over", "please", "shall", "should", "so", "some", "such", "take", "tell", "than", "that", "the", "their", "them", "then", "there", "these", "they", "this", "those", "to", "too", "under", "up", "us", "use", "used", "was", "we", "were", "what", "when", "where", "which", "while", "who", "whom", "whose", "why", "will", "with", "would", "you", "your"]
 )
 
 
@@ -63,3 +60,16 @@ def supporting_sentence(answer: str, passages: Sequence[Passage], least: float =
     if best is None or best[0] < least:
         return None
     return cite(best[1], [best[2]])
+
+
+def with_context(citation: Citation, passages: Sequence[Passage]) -> Citation:
+    """The citation with the sentences or lines that its quote stands in, for people who want to see more of it."""
+    passage = next((p for p in passages if p.id == citation.passage), None)
+    if passage is None:
+        return citation
+    start, end = citation.start - passage.start, citation.end - passage.start
+    spans = [m.span() for m in _SENTENCE.finditer(passage.text)]
+    touched = [span for span in spans if span[0] < end and span[1] > start]
+    if not touched:
+        return citation
+    return citation.model_copy(update={"context": passage.text[touched[0][0] : touched[-1][1]].strip()})

@@ -10,13 +10,14 @@ import sys
 from pathlib import Path
 from time import perf_counter
 
+from rich.console import Console
+
 from metier.agents.blueprint import Blueprint, read_rows
 from metier.agents.builder import build
 from metier.agents.team import Team
 from metier.core.types import Answer
 from metier.serving.progress import shown
 from metier.serving.show import show_answer
-from rich.console import Console
 
 HERE = Path(__file__).parent
 WHAT = {
