@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve, lapack
+from scipy.linalg import cho_factor, cho_solve, get_lapack_funcs
 
 from .features import Matrix
 
@@ -37,6 +37,9 @@ def fit_head(kernel: Matrix, targets: Matrix, ridge: float) -> Fit:
     system[np.diag_indices_from(system)] += np.float32(ridge)
     factor, lower = cho_factor(system, lower=True, overwrite_a=True, check_finite=False)
     coefficients = cho_solve((factor, lower), targets - prior, check_finite=False)
-    inverse, _ = lapack.spotri(factor, lower=1, overwrite_c=1)
-    held_out = targets - coefficients / np.diag(inverse)[:, None]
-    return Fit(coefficients, prior, held_out)
+    (invert,) = get_lapack_funcs(("trtri",), (factor,))
+    inverse, _ = invert(factor, lower=1, overwrite_c=1)
+    # The diagonal of the system's inverse; what lies above the factor's diagonal is left over and not read.
+    diagonal = np.array([column @ column for column in (inverse[i:, i] for i in range(len(inverse)))])
+    held_out = targets - coefficients / diagonal[:, None]
+    return Fit(np.ascontiguousarray(coefficients), prior, held_out)

@@ -6,6 +6,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ SIZES = (2, 3, 4, 5)
 def words(text: str) -> list[str]:
     """Words and pairs of neighbouring words, in lower case."""
     found = WORD.findall(text.lower())
-    return found + [f"{a} {b}" for a, b in zip(found, found[1:], strict=False)]
+    return found + [f"{a} {b}" for a, b in pairwise(found)]
 
 
 def pieces(text: str) -> list[str]:
