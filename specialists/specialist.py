@@ -22,7 +22,7 @@ from .engines.engine import Engine
 from .knowledge.knowledge import Knowledge
 from .renderer import NOT_FOUND
 from .styles import find_style
-from .support import with_context
+from .support import content_words, supporting_sentence, with_context
 from .work import Draft, Work
 
 LEAST_COLLEAGUE = 0.10
@@ -67,9 +67,10 @@ class Specialist:
             EngineError: the model's engine failed.
         """
         meter = Meter(brief.budget)
-        if to := self._asked_elsewhere(brief):
-            return self._hand_over(to, brief, meter, emit, reason="the card's rule for this kind of task")
         passages = self._retrieve(brief, emit)
+        if to := self._asked_elsewhere(brief):
+            noted = self._note(brief, passages)
+            return self._hand_over(to, noted, meter, emit, reason="the card's rule for this kind of task")
         work = Work(self.card, brief, passages, self.engine, self._chat, meter, emit)
         try:
             draft = self._style(work)
@@ -92,7 +93,7 @@ class Specialist:
         good = draft.found and sure >= self.abstain_below
         emit(Event(name="check", specialist=self.card.name, data={"found": draft.found, "confidence": sure}))
         if good:
-            citations = tuple(with_context(c, work.passages) for c in draft.citations)
+            citations = (*(with_context(c, work.passages) for c in draft.citations), *work.brief.citations)
             return self._answer(replace(draft, citations=citations), sure, work.meter, "")
         reason = "nothing in its documents answers this" if not draft.found else f"only {sure:.0%} sure"
         if to := self._best_colleague(work.brief):
@@ -110,6 +111,25 @@ class Specialist:
         allowed = {h.to for h in self.card.handoffs if not h.when}
         able = {n: p for n, p in brief.colleagues.items() if n in allowed and p >= LEAST_COLLEAGUE}
         return max(able, key=able.__getitem__) if able and brief.budget.handoffs > 0 else None
+
+    def _note(self, brief: Brief, passages: Sequence[Passage]) -> Brief:
+        """What this specialist's own documents say about the task goes along: part numbers, codes, names.
+
+        Only a passage that holds a code of the task is worth it; others would lead the colleague's search astray.
+        """
+        task = brief.query or brief.task
+        codes = {w for w in content_words(task) if any(c.isdigit() for c in w) and any(c.isalpha() for c in w)}
+        knowing = [p for p in passages if codes & set(content_words(p.text))]
+        fact = supporting_sentence(task, knowing, least=0.2) if codes else None
+        if fact is None:
+            return brief
+        return brief.model_copy(
+            update={
+                "facts": (*brief.facts, fact.quote),
+                "citations": (*brief.citations, fact),
+                "query": f"{task} {fact.quote}",
+            }
+        )
 
     def _hand_over(self, to: str, brief: Brief, meter: Meter, emit: Emit, *, reason: str) -> Handoff:
         emit(Event(name="handoff", specialist=self.card.name, data={"to": to, "reason": reason}))
