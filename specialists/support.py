@@ -11,7 +11,13 @@ from .knowledge.citation import cite
 _WORD = re.compile(r"[^\W_]+(?:[-.][^\W_]+)*")
 _SENTENCE = re.compile(r"[^.!?\n]+(?:[.!?](?!\s|$)[^.!?\n]*)*[.!?]?")
 _COMMON = frozenset(
-    ["a", "about", "all", "also", "an", "and", "any", "are", "as", "at", "be", "been", "before", "by", "can", "could", "did", "do", "does", "for", "from", "get", "give", "go", "had", "has", "have", "how", "i", "if", "in", "into", "is", "it", "its", "just", "like", "made", "make", "many", "may", "me", "more", "most", "much", "must", "my", "need", "needs", "no", "not", "of", "off", "on", "one", "or", "our", "out", "over", "please", "shall", "should", "so", "some", "such", "take", "tell", "than", "that", "the", "their", "them", "then", "there", "these", "they", "this", "those", "to", "too", "under", "up", "us", "use", "used", "was", "we", "were", "what", "when", "where", "which", "while", "who", "whom", "whose", "why", "will", "with", "would", "you", "your"]
+    (
+        "a about all also an and any are as at be been before by can could did do does for from get give go had "
+        "has have how i if in into is it its just like made make many may me more most much must my need needs no "
+        "not of off on one or our out over please shall should so some such take tell than that the their them "
+        "then there these they this those to too under up us use used was we were what when where which while who "
+        "whom whose why will with would you your "
+    ).split()
 )
 
 
