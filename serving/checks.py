@@ -37,7 +37,7 @@ COMPILED = {
     "onnxruntime": "onnxruntime",
     "tokenizers": "tokenizers",
     "faiss-cpu": "faiss",
-    "scikit-learn": "sklearn",
+    "scipy": "scipy",
 }
 """Distribution to module: those that hold machine code, which may not run on this processor or system."""
 

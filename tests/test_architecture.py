@@ -37,7 +37,7 @@ ONLY_IN = {
 }
 NEEDS_EXTRA = {"tools.mcp_client", "tools.plot"}
 """Modules that cannot be imported without an extra; all others import them late, behind `MissingExtra`."""
-COMES_WITH = {"pydantic_core": "pydantic", "urllib3": "requests", "scipy": "sklearn"}
+COMES_WITH = {"pydantic_core": "pydantic", "urllib3": "requests", "openai": "langchain_openai"}
 """Libraries that are used through the one they belong to, and that it requires in the version it needs."""
 HEAVY = {
     *("faiss", "langchain", "langchain_core", "langgraph", "llama_index", "networkx", "numpy", "onnxruntime", "openai"),
@@ -197,7 +197,8 @@ def test_the_base_needs_no_extra() -> None:
 
 def _modules_of(requirements: list[str]) -> set[str]:
     names = {_plain(Requirement(line).name) for line in requirements}
-    return {module for module, dists in packages_distributions().items() if names & {_plain(d) for d in dists}}
+    brought = {module for module, dists in packages_distributions().items() if names & {_plain(d) for d in dists}}
+    return brought | {name.replace("-", "_") for name in names}
 
 
 def _extra_modules() -> set[str]:
