@@ -9,32 +9,69 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-_HEAD = "%llguidance {}\n"
+HEAD = "%llguidance {}\n"
+
+_DENSE = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+"""JSON on one line, spaced as `json.dumps` does: a small model otherwise spends its tokens on white space."""
 
 
 def one_of(options: Sequence[str]) -> str:
-    """Exactly one of the options."""
-    return f"{_HEAD}start: {_alternatives(options)}\n"
+    """Exactly one of the options.
+
+    Raises:
+        ValueError: There are none.
+    """
+    if not options:
+        raise ValueError("no options to choose from")
+    return f"{HEAD}start: {_any(options)}\n"
 
 
-def schema(schema: Mapping[str, Any]) -> str:
-    """JSON that fits a JSON Schema."""
-    return f"{_HEAD}start: %json {_literal(schema)}\n"
+def fits(schema: Mapping[str, Any]) -> str:
+    """JSON that fits a JSON Schema; see `json_rule`."""
+    return f"{HEAD}start: {json_rule(schema)}\n"
+
+
+def json_rule(schema: Mapping[str, Any], *, lenient: bool = False) -> str:
+    """The right-hand side of a rule: JSON, on one line, that fits a JSON Schema.
+
+    Objects that list their properties get no others, unless the schema says `additionalProperties`: a model that
+    may always add one more property does not come to an end.
+
+    Args:
+        lenient: Let keywords that LLGuidance does not know pass; otherwise such a schema is refused.
+    """
+    return "%json " + _literal(_closed(schema) | {"x-guidance": _DENSE | {"lenient": lenient}})
 
 
 def quote(texts: Sequence[str], alternatives: Sequence[str] = ()) -> str:
-    """A run of whole words from one of the texts, or one of the alternatives."""
-    names, rules = [], []
-    for number, text in enumerate(t for t in texts if t.strip()):
-        names.append(f"quote{number}")
-        rules.append(f"quote{number}: %regex {_literal({'substring_words': text})}\n")
-    branches = " | ".join(filter(None, [" | ".join(names), _alternatives(alternatives)]))
-    return f"{_HEAD}start: {branches}\n{''.join(rules)}"
+    """A run of whole words from one of the texts, or one of the alternatives.
+
+    Raises:
+        ValueError: There is nothing to say: all texts are blank and there are no alternatives.
+    """
+    full = [text for text in texts if text.strip()]
+    if not full:
+        return one_of(alternatives)
+    branches = [f"quote{number}" for number in range(len(full))] + ([_any(alternatives)] if alternatives else [])
+    rules = [f"quote{number}: %regex {_literal({'substring_words': text})}\n" for number, text in enumerate(full)]
+    return f"{HEAD}start: {' | '.join(branches)}\n{''.join(rules)}"
 
 
-def _alternatives(options: Sequence[str]) -> str:
+def _any(options: Sequence[str]) -> str:
     return " | ".join(_literal(option) for option in options)
 
 
 def _literal(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
+
+
+def _closed(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_closed(item) for item in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    # The parts of an `allOf` describe one object between them: closing each would leave nothing that fits.
+    inner = {key: value if key in ("allOf", "enum", "const") else _closed(value) for key, value in schema.items()}
+    lists = isinstance(schema.get("properties"), Mapping) and "type" in schema
+    open_said = {"additionalProperties", "unevaluatedProperties", "patternProperties", "allOf"} & schema.keys()
+    return inner | {"additionalProperties": False} if lists and not open_said else inner

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ...core.errors import UnknownAdapter, unknown
+from ...core.errors import EngineError, UnknownAdapter, unknown
 from ...core.settings import settings
 from ..constraint import Constraint, Json, OneOf
 from . import grammar
@@ -49,6 +49,7 @@ class LlamaEngine:
         self._owners: OrderedDict[str, int] = OrderedDict()
         self._free = list(range(slots))
         self._lock = threading.Lock()
+        self._accepted: set[str] = set()
         self.server = LlamaServer(
             gguf, [*adapters.values()], context=context, slots=slots, threads=threads or settings().threads
         )
@@ -86,10 +87,15 @@ class LlamaEngine:
         return LlamaChat(server=self.server, model_name=adapter or self._base, body=body)
 
     def constrain(self, constraint: Constraint) -> dict[str, Any]:
+        """`options` for a choice, `grammar` for the rest.
+
+        Raises:
+            EngineError: llama.cpp cannot enforce this JSON Schema.
+        """
         if isinstance(constraint, OneOf):
-            return {"grammar": grammar.one_of(constraint.options)}
+            return {"options": list(constraint.options)}
         if isinstance(constraint, Json):
-            return {"grammar": grammar.schema(constraint.schema)}
+            return {"grammar": self._schema_grammar(constraint)}
         return {"grammar": grammar.quote(constraint.texts, constraint.alternatives)}
 
     def count(self, text: str) -> int:
@@ -97,6 +103,18 @@ class LlamaEngine:
 
     def close(self) -> None:
         self.server.close()
+
+    def _schema_grammar(self, constraint: Json) -> str:
+        rule = grammar.fits(constraint.schema)
+        if rule not in self._accepted:
+            # llama.cpp would say nothing and answer without any constraint.
+            if not self.server.accepts(rule):
+                raise EngineError(
+                    "llama.cpp cannot enforce this JSON Schema",
+                    hint="leave out what LLGuidance does not know (not, uniqueItems …); METIER_LOG=1 shows the reason",
+                )
+            self._accepted.add(rule)
+        return rule
 
     def _slot(self, owner: str) -> int:
         """The owner's slot; when all are taken, the one whose owner was not seen for the longest time."""

@@ -81,6 +81,17 @@ class LlamaServer:
         if failed:
             raise failed[0]
 
+    def accepts(self, rule: str) -> bool:
+        """Whether a grammar compiles. llama.cpp only logs that one does not, and goes on without it.
+
+        The test: a grammar that demands a sign before the rule yields that sign, whatever the model would say.
+        """
+        sign = "~"
+        head, _, rest = rule.partition("start: ")
+        probe = f'{head}start: "{sign}" probed\nprobed: {rest}'
+        answer = self._alive().handle_completions({"prompt": "1", "max_tokens": 1, "grammar": probe})
+        return _checked(answer)["choices"][0]["text"] == sign
+
     def get(self, path: str) -> Body:
         """One of the server's own pages, such as `/props`."""
         return self._http("GET", path, None)

@@ -1,0 +1,149 @@
+"""An engine that says what it was told to say: for tests of everything above the model."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from langchain_core.callbacks import CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages.ai import UsageMetadata
+from langchain_core.outputs import ChatGeneration, ChatResult
+from langchain_core.runnables import Runnable
+from pydantic import ConfigDict
+
+from ...core.errors import ContextOverflow, EngineError, UnknownAdapter, unknown
+from ..constraint import Constraint, OneOf
+
+Reply = str | AIMessage
+Script = Sequence[Reply] | Callable[[list[BaseMessage]], Reply]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call that was made."""
+
+    messages: list[BaseMessage]
+    adapter: str | None
+    slot: str | None
+    constraint: Constraint | None
+
+
+class ScriptedEngine:
+    """An `Engine` without a model. A token is a word here.
+
+    Args:
+        script: The replies, one a call, or a function of the messages.
+        adapters: Names that `chat` takes.
+        context: Words that a prompt may have.
+
+    >>> engine = ScriptedEngine(["forty-two"])
+    >>> engine.chat().invoke("how many?").content
+    'forty-two'
+    """
+
+    name = "scripted"
+
+    def __init__(self, script: Script, adapters: Sequence[str] = (), *, context: int = 4096) -> None:
+        self.calls: list[Call] = []
+        self._adapters, self._context = tuple(adapters), context
+        self._numbers = itertools.count()
+        self._script = script
+        self._open = True
+
+    @property
+    def context(self) -> int:
+        return self._context
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        return self._adapters
+
+    def chat(
+        self,
+        *,
+        adapter: str | None = None,
+        slot: str | None = None,
+        max_tokens: int = 96,
+        temperature: float = 0.0,
+        seed: int = 0,
+    ) -> ScriptedChat:
+        if adapter is not None and adapter not in self._adapters:
+            raise UnknownAdapter(unknown("adapter", adapter, self._adapters))
+        return ScriptedChat(engine=self, adapter=adapter, slot=slot)
+
+    def constrain(self, constraint: Constraint) -> dict[str, Any]:
+        return {"constraint": constraint}
+
+    def count(self, text: str) -> int:
+        return len(text.split())
+
+    def close(self) -> None:
+        self._open = False
+
+    def answer(self, call: Call) -> AIMessage:
+        """The next reply, checked as a real engine would.
+
+        Raises:
+            EngineError: The script has ended, the engine is closed, or the reply is none of the options.
+            ContextOverflow: The prompt is too long.
+        """
+        if not self._open:
+            raise EngineError("this engine is closed", hint="open a new one")
+        words = sum(self.count(message.text) for message in call.messages)
+        if words > self._context:
+            raise ContextOverflow(f"the prompt has {words} tokens, the window {self._context}")
+        self.calls.append(call)
+        reply = self._next(call.messages)
+        message = AIMessage(reply) if isinstance(reply, str) else reply
+        if isinstance(call.constraint, OneOf) and message.text not in call.constraint.options:
+            raise EngineError(f"the script says '{message.text}', the options are {list(call.constraint.options)}")
+        said = self.count(message.text)
+        usage = UsageMetadata(input_tokens=words, output_tokens=said, total_tokens=words + said)
+        metadata = {"finish_reason": "stop", **message.response_metadata}
+        return message.model_copy(update={"usage_metadata": usage, "response_metadata": metadata})
+
+    def _next(self, messages: list[BaseMessage]) -> Reply:
+        if callable(self._script):
+            return self._script(messages)
+        number = next(self._numbers)
+        if number >= len(self._script):
+            raise EngineError(f"the script has {len(self._script)} replies, this is call {number + 1}")
+        return self._script[number]
+
+
+class ScriptedChat(BaseChatModel):
+    """What `ScriptedEngine.chat` hands out."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    engine: ScriptedEngine
+    adapter: str | None = None
+    slot: str | None = None
+
+    @property
+    def _llm_type(self) -> str:
+        return "metier-scripted"
+
+    @property
+    def _identifying_params(self) -> Mapping[str, Any]:
+        return {"adapter": self.adapter, "slot": self.slot}
+
+    def bind_tools(self, tools: Sequence[Any], **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
+        """The same model: a script that calls tools has `AIMessage`s with `tool_calls` in it."""
+        return self.bind()
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        *,
+        constraint: Constraint | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        message = self.engine.answer(Call(messages, self.adapter, self.slot, constraint))
+        return ChatResult(generations=[ChatGeneration(message=message)])
