@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from ...core.errors import KnowledgeError
 from ...core.files import write_atomic
@@ -24,10 +25,10 @@ _POINTER = "current"
 def current(store: Path) -> Path | None:
     """The folder of the valid generation; None when nothing was ever finished here."""
     try:
-        folder = store / (store / _POINTER).read_text().strip()
-    except OSError:
+        name = (store / _POINTER).read_text().strip()
+    except (OSError, UnicodeDecodeError):
         return None
-    return folder if folder.is_dir() and folder != store else None
+    return store / name if name and (store / name).is_dir() else None
 
 
 def draft(store: Path) -> Path:
@@ -60,14 +61,16 @@ def discard(store: Path) -> None:
 def locked(store: Path) -> Iterator[None]:
     """Only one process at a time builds here; the lock ends with the process, however it ends.
 
-    Raises `KnowledgeError` when another one is at work.
+    Raises:
+        KnowledgeError: another process is at work.
     """
     store.mkdir(parents=True, exist_ok=True)
-    with closing(sqlite3.connect(store / "lock", timeout=0.2, isolation_level=None)) as lock:
-        try:
-            lock.execute("BEGIN EXCLUSIVE")
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error):
-                raise
-            raise KnowledgeError(f"another process is building {store}", hint="wait until it is done") from error
+    lock = FileLock(store / "lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise KnowledgeError(f"another process is building {store}", hint="wait until it is done") from error
+    try:
         yield
+    finally:
+        lock.release()

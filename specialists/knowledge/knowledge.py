@@ -7,34 +7,51 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...core.embedding import Embedder
 from ...core.errors import KnowledgeError
 from ...core.types import Passage
 from ..card import KnowledgeCard
-from . import generations
-from .build import FORMAT, Progress, Report, build
+from . import generations, tuning
+from .abbreviations import Abbreviations
+from .backends import backend
+from .build import FORMAT, Report, build
+from .citation import cite
+from .filling import Progress
 from .lexical import Lexical
 from .ranking import rank
 from .shelf import FILE, DocumentInfo, Shelf
 from .terms import terms
-from .vectors import FaissIndex
+from .tuning import TuningReport
 
 CANDIDATES = 100
 """Passages that each of the two searches proposes."""
+_TUNING = "tuning.npz"
+_OTHERS = 5000
+"""Passages that the right one is ranked against when tuning is checked."""
 
 
 class Knowledge:
     """A hybrid index (BM25 and vectors) over documents. Opened, it never changes; searching is thread-safe."""
 
-    def __init__(self, folder: Path, embedder: Embedder, report: Report | None = None) -> None:
-        self._shelf = Shelf(folder / FILE)
-        self._rows = np.load(folder / "rows.npy")
-        self._lexical = Lexical.open(folder)
-        self._dense = FaissIndex.open(folder, self._rows)
-        self._embedder = embedder
+    def __init__(self, store: Path, folder: Path, embedder: Embedder, report: Report | None = None) -> None:
         self.report = report
         """What the build did; None when the index was only opened."""
+        self._store, self._embedder = store, embedder
+        self._shelf = Shelf(folder / FILE)
+        meta = self._shelf.meta()
+        if (meta["format"], meta["embedder"]) != (FORMAT, embedder.name):
+            raise KnowledgeError(
+                f"the index in {store} has format {meta['format']} with embedder '{meta['embedder']}'; "
+                f"needed is format {FORMAT} with '{embedder.name}'",
+                hint="metier build",
+            )
+        self._rows = np.load(folder / "rows.npy")
+        self._lexical = Lexical.open(folder)
+        self._dense = backend(meta["backend"]).open(folder, self._shelf, meta["backend_options"])
+        self._abbreviations = Abbreviations(self._shelf.abbreviations())
+        self._shift = tuning.load(store / _TUNING, embedder.name)
 
     @classmethod
     def build(
@@ -70,34 +87,26 @@ class Knowledge:
         if folder is None:
             raise KnowledgeError(f"there is no index in {store}", hint="metier build")
         try:
-            knowledge = cls(folder, embedder, report)
-            meta = knowledge._shelf.meta()
+            return cls(store, folder, embedder, report)
         except (OSError, RuntimeError, ValueError, KeyError, sqlite3.Error) as error:
             raise KnowledgeError(
                 f"the index in {store} is damaged: {error}", hint=f"rm -r {store} && metier build"
             ) from error
-        if (meta.get("format"), meta.get("embedder")) != (FORMAT, embedder.name):
-            found = f"format {meta.get('format')} with embedder '{meta.get('embedder')}'"
-            raise KnowledgeError(
-                f"the index in {store} has {found}; this is format {FORMAT} with '{embedder.name}'", hint="metier build"
-            )
-        return knowledge
 
     def search(self, query: str, k: int = 3) -> list[Passage]:
         """The `k` passages that fit best, best first. `score` and `signals` say why."""
         if not len(self._rows) or not query.strip():
             return []
-        vector = self._embedder.embed([query])[0]
+        query = self._abbreviations.widen(query)
+        plain = self._embedder.embed([query])
+        vector = tuning.apply(self._shift, plain)[0]
         words = self._lexical.scores(terms(query))
-        near = self._dense.nearest(vector, CANDIDATES)
-        positions = set(np.searchsorted(self._rows, near).tolist())
-        if words is not None:
-            best = np.argpartition(-words, min(CANDIDATES, len(words)) - 1)[:CANDIDATES]
-            positions |= set(best[words[best] > 0].tolist())
-        order = np.array(sorted(positions))
+        order = self._candidates(vector, words)
         rows = self._rows[order].tolist()
+        vectors = self._shelf.vectors(rows)
         signals = {
-            "dense": self._shelf.vectors(rows) @ vector,
+            "dense": vectors @ plain[0],
+            "tuned": vectors @ vector,
             "bm25": words[order] if words is not None else np.zeros(len(order), dtype=np.float32),
         }
         scores = rank(signals)
@@ -108,12 +117,50 @@ class Knowledge:
             for p, n in zip(passages, top, strict=True)
         ]
 
+    def _candidates(self, vector: NDArray[np.float32], words: NDArray[np.float32] | None) -> NDArray[np.intp]:
+        """Places in `self._rows` of the passages that one of the two searches proposes, ascending."""
+        places = set(np.searchsorted(self._rows, self._dense.nearest(vector, CANDIDATES)).tolist())
+        if words is not None:
+            best = np.argpartition(-words, min(CANDIDATES, len(words)) - 1)[:CANDIDATES]
+            places |= set(best[words[best] > 0].tolist())
+        return np.array(sorted(places), dtype=np.intp)
+
+    def tune(self, examples: Sequence[tuple[str, str]]) -> TuningReport:
+        """Learn from questions and what answers them (a passage's text, or a quote from it).
+
+        What is learnt shifts the vectors of later questions; it is cross-validated first, kept only when it helps, and
+        stays beside the index when documents change. Examples whose answer stands in no passage are left out.
+        """
+        pairs = [(question, row) for question, text in examples if (row := self._row_of(question, text)) is not None]
+        rows = sorted({row for _, row in pairs})
+        right = np.array([rows.index(row) for _, row in pairs], dtype=np.intp)
+        if not tuning.enough(right):
+            return TuningReport(examples=len(pairs), before=0.0, after=0.0, kept=False)
+        others = np.setdiff1d(self._rows, rows)
+        drawn = np.random.default_rng(0).permutation(others)[:_OTHERS].tolist()
+        pool = self._shelf.vectors([*rows, *drawn])
+        questions = self._embedder.embed([self._abbreviations.widen(question) for question, _ in pairs])
+        before, after = tuning.check(questions, right, pool)
+        gain = after - before
+        kept = bool(gain.mean() > gain.std() / len(gain) ** 0.5)
+        if kept:
+            self._shift = tuning.learn(questions, pool[right])
+            tuning.save(self._store / _TUNING, self._shift, self._embedder.name)
+        return TuningReport(examples=len(pairs), before=float(before.mean()), after=float(after.mean()), kept=kept)
+
+    def _row_of(self, question: str, text: str) -> int | None:
+        """The passage that holds the text, looked for among the best for question and text."""
+        for passage in self.search(f"{question} {text}", 20):
+            if passage.text in text or cite(text, [passage]):
+                return self._shelf.row(passage.id)
+        return None
+
     def passage(self, id: str) -> Passage:
         """A passage by its id. Raises `KnowledgeError`."""
-        found = self._shelf.passage(id)
-        if found is None:
+        row = self._shelf.row(id)
+        if row is None:
             raise KnowledgeError(f"no passage '{id}' in this index")
-        return found
+        return self._shelf.passages([row])[0]
 
     def text(self, source: str) -> str:
         """The full extracted text of a document: what all offsets point into. Raises `KnowledgeError`."""

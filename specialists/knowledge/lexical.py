@@ -12,6 +12,10 @@ from numpy.typing import NDArray
 from .terms import terms
 
 _FOLDER = "bm25"
+_SATURATION = 0.9
+"""k1: how fast repeating a term stops to matter."""
+_LENGTH = 0.4
+"""b: how much long passages are held back; they are of similar length here."""
 
 
 class Lexical:
@@ -25,7 +29,7 @@ class Lexical:
         """Index (context, text) pairs into `folder`."""
         corpus = [terms(f"{context}\n{text}") for context, text in texts]
         if any(corpus):
-            index = bm25s.BM25()
+            index = bm25s.BM25(k1=_SATURATION, b=_LENGTH)
             index.index(corpus, show_progress=False)
             index.save(folder / _FOLDER)
 

@@ -10,12 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import NAMESPACE_OID, uuid5
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...core.embedding import Vectors
 from ...core.types import Passage
+from .abbreviations import Definition, definitions
 
 FILE = "passages.sqlite"
 
@@ -25,9 +27,15 @@ CREATE TABLE documents (id INTEGER PRIMARY KEY, source TEXT NOT NULL UNIQUE, sha
     title TEXT NOT NULL, text TEXT NOT NULL, refused TEXT);
 CREATE TABLE passages (id INTEGER PRIMARY KEY, document INTEGER NOT NULL REFERENCES documents ON DELETE CASCADE,
     ordinal INTEGER NOT NULL, start INTEGER NOT NULL, end INTEGER NOT NULL, page INTEGER, heading TEXT NOT NULL,
-    text TEXT NOT NULL, context TEXT NOT NULL, vector BLOB NOT NULL);
+    text TEXT NOT NULL, context TEXT NOT NULL, vector BLOB NOT NULL, node TEXT NOT NULL UNIQUE);
 CREATE UNIQUE INDEX by_document ON passages (document, ordinal);
+CREATE TABLE abbreviations (document INTEGER NOT NULL REFERENCES documents ON DELETE CASCADE,
+    short TEXT NOT NULL, long TEXT NOT NULL);
+CREATE INDEX abbreviations_by_document ON abbreviations (document);
 """
+
+_JOINED = "passages p JOIN documents d ON d.id = document"
+_PASSAGE = "source, ordinal, start, end, page, heading, p.text"
 
 
 @dataclass(frozen=True)
@@ -124,15 +132,19 @@ class Shelf:
     def add(self, source: str, sha256: str, title: str, text: str, entries: Sequence[Entry], vectors: Vectors) -> None:
         """Put a document in, in place of an older version. `vectors` has one row an entry."""
         document = self._replace(source, sha256, title, text, None)
+        blobs = [vector.astype("<f2").tobytes() for vector in vectors]
+        nodes = [node_id(source, sha256, n) for n in range(len(entries))]
         rows = [
-            (document, n, e.start, e.end, e.page, json.dumps(e.heading), e.text, e.context, v.astype("<f2").tobytes())
-            for n, (e, v) in enumerate(zip(entries, vectors, strict=True))
+            (document, n, e.start, e.end, e.page, json.dumps(e.heading), e.text, e.context, blob, node)
+            for n, (e, blob, node) in enumerate(zip(entries, blobs, nodes, strict=True))
         ]
         self._db.executemany(
-            "INSERT INTO passages (document, ordinal, start, end, page, heading, text, context, vector)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO passages (document, ordinal, start, end, page, heading, text, context, vector, node)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             rows,
         )
+        pairs = sorted(set(definitions(text)))
+        self._db.executemany("INSERT INTO abbreviations VALUES (?, ?, ?)", [(document, *pair) for pair in pairs])
 
     def refuse(self, source: str, sha256: str, reason: str) -> None:
         """Remember that a document could not be read, so that it is not tried again until it changes."""
@@ -162,37 +174,43 @@ class Shelf:
 
     def embedded(self, source: str) -> dict[str, NDArray[np.float32]]:
         """What is known of a document: searchable text to vector."""
-        rows = self._query(
-            "SELECT context, p.text, vector FROM passages p JOIN documents d ON d.id = document WHERE source = ?",
-            (source,),
-        )
+        rows = self._query(f"SELECT context, p.text, vector FROM {_JOINED} WHERE source = ?", (source,))
         return {
             f"{context}\n{text}" if context else text: np.frombuffer(blob, dtype="<f2").astype(np.float32)
             for context, text, blob in rows
         }
 
+    def abbreviations(self) -> list[Definition]:
+        """What the documents define, once a document."""
+        return [(short, long) for short, long in self._query("SELECT short, long FROM abbreviations")]
+
+    def nodes(self, source: str) -> Iterator[tuple[Passage, str, NDArray[np.float32]]]:
+        """A document's passages with their names and vectors for a vector store."""
+        columns = f"{_PASSAGE}, node, vector"
+        for *fields, node, blob in self._query(f"SELECT {columns} FROM {_JOINED} WHERE source = ?", (source,)):
+            yield _passage(*fields), node, np.frombuffer(blob, dtype="<f2").astype(np.float32)
+
+    def rows_of_nodes(self, nodes: Sequence[str]) -> list[int]:
+        """Row ids of a vector store's nodes, in their order; unknown nodes are left out."""
+        marks = ", ".join("?" * len(nodes))
+        found = dict(self._query(f"SELECT node, id FROM passages WHERE node IN ({marks})", nodes))
+        return [found[node] for node in nodes if node in found]
+
     def passages(self, rows: Sequence[int]) -> list[Passage]:
         """The passages of some rows, in the order asked for."""
-        columns = "p.id, source, ordinal, start, end, page, heading, p.text"
-        found = {row[0]: _passage(*row[1:]) for row in self._select(columns, rows)}
+        found = {row[0]: _passage(*row[1:]) for row in self._select(f"p.id, {_PASSAGE}", rows)}
         return [found[row] for row in rows]
 
-    def passage(self, name: str) -> Passage | None:
-        """A passage by its id, `source#ordinal`."""
+    def row(self, name: str) -> int | None:
+        """The row of a passage by its id, `source#ordinal`."""
         source, _, ordinal = name.rpartition("#")
-        rows = self._query(
-            "SELECT source, ordinal, start, end, page, heading, p.text FROM passages p"
-            " JOIN documents d ON d.id = document WHERE source = ? AND ordinal = ?",
-            (source, int(ordinal) if ordinal.isdecimal() else -1),
-        )
-        return _passage(*rows[0]) if rows else None
+        values = (source, int(ordinal) if ordinal.isdecimal() else -1)
+        rows = self._query(f"SELECT p.id FROM {_JOINED} WHERE source = ? AND ordinal = ?", values)
+        return rows[0][0] if rows else None
 
     def _select(self, columns: str, rows: Sequence[int]) -> list[tuple[Any, ...]]:
         marks = ", ".join("?" * len(rows))
-        return self._query(
-            f"SELECT {columns} FROM passages p JOIN documents d ON d.id = document WHERE p.id IN ({marks})",
-            [int(row) for row in rows],
-        )
+        return self._query(f"SELECT {columns} FROM {_JOINED} WHERE p.id IN ({marks})", [int(row) for row in rows])
 
     def _replace(self, source: str, sha256: str, title: str, text: str, refused: str | None) -> int | None:
         self.remove(source)
@@ -204,6 +222,11 @@ class Shelf:
     def _query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         with self._lock:
             return self._db.execute(sql, values).fetchall()
+
+
+def node_id(source: str, version: str, ordinal: int | None = None) -> str:
+    """The name of a document's version, or of a passage of it, in a vector store: a UUID, as many stores want."""
+    return str(uuid5(NAMESPACE_OID, f"{source}@{version}" if ordinal is None else f"{source}@{version}#{ordinal}"))
 
 
 def _passage(source: str, ordinal: int, start: int, end: int, page: int | None, heading: str, text: str) -> Passage:

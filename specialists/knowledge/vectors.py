@@ -1,15 +1,15 @@
-"""Nearest neighbours among the passage vectors: FAISS by default, any llama-index vector store by dotted path."""
+"""Nearest neighbours among the passage vectors, in memory with FAISS. Others: see `stores`."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.embedding import Vectors
+from .shelf import Shelf
 
 _FILE = "vectors.faiss"
 _EXACT_UP_TO = 16_000
@@ -17,43 +17,42 @@ _EXACT_UP_TO = 16_000
 _CELLS_VISITED = 32
 
 
-class Index(Protocol):
-    """Finds the rows of the passages whose vectors are nearest."""
-
-    def nearest(self, vector: NDArray[np.float32], k: int) -> list[int]: ...
-
-
 class FaissIndex:
-    """8-bit vectors in memory, a quarter of their size; inverted file above some thousand passages."""
+    """8-bit vectors in memory, a quarter of their size; an inverted file above some thousand passages.
+
+    The options are not used.
+    """
 
     def __init__(self, index: Any, rows: NDArray[np.int64]) -> None:
         self._index = index
         self._rows = rows
 
-    @staticmethod
-    def build(vectors: Vectors, folder: Path) -> None:
-        """Write the index. `vectors` has shape (passages, dimension)."""
+    @classmethod
+    def build(cls, folder: Path, shelf: Shelf, options: dict[str, Any], before: Shelf | None) -> None:
+        vectors = shelf.vectors()
         count, dimension = vectors.shape
         if not count:
             return
         cells = int(4 * count**0.5)
         kind = "SQ8" if count <= _EXACT_UP_TO else f"IVF{cells},SQ8"
         index = faiss.index_factory(dimension, kind, faiss.METRIC_INNER_PRODUCT)
-        sample = np.random.default_rng(0).permutation(count)[: max(cells * 40, 1000)]
-        index.train(vectors if count <= _EXACT_UP_TO else vectors[sample])
+        index.train(vectors[np.random.default_rng(0).permutation(count)[: cells * 40]])
         index.add(vectors)
         faiss.write_index(index, str(folder / _FILE))
 
     @classmethod
-    def open(cls, folder: Path, rows: NDArray[np.int64]) -> FaissIndex:
-        """Read what `build` wrote."""
-        index: Any = faiss.read_index(str(folder / _FILE)) if len(rows) else None
+    def open(cls, folder: Path, shelf: Shelf, options: dict[str, Any]) -> FaissIndex:
+        path, rows = folder / _FILE, shelf.rows()
+        index: Any = faiss.read_index(str(path)) if len(rows) else None
         if isinstance(index, faiss.IndexIVF):
             index.nprobe = _CELLS_VISITED
         return cls(index, rows)
 
+    @classmethod
+    def retire(cls, shelf: Shelf, options: dict[str, Any], before: Shelf) -> None:
+        pass
+
     def nearest(self, vector: NDArray[np.float32], k: int) -> list[int]:
-        """Row ids, nearest first."""
         if self._index is None:
             return []
         _, found = self._index.search(vector[None, :], min(k, len(self._rows)))

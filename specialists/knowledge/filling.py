@@ -1,0 +1,85 @@
+"""Documents into the shelf: read, cut, embedded, saved, a batch of passages at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from ...core.embedding import Embedder
+from ...core.errors import UnreadableDocument
+from .document import Document
+from .passages import split
+from .readers import read
+from .shelf import Entry, Shelf
+from .sources import Found
+
+_AT_ONCE = 256
+"""Passages that are embedded, and saved, together."""
+
+Progress = Callable[[int, int, str], None]
+"""Called with documents done, documents in all, and the source at work."""
+
+
+class Filler:
+    """Brings a shelf up to date with the documents. Stopped at any moment, it leaves whole documents behind."""
+
+    def __init__(self, shelf: Shelf, embedder: Embedder, size: int) -> None:
+        self.embedded = 0
+        """Passages embedded so far; those that were known before do not count."""
+        self._shelf, self._embedder, self._size = shelf, embedder, size
+        self._waiting: list[tuple[Document, str, list[Entry]]] = []
+
+    def fill(self, found: Found, wanted: dict[str, str], progress: Progress | None = None) -> None:
+        """`wanted` is source to SHA-256 for every file in `found`."""
+        have = self._shelf.versions()
+        with self._shelf.change():
+            for source in have.keys() - wanted.keys():
+                self._shelf.remove(source)
+        work = [source for source, version in wanted.items() if have.get(source) != version]
+        for done, source in enumerate(work):
+            if progress is not None:
+                progress(done, len(work), source)
+            self._take(source, found.files[source], wanted[source])
+            if sum(len(entries) for _, _, entries in self._waiting) >= _AT_ONCE:
+                self._save()
+        self._save()
+        if progress is not None:
+            progress(len(work), len(work), "")
+
+    def _take(self, source: str, path: Path, version: str) -> None:
+        try:
+            document = read(path, source)
+        except UnreadableDocument as error:
+            with self._shelf.change():
+                self._shelf.refuse(source, version, error.message)
+        else:
+            self._waiting.append((document, version, entries_of(document, self._size)))
+
+    def _save(self) -> None:
+        known = {}
+        for document, _, _ in self._waiting:
+            known |= self._shelf.embedded(document.source)
+        texts = dict.fromkeys(entry.searchable for _, _, entries in self._waiting for entry in entries)
+        new = [text for text in texts if text not in known]
+        for first in range(0, len(new), _AT_ONCE):
+            some = new[first : first + _AT_ONCE]
+            known.update(zip(some, self._embedder.embed(some), strict=True))
+        self.embedded += len(new)
+        with self._shelf.change():
+            for document, version, entries in self._waiting:
+                vectors = np.array([known[entry.searchable] for entry in entries], dtype=np.float32)
+                self._shelf.add(document.source, version, document.title, document.text, entries, vectors)
+        self._waiting.clear()
+
+
+def entries_of(document: Document, size: int) -> list[Entry]:
+    """The passages of a document, each with what a reader would know from the headings."""
+    entries = []
+    for span in split(document, size):
+        titles = dict.fromkeys((document.title, *span.heading))
+        context = ": ".join(filter(None, titles))
+        text = document.text[span.start : span.end]
+        entries.append(Entry(span.start, span.end, document.page(span.start), span.heading, text, context))
+    return entries
