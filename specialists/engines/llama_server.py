@@ -42,7 +42,7 @@ class LlamaServer:
                 raise EngineError(f"no such model file: {path}")
         self.key = secrets.token_hex(16)
         params = _native.CommonParams()
-        params.model.path = str(gguf)
+        params.model.path, params.model_alias = str(gguf), {gguf.stem}
         # At scale 0: llama.cpp would otherwise apply all adapters to every request that names none.
         params.lora_adapters = [_native.CommonAdapterLoraInfo(str(path), 0.0) for path in adapters]
         params.n_ctx, params.n_parallel = context * slots, slots
