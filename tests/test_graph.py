@@ -9,6 +9,7 @@ import pytest
 from langchain_core.messages import HumanMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
+
 from metier.agents.graph import RECURSION_LIMIT, compile_graph
 from metier.agents.guardrails import Verdict
 from metier.agents.nodes import Nodes

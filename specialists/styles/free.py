@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..support import supporting_sentence
 from ..renderer import NOT_FOUND
+from ..support import supporting_sentence
 from ..work import Draft, Work
 
 

@@ -1,0 +1,135 @@
+"""The command line as a user meets it: output, exit codes, and words instead of tracebacks."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from metier.serving.cli import main
+from metier.serving.init_cli import init_team
+
+
+@pytest.fixture(scope="module")
+def office(tmp_path_factory, models) -> Path:
+    folder = tmp_path_factory.mktemp("cli") / "office"
+    init_team(folder)
+    return folder
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """`run("ask", "…")` gives exit code, standard output, standard error."""
+
+    def call(*words: object, stdin: bytes | None = None):
+        monkeypatch.setattr(sys, "argv", ["metier", *map(str, words)])
+        if stdin is not None:
+            monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        with pytest.raises(SystemExit) as stop:
+            main()
+        out, err = capsys.readouterr()
+        code = stop.value.code
+        return (code if isinstance(code, int) else 0 if code is None else 1), out, err
+
+    return call
+
+
+def test_help_names_every_command(run):
+    code, out, _ = run("--help")
+    assert code == 0
+    for command in ("init", "build", "ask", "chat", "route", "graph", "models", "knowledge", "doctor", "schema"):
+        assert command in out
+
+
+def test_the_first_ask_builds_and_answers_as_json(run, office):
+    code, out, _ = run("ask", "-t", office, "--json", "--specialist", "helpdesk", "Which network do guests use?")
+    answer = json.loads(out)
+    assert answer["specialist"] == "helpdesk"
+    assert code == (0 if answer["kind"] == "answer" else 5)
+
+
+def test_what_nobody_knows_has_its_own_exit_code(run, office):
+    code, out, _ = run("ask", "-t", office, "Who won the football world cup in 1974?")
+    assert code == 5
+    assert "Nobody" in out
+
+
+def test_a_task_from_standard_input(run, office):
+    code, out, _ = run("ask", "-t", office, "--json", stdin=b"Who won the football world cup in 1974?\n")
+    assert code == 5
+    assert json.loads(out)["kind"] == "abstain"
+
+
+@pytest.mark.parametrize(
+    ("stdin", "says"), [(b"", "there is no task"), (b"  \n", "there is no task"), (b"\xff\xfe\x00PK\x03", "not text")]
+)
+def test_bad_standard_input(run, office, stdin, says):
+    code, _, err = run("ask", "-t", office, "-", stdin=stdin)
+    assert code == 2
+    assert says in err
+    assert "Traceback" not in err
+
+
+def test_building_again_says_that_nothing_changed(run, office):
+    code, out, _ = run("build", "-t", office)
+    assert code == 0
+    assert "nothing changed" in out
+    assert "metier ask" in out
+
+
+def test_a_team_that_is_not_there(run, tmp_path):
+    code, _, err = run("ask", "-t", tmp_path / "none", "hello")
+    assert code == 2
+    assert "metier init" in err
+
+
+def test_a_wrong_card_names_file_and_line(run, tmp_path):
+    init_team(tmp_path / "office")
+    card = tmp_path / "office" / "helpdesk" / "specialist.yaml"
+    card.write_text(card.read_text().replace("style: quote", "stile: quote"))
+    line = card.read_text().splitlines().index("stile: quote") + 1
+    code, _, err = run("build", "-t", tmp_path / "office")
+    assert code == 2
+    assert f"specialist.yaml:{line}" in err.replace("\n", "")
+
+
+def test_an_unknown_style_names_what_there_is(run, tmp_path):
+    init_team(tmp_path / "office")
+    card = tmp_path / "office" / "helpdesk" / "specialist.yaml"
+    card.write_text(card.read_text().replace("style: quote", "style: qoute"))
+    code, _, err = run("build", "-t", tmp_path / "office")
+    assert code == 2
+    assert "did you mean 'quote'" in err
+
+
+def test_an_unknown_specialist_names_what_there_is(run, office):
+    code, _, err = run("ask", "-t", office, "--specialist", "helpdsk", "hello there")
+    assert code == 2
+    assert "did you mean 'helpdesk'" in err
+
+
+def test_a_model_that_is_not_here_says_how_to_get_it(run, office, tmp_path, monkeypatch):
+    monkeypatch.setenv("METIER_HOME", str(tmp_path))
+    code, _, err = run("ask", "-t", office, "hello there")
+    assert code == 3
+    assert "metier models pull" in err
+
+
+def test_the_graph_as_mermaid_and_as_a_picture(run, office, tmp_path):
+    code, out, _ = run("graph", "-t", office)
+    assert code == 0
+    assert out.startswith("flowchart LR")
+    assert "travel([travel])" in out
+    code, _, _ = run("graph", "-t", office, "--png", tmp_path / "graph.png")
+    assert code == 0
+    assert (tmp_path / "graph.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_chat_remembers_and_ends_with_the_input(run, office):
+    code, out, _ = run("chat", "-t", office, stdin=b"@helpdesk Which network do guests use?\n/new\n\n")
+    assert code == 0
+    assert "new thread" in out
+    assert "go on later" in out

@@ -1,0 +1,217 @@
+"""A whole team on the real small model: build, ask, remember, rebuild, survive."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from langgraph.graph import START, MessagesState, StateGraph
+
+from metier.agents.blueprint import Blueprint
+from metier.agents.builder import build, changed_since_build
+from metier.agents.team import Team
+from metier.core.errors import ConfigError, InputError, StateError
+from metier.serving.init_cli import init_team
+from metier.specialists.card import KnowledgeCard, SpecialistCard
+
+QUESTION = "Which network do guests use?"
+
+
+@pytest.fixture(scope="module")
+def office(tmp_path_factory, models) -> Path:
+    """The team that `metier init` writes, built."""
+    folder = tmp_path_factory.mktemp("team") / "office"
+    init_team(folder)
+    build(Blueprint.read(folder), store=models)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def team(office, models):
+    with Team.load(office, store=models) as opened:
+        yield opened
+
+
+@pytest.fixture
+def copy(office, tmp_path) -> Path:
+    return Path(shutil.copytree(office, tmp_path / "office"))
+
+
+def test_an_answer_names_its_specialist_version_source_and_place(team):
+    answer = team.ask(QUESTION)
+    assert answer.specialist == "helpdesk"
+    assert answer.version == team.specialists["helpdesk"].version
+    assert answer.route is not None
+    assert answer.route.choice == "helpdesk"
+    assert {"route", "retrieve", "model", "total"} <= set(answer.timings)
+    assert answer.usage.calls == 1
+    for citation in answer.citations:
+        text = team.specialists["helpdesk"].knowledge.text(citation.source)
+        assert text[citation.start : citation.end] == citation.quote
+
+
+def test_nobody_answers_what_is_not_theirs(team):
+    answer = team.ask("Who won the football world cup in 1974?")
+    assert answer.kind == "abstain"
+    assert answer.reason
+
+
+def test_the_caller_may_name_the_specialist_and_only_one_that_exists(team):
+    assert team.ask(QUESTION, specialist="travel").route.reason == "named by the caller"
+    with pytest.raises(ConfigError, match="did you mean 'travel'"):
+        team.ask(QUESTION, specialist="travell")
+
+
+@pytest.mark.parametrize("task", ["", "   \n", "\x00\x01\x02" * 50, "word " * 200_000])
+def test_bad_tasks_are_refused_in_words(team, task):
+    answer = team.ask(task)
+    assert answer.kind == "abstain"
+    assert answer.reason
+    assert answer.timings["total"] < 2
+
+
+def test_a_thread_goes_on_after_a_restart(office, models, team):
+    team.ask("How long is a password valid in the office?", thread_id="t1")
+    with Team.load(office, store=models) as again:
+        events = list(again.stream("and for guests?", thread_id="t1"))
+    recalled = [e for e in events if e.name == "recall"]
+    assert recalled[0].data["query"] == "How long is a password valid in the office? and for guests?"
+
+
+def test_events_come_in_the_order_of_the_work(team):
+    names = [e.name for e in team.stream(QUESTION)]
+    assert [n for n in names if n in ("route", "retrieve", "check", "answer")] == [
+        "route",
+        "retrieve",
+        "check",
+        "answer",
+    ]
+    assert names[-1] == "answer"
+    assert "token" in names
+
+
+def test_asynchronous_callers_get_the_same(team):
+    async def both():
+        return await team.aask(QUESTION), [e async for e in team.astream(QUESTION)]
+
+    answer, events = asyncio.run(both())
+    assert answer.text == events[-1].data["text"] == team.ask(QUESTION).text
+
+
+def test_a_failure_reaches_the_asynchronous_caller(team):
+    async def wrong():
+        return [e async for e in team.astream(QUESTION, specialist="nobody")]
+
+    with pytest.raises(ConfigError, match="nobody"):
+        asyncio.run(wrong())
+
+
+def test_the_team_is_a_node_of_another_graph(team):
+    parent = StateGraph(MessagesState)
+    parent.add_node("office", team.graph)
+    parent.add_edge(START, "office")
+    messages = parent.compile().invoke({"messages": [("user", QUESTION)]})["messages"]
+    assert messages[-1].response_metadata["metier"]["specialist"] == "helpdesk"
+
+
+def test_building_again_does_nothing(copy, models):
+    report = build(Blueprint.read(copy), store=models)
+    assert not report.router_fitted
+    assert all(not r.added and not r.changed and not r.removed for r in report.knowledge.values())
+    assert changed_since_build(Blueprint.read(copy)) == []
+
+
+def test_a_changed_document_is_noticed_and_alone_read_again(copy, models):
+    path = copy / "helpdesk" / "documents" / "network.md"
+    path.write_text(path.read_text() + "\n\nThe tape robot in the cellar is called Gustav.\n")
+    os.utime(path, (time.time() + 5, time.time() + 5))
+    blueprint = Blueprint.read(copy)
+    assert changed_since_build(blueprint) == [os.path.join("helpdesk", "documents", "network.md")]
+    report = build(blueprint, store=models)
+    assert report.knowledge["helpdesk"].changed == ("documents/network.md",)
+    assert not report.router_fitted
+    with Team.load(blueprint, store=models) as team:
+        found = team.specialists["helpdesk"].knowledge.search("What is the tape robot called?", k=1)
+    assert "Gustav" in found[0].text
+
+
+def test_versions_follow_what_a_specialist_is_made_of(copy, models):
+    blueprint = Blueprint.read(copy)
+    with Team.load(blueprint, store=models) as team:
+        before = {n: s.version for n, s in team.specialists.items()}
+    (copy / "travel" / "documents" / "new.md").write_text("# Bicycles\n\nBicycles are lent at the front desk.\n")
+    build(blueprint, store=models)
+    with Team.load(blueprint, store=models) as team:
+        after = {n: s.version for n, s in team.specialists.items()}
+    assert before["travel"] != after["travel"]
+    assert before["helpdesk"] == after["helpdesk"]
+
+
+def test_a_team_that_was_never_built_says_so(tmp_path, models):
+    init_team(tmp_path / "new")
+    with pytest.raises(StateError, match="metier build"):
+        Team.load(tmp_path / "new", store=models)
+
+
+def test_a_killed_build_leaves_the_last_one_usable(copy, models):
+    for number in range(300):
+        (copy / "travel" / "documents" / f"extra-{number}.md").write_text(f"# Note {number}\n\n" + "Some words. " * 80)
+    code = "import sys; from metier.agents.blueprint import Blueprint; from metier.agents.builder import build; "
+    code += "build(Blueprint.read(sys.argv[1]), progress=lambda *a: print(*a, flush=True))"
+    process = subprocess.Popen([sys.executable, "-c", code, str(copy)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    with Team.load(copy, store=models) as team:
+        assert team.ask(QUESTION).specialist == "helpdesk"
+
+
+def test_a_damaged_manifest_is_a_clear_error(copy, models):
+    (copy / ".metier" / "build.json").write_text("{")
+    with pytest.raises(StateError, match="--fresh"):
+        Team.load(copy, store=models)
+
+
+def test_a_damaged_thread_file_is_a_clear_error(copy, models):
+    for path in (copy / ".metier").glob("threads.sqlite*"):
+        path.unlink()
+    (copy / ".metier" / "threads.sqlite").write_bytes(b"not a database" * 100)
+    with pytest.raises(StateError, match="move that file away"):
+        Team.load(copy, store=models)
+
+
+def test_the_same_team_in_a_few_lines_of_python(tmp_path, models):
+    (tmp_path / "leases").mkdir()
+    (tmp_path / "leases" / "depot.md").write_text("# Depot\n\nThe lease of the depot ends on 31 March 2031.\n")
+    leases = SpecialistCard(
+        name="leases",
+        description="Answers questions about the leases of our buildings.",
+        knowledge=KnowledgeCard(sources=["leases"]),
+        examples=["When does the lease of the depot end?", "What is the rent of the office?"],
+    )
+    with Team.of("desk", leases, folder=tmp_path) as team:
+        answer = team.ask("Until when do we rent the depot?", specialist="leases")
+    assert answer.specialist == "leases"
+    assert all(c.source == "leases/depot.md" for c in answer.citations)
+
+
+def test_cards_that_do_not_fit_together_are_refused(tmp_path):
+    card = SpecialistCard(name="one", description="The first of two.", handoffs=[{"to": "tow"}])  # type: ignore[list-item]
+    two = SpecialistCard(name="two", description="The second of two.")
+    with pytest.raises(ConfigError, match="did you mean 'two'"):
+        Team.of("pair", card, two, folder=tmp_path)
+    with pytest.raises(ConfigError, match="two specialists are called two"):
+        Team.of("pair", two, two, folder=tmp_path)
+
+
+def test_an_empty_task_on_the_command_line_is_an_input_error():
+    assert InputError("x").exit_code == 2
