@@ -23,7 +23,11 @@ from ..router.rules import RouteRules
 from ..specialists.adapters import adapter_version
 from ..specialists.knowledge.build import Report
 from ..specialists.knowledge.knowledge import Knowledge
+from ..specialists.styles import find_style
+from ..tools.context import ToolContext
+from ..tools.registry import build_tools
 from .blueprint import Blueprint, fingerprint
+from .guardrails import build_guards
 
 Progress = Callable[[str, int, int], None]
 """Called with the work's name, how much of it is done, and how much there is."""
@@ -98,6 +102,7 @@ def build(
     """
     start = perf_counter()
     store = store or ModelStore()
+    check_names(blueprint)
     base, embedder = find_base(blueprint, store), load_embedder(blueprint.card.embedder, store)
     blueprint.state.mkdir(parents=True, exist_ok=True)
     try:
@@ -126,6 +131,19 @@ def build(
     return BuildReport(
         team=blueprint.card.name, knowledge=reports, router_fitted=fitted, seconds=perf_counter() - start
     )
+
+
+def check_names(blueprint: Blueprint) -> None:
+    """Do all names in the cards exist? Better asked now than in the first turn.
+
+    Raises:
+        ConfigError: an unknown style, guardrail or tool.
+        MissingExtra: a tool or guardrail whose library is not installed.
+    """
+    build_guards(blueprint.card.guardrails, "in")
+    for name, card in blueprint.specialists.items():
+        find_style(card.style)
+        build_tools(card.tools, ToolContext(root=blueprint.folders[name]))
 
 
 def changed_since_build(blueprint: Blueprint) -> list[str] | None:

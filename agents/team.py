@@ -31,6 +31,9 @@ from ..specialists.card import SpecialistCard
 from ..specialists.engines import Engine, open_engine
 from ..specialists.knowledge.knowledge import Knowledge
 from ..specialists.specialist import Specialist
+from ..tools.context import ToolContext
+from ..tools.hands import Hands
+from ..tools.registry import build_tools
 from .blueprint import Blueprint
 from .builder import Manifest, build, find_base, knowledge_folder
 from .card import TeamCard
@@ -98,6 +101,7 @@ class Team:
                     engine,
                     Knowledge.open(knowledge_folder(plan, name), embedder) if card.knowledge else None,
                     adapter=adapter.stem if (adapter := adapters[name]) else None if base else card.model.adapter,
+                    hands=_hands(plan, name),
                     abstain_below=plan.card.abstain_below,
                     version=manifest.versions[name],
                 )
@@ -215,3 +219,10 @@ class Team:
 
     def _compile(self, checkpointer: BaseCheckpointSaver | None) -> CompiledStateGraph:
         return compile_graph(self._nodes, self._handoffs, name=self.card.name, checkpointer=checkpointer)
+
+
+def _hands(plan: Blueprint, name: str) -> Hands | None:
+    """The tools of a specialist's card."""
+    card = plan.specialists[name]
+    context = ToolContext(root=plan.folders[name], output=plan.state / "output")
+    return Hands(build_tools(card.tools, context)) if card.tools else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -66,7 +66,7 @@ class SpecialistCard(Section):
     description: str = Field(min_length=10)
     """What it knows and does, in a sentence or two. The router learns from it."""
     style: str = "quote"
-    """How it answers: `quote`, `free`, `label`, `json`."""
+    """How it answers: `quote`, `free`, `label`, `json`, `act`."""
     instructions: str = ""
     """Added to the style's own instructions. Short ones work best with small models."""
     knowledge: KnowledgeCard | None = None
@@ -79,8 +79,9 @@ class SpecialistCard(Section):
     """Tasks that belong here, or `.jsonl` files of them (`{"input": …, "answer": …}`), relative to the card."""
     route: RouteCard = RouteCard()
     handoffs: list[HandoffCard] = Field(default_factory=list)
-    tools: list[str] = Field(default_factory=list)
-    """Names of tools it may use."""
+    tools: list[str | dict[str, Any]] = Field(default_factory=list)
+    """Tools that it may use, for `style: act`: a name (`calculator`), a name with options (`{use: sql, database: …}`),
+    or `module:attribute` of any LangChain tool."""
     abstain_below: float | None = Field(default=None, ge=0, le=1)
     """Refuse below this confidence. Left out: the team's value."""
     evaluation: str | None = None
@@ -92,8 +93,6 @@ class SpecialistCard(Section):
             raise ValueError("style 'label' needs at least two labels")
         if self.style == "json" and not self.output_schema:
             raise ValueError("style 'json' needs an output_schema")
+        if (self.style == "act") != bool(self.tools):
+            raise ValueError("style 'act' and tools go together: one without the other does nothing")
         return self
-
-
-Style = Literal["quote", "free", "label", "json"]
-"""The styles that are built in."""

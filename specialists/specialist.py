@@ -23,7 +23,7 @@ from .knowledge.knowledge import Knowledge
 from .renderer import NOT_FOUND
 from .styles import find_style
 from .support import content_words, supporting_sentence, with_context
-from .work import Draft, Work
+from .work import Draft, Hands, Work
 
 LEAST_COLLEAGUE = 0.10
 """Below this routing probability a colleague is not worth asking when this specialist has no answer."""
@@ -36,6 +36,8 @@ class Specialist:
         card: What it is.
         engine: Who runs the base model; shared with the team.
         knowledge: Its documents, or None.
+        adapter: Name of the engine's adapter that it works with.
+        hands: Its tools, for the style `act`.
         abstain_below: Confidence under which it hands over or abstains.
         version: Hash of all that it is made of, shown in each answer.
     """
@@ -47,10 +49,12 @@ class Specialist:
         knowledge: Knowledge | None = None,
         *,
         adapter: str | None = None,
+        hands: Hands | None = None,
         abstain_below: float = 0.35,
         version: str = "unversioned",
     ) -> None:
         self.card, self.engine, self.knowledge, self.version = card, engine, knowledge, version
+        self._hands = hands
         self.abstain_below = card.abstain_below if card.abstain_below is not None else abstain_below
         self._style = find_style(card.style)
         self._chat = engine.chat(
@@ -71,7 +75,7 @@ class Specialist:
         if to := self._asked_elsewhere(brief):
             noted = self._note(brief, passages)
             return self._hand_over(to, noted, meter, emit, reason="the card's rule for this kind of task")
-        work = Work(self.card, brief, passages, self.engine, self._chat, meter, emit)
+        work = Work(self.card, brief, passages, self.engine, self._chat, meter, emit, self._hands)
         try:
             draft = self._style(work)
         except BudgetExceeded as error:
@@ -149,5 +153,6 @@ class Specialist:
             confidence=sure,
             reason=reason,
             data=None if reason else draft.data,
+            tool_calls=draft.tool_calls,
             usage=meter.usage,
         )

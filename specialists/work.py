@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessageChunk
@@ -12,11 +12,24 @@ from langchain_core.messages import AIMessageChunk
 from ..core.clock import timing
 from ..core.events import Emit, Event
 from ..core.meter import Meter
-from ..core.types import Brief, Citation, Passage, Usage
+from ..core.types import Brief, Citation, Passage, ToolCall, Usage
 from .card import SpecialistCard
 from .constraint import Constraint
 from .engines.engine import Engine
 from .renderer import Message, render
+
+
+class Hands(Protocol):
+    """The tools of a specialist, as it sees them; whoever makes a team gives them."""
+
+    @property
+    def functions(self) -> list[dict[str, Any]]:
+        """Name, description and parameters (JSON Schema) of each."""
+        ...
+
+    def begin(self, *, untrusted: bool) -> Callable[[ToolCall], ToolCall]:
+        """Open a run: what it returns does a call, or says in `ToolCall.error` why not."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -42,6 +55,7 @@ class Draft:
     logprob: float | None = None
     probability: float | None = None
     """Probability of the chosen option, for styles that choose."""
+    tool_calls: tuple[ToolCall, ...] = ()
 
 
 @dataclass
@@ -55,17 +69,18 @@ class Work:
     chat: BaseChatModel
     meter: Meter
     emit: Emit
+    hands: Hands | None = None
 
-    def prompt(self, style: str, **more: Any) -> list[Message]:
-        """The style's messages for this brief; `more` goes to `render`."""
+    def prompt(self, style: str, *, more: Sequence[str] = (), **parts: Any) -> list[Message]:
+        """The style's messages for this brief; `more` facts are added, other `parts` go to `render`."""
         return render(
             style,
             self.brief.task,
             [p.text for p in self.passages],
             instructions=self.card.instructions,
-            facts=self.brief.facts,
+            facts=(*self.brief.facts, *more),
             window=self.brief.window,
-            **more,
+            **parts,
         )
 
     def ask(self, messages: list[Message], constraint: Constraint | None = None) -> Reply:

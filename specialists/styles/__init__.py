@@ -7,6 +7,7 @@ from importlib import import_module
 
 from ...core.errors import ConfigError, unknown
 from ..work import Draft, Work
+from .act import act
 from .free import free
 from .json import json
 from .label import label
@@ -14,7 +15,7 @@ from .quote import quote
 
 Style = Callable[[Work], Draft]
 
-_STYLES: dict[str, Style] = {"quote": quote, "free": free, "label": label, "json": json}
+_STYLES: dict[str, Style] = {"quote": quote, "free": free, "label": label, "json": json, "act": act}
 
 
 def find_style(name: str) -> Style:
