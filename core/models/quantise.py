@@ -1,44 +1,51 @@
-"""Re-quantising a GGUF into the format that runs fastest on a CPU.
+"""Re-quantising a GGUF into a format that runs faster on a CPU.
 
-Q4_1 blocks (32 weights: scale, minimum, 4 bits each) become Q4_0 blocks (scale, 4 bits each), for which llama.cpp has
-repacked matrix kernels. The recipe is numpy only (gguf-py), so the base install can run it. All other tensors and all
-metadata stay as they are.
+llama.cpp has fast matrix kernels for Q8_0 and Q4_0, not for Q4_1. Only numpy and gguf-py are needed, so the base
+install can do it. All metadata and all tensors of other types stay as they are.
+
+Q4_1: blocks of 32 weights, w = d * q + m with q in 0..15; Q8_0: w = d * q with q in -127..127 (ggml's block formats).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from gguf import GGMLQuantizationType, GGUFReader, GGUFValueType, GGUFWriter, LlamaFileType
 from gguf.quants import dequantize, quantize
 
-RECIPE = "q4_0/1"
-"""Names what `to_q4_0` does; changes whenever its output would."""
-
-_WRITTEN_BY_WRITER = {"general.architecture", "general.file_type"}
+_SET_BY_WRITER = {"general.architecture", "general.file_type"}
 
 
-def to_q4_0(source: Path, target: Path) -> None:
-    """Write `source` to `target` with every Q4_1 tensor as Q4_0."""
+def to_q8_0(source: Path, target: Path, report: Callable[[int, int], None]) -> None:
+    """Write `source` to `target` with every Q4_1 tensor as Q8_0."""
     reader = GGUFReader(source)
-    architecture = reader.fields["general.architecture"].contents()
-    writer = GGUFWriter(target, architecture)
-    for field in reader.fields.values():
-        if field.name.startswith("GGUF.") or field.name in _WRITTEN_BY_WRITER:
-            continue
-        is_array = field.types[0] == GGUFValueType.ARRAY
-        writer.add_key_value(
-            field.name, field.contents(), field.types[0], sub_type=field.types[-1] if is_array else None
-        )
-    writer.add_file_type(LlamaFileType.MOSTLY_Q4_0)
-    for tensor in reader.tensors:
+    writer = GGUFWriter(target, reader.fields["general.architecture"].contents())
+    writer.add_file_type(LlamaFileType.MOSTLY_Q8_0)
+    _copy_metadata(reader, writer)
+    for done, tensor in enumerate(reader.tensors, start=1):
         data, kind = tensor.data, tensor.tensor_type
         if kind == GGMLQuantizationType.Q4_1:
-            kind = GGMLQuantizationType.Q4_0
+            kind = GGMLQuantizationType.Q8_0
             data = quantize(dequantize(data, tensor.tensor_type), kind)
         writer.add_tensor(tensor.name, np.ascontiguousarray(data), raw_dtype=kind)
+        report(done, len(reader.tensors))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+def _copy_metadata(reader: GGUFReader, writer: GGUFWriter) -> None:
+    for field in reader.fields.values():
+        if field.name.startswith("GGUF.") or field.name in _SET_BY_WRITER:
+            continue
+        items = field.types[-1] if field.types[0] == GGUFValueType.ARRAY else None
+        writer.add_key_value(field.name, field.contents(), field.types[0], sub_type=items)
+
+
+Recipe = Callable[[Path, Path, Callable[[int, int], None]], None]
+
+RECIPES: dict[str, tuple[str, Recipe]] = {"q8_0": ("q8_0/1", to_q8_0)}
+"""What a catalogue entry may ask for: the recipe's versioned name (changes whenever its output would) and its code."""

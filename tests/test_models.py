@@ -1,0 +1,205 @@
+"""The catalogue and the cache of models, with the real built-in models and with small files."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from gguf import GGUFReader
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from metier.core.errors import ConfigError, IntegrityError, MetierError, ModelNotPulled, PullFailed, UnknownModel
+from metier.core.files import sha256
+from metier.core.models import ModelStore, StoredFile, read_catalogue
+from metier.core.models.quantise import RECIPES
+from metier.core.models.source import parse_source
+from metier.serving.models_cli import app
+
+OWN_BASE = """
+my-base:
+  kind: base
+  licence: MIT
+  files: {gguf: "file:weights.gguf"}
+"""
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ModelStore:
+    """A home with a base of the user's own, from a file beside the catalogue."""
+    (tmp_path / "models.yaml").write_text(OWN_BASE)
+    (tmp_path / "weights.gguf").write_bytes(b"GGUF" + bytes(1000))
+    return ModelStore(tmp_path)
+
+
+def left_over(store: ModelStore) -> list[str]:
+    """Everything that a pull may have written."""
+    folders = ("models", "blobs", "downloads")
+    return [path.name for folder in folders for path in (store.home / folder).glob("*")]
+
+
+def test_built_in_models_are_here_with_licence_and_hash(models: ModelStore) -> None:
+    base, embedder = models.find("smollm2-135m"), models.find("minilm")
+    assert (base.kind, base.licence, set(base.files)) == ("base", "Apache-2.0", {"gguf", "original"})
+    assert (embedder.kind, embedder.licence, set(embedder.files)) == ("embedder", "Apache-2.0", {"onnx", "tokenizer"})
+    for model in (base, embedder):
+        for role, path in model.files.items():
+            assert sha256(path) == model.sha256(role) == path.stem
+
+
+def test_every_built_in_entry_promises_its_hashes_or_comes_from_the_hub(tmp_path: Path) -> None:
+    for name, (entry, _) in read_catalogue(tmp_path).items():
+        for spec in entry.files.values():
+            assert spec.sha256 or spec.source.startswith("hf:"), name
+            assert entry.licence
+
+
+def test_preparing_keeps_the_weights_and_is_repeatable(models: ModelStore, tmp_path: Path) -> None:
+    model = models.find("smollm2-135m")
+    again, steps = tmp_path / "again.gguf", []
+    RECIPES["q8_0"][1](model.files["original"], again, lambda done, of: steps.append((done, of)))
+    assert sha256(again) == model.sha256("gguf")
+    assert steps[-1] == (272, 272)
+    before, after = GGUFReader(model.files["original"]), GGUFReader(again)
+    assert {tensor.tensor_type.name for tensor in after.tensors} == {"Q8_0", "F32"}
+    changed = {"GGUF.kv_count", "general.file_type"}
+    assert set(before.fields) == set(after.fields)
+    for name in set(before.fields) - changed:
+        assert before.fields[name].contents() == after.fields[name].contents(), name
+
+
+def test_a_base_of_ones_own_takes_four_lines(store: ModelStore) -> None:
+    with pytest.raises(ModelNotPulled) as refused:
+        store.find("my-base")
+    assert refused.value.hint == "metier models pull my-base"
+    model = store.pull("my-base")
+    assert (model.licence, model.files["gguf"].read_bytes()[:4]) == ("MIT", b"GGUF")
+    assert store.find("my-base") == model
+    [info] = [info for info in store.list() if info.pulled]
+    file = info.files["gguf"]
+    assert isinstance(file, StoredFile)
+    assert (info.name, info.size, file.trust) == ("my-base", 1004, "first-use")
+
+
+def test_a_path_is_a_name(store: ModelStore) -> None:
+    path = store.home / "weights.gguf"
+    model = store.find(str(path))
+    assert (model.name, model.files, model.sha256("gguf")) == ("weights", {"gguf": path}, sha256(path))
+    with pytest.raises(UnknownModel, match="there is no file"):
+        store.find(str(store.home / "other.gguf"))
+
+
+def test_unknown_names_say_what_was_probably_meant(store: ModelStore) -> None:
+    for action in (store.find, store.pull, store.remove):
+        with pytest.raises(UnknownModel, match="did you mean 'minilm'"):
+            action("minillm")
+
+
+def test_the_hash_of_the_first_pull_holds_until_removal(store: ModelStore) -> None:
+    first = store.pull("my-base").files["gguf"]
+    first.unlink()
+    (store.home / "weights.gguf").write_bytes(b"GGUF other")
+    with pytest.raises(IntegrityError, match="missing or cut short"):
+        store.find("my-base")
+    with pytest.raises(IntegrityError, match="not the promised file"):
+        store.pull("my-base")
+    store.remove("my-base")
+    assert store.pull("my-base").files["gguf"].read_bytes() == b"GGUF other"
+
+
+def test_a_damaged_file_is_mended(store: ModelStore) -> None:
+    path = store.pull("my-base").files["gguf"]
+    good = path.read_bytes()
+    path.write_bytes(bytes(len(good)))
+    assert store.pull("my-base").files["gguf"].read_bytes() == good
+
+
+def test_a_promised_hash_is_kept_or_nothing_stays(store: ModelStore) -> None:
+    (store.home / "models.yaml").write_text(
+        f"own: {{kind: base, licence: MIT, files: {{gguf: {{source: 'file:weights.gguf', sha256: '{'0' * 64}'}}}}}}"
+    )
+    with pytest.raises(IntegrityError, match=f"expected {'0' * 64}"):
+        store.pull("own")
+    assert left_over(store) == []
+
+
+def test_a_file_that_is_not_there(store: ModelStore) -> None:
+    (store.home / "weights.gguf").unlink()
+    with pytest.raises(PullFailed, match="there is no file"):
+        store.pull("my-base")
+    assert left_over(store) == []
+
+
+def test_a_shared_file_outlives_one_of_its_models(store: ModelStore) -> None:
+    with (store.home / "models.yaml").open("a") as file:
+        file.write(OWN_BASE.replace("my-base", "twin"))
+    assert store.pull("my-base").files == store.pull("twin").files
+    assert store.remove("my-base") == 0
+    assert store.find("twin")
+    assert store.remove("twin") == 1004
+    assert left_over(store) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        ("a:\n  kind: base\n  licence: MIT\n  files: {gguf: 'ftp:x'}\n", 4, "not a model source"),
+        ("a:\n  kind: base\n  licence: MIT\n  files: {onnx: 'file:x'}\n", 1, "needs exactly these files: gguf"),
+        ("a:\n  kind: basis\n  licence: MIT\n  files: {gguf: 'file:x'}\n", 2, "kind"),
+        ("a:\n  kind: base\n  license: MIT\n  files: {gguf: 'file:x'}\n", 1, "licence"),
+        ("../a:\n  kind: base\n  licence: MIT\n  files: {gguf: 'file:x'}\n", 1, "a"),
+        ("a: [", 1, "not YAML"),
+    ],
+)
+def test_a_wrong_catalogue_is_told_with_its_line(tmp_path: Path, text: str, line: int, message: str) -> None:
+    (tmp_path / "models.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=re.escape(message)) as refused:
+        ModelStore(tmp_path).list()
+    assert str(refused.value).startswith(f"{tmp_path / 'models.yaml'}:{line}: ")
+
+
+@given(st.text(max_size=60) | st.from_regex(r"\A(pypi|hf|file):[a-z/=@.0-9]{0,30}\Z"))
+def test_a_source_is_read_or_refused(text: str) -> None:
+    try:
+        source = parse_source(text)
+    except ConfigError:
+        return
+    assert source.filename in text
+
+
+def test_a_full_disk_is_told_and_nothing_half_stays(store: ModelStore) -> None:
+    """The limit on file sizes stands in for the disk: writing fails at the same place."""
+    (store.home / "weights.gguf").write_bytes(bytes(300_000))
+    code = (
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        "from metier.core.errors import PullFailed; from metier.core.models import ModelStore\n"
+        "try: ModelStore().pull('my-base')\n"
+        "except PullFailed as error: print(error)"
+    )
+    environment = {**os.environ, "METIER_HOME": str(store.home)}
+    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert run.stdout.startswith("no room to write in")
+    assert left_over(store) == []
+
+
+def test_the_commands(store: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("METIER_HOME", str(store.home))
+    run = CliRunner().invoke
+    rows = {row["name"]: row for row in json.loads(run(app, ["list", "--json"]).stdout)}
+    assert rows["minilm"]["pulled"] is False
+    assert rows["minilm"]["files"]["onnx"]["source"].startswith("pypi:")
+    assert "trusted on first use" in run(app, ["pull", "my-base"]).stderr
+    shown = json.loads(run(app, ["show", "my-base", "--json"]).stdout)
+    assert Path(shown["paths"]["gguf"]).is_file()
+    assert shown["licence"] == "MIT"
+    assert "next: metier models remove my-base" in run(app, ["show", "my-base"]).stdout
+    assert "my-base" in run(app, ["list"]).stdout
+    assert "removed" in run(app, ["remove", "my-base"]).stdout
+    for command in ("pull", "show", "remove"):
+        assert isinstance(run(app, [command, "nobody"]).exception, MetierError), command
