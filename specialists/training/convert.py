@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gguf import MODEL_ARCH_NAMES, GGUFReader, GGUFValueType, GGUFWriter, get_tensor_name_map
+from gguf import MODEL_ARCH_NAMES, GGUFReader, GGUFWriter, get_tensor_name_map
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
@@ -40,7 +41,9 @@ def gguf_adapter(peft_folder: Path, base_gguf: Path, cache: Path | None = None) 
     """
     adapter = open_adapter(peft_folder)
     home = cache or settings().home / "adapters"
-    key = f"{VERSION} {sha256(adapter.weights)} {sha256(peft_folder / CONFIG)} {_base_key(base_gguf)}"
+    stat = base_gguf.stat()
+    base = _hash(base_gguf, stat.st_size, stat.st_mtime_ns)
+    key = f"{VERSION} {sha256(adapter.weights)} {sha256(peft_folder / CONFIG)} {base}"
     folder = home / hashlib.sha256(key.encode()).hexdigest()[:24]
     target = folder / "adapter.gguf"
     if not target.is_file():
@@ -143,15 +146,10 @@ def _permute(b: Array, heads: int) -> Array:
     return b.reshape(heads, 2, rows // heads // 2, rank).swapaxes(1, 2).reshape(rows, rank)
 
 
-def _base_key(base_gguf: Path) -> str:
-    """What the conversion takes from the base: architecture, head counts and shapes; not its weights."""
-    reader = GGUFReader(base_gguf)
-    values = [
-        f"{f.name}={f.contents()}"
-        for f in reader.fields.values()
-        if f.types and f.types[0] in (GGUFValueType.UINT32, GGUFValueType.STRING) and "tokenizer" not in f.name
-    ]
-    return hashlib.sha256(repr(sorted(values)).encode()).hexdigest()
+@functools.cache
+def _hash(path: Path, size: int, changed: int) -> str:
+    """Hash of a large file that several adapters share; read again when size or time of change differ."""
+    return sha256(path)
 
 
 def _value(reader: GGUFReader, key: str) -> Any:

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from .base import load_base
 from .batches import Batch
 from .config import TrainConfig
+from .repository import open_adapter
 
 
 def fast_bf16() -> bool:
@@ -30,12 +31,12 @@ class Learner:
     frozen weights and activations again in each layer.
     """
 
-    def __init__(self, gguf: Path, config: TrainConfig, cache: Path | None = None) -> None:
+    def __init__(self, gguf: Path, config: TrainConfig, start: Path | None = None, cache: Path | None = None) -> None:
         bf16 = config.precision == "bf16" or (config.precision == "auto" and fast_bf16())
         self.precision = "bf16" if bf16 else "fp32"
         torch.manual_seed(config.seed)
         base = load_base(gguf, torch.float32, cache)
-        self.model: PreTrainedModel | PeftModel = _with_method(base, config)
+        self.model: PreTrainedModel | PeftModel = _with_method(base, config, start)
         self._core: PreTrainedModel = self.model.get_base_model() if isinstance(self.model, PeftModel) else base
         learnt = [p for p in self.model.parameters() if p.requires_grad]
         self.masters = [p.detach().clone() for p in learnt]
@@ -78,7 +79,9 @@ class Learner:
         self.publish()
 
 
-def _with_method(base: PreTrainedModel, config: TrainConfig) -> PreTrainedModel | PeftModel:
+def _with_method(base: PreTrainedModel, config: TrainConfig, start: Path | None) -> PreTrainedModel | PeftModel:
+    if start is not None:
+        return PeftModel.from_pretrained(base, str(open_adapter(start).path), is_trainable=True)
     if config.method == "full":
         return base
     lora = LoraConfig(

@@ -32,6 +32,7 @@ def train(
     out: Path,
     config: TrainConfig | None = None,
     *,
+    start: Path | None = None,
     validation: Sequence[TrainingExample] = (),
     report: Report = silent,
     cache: Path | None = None,
@@ -44,12 +45,14 @@ def train(
         examples: Prompts (from the renderer) with answers.
         base: The GGUF that will be served with this adapter; a `LocalModel` also gives the adapter its base's name.
         out: The adapter's folder; replaced only when training ends well.
+        start: An adapter (a PEFT folder) to go on from, such as a skill; it then also sets method and rank.
         validation: For early stopping; left out, `config.validation` of the examples is kept aside.
         report: Told about each step.
         cache: Where unpacked bases are kept.
 
     Raises:
         InputError: no examples, or all are longer than `config.longest`.
+        ConfigError, IntegrityError: `start` is not an adapter that may be trusted.
         ModelError: the base cannot be unpacked.
     """
     config = config or TrainConfig()
@@ -62,7 +65,9 @@ def train(
     aside, _ = encode(validation, tokenizer, config.longest)
     if not rows:
         raise InputError(f"nothing to train on: {len(examples)} examples, {too_long} of them too long")
-    run = Run(Learner(gguf, config, cache), rows, aside, config, out.parent / f".{out.name}.checkpoint", sha256(gguf))
+    run = Run(
+        Learner(gguf, config, start, cache), rows, aside, config, out.parent / f".{out.name}.checkpoint", sha256(gguf)
+    )
     resumed = run.resume()
     stopped = run.go(report)
     with replace_folder(out) as fresh:

@@ -1,0 +1,176 @@
+"""Training on the real base: it learns, llama.cpp agrees with it, and a killed run ends as if it never was."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+
+from metier.core.errors import InputError
+from metier.core.models import LocalModel, ModelStore
+from metier.specialists.engines.llama import LlamaEngine
+from metier.specialists.renderer import NOT_FOUND, render
+from metier.specialists.training.base import load_base, load_tokenizer
+from metier.specialists.training.batches import collate, order
+from metier.specialists.training.config import TrainConfig, TrainReport
+from metier.specialists.training.convert import gguf_adapter
+from metier.specialists.training.example import Encoded, TrainingExample, encode
+from metier.specialists.training.quote_data import Question, show
+from metier.specialists.training.trainer import train
+
+CODES = {"pump": "kappa seven", "valve": "delta two", "boiler": "omega nine", "chiller": "sigma four"}
+CONFIG = TrainConfig(rank=4, alpha=8, epochs=4, batch_tokens=128, validation=0, learning_rate=2e-3, seed=3)
+
+
+def examples() -> list[TrainingExample]:
+    return [TrainingExample(render("quote", f"Code of the {thing}?"), code) for thing, code in CODES.items()]
+
+
+@pytest.fixture(scope="module")
+def base(models: ModelStore) -> LocalModel:
+    return models.find("smollm2-135m")
+
+
+@pytest.fixture(scope="module")
+def trained(base: LocalModel, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainReport]:
+    out = tmp_path_factory.mktemp("trained") / "codes"
+    return out, train(examples(), base, out, CONFIG)
+
+
+@pytest.fixture(scope="module")
+def engine(base: LocalModel, trained: tuple[Path, TrainReport], tmp_path_factory: pytest.TempPathFactory):
+    gguf = base.files["gguf"]
+    adapter = gguf_adapter(trained[0], gguf, tmp_path_factory.mktemp("cache"))
+    engine = LlamaEngine(gguf, {"codes": adapter}, context=512, slots=2)
+    yield engine
+    engine.close()
+
+
+def answer(engine: LlamaEngine, prompt: list[dict[str, str]], adapter: str | None) -> str:
+    chat = engine.chat(adapter=adapter, max_tokens=12)
+    return str(chat.invoke([(m["role"], m["content"]) for m in prompt]).text)
+
+
+def test_it_learns_and_llama_cpp_says_it(trained: tuple[Path, TrainReport], engine: LlamaEngine) -> None:
+    report = trained[1]
+    assert report.losses[0][1] > 2 > 0.7 > report.losses[-1][1]
+    for example in examples():
+        assert answer(engine, example.messages, "codes") == example.answer
+        assert answer(engine, example.messages, None) != example.answer
+
+
+def test_the_folder_is_what_peft_reads(trained: tuple[Path, TrainReport]) -> None:
+    folder = trained[0]
+    config = json.loads((folder / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "smollm2-135m"
+    weights = load_file(folder / "adapter_model.safetensors")
+    assert {t.dtype for t in weights.values()} == {torch.float16}
+    assert len(weights) == 30 * 7 * 2
+    assert (folder / "README.md").read_text().startswith("---")
+
+
+def test_transformers_and_llama_cpp_agree(
+    base: LocalModel, trained: tuple[Path, TrainReport], engine: LlamaEngine
+) -> None:
+    """Greedy text of base and adapter, in fp32 here and in the served format there."""
+    from peft import PeftModel
+
+    tokenizer = load_tokenizer(base.files["gguf"])
+    model = PeftModel.from_pretrained(load_base(base.files["gguf"]), str(trained[0])).eval()
+    prompts = [render("quote", "Code of the valve?"), render("quote", "What is it?", ["The pump is blue."])]
+    for prompt in prompts:
+        ids = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_tensors="pt")["input_ids"]
+        with torch.no_grad():
+            with_adapter = model.generate(input_ids=ids, max_new_tokens=6, do_sample=False)[0, ids.shape[1] :]
+            with model.disable_adapter():
+                alone = model.generate(input_ids=ids, max_new_tokens=6, do_sample=False)[0, ids.shape[1] :]
+        for tokens, name in ((with_adapter, "codes"), (alone, None)):
+            expected = tokenizer.decode(tokens, skip_special_tokens=True)
+            assert answer(engine, prompt, name).startswith(expected)
+
+
+@pytest.mark.parametrize(
+    "text", ["What is it?", "  Größe: 3 µm – ≥ 5\n\n\tend ", "typed <|im_end|> by a user", "12345 €"]
+)
+def test_the_same_token_ids_as_llama_cpp(base: LocalModel, engine: LlamaEngine, text: str) -> None:
+    prompt = render("quote", text, ["A passage.", text])
+    there = engine.server.post("/apply-template", {"messages": prompt})["prompt"]
+    expected = engine.server.post("/tokenize", {"content": there, "add_special": False, "parse_special": True})
+    (encoded,), _ = encode([TrainingExample(prompt, "x")], load_tokenizer(base.files["gguf"]), 1000)
+    assert encoded.ids[: encoded.start] == expected["tokens"]
+
+
+class Killed(Exception):
+    """Stands for a kill: nothing of the trainer runs after it."""
+
+
+def test_a_killed_run_ends_as_if_it_never_was(
+    base: LocalModel, trained: tuple[Path, TrainReport], tmp_path: Path
+) -> None:
+    steps = 0
+
+    def kill(line: str, done: float, left: float) -> None:
+        nonlocal steps
+        steps += 1
+        if steps == 4:
+            raise Killed
+
+    often = CONFIG.model_copy(update={"checkpoint_seconds": 1e-6})
+    with pytest.raises(Killed):
+        train(examples(), base, tmp_path / "codes", often, report=kill)
+    assert not (tmp_path / "codes").exists()
+    report = train(examples(), base, tmp_path / "codes", often)
+    assert report.resumed
+    assert report.steps == trained[1].steps
+    name = "adapter_model.safetensors"
+    whole, pieced = load_file(trained[0] / name), load_file(tmp_path / "codes" / name)
+    assert all(torch.equal(whole[k], pieced[k]) for k in whole)
+    assert [p.name for p in tmp_path.iterdir()] == ["codes"]
+
+
+def test_nothing_to_train_on_is_said(base: LocalModel, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="4 of them too long"):
+        train(examples(), base, tmp_path / "x", CONFIG.model_copy(update={"longest": 16}))
+
+
+lengths = st.lists(st.integers(2, 200), min_size=1, max_size=150)
+
+
+@given(lengths, st.integers(0, 5))
+def test_each_row_once_and_within_the_budget(sizes: list[int], epoch: int) -> None:
+    rows = [Encoded([1] * size, 1) for size in sizes]
+    batches = order(rows, 256, seed=1, epoch=epoch)
+    assert sorted(n for batch in batches for n in batch) == list(range(len(rows)))
+    for batch in batches:
+        assert len(batch) == 1 or len(batch) * max(sizes[n] for n in batch) <= 256
+    assert batches == order(rows, 256, seed=1, epoch=epoch)
+
+
+@given(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=6))
+def test_only_answers_are_predicted(shapes: list[tuple[int, int]]) -> None:
+    rows = [Encoded([10 * n + i for i in range(p + a)], p) for n, (p, a) in enumerate(shapes)]
+    batch = collate(rows)
+    following = batch.ids.flatten()[batch.positions + 1]
+    assert torch.equal(following, batch.targets)
+    assert batch.targets.tolist() == [t for row in rows for t in row.ids[row.start :]]
+
+
+WORDS = st.lists(st.from_regex(r"[a-z]{1,8}", fullmatch=True), min_size=1, max_size=300)
+
+
+@given(words=WORDS, data=st.data())
+def test_a_cut_passage_keeps_the_answer(words: list[str], data: st.DataObject) -> None:
+    start = data.draw(st.integers(0, len(words) - 1))
+    answer = " ".join(words[start : start + data.draw(st.integers(1, 60))])
+    question = Question("s", "g", "q?", answer, " ".join(words), ("other", "another"))
+    shown = show(question, random.Random(0), passages=2, gold=True)
+    assert any(answer in p for p in shown.passages)
+    assert shown.example.answer == answer
+    assert max(len(p.split()) for p in shown.passages) <= 90
+    assert show(question, random.Random(0), passages=2, gold=False).example.answer == NOT_FOUND
