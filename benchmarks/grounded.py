@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
 from harness import Report, parser, progress, quantile, read_rows, read_set, say, wanted
 
@@ -40,6 +40,7 @@ SETS = ("agri_agxqa", "finance_tatqa_span", "law_cuad_qa")
 ABSENT = 0.3
 """Share of the documents that the second specialist does not have."""
 BASE = "smollm2-135m"
+S = TypeVar("S", bound=Specialist)
 
 
 @dataclass(frozen=True)
@@ -114,8 +115,14 @@ def _title(contract: str) -> str:
 
 
 def build(
-    corpus: Corpus, absent: set[str], folder: Path, embedder: Embedder, engine: Engine, skill: str | None
-) -> Specialist:
+    corpus: Corpus,
+    absent: set[str],
+    folder: Path,
+    embedder: Embedder,
+    engine: Engine,
+    skill: str | None,
+    kind: type[S],
+) -> S:
     """A specialist that knows the documents that are not absent."""
     for name, text in corpus.documents.items():
         if name not in absent:
@@ -128,7 +135,7 @@ def build(
         model=ModelCard(adapter=skill),
     )
     knowledge = Knowledge.build([folder / "documents"], folder / "index", embedder, card.knowledge, root=folder)
-    return Specialist(card, engine, knowledge, adapter=skill)
+    return kind(card, engine, knowledge, adapter=skill)
 
 
 def found_at(question: Question, passages: list[Passage], k: int) -> bool:
@@ -194,8 +201,8 @@ def main() -> None:
         names = sorted(made.documents)
         absent = set(Random(args.seed).sample(names, max(1, round(ABSENT * len(names)))))
         with tempfile.TemporaryDirectory() as folder:
-            full = build(made, set(), Path(folder) / "full", embedder, engine, args.skill)
-            part = build(made, absent, Path(folder) / "part", embedder, engine, args.skill)
+            full = build(made, set(), Path(folder) / "full", embedder, engine, args.skill, Specialist)
+            part = build(made, absent, Path(folder) / "part", embedder, engine, args.skill, Specialist)
             system = f"metier+{args.skill}" if args.skill else "base"
             measure(report, name, system, made, full, part, absent)
     engine.close()

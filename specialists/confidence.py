@@ -15,7 +15,7 @@ from .work import Draft
 WEIGHTS = Path(__file__).with_name("confidence.json")
 """Fitted by `benchmarks/confidence.py`."""
 
-FEATURES = ("dense", "coverage", "window_coverage", "logprob", "found")
+FEATURES = ("dense", "coverage", "window_coverage", "logprob")
 """In the order of the shipped weights; see `features`."""
 
 
@@ -23,8 +23,8 @@ def features(task: str, draft: Draft, passages: Sequence[Passage]) -> dict[str, 
     """What the confidence is made of.
 
     `dense` is the cosine of task and cited passage, `coverage` the share of the task's content words in that passage
-    and its headings, `window_coverage` the same over all passages shown, `logprob` the mean log-probability of the
-    answer's tokens (0 where the engine does not tell), `found` whether the model gave an answer at all.
+    and its headings, `window_coverage` the same over all passages shown, and `logprob` the mean log-probability of
+    the answer's tokens (0 where the engine does not tell).
     """
     cited = {c.passage for c in draft.citations}
     shown = [p for p in passages if p.id in cited] or list(passages[:1])
@@ -34,7 +34,6 @@ def features(task: str, draft: Draft, passages: Sequence[Passage]) -> dict[str, 
         "coverage": max((coverage(words, _with_headings(p)) for p in shown), default=0.0),
         "window_coverage": coverage(words, " ".join(_with_headings(p) for p in passages)) if passages else 0.0,
         "logprob": draft.logprob or 0.0,
-        "found": float(draft.found),
     }
 
 

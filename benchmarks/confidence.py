@@ -1,0 +1,149 @@
+"""Fit the confidence of specialists: which answers are right, told from what retrieval and the model say.
+
+    python benchmarks/confidence.py ../shared/data --skill quote --write
+
+Questions of the sets of `grounded.py` are asked twice: with all documents, and with some left out. An answer is right
+when its document is there and its words overlap with the reference (F1 of at least 0.5). A logistic model is fitted on
+documents other than those it is measured on; `--write` fits it on all and puts it beside `specialists/confidence.py`.
+
+Metrics: `auroc` and `ece` (10 bins) out of fold, `threshold_f1` at the team's default threshold.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from argparse import Namespace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+from grounded import ABSENT, BASE, SETS, Corpus, build, corpus
+from harness import Report, parser, progress, say, wanted
+from numpy.typing import NDArray
+
+from metier.core.events import Emit
+from metier.core.files import write_atomic
+from metier.core.models import ModelStore
+from metier.core.onnx_embedder import load_embedder
+from metier.core.types import Brief, Outcome
+from metier.specialists.adapters import find_adapter
+from metier.specialists.confidence import FEATURES, WEIGHTS, features
+from metier.specialists.engines import open_engine
+from metier.specialists.metrics import token_f1
+from metier.specialists.specialist import Specialist
+from metier.specialists.work import Draft, Work
+
+FOLDS = 5
+RIDGE = 1e-2
+"""Keeps the weights finite where a feature separates perfectly."""
+
+
+class Recorder(Specialist):
+    """A specialist that keeps the features of its last draft."""
+
+    seen: dict[str, float]
+    drafted: Draft
+
+    def _check(self, draft: Draft, work: Work, emit: Emit) -> Outcome:
+        self.seen = features(work.brief.query or work.brief.task, draft, work.passages)
+        self.drafted = draft
+        return super()._check(draft, work, emit)
+
+
+def collect(made: Corpus, full: Recorder, part: Recorder, absent: set[str], name: str) -> list[dict[str, Any]]:
+    """One row an answer: features, whether it is right, and its document (the unit of the folds)."""
+    rows = []
+    for question in progress(made.questions, name):
+        for specialist in (full, part) if question.document in absent else (full,):
+            specialist.run(Brief(task=question.text))
+            if not specialist.drafted.found:
+                continue
+            there = specialist is full
+            right = there and token_f1(specialist.drafted.text, question.answers) >= 0.5
+            rows.append({**specialist.seen, "right": right, "document": f"{name}/{question.document}"})
+    return rows
+
+
+def fit(x: NDArray[np.float64], y: NDArray[np.float64], steps: int = 50) -> NDArray[np.float64]:
+    """Weights of a logistic model, bias last, by Newton's method with a small ridge."""
+    x = np.hstack([x, np.ones((len(x), 1))])
+    weights = np.zeros(x.shape[1])
+    for _ in range(steps):
+        p = 1 / (1 + np.exp(-x @ weights))
+        gradient = x.T @ (p - y) / len(y) + RIDGE * weights
+        hessian = (x.T * (p * (1 - p))) @ x / len(y) + RIDGE * np.eye(len(weights))
+        weights = weights - np.linalg.solve(hessian, gradient)
+    return weights
+
+
+def predict(x: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    return 1 / (1 + np.exp(-(x @ weights[:-1] + weights[-1])))
+
+
+def out_of_fold(x: NDArray[np.float64], y: NDArray[np.float64], documents: list[str], seed: int) -> NDArray[np.float64]:
+    """Predictions for each row by a model that saw none of its document's rows."""
+    names = sorted(set(documents))
+    Random(seed).shuffle(names)
+    fold = {name: i % FOLDS for i, name in enumerate(names)}
+    where = np.array([fold[d] for d in documents])
+    out = np.zeros(len(y))
+    for k in range(FOLDS):
+        out[where == k] = predict(x[where == k], fit(x[where != k], y[where != k]))
+    return out
+
+
+def auroc(scores: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+    """Probability that a right answer scores higher than a wrong one."""
+    right, wrong = scores[y == 1], scores[y == 0]
+    return float(np.mean((right[:, None] > wrong).astype(float) + 0.5 * (right[:, None] == wrong)))
+
+
+def ece(scores: NDArray[np.float64], y: NDArray[np.float64], bins: int = 10) -> float:
+    """Expected calibration error: mean distance of confidence and share of right answers, over equal bins."""
+    which = np.minimum((scores * bins).astype(int), bins - 1)
+    return float(sum(abs(scores[which == b].mean() - y[which == b].mean()) * np.mean(which == b) for b in set(which)))
+
+
+def gather(args: Namespace) -> list[dict[str, Any]]:
+    """The rows of all sets."""
+    store, rows = ModelStore(), []
+    embedder, base = load_embedder("minilm", store), store.find(BASE)
+    skill = find_adapter(args.skill, Path(), base.files["gguf"])
+    engine = open_engine("llama", base, {args.skill: skill} if skill else {})
+    for name in wanted(args, SETS):
+        made = corpus(args, name)
+        names = sorted(made.documents)
+        absent = set(Random(args.seed).sample(names, max(1, round(ABSENT * len(names)))))
+        with tempfile.TemporaryDirectory() as folder:
+            full = build(made, set(), Path(folder) / "full", embedder, engine, args.skill, Recorder)
+            part = build(made, absent, Path(folder) / "part", embedder, engine, args.skill, Recorder)
+            rows += collect(made, full, part, absent, name)
+    engine.close()
+    return rows
+
+
+def main() -> None:
+    arguments = parser(__doc__ or "")
+    arguments.add_argument("--skill", help="a shipped skill on top of the base")
+    arguments.add_argument("--write", action="store_true", help="ship the weights")
+    args = arguments.parse_args()
+    report, rows = Report(args), gather(args)
+    x = np.array([[row[name] for name in FEATURES] for row in rows])
+    y = np.array([float(row["right"]) for row in rows])
+    scores = out_of_fold(x, y, [row["document"] for row in rows], args.seed)
+    report.add_value("all", "metier", "auroc", auroc(scores, y), len(y))
+    report.add_value("all", "metier", "ece", ece(scores, y), len(y))
+    report.add("all", "metier", "right", y)
+    report.finish()
+    if args.write:
+        weights = fit(x, y)
+        named = {name: round(float(w), 4) for name, w in zip((*FEATURES, "bias"), weights, strict=True)}
+        command = f"python benchmarks/confidence.py DATA --skill {args.skill} --limit {args.limit} --write"
+        write_atomic(WEIGHTS, json.dumps({"weights": named, "rows": len(y), "command": command}, indent=1) + "\n")
+        say(f"written: {WEIGHTS.name} {named}")
+
+
+if __name__ == "__main__":
+    main()
