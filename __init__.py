@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .core.errors import MetierError
     from .core.types import Answer, Brief, Citation, Handoff, Passage, Route
     from .router.router import Router
+    from .specialists.card import KnowledgeCard, SpecialistCard
     from .specialists.specialist import Specialist
 
 _HOME = {
@@ -26,11 +27,13 @@ _HOME = {
     "Brief": "core.types",
     "Citation": "core.types",
     "Handoff": "core.types",
+    "KnowledgeCard": "specialists.card",
     "MetierError": "core.errors",
     "Passage": "core.types",
     "Route": "core.types",
     "Router": "router.router",
     "Specialist": "specialists.specialist",
+    "SpecialistCard": "specialists.card",
     "Team": "agents.team",
 }
 
@@ -39,11 +42,13 @@ __all__ = [
     "Brief",
     "Citation",
     "Handoff",
+    "KnowledgeCard",
     "MetierError",
     "Passage",
     "Route",
     "Router",
     "Specialist",
+    "SpecialistCard",
     "Team",
     "__version__",
 ]
