@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
-OUTSIDE = {"tests", "benchmarks", "examples", "docs", "build", "dist"}
-AREAS = [p for p in sorted(ROOT.iterdir()) if (p / "__init__.py").is_file() and p.name not in OUTSIDE]
+from metier.tests.house import AREAS, ROOT
+
+FOLDERS = [ROOT / area for area in AREAS]
 PACKAGE_FILES = {
     path.relative_to(ROOT).as_posix()
-    for path in [*ROOT.glob("*.py"), ROOT / "py.typed", *(p for area in AREAS for p in area.rglob("*"))]
+    for path in [*ROOT.glob("*.py"), ROOT / "py.typed", *(p for folder in FOLDERS for p in folder.rglob("*"))]
     if path.is_file() and "__pycache__" not in path.parts
 }
 
@@ -29,7 +29,7 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the sdist and the wheel that was built from it; made from a copy, so nothing is left here."""
     copy, out = tmp_path_factory.mktemp("tree") / "metier", tmp_path_factory.mktemp("dist")
     copy.mkdir()
-    for path in [*AREAS, *(p for p in ROOT.iterdir() if p.is_file())]:
+    for path in [*FOLDERS, *(p for p in ROOT.iterdir() if p.is_file())]:
         if path.is_file():
             shutil.copy(path, copy)
         else:
@@ -56,7 +56,7 @@ def venv(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_folder_with_code_is_declared() -> None:
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
-    folders = {init.parent.relative_to(ROOT) for area in AREAS for init in area.rglob("__init__.py")}
+    folders = {init.parent.relative_to(ROOT) for folder in FOLDERS for init in folder.rglob("__init__.py")}
     assert sorted(declared) == sorted(["metier", *(".".join(["metier", *folder.parts]) for folder in folders)])
     bare = {Path(f).parent for f in PACKAGE_FILES if f.endswith(".py")} - folders - {Path()}
     assert bare == set(), "folders with code but without __init__.py"
