@@ -7,7 +7,8 @@ from importlib import import_module
 
 from ...core.embedding import Embedder
 from ...core.errors import ConfigError, unknown
-from .injection import injection
+from .grounded import grounded
+from .injection import injection_between, injection_in
 from .length import length
 from .verdict import Check, Guard, Side
 
@@ -15,7 +16,8 @@ Factory = Callable[[Embedder | None], Check]
 
 BUILT_IN: dict[str, dict[Side, Factory]] = {
     "length": {"in": lambda _: length, "out": lambda _: length},
-    "injection": {"in": lambda _: injection(), "between": lambda _: injection()},
+    "injection": {"in": lambda _: injection_in(), "between": lambda _: injection_between()},
+    "grounded": {"out": grounded},
 }
 """Name → side → factory. A guard that has nothing to do on a side is left out there."""
 

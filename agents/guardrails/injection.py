@@ -1,51 +1,70 @@
-"""Does a text try to take over the model? Rules for the known ways of saying so."""
+"""Does a text try to take over the model? Rules for the known ways, and a trained head for those nobody listed.
+
+Filters can be fooled; what an attack may do is bounded by `tools/policy.py`, which does not read text at all.
+"""
 
 from __future__ import annotations
 
-import re
+from functools import lru_cache
+from pathlib import Path
 
-from .verdict import Check, GuardContext, Verdict, passed, refused
+from .decode import hidden_texts
+from .linear import LinearText
+from .orders import order_in, sentences
+from .rules import brings_dialogue, broken_rule
+from .verdict import Check, GuardContext, Verdict, passed, redacted, refused
 
-_OLD = r"(?:previous|prior|above|earlier|preceding|former|existing|original|system|your|these|those|all|any|the)"
-_ORDERS = (
-    r"(?:instructions?|prompts?|rules?|guidelines?|directions?|commands?|constraints?|programming|training|context)"
-)
-RULES: dict[str, re.Pattern[str]] = {
-    "sets the instructions aside": re.compile(
-        rf"\b(?:ignore|disregard|forget|override|overrule|bypass|drop|do not follow|don'?t follow|stop following)\b"
-        rf"(?:\W+\w+){{0,3}}?\W+{_OLD}\b(?:\W+\w+){{0,4}}?\W+{_ORDERS}\b",
-        re.IGNORECASE,
-    ),
-    "gives new instructions": re.compile(
-        rf"\b(?:new|updated|real|actual|important)\s+(?:system\s+)?{_ORDERS}\s*(?:follow|are|:|from now)", re.IGNORECASE
-    ),
-    "asks for the hidden prompt": re.compile(
-        r"\b(?:reveal|show|print|repeat|output|display|tell me|give me|what (?:is|are|was)|share|leak|dump)\b"
-        r"(?:\W+\w+){0,4}?\W+(?:system|hidden|secret|initial|original|developer)\s+(?:prompts?|instructions?|messages?|rules)\b",
-        re.IGNORECASE,
-    ),
-    "changes who the model is": re.compile(
-        r"\b(?:you are now|from now on,? you (?:are|will)|pretend (?:to be|you are)|act as (?:an? )?(?:"
-        r"unrestricted|unfiltered|evil|dan\b)|developer mode|jailbreak|do anything now|"
-        r"no (?:longer bound|restrictions|filters?|special filtering))\b",
-        re.IGNORECASE,
-    ),
-    "holds control tokens": re.compile(
-        r"<\|(?:im_start|im_end|endoftext|system|user|assistant|eot_id)\|>|\[/?INST\]|<<SYS>>"
-    ),
-    "speaks as the system": re.compile(
-        r"(?:^|\n)\s*(?:#+\s*)?(?:system|assistant)\s*(?:message|prompt)?\s*:\s", re.IGNORECASE
-    ),
-}
+HEAD = Path(__file__).parent / "heads" / "injection.safetensors"
+LEFT_OUT = "[left out: it gives orders]"
 
 
-def injection() -> Check:
-    """The guard: refuse a text that a rule matches."""
+@lru_cache(maxsize=1)
+def shipped() -> LinearText:
+    """The head that comes with metier."""
+    return LinearText.load(HEAD)
+
+
+def attack_in(text: str, head: LinearText | None = None) -> tuple[str | None, float]:
+    """What a task does that it should not (None: nothing), and the head's probability that it is an attack."""
+    score = (head or shipped()).score(text)
+    broken = broken_rule(text) or brings_dialogue(text)
+    if not broken and any(True for _ in hidden_texts(text)):
+        broken = "hides text in a code"
+    return broken or ("reads like an attempt to take over" if score >= 0.5 else None), score
+
+
+def injection_in() -> Check:
+    """The guard for tasks: refuse an attack."""
 
     def check(text: str, context: GuardContext) -> Verdict:
-        for name, rule in RULES.items():
-            if rule.search(text):
-                return refused(text, f"it {name}", score=1.0)
-        return passed(text)
+        broken, score = attack_in(text)
+        return refused(text, f"it {broken}", score) if broken else passed(text, score)
 
     return check
+
+
+def injection_between() -> Check:
+    """The guard for what a model is about to read: take out sentences that give it orders.
+
+    Messages (mails, tool results) lose quiz questions and orders for texts too; documents, which may well be made of
+    questions and instructions, only lose what plainly addresses a model.
+    """
+
+    def check(text: str, context: GuardContext) -> Verdict:
+        orders = [s for s in sentences(text) if order_to_model(s, message=context.message)]
+        if not orders:
+            return passed(text)
+        clean = text
+        for order in orders:
+            clean = clean.replace(order, LEFT_OUT)
+        return redacted(clean, f"left out {len(orders)} sentence(s) that give orders: '{orders[0][:80]}'")
+
+    return check
+
+
+def order_to_model(sentence: str, *, message: bool) -> str | None:
+    """What a sentence in a message or document tells the model to do; None when it does not."""
+    broken = broken_rule(sentence) or order_in(sentence, strict=message)
+    if not broken and any(True for _ in hidden_texts(sentence)):
+        broken = "hides text in a code"
+    return broken

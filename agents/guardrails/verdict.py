@@ -22,6 +22,8 @@ class GuardContext(Value):
     """The task, when an answer is checked."""
     citations: tuple[Citation, ...] = ()
     """The sources of the answer that is checked."""
+    message: bool = False
+    """Between: the text is a mail or a tool's result that strangers may have written, not a document."""
 
 
 class Verdict(Value):
@@ -68,15 +70,18 @@ class Guard:
     side: Side
     checks: dict[str, Check]
 
-    def __call__(self, text: str, *, question: str = "", citations: Sequence[Citation] = ()) -> Verdict:
+    def __call__(
+        self, text: str, *, question: str = "", citations: Sequence[Citation] = (), message: bool = False
+    ) -> Verdict:
         """Run all checks.
 
         Args:
             text: the task, the document or the answer, as the side says.
             question: the task, when an answer is checked.
             citations: the sources of an answer.
+            message: a text in between is a mail or a tool's result, not a document.
         """
-        context = GuardContext(side=self.side, question=question, citations=tuple(citations))
+        context = GuardContext(side=self.side, question=question, citations=tuple(citations), message=message)
         current, acted = text, {}
         for name, check in self.checks.items():
             verdict = check(current, context)

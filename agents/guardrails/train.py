@@ -1,0 +1,110 @@
+"""Fits the heads that the guardrails ship with. Needs the task data; nothing here is loaded when a team runs.
+
+python -m metier.agents.guardrails.train DATA
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.sparse import csr_matrix
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from ...core.embedding import Embedder
+from ...core.files import write_atomic
+from .evidence import NAMES, evidence
+from .grounded import HEAD as GROUNDED_HEAD
+from .grounded import GroundedHead
+from .injection import HEAD as INJECTION_HEAD
+from .linear import BUCKETS, LinearText, features
+
+ATTACKS = Path(__file__).parent / "heads" / "attacks.json"
+"""Attacks written by hand for the known families, so that the head does not only know those of one data set."""
+
+SUPPORTED = "Fully attributable"
+FALSE_ALARMS = 0.001
+"""Share of other people's harmless tasks that the injection head may refuse."""
+
+
+def fit_injection(attacks: Sequence[str], benign: Sequence[str], *, seed: int = 0) -> LinearText:
+    """The head that tells attacks from tasks; its bias is set so that 0.5 lets `FALSE_ALARMS` of unseen tasks fail.
+
+    Two thirds of the benign texts are fitted on, the rest sets the threshold.
+    """
+    texts = list(benign)
+    random.Random(seed).shuffle(texts)
+    cut = len(texts) * 2 // 3
+    positive = [*attacks, *json.loads(ATTACKS.read_text(encoding="utf-8"))]
+    labels = [1] * len(positive) + [0] * cut
+    model: Any = LogisticRegression(C=3.0, class_weight="balanced", max_iter=200)
+    model.fit(_matrix([*positive, *texts[:cut]]), labels)
+    weights = model.coef_[0].astype(np.float32)
+    logits = _matrix(texts[cut:]) @ weights
+    return LinearText(weights, -float(np.quantile(logits, 1 - FALSE_ALARMS)))
+
+
+def fit_grounded(rows: Sequence[dict[str, Any]], embedder: Embedder | None) -> GroundedHead:
+    """The head that tells supported answers from others, on rows of `context`, `response` and `answer`."""
+    found = np.array([evidence(r["response"], r["context"], embedder) for r in rows])
+    used = found if embedder else found[:, :-2]
+    scaler: Any = StandardScaler().fit(used)
+    model: Any = LogisticRegression(C=0.3, class_weight="balanced", max_iter=2000)
+    model.fit(scaler.transform(used), [r["answer"] == SUPPORTED for r in rows])
+    weights = model.coef_[0] / scaler.scale_
+    return GroundedHead(
+        weights=dict(zip(NAMES, map(float, weights), strict=False)),
+        bias=float(model.intercept_[0] - weights @ scaler.mean_),
+    )
+
+
+def benign_texts(folder: Path) -> list[str]:
+    """The inputs of all sets but the attacks, at most 3,000 of each so that the large ones do not drown the small."""
+    texts: list[str] = []
+    for path in sorted(folder.glob("*.jsonl")):
+        if path.stem != "safety_injection":
+            found = sorted({r["input"] for r in read_rows(path) if r.get("input")})
+            texts += random.Random(0).sample(found, min(len(found), 3000))
+    return texts
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a `.jsonl` file; lines end at `\\n` only."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+
+
+def _matrix(texts: Iterable[str]) -> csr_matrix:
+    columns: list[int] = []
+    values: list[float] = []
+    ends = [0]
+    for text in texts:
+        found = features(text)
+        columns += found
+        values += [1 / np.sqrt(len(found) or 1)] * len(found)
+        ends.append(len(columns))
+    return csr_matrix((values, columns, ends), shape=(len(ends) - 1, BUCKETS), dtype=np.float32)
+
+
+def main(folder: Path) -> None:
+    """Fit and write every head."""
+    from ...core.models import ModelStore
+    from ...core.onnx_embedder import load_embedder
+
+    attacks = [r["input"] for r in read_rows(folder / "safety_injection.jsonl")]
+    fit_injection(attacks, benign_texts(folder)).save(INJECTION_HEAD)
+    rows = read_rows(folder / "faith_begin.jsonl")
+    heads = {
+        "lexical": fit_grounded(rows, None).model_dump(),
+        "embedded": fit_grounded(rows, load_embedder("minilm", ModelStore())).model_dump(),
+    }
+    write_atomic(GROUNDED_HEAD, json.dumps(heads, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
