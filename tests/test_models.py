@@ -9,8 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
-from gguf import GGUFReader
+from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter, LlamaFileType
+from gguf.quants import dequantize, quantize
 from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
@@ -18,7 +20,7 @@ from typer.testing import CliRunner
 from metier.core.errors import ConfigError, IntegrityError, MetierError, ModelNotPulled, PullFailed, UnknownModel
 from metier.core.files import sha256
 from metier.core.models import ModelStore, StoredFile, read_catalogue
-from metier.core.models.quantise import RECIPES
+from metier.core.models.quantise import requantise
 from metier.core.models.source import parse_source
 from metier.serving.models_cli import app
 
@@ -60,18 +62,40 @@ def test_every_built_in_entry_promises_its_hashes_or_comes_from_the_hub(tmp_path
             assert entry.licence
 
 
-def test_preparing_keeps_the_weights_and_is_repeatable(models: ModelStore, tmp_path: Path) -> None:
-    model = models.find("smollm2-135m")
-    again, steps = tmp_path / "again.gguf", []
-    RECIPES["q8_0"][1](model.files["original"], again, lambda done, of: steps.append((done, of)))
-    assert sha256(again) == model.sha256("gguf")
-    assert steps[-1] == (272, 272)
-    before, after = GGUFReader(model.files["original"]), GGUFReader(again)
-    assert {tensor.tensor_type.name for tensor in after.tensors} == {"Q8_0", "F32"}
-    changed = {"GGUF.kv_count", "general.file_type"}
-    assert set(before.fields) == set(after.fields)
-    for name in set(before.fields) - changed:
-        assert before.fields[name].contents() == after.fields[name].contents(), name
+def test_the_default_base_was_prepared_from_the_published_file(models: ModelStore) -> None:
+    model, [info] = models.find("smollm2-135m"), [info for info in models.list() if info.name == "smollm2-135m"]
+    made = info.files["gguf"]
+    assert isinstance(made, StoredFile)
+    assert (made.source, made.trust) == (f"q8_0/1 of {model.sha256('original')}", "derived")
+
+
+@pytest.mark.parametrize(("recipe", "error"), [("q8_0", 0.01), ("q4_0", 0.1)])
+def test_preparing_keeps_weights_and_metadata(tmp_path: Path, recipe: str, error: float) -> None:
+    """The relative error allowed is about that of the format itself on evenly spread weights."""
+    weights = np.random.default_rng(0).normal(size=(64, 96)).astype(np.float32)
+    packed = quantize(weights, GGMLQuantizationType.Q4_1)
+    writer = GGUFWriter(tmp_path / "published.gguf", "llama")
+    writer.add_array("tokenizer.ggml.tokens", ["a", "b"])
+    writer.add_string("tokenizer.chat_template", "{{ messages }}")
+    writer.add_file_type(LlamaFileType.MOSTLY_Q4_1)
+    writer.add_tensor("blk.0.ffn_up.weight", packed, raw_dtype=GGMLQuantizationType.Q4_1)
+    writer.add_tensor("blk.0.ffn_norm.weight", weights[0])
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    steps = []
+    requantise(tmp_path / "published.gguf", tmp_path / "ready.gguf", recipe, lambda done, of: steps.append((done, of)))
+    assert steps == [(1, 2), (2, 2)]
+    before, after = GGUFReader(tmp_path / "published.gguf"), GGUFReader(tmp_path / "ready.gguf")
+    changed = {name for name in before.fields if before.fields[name].contents() != after.fields[name].contents()}
+    assert changed == {"general.file_type"}
+    large, norm = after.tensors
+    assert (large.tensor_type.name, norm.tensor_type.name) == (recipe.upper(), "F32")
+    assert np.array_equal(norm.data, weights[0])
+    published = dequantize(packed, GGMLQuantizationType.Q4_1)
+    off = dequantize(large.data, large.tensor_type) - published
+    assert np.linalg.norm(off) < error * np.linalg.norm(published)
 
 
 def test_a_base_of_ones_own_takes_four_lines(store: ModelStore) -> None:

@@ -68,7 +68,7 @@ class Entry(_Section):
     """`gguf` for a base; `onnx` and `tokenizer` for an embedder."""
     about: str = ""
     """One line for people."""
-    prepare: Literal["q8_0"] | None = None
+    prepare: Literal["q8_0", "q4_0"] | None = None
     """Re-quantise the GGUF once after the download; see `core/models/quantise.py`."""
 
     @model_validator(mode="after")

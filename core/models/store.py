@@ -23,7 +23,7 @@ from .catalogue import Entry, FileSpec, read_catalogue
 from .local import LocalModel
 from .manifest import SUFFIX, Manifest, ModelInfo, StoredFile
 from .pull import Puller, enough_room
-from .quantise import RECIPES
+from .quantise import VERSION, requantise
 from .source import parse_source
 from .transfer import Progress
 
@@ -125,9 +125,10 @@ class ModelStore:
         except Timeout:
             progress("waiting for another pull", 0, None)
             lock.acquire()
-        with lock:
-            lock.release()  # `with` acquired it a second time.
+        try:
             yield
+        finally:
+            lock.release()
 
     def _manifest_file(self, name: str) -> Path:
         return self.home / "models" / f"{Path(name).name}.json"
@@ -168,18 +169,14 @@ class ModelStore:
         return StoredFile(sha256=digest, size=size, source=spec.source, trust=trust)
 
     def _prepare(self, recipe: str, original: StoredFile, known: StoredFile | None, progress: Progress) -> StoredFile:
-        name, make = RECIPES[recipe]
-        source = f"{name} of {original.sha256}"
+        source = f"{recipe}/{VERSION} of {original.sha256}"
         if known and known.source == source and self._is_whole(known.sha256, "gguf"):
             return known
         target = self.home / "downloads" / f"{original.sha256[:16]}-{recipe}.gguf"
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            make(
-                self._blob(original.sha256, "original"),
-                target,
-                lambda done, of: progress(f"preparing {recipe}", done, of),
-            )
+            blob = self._blob(original.sha256, "original")
+            requantise(blob, target, recipe, lambda done, of: progress(f"preparing {recipe}", done, of))
             made = StoredFile(sha256=sha256(target), size=target.stat().st_size, source=source, trust="derived")
             self._keep(target, made.sha256, "gguf")
         finally:
