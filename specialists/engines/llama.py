@@ -99,7 +99,7 @@ class LlamaEngine:
         return {"grammar": grammar.quote(constraint.texts, constraint.alternatives)}
 
     def count(self, text: str) -> int:
-        return len(self.server.post("/tokenize", {"content": text})["tokens"])
+        return len(self.server.tokenize(text))
 
     def close(self) -> None:
         self.server.close()

@@ -109,7 +109,7 @@ class LlamaChat(BaseChatModel):
         )
 
     def _choose(self, request: Body, options: Sequence[str]) -> AIMessage:
-        choice = choose(self.server.complete, request, options)
+        choice = choose(self.server.complete, self.server.tokenize, request, options)
         first, written = choice.answers[0], sum(a["usage"]["completion_tokens"] for a in choice.answers)
         read = first["usage"]["prompt_tokens"]
         usage = first["usage"] | {"completion_tokens": written, "total_tokens": read + written}
@@ -152,7 +152,8 @@ def _parts(server: LlamaServer, body: Body) -> Iterator[Body]:
 
     def receive(part: Body) -> None:
         parts.put(part)
-        if stopped.is_set():
+        # At the end of the program too: Python waits for this thread.
+        if stopped.is_set() or not threading.main_thread().is_alive():
             raise GeneratorExit
 
     def run() -> None:
@@ -162,7 +163,7 @@ def _parts(server: LlamaServer, body: Body) -> Iterator[Body]:
         except BaseException as error:
             parts.put(error)
 
-    threading.Thread(target=run, name="metier-stream", daemon=True).start()
+    threading.Thread(target=run, name="metier-stream").start()
     try:
         while (part := parts.get()) is not None:
             if isinstance(part, BaseException):

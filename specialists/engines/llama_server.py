@@ -96,6 +96,10 @@ class LlamaServer:
         """One of the server's own pages, such as `/props`."""
         return self._http("GET", path, None)
 
+    def tokenize(self, text: str) -> list[int]:
+        """Token ids of a text, as it stands inside a message."""
+        return self.post("/tokenize", {"content": text})["tokens"]
+
     def post(self, path: str, body: Body) -> Body:
         """One of the server's own functions, such as `/tokenize`."""
         return self._http("POST", path, json.dumps(body))

@@ -1,9 +1,9 @@
 """The most probable of some options, exactly, and how probable each is.
 
-Greedy sampling under a grammar is short-sighted: for "the capital of France" a small model may begin with `L`, and
-must then end with `London`, although it finds `Paris` far more probable as a whole. Here each answer of the server
-tells the probability of one whole option and an upper bound for those that branched off on the way; whichever
-might still be better is asked for next (uniform-cost search over the prefixes of the options).
+Greedy sampling under a grammar is short-sighted: asked for the capital of France, a small model may begin with `L`
+and must then end with `London`, although it finds `Paris` far more probable as a whole. Here each answer of the
+server tells the probability of one whole option and upper bounds for those that it did not follow; whichever might
+still be better is asked for next (best-first branch and bound).
 """
 
 from __future__ import annotations
@@ -19,89 +19,112 @@ MOST_CALLS = 8
 """A trained model needs one call or two; an untrained one with many options stops here with the best so far."""
 
 _WATCHED = 100
-"""Tokens whose probability is looked at in each position; what is less probable than all these counts as zero."""
+"""Tokens whose probability is looked at in each position. The others are bounded by the least probable of these."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Choice:
     """What was chosen."""
 
     option: str
     probabilities: dict[str, float]
-    """Of each option, relative to all of them; those that were not looked into share an upper bound."""
+    """Of each option, relative to all; for those that were not looked into an estimate that is rather too high."""
     answers: list[Body]
     """The server's answers, for usage and timings."""
     logprob: float
-    """Mean log-probability of the tokens of the option."""
+    """Mean log-probability of the option's tokens."""
+
+
+@dataclass(frozen=True)
+class _Branch:
+    bound: float
+    """No option here is more probable than this, by the tokens that lead here."""
+    options: tuple[bytes, ...]
 
 
 @dataclass
 class _Search:
-    options: list[bytes]
-    found: dict[bytes, float] = field(default_factory=dict)
-    """Option to probability."""
-    logprobs: dict[bytes, float] = field(default_factory=dict)
-    ahead: list[tuple[float, bytes]] = field(default_factory=lambda: [(1.0, b"")])
-    """Prefixes that were not looked into, with their probability."""
+    options: tuple[bytes, ...]
+    found: dict[bytes, tuple[float, float]] = field(default_factory=dict)
+    """Option to its probability and the mean log-probability of its tokens."""
+    branches: list[_Branch] = field(default_factory=list)
 
-    def left(self, prefix: bytes) -> list[bytes]:
-        return [o for o in self.options if o.startswith(prefix) and o not in self.found]
-
-    def next(self) -> bytes | None:
-        """The prefix that may hold something better than all that was found; None when there is none."""
-        self.ahead = sorted((p, prefix) for p, prefix in self.ahead if self.left(prefix))
-        if not self.ahead or self.ahead[-1][0] <= max(self.found.values(), default=-1.0):
+    def next(self) -> _Branch | None:
+        """What may hold something better than all that was found; None when there is nothing."""
+        if not self.found:
+            return _Branch(1.0, self.options)
+        left = [_Branch(b.bound, self.left(b.options)) for b in self.branches]
+        self.branches = sorted((b for b in left if b.options), key=lambda b: b.bound)
+        if not self.branches or self.branches[-1].bound <= max(self.found.values())[0]:
             return None
-        return self.ahead.pop()[1]
+        return self.branches.pop()
 
-    def learn(self, tokens: Sequence[Body], prefix: bytes) -> None:
-        """Walk along one answer: its own probability, and the branches beside it from `prefix` on."""
-        mass, said = 1.0, b""
-        for token in tokens:
+    def left(self, options: Sequence[bytes]) -> tuple[bytes, ...]:
+        return tuple(option for option in options if option not in self.found)
+
+    def learn(self, branch: _Branch, tokens: Sequence[Body]) -> None:
+        """Walk along one answer: the probability of the option that it is, and bounds for the branch's others."""
+        total, said = 0.0, b""
+        for number, token in enumerate(tokens, start=1):
+            alive = tuple(option for option in branch.options if option.startswith(said))
+            self._bound(branch, total + min(t["logprob"] for t in token["top_logprobs"]), alive)
             for other in token["top_logprobs"]:
-                if other["id"] != token["id"] and len(said) >= len(prefix):
-                    self._branch(said, bytes(other["bytes"]), mass * math.exp(other["logprob"]))
-            mass *= math.exp(token["logprob"])
+                more, reached = bytes(other["bytes"]), total + other["logprob"]
+                if more and other["id"] != token["id"]:
+                    self._bound(branch, reached, tuple(o for o in alive if o.startswith(said + more)))
+                elif not more and said in alive:
+                    # Control tokens have no bytes: the answer ends here, and this is a whole option.
+                    self.found.setdefault(said, (math.exp(reached), reached / number))
+            total += token["logprob"]
             said += bytes(token["bytes"])
-        self.found[said] = max(mass, self.found.get(said, 0.0))
-        self.logprobs[said] = sum(t["logprob"] for t in tokens) / max(1, len(tokens))
+        self.found[said] = math.exp(total), total / max(1, len(tokens))
 
-    def _branch(self, said: bytes, more: bytes, mass: float) -> None:
-        if more:
-            self.ahead.append((mass, said + more))
-        elif said in self.options and said not in self.found:
-            # Control tokens have no bytes: the answer ends here, and this is a whole option.
-            self.found[said], self.logprobs[said] = mass, math.log(max(mass, 1e-300))
+    def _bound(self, branch: _Branch, logprob: float, options: tuple[bytes, ...]) -> None:
+        if options:
+            self.branches.append(_Branch(min(math.exp(logprob), branch.bound), options))
 
-    def probabilities(self) -> dict[bytes, float]:
-        shares = dict.fromkeys(self.options, 0.0) | self.found
-        for mass, prefix in self.ahead:
-            left = self.left(prefix)
+    def shares(self) -> dict[bytes, float]:
+        weights = dict.fromkeys(self.options, 0.0) | {option: p for option, (p, _) in self.found.items()}
+        for branch in self.branches:
+            left = self.left(branch.options)
             for option in left:
-                shares[option] += mass / len(left)
-        total = sum(shares.values()) or 1.0
-        return {option: share / total for option, share in shares.items()}
+                weights[option] = max(weights[option], branch.bound / len(left))
+        total = sum(weights.values()) or 1.0
+        return {option: weight / total for option, weight in weights.items()}
 
 
-def choose(complete: Callable[[Body], Body], body: Body, options: Sequence[str]) -> Choice:
+def choose(
+    complete: Callable[[Body], Body], tokenize: Callable[[str], list[int]], body: Body, options: Sequence[str]
+) -> Choice:
     """The option that the model finds most probable as its whole answer.
 
     Args:
         complete: Sends one request and gives the server's answer.
+        tokenize: Text to token ids.
         body: The request without constraint.
 
     Raises:
         ValueError: There are no options.
         EngineError: The server failed.
     """
-    search = _Search([option.encode() for option in dict.fromkeys(options)])
+    if not options:
+        raise ValueError("no options to choose from")
+    search = _Search(tuple(option.encode() for option in dict.fromkeys(options)))
+    ask = {**body, "temperature": 0.0, "logprobs": True, "top_logprobs": _WATCHED}
+    ask["max_tokens"] = max(map(len, search.options)) + 2
     answers: list[Body] = []
-    longest = max((len(option) for option in search.options), default=0) + 2
-    ask = {**body, "temperature": 0.0, "max_tokens": longest, "logprobs": True, "top_logprobs": _WATCHED}
-    while len(answers) < MOST_CALLS and (prefix := search.next()) is not None:
-        rule = grammar.one_of([option.decode() for option in search.left(prefix)])
-        answers.append(complete({**ask, "grammar": rule}))
-        search.learn(answers[-1]["choices"][0]["logprobs"]["content"], prefix)
-    best = max(search.found, key=search.found.__getitem__)
-    shares = {option.decode(): share for option, share in search.probabilities().items()}
-    return Choice(best.decode(), shares, answers, search.logprobs[best])
+
+    def say_one_of(texts: list[str]) -> list[Body]:
+        answers.append(complete({**ask, "grammar": grammar.one_of(texts)}))
+        return answers[-1]["choices"][0]["logprobs"]["content"]
+
+    while len(answers) < MOST_CALLS and (branch := search.next()) is not None:
+        tokens = say_one_of([option.decode() for option in branch.options])
+        said = b"".join(bytes(token["bytes"]) for token in tokens).decode()
+        # Greedy sampling may spell an option in odd pieces, which says little: made to say it alone, it spells well.
+        if len(branch.options) > 1 and tokenize(said) != [token["id"] for token in tokens if token["bytes"]]:
+            tokens = say_one_of([said])
+        search.learn(branch, tokens)
+    best = max(search.found, key=lambda option: search.found[option][0])
+    shares = {option.decode(): share for option, share in search.shares().items()}
+    return Choice(best.decode(), shares, answers, search.found[best][1])
