@@ -6,10 +6,14 @@ Syntax: https://github.com/guidance-ai/llguidance/blob/main/docs/syntax.md
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 HEAD = "%llguidance {}\n"
+
+_NAMED = re.compile(r"<[^<>\s]+>")
+"""How LLGuidance names a special token."""
 
 _DENSE = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 """JSON on one line, spaced as `json.dumps` does: a small model otherwise spends its tokens on white space."""
@@ -43,8 +47,12 @@ def json_rule(schema: Mapping[str, Any], *, lenient: bool = False) -> str:
     return "%json " + _literal(_closed(schema) | {"x-guidance": _DENSE | {"lenient": lenient}})
 
 
-def quote(texts: Sequence[str], alternatives: Sequence[str] = ()) -> str:
+def quote(texts: Sequence[str], alternatives: Sequence[str] = (), end: str = "") -> str:
     """A run of whole words from one of the texts, or one of the alternatives.
+
+    Args:
+        end: The base's end-of-turn token, such as `<|im_end|>`. Without it llama.cpp lets the model stop only where
+            the text could not go on, so that every quote runs to the end of its passage.
 
     Raises:
         ValueError: There is nothing to say: all texts are blank and there are no alternatives.
@@ -54,7 +62,8 @@ def quote(texts: Sequence[str], alternatives: Sequence[str] = ()) -> str:
         return one_of(alternatives)
     branches = [f"quote{number}" for number in range(len(full))] + ([_any(alternatives)] if alternatives else [])
     rules = [f"quote{number}: %regex {_literal({'substring_words': text})}\n" for number, text in enumerate(full)]
-    return f"{HEAD}start: {' | '.join(branches)}\n{''.join(rules)}"
+    stop = f" {end}" if _NAMED.fullmatch(end) else ""
+    return f"{HEAD}start: ({' | '.join(branches)}){stop}\n{''.join(rules)}"
 
 
 def _any(options: Sequence[str]) -> str:

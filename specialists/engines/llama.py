@@ -53,7 +53,9 @@ class LlamaEngine:
         self.server = LlamaServer(
             gguf, [*adapters.values()], context=context, slots=slots, threads=threads or settings().threads
         )
-        self._context: int = self.server.get("/props")["default_generation_settings"]["n_ctx"]
+        props = self.server.get("/props")
+        self._context: int = props["default_generation_settings"]["n_ctx"]
+        self._end: str = props["eos_token"]
         _close_at_exit(self.server)
 
     @property
@@ -96,7 +98,7 @@ class LlamaEngine:
             return {"options": list(constraint.options)}
         if isinstance(constraint, Json):
             return {"grammar": self._schema_grammar(constraint)}
-        return {"grammar": grammar.quote(constraint.texts, constraint.alternatives)}
+        return {"grammar": grammar.quote(constraint.texts, constraint.alternatives, self._end)}
 
     def count(self, text: str) -> int:
         return len(self.server.tokenize(text))
