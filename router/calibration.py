@@ -21,14 +21,24 @@ Floats = NDArray[np.floating[Any]]
 SURE = 0.9
 """How sure it must be that a promised rate is kept on new tasks."""
 
+USUAL_TEMPERATURE = 0.08
+USUAL_WEIGHTS = (7.0, -8.0, 4.0)
+USUAL_BIAS = -2.5
+"""What larger teams end up with (`model.SIGNALS` in order); few examples are not trusted to say otherwise."""
+
+PRIOR = 5.0
+"""The usual values count as much as about so many examples."""
+
 
 def fit_temperature(scores: Matrix, truth: NDArray[np.intp]) -> float:
     """The divisor of the scores under which the true columns become most likely. scores: (n, columns)."""
     if not len(truth) or scores.shape[1] < 2:
-        return 1.0
+        return USUAL_TEMPERATURE
+    usual = np.log(USUAL_TEMPERATURE)
 
     def loss(log_t: float) -> float:
-        return float(-log_softmax(scores / np.exp(log_t), axis=1)[np.arange(len(truth)), truth].mean())
+        likely = log_softmax(scores / np.exp(log_t), axis=1)[np.arange(len(truth)), truth]
+        return float(PRIOR * (log_t - usual) ** 2 - likely.sum())
 
     return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.01), np.log(2.0)), method="bounded").x))  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -42,20 +52,25 @@ def fit_platt(signals: Matrix, inside: NDArray[np.bool_], outside_share: float) 
     """Weights and bias of P(inside), as if `outside_share` of all tasks came from outside.
 
     Args:
-        signals: (n, signals), larger means rather inside.
+        signals: (n, 3), see `model.SIGNALS`.
         inside: Which rows are the team's own.
         outside_share: Between 0 and 1; the examples' own mix says nothing about the tasks to come.
     """
-    share = np.where(inside, (1 - outside_share) / max(1, inside.sum()), outside_share / max(1, (~inside).sum()))
+    usual = np.array([*USUAL_WEIGHTS, USUAL_BIAS])
+    if not inside.any() or inside.all():
+        return usual[:-1], float(usual[-1])
+    share = np.where(inside, (1 - outside_share) / inside.sum(), outside_share / (~inside).sum())
     sign = np.where(inside, 1.0, -1.0)
+    strength = PRIOR / min(inside.sum(), (~inside).sum()) / 100  # the weights are of the order of 10
 
     def loss(w: Floats) -> tuple[float, Floats]:
         margin = sign * (signals @ w[:-1] + w[-1])
         pull = -share * sign * expit(-margin)
-        gradient = np.append(signals.T @ pull + 1e-4 * w[:-1], pull.sum())
-        return float(share @ np.logaddexp(0, -margin) + 5e-5 * w[:-1] @ w[:-1]), gradient
+        away = w - usual
+        gradient = np.append(signals.T @ pull, pull.sum()) + 2 * strength * away
+        return float(share @ np.logaddexp(0, -margin) + strength * away @ away), gradient
 
-    best = minimize(loss, np.zeros(signals.shape[1] + 1), jac=True, method="L-BFGS-B").x
+    best = minimize(loss, usual, jac=True, method="L-BFGS-B").x
     return best[:-1], float(best[-1])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
 
 from ..core.types import Value
 
@@ -13,29 +14,36 @@ HEAD, TAIL = 1500, 500
 
 
 class Example(Value):
-    """A task, and who should do it."""
+    """A text, and who it belongs to."""
 
     text: str
     label: str | None = None
     """A specialist's name; None means that nobody on the team should answer."""
+    kind: Literal["task", "description", "document"] = "task"
+    """Only tasks are what people will type; the others are trusted less and never used to calibrate."""
 
 
 Examples = Sequence[Example] | Mapping[str, Sequence[str]]
 """Either form is taken wherever examples are: a list, or a specialist's name to its tasks."""
 
 
-def flatten(examples: Examples, outside: Iterable[str] = ()) -> list[Example]:
-    """One list without blanks and repetitions; of two equal tasks the first keeps its label."""
+def flatten(examples: Examples) -> list[Example]:
+    """As a list of normalised texts without blanks; of equal texts with one label the first is kept."""
     if isinstance(examples, Mapping):
-        listed = [Example(text=text, label=name) for name, texts in examples.items() for text in texts]
-    else:
-        listed = list(examples)
+        examples = [Example(text=text, label=name) for name, texts in examples.items() for text in texts]
     found: dict[tuple[str, str | None], Example] = {}
-    for example in [*listed, *(Example(text=text) for text in outside)]:
-        key = normalise(example.text)
-        if key:
-            found.setdefault((key, example.label), example)
+    for example in examples:
+        text = normalise(example.text)
+        if text:
+            found.setdefault((text, example.label), example.model_copy(update={"text": text}))
     return list(found.values())
+
+
+def as_examples(
+    label: str | None, kind: Literal["task", "description", "document"], texts: Iterable[str]
+) -> list[Example]:
+    """Texts of one kind for one specialist."""
+    return [Example(text=text, label=label, kind=kind) for text in texts]
 
 
 def normalise(text: str) -> str:

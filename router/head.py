@@ -24,17 +24,17 @@ class Fit(NamedTuple):
     held_out: Matrix
 
 
-def fit_head(kernel: Matrix, targets: Matrix, ridge: float) -> Fit:
-    """Solve (kernel + ridge · I) · coefficients = targets − prior.
+def fit_head(kernel: Matrix, targets: Matrix, ridge: Matrix | float) -> Fit:
+    """Solve (kernel + diag(ridge)) · coefficients = targets − prior.
 
     Args:
         kernel: Similarities of all examples with each other, (n, n); left as it was.
         targets: (n, columns).
-        ridge: Above 0.
+        ridge: Above 0; one value, or one an example: how far it is distrusted.
     """
     prior = targets.mean(axis=0)
     system = kernel.copy()
-    system[np.diag_indices_from(system)] += np.float32(ridge)
+    system[np.diag_indices_from(system)] += np.asarray(ridge, dtype=np.float32)
     factor, lower = cho_factor(system, lower=True, overwrite_a=True, check_finite=False)
     coefficients = cho_solve((factor, lower), targets - prior, check_finite=False)
     (invert,) = get_lapack_funcs(("trtri",), (factor,))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
-from scipy.special import expit
+from numpy.typing import NDArray
 
 from ..core.embedding import Vectors
 from .calibration import (
@@ -21,9 +21,22 @@ from .example import Example
 from .features import Alike, Features, Matrix, Mix, alike
 from .head import fit_head
 from .model import Calibration, Model, signals
+from .shortcut import fit_shortcut
 
 TRIED_ON = 1200
 """The kernel is chosen on at most so many examples."""
+
+MOST = 12_000
+"""The head learns from at most so many examples; of more, each label keeps its share."""
+
+DISTRUST = 4.0
+"""Descriptions and documents are not what people type: their ridge is so many times larger."""
+
+FEW = 20
+"""With fewer example tasks than this the refusal threshold comes from the outside texts alone."""
+
+LEAST_REFUSED = 0.95
+"""Share of the outside texts that is refused then."""
 
 GRID = tuple(
     Mix(gamma, words, pieces, ridge)
@@ -38,64 +51,89 @@ class Promise:
     """What the thresholds keep."""
 
     false_refusal: float = 0.04
+    """Share of the team's own tasks that may be refused by mistake."""
     coverage: float = 0.95
+    """How often the right specialist is in the conformal set."""
     outside_share: float = 0.1
     """How many of the tasks to come are nobody's, for the probabilities; the thresholds do not depend on it."""
 
 
 def learn(
-    examples: Sequence[Example], vectors: Vectors, names: Sequence[str], promise: Promise, seed: int = 0
+    examples: Sequence[Example],
+    vectors: Vectors,
+    names: Sequence[str],
+    promise: Promise,
+    *,
+    seed: int = 0,
+    mix: Mix | None = None,
 ) -> Model:
-    """Fit on examples whose texts are normalised, the team's own first."""
+    """Fit on examples whose texts are normalised, the team's own first. `mix` skips the choice of the kernel."""
     columns = {name: i for i, name in enumerate(names)}
     labels = np.array([len(names) if e.label is None else columns[e.label] for e in examples], dtype=np.intp)
     texts = [e.text for e in examples]
+    tasks = np.array([e.kind == "task" for e in examples], dtype=bool)
     features = Features.fit(texts)
     rows = features.rows(texts, vectors)
     targets = np.eye(len(names) + 1, dtype=np.float32)[labels]
-    some = _sample(labels, TRIED_ON, seed)
-    mix = choose_mix(alike(rows.take(some), rows.take(some)), targets[some])
+    trust = np.where(tasks, 1, DISTRUST).astype(np.float32)
+    if mix is None:
+        some = spread(labels, TRIED_ON, seed)
+        mix = choose_mix(alike(rows.take(some), rows.take(some)), targets[some], trust[some], tasks[some])
     similar = alike(rows, rows)
-    fitted = fit_head(similar.mixed(mix), targets, mix.ridge)
-    own = int((labels < len(names)).sum())
+    fitted = fit_head(similar.mixed(mix), targets, mix.ridge * trust)
     np.fill_diagonal(similar.cosine, -1)  # an example is not its own neighbour
+    own = int((labels < len(names)).sum())
     found = signals(fitted.held_out, similar.cosine[:, :own])
-    calibration = _calibrate(fitted.held_out, found, labels, promise)
-    return Model(tuple(names), mix, features, rows, labels, fitted.coefficients, fitted.prior, calibration)
+    calibration = calibrate(fitted.held_out[tasks], found[tasks], labels[tasks], promise)
+    shortcut = fit_shortcut(texts, labels, len(names) + 1)
+    return Model(
+        tuple(names),
+        mix,
+        features,
+        rows,
+        labels,
+        fitted.coefficients,
+        fitted.prior,
+        fitted.held_out,
+        calibration,
+        shortcut,
+    )
 
 
-def choose_mix(similar: Alike, targets: Matrix) -> Mix:
-    """The kernel of the grid under which held-out examples are told apart best (least log loss)."""
+def choose_mix(similar: Alike, targets: Matrix, trust: Matrix, tasks: NDArray[np.bool_]) -> Mix:
+    """The kernel of the grid under which held-out tasks are told apart best (least log loss)."""
     truth = targets.argmax(axis=1)
-    own = truth < targets.shape[1] - 1
+    own = tasks & (truth < targets.shape[1] - 1)
+    if own.sum() < FEW:
+        return Mix()
 
     def loss(mix: Mix) -> float:
-        scores = fit_head(similar.mixed(mix), targets, mix.ridge).held_out
+        scores = fit_head(similar.mixed(mix), targets, mix.ridge * trust).held_out
         chance = probabilities(scores, fit_temperature(scores[own], truth[own]))
-        return float(-np.log(np.maximum(chance[np.arange(len(truth)), truth], 1e-9)).mean())
+        return float(-np.log(np.maximum(chance[np.arange(len(truth)), truth][tasks], 1e-9)).mean())
 
     return min(GRID, key=loss)
 
 
-def _sample(labels: np.ndarray, most: int, seed: int) -> np.ndarray:
+def spread(labels: NDArray[np.intp], most: int, seed: int) -> NDArray[np.intp]:
     """Indices of at most so many examples, each label in its share, in order."""
     if len(labels) <= most:
         return np.arange(len(labels))
     order = np.random.default_rng(seed).permutation(len(labels))
     order = order[np.argsort(labels[order], kind="stable")]
-    return np.sort(order[np.linspace(0, len(order) - 1, most).round().astype(int)])
+    return np.sort(order[np.linspace(0, len(order) - 1, most).round().astype(np.intp)])
 
 
-def _calibrate(held_out: Matrix, found: Matrix, labels: np.ndarray, promise: Promise) -> Calibration:
+def calibrate(held_out: Matrix, found: Matrix, labels: NDArray[np.intp], promise: Promise) -> Calibration:
+    """Temperature, P(inside) and thresholds from the held-out scores and signals of tasks."""
     own = labels < held_out.shape[1] - 1
     temperature = fit_temperature(held_out[own, :-1], labels[own])
     weights, bias = fit_platt(found, own, promise.outside_share)
-    inside = expit(found @ weights + bias)
-    chance = inside[own] * probabilities(held_out[own, :-1], temperature)[np.arange(own.sum()), labels[own]]
-    return Calibration(
-        temperature=temperature,
-        weights=weights,
-        bias=bias,
-        threshold=refusal_threshold(inside[own], promise.false_refusal),
-        in_set=conformal_threshold(chance, promise.coverage),
-    )
+    made = Calibration(temperature, weights, bias, 0.0, 0.0)
+    inside = made.inside(found)
+    given = probabilities(held_out[own, :-1], temperature)[np.arange(own.sum()), labels[own]]
+    if own.sum() < FEW:
+        threshold = float(np.quantile(inside[~own], LEAST_REFUSED)) if (~own).any() else 0.0
+    else:
+        threshold = refusal_threshold(inside[own], promise.false_refusal)
+    return replace(made, threshold=threshold, in_set=conformal_threshold(inside[own] * given, promise.coverage))

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import expit
 
 from ..core.embedding import Vectors
 from .calibration import Floats, probabilities
-from .features import Alike, Features, Matrix, Mix, Rows, alike
+from .features import Features, Matrix, Mix, Rows
+from .shortcut import Shortcut
 
 SIGNALS = ("top", "none", "near")
 """What tells the team's tasks from others: the best specialist's score, the score of 'none of these', and the mean
@@ -30,7 +33,7 @@ class Judged(NamedTuple):
     """(q, len(SIGNALS))."""
     inside: Floats
     """(q,): probability that somebody on the team should answer."""
-    given_inside: Matrix
+    given_inside: Floats
     """(q, specialists): whose it is, if it is the team's; rows sum to 1."""
 
 
@@ -45,6 +48,17 @@ class Calibration:
     """Below this probability of being inside a task is refused."""
     in_set: float
     """A specialist with at least this probability is in the conformal set."""
+    part: float = 1.0
+    """A task is split when each part is somebody's with at least this probability."""
+
+    def judge(self, scores: Matrix, cosine: Matrix) -> Judged:
+        """scores: (q, specialists + 1); cosine with the team's own examples: (q, own)."""
+        found = signals(scores, cosine)
+        return Judged(scores, found, self.inside(found), probabilities(scores[:, :-1], self.temperature))
+
+    def inside(self, found: Matrix) -> Floats:
+        """Probability that somebody on the team should answer. found: (q, len(SIGNALS))."""
+        return expit(found @ self.weights + self.bias)
 
 
 @dataclass(frozen=True)
@@ -56,21 +70,38 @@ class Model:
     features: Features
     rows: Rows
     """The examples: the team's own first, then those from outside."""
-    labels: np.ndarray
+    labels: NDArray[np.intp]
     """(examples,): column of `names`; len(names) for examples from outside."""
     coefficients: Matrix
     """(examples, specialists + 1)."""
     prior: Matrix
+    held_out: Matrix
+    """(examples, specialists + 1): what each example would have scored, had it been left out."""
     calibration: Calibration
+    shortcut: Shortcut
+
+    @property
+    def own(self) -> int:
+        """How many of the examples are the team's."""
+        return int(np.searchsorted(self.labels == len(self.names), True))
+
+    @cached_property
+    def _lexical(self) -> tuple[Matrix, Matrix]:
+        """(terms, specialists + 1): what each word and each piece adds to the scores."""
+        words = np.float32(self.mix.words) * (self.rows.words.T @ self.coefficients)
+        pieces = np.float32(self.mix.pieces) * (self.rows.pieces.T @ self.coefficients)
+        return words, pieces
 
     def judge(self, texts: Sequence[str], vectors: Vectors) -> Judged:
         """Texts (normalised) with their vectors, q of them."""
-        return self.judge_alike(alike(self.features.rows(texts, vectors), self.rows))
-
-    def judge_alike(self, similar: Alike) -> Judged:
-        scores = similar.mixed(self.mix) @ self.coefficients + self.prior
-        own = int((self.labels < len(self.names)).sum())
-        return judged(scores, signals(scores, similar.cosine[:, :own]), self.calibration)
+        cosine = vectors @ self.rows.vectors.T
+        kernel = np.exp(np.float32(self.mix.gamma) * (cosine - np.float32(1)))
+        scores = kernel @ self.coefficients + self.prior
+        for lexicon, weights in zip((self.features.words, self.features.pieces), self._lexical, strict=True):
+            for row, text in enumerate(texts):
+                columns, values = lexicon.row(text)
+                scores[row] += np.array(values, dtype=np.float32) @ weights[columns]
+        return self.calibration.judge(scores, cosine[:, : self.own])
 
 
 def signals(scores: Matrix, cosine: Matrix) -> Matrix:
@@ -78,8 +109,3 @@ def signals(scores: Matrix, cosine: Matrix) -> Matrix:
     count = min(NEAR, cosine.shape[1])
     nearest = np.partition(cosine, -count, axis=1)[:, -count:].mean(axis=1)
     return np.column_stack([scores[:, :-1].max(axis=1), scores[:, -1], nearest]).astype(np.float32)
-
-
-def judged(scores: Matrix, found: Matrix, calibration: Calibration) -> Judged:
-    inside = expit(found @ calibration.weights + calibration.bias)
-    return Judged(scores, found, inside, probabilities(scores[:, :-1], calibration.temperature))

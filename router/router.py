@@ -7,43 +7,58 @@ router.route("how many filters are left?").choice   # "stock"
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from ..core.embedding import Embedder
-from ..core.errors import InputError, RouterError
-from ..core.types import Part, Route
+from ..core.embedding import Embedder, Vectors
+from ..core.errors import InputError, RouterError, unknown
+from ..core.types import Route
 from . import store
-from .decide import decide, verdict
+from .decider import Decider, SecondLook
 from .everyday import everyday
-from .example import Example, Examples, flatten, normalise
-from .learn import Promise, learn
+from .example import Example, Examples, as_examples, flatten, normalise
+from .features import Mix
+from .learn import MOST, Promise, learn, spread
 from .model import Model
-from .rules import RouteRules, Rules, Ruling
+from .rules import RouteRules, Rules
+from .split import fit_least, segments, strength
 
 SAME = 0.6
 """An everyday text whose cosine with one of the team's examples is higher is not held against the team."""
 
+SEAMS = 300
+"""The probability from which on a task is split is fitted on at most so many examples."""
+
+
+class Lesson(NamedTuple):
+    """Everything that a router was taught; with it, it can be taught again."""
+
+    examples: list[Example]
+    """Normalised; the team's own and those from outside, without the everyday texts."""
+    rules: dict[str, RouteRules]
+    promise: Promise
+    seed: int
+
 
 class Router:
-    """Routes texts. Made by `fit` or `load`; immutable, so it may be shared between threads."""
+    """Routes texts. Made by `fit` or `load`; it never changes, so it may be shared between threads."""
 
     def __init__(
         self,
         model: Model,
-        examples: Sequence[Example],
+        learnt: Sequence[Example],
+        lesson: Lesson,
         embedder: Embedder,
-        rules: Mapping[str, RouteRules],
-        descriptions: Mapping[str, str],
-        promise: Promise,
-        seed: int,
+        *,
+        second_look: SecondLook | None = None,
     ) -> None:
-        self.model, self.examples, self.embedder = model, list(examples), embedder
-        self.descriptions, self.promise, self.seed = dict(descriptions), promise, seed
-        self.rules = Rules(rules, model.names)
+        self.model, self.learnt, self.lesson, self.embedder = model, list(learnt), lesson, embedder
+        self._decider = Decider(model, Rules(lesson.rules, model.names), embedder, learnt, second_look)
 
     @classmethod
     def fit(
@@ -53,6 +68,7 @@ class Router:
         embedder: Embedder,
         outside: Sequence[str] = (),
         descriptions: Mapping[str, str] | None = None,
+        documents: Mapping[str, Sequence[str]] | None = None,
         rules: Mapping[str, RouteRules] | None = None,
         false_refusal: float = 0.04,
         coverage: float = 0.95,
@@ -64,7 +80,8 @@ class Router:
             examples: Tasks with the specialist they belong to (label None: nobody).
             embedder: Text to vectors; `load` needs the same one.
             outside: More tasks that nobody on the team should answer.
-            descriptions: What each specialist does, in a sentence or two; all there is for one without examples.
+            descriptions: What each specialist does, in a sentence or two.
+            documents: Passages of each specialist's documents; with the descriptions, all there is without examples.
             rules: Patterns that win over what was learnt.
             false_refusal: Share of the team's own tasks that may be refused by mistake.
             coverage: How often the right specialist must be among `Route.candidates`.
@@ -74,63 +91,80 @@ class Router:
             InputError: there is nothing to learn from.
             ConfigError: a rule is not a regular expression.
         """
-        described = dict(descriptions or {})
-        told = [Example(text=text, label=name) for name, text in described.items()]
-        given = [*flatten(examples, outside), *told]
-        clean = flatten([Example(text=normalise(e.text), label=e.label) for e in given])
-        own = [e for e in clean if e.label is not None]
-        names = sorted({e.label for e in own if e.label is not None})
-        if not names:
-            raise InputError(
-                "a router needs at least one example or description", hint="Router.fit({'name': ['a task']})"
-            )
-        promise = Promise(false_refusal, coverage)
-        texts = [e.text for e in own]
-        vectors = embedder.embed(texts)
-        others = _outside([e.text for e in clean if e.label is None], vectors, embedder)
-        all_examples = [*own, *(Example(text=text) for text in others)]
-        everything = np.concatenate([vectors, embedder.embed(others)]) if others else vectors
-        model = learn(all_examples, everything, names, promise, seed)
-        return cls(model, all_examples, embedder, rules or {}, described, promise, seed)
+        given = [
+            *flatten(examples),
+            *as_examples(None, "task", outside),
+            *(e for name, text in (descriptions or {}).items() for e in as_examples(name, "description", [text])),
+            *(e for name, texts in (documents or {}).items() for e in as_examples(name, "document", texts)),
+        ]
+        lesson = Lesson(flatten(given), dict(rules or {}), Promise(false_refusal, coverage), seed)
+        return cls._teach(lesson, embedder)
 
     @property
     def names(self) -> tuple[str, ...]:
         """The specialists, in alphabetical order."""
         return self.model.names
 
+    @property
+    def fingerprint(self) -> str:
+        """12 hex digits of what was learnt; two routers with the same one decide alike."""
+        parts = (self.model.coefficients.tobytes(), repr(self.model.calibration).encode(), repr(self.names).encode())
+        return hashlib.sha256(b"".join(parts)).hexdigest()[:12]
+
     def route(self, text: str, *, context: Sequence[str] = (), attachments: Sequence[str] = ()) -> Route:
         """Who should work on the text.
 
         Args:
             text: The task, in the user's words.
-            context: Earlier tasks of the same thread, oldest first; used when the text does not stand alone.
+            context: Earlier tasks of the same thread, oldest first; read only when the text may go on from them.
             attachments: Names of files that come with it.
         """
-        clean = normalise(text)
-        if not clean:
-            return Route(decision="abstain", confidence=1.0, reason="the task is empty")
-        ruling = self.rules.judge(clean, attachments)
-        if ruling.chosen:
-            return _ruled(ruling)
-        return self._by_model(clean, context, attachments, ruling)
+        return self._decider.decide(text, context, attachments)
 
     def route_many(self, texts: Sequence[str]) -> list[Route]:
-        """`route` for many texts without context, faster than one by one."""
+        """`route` for texts that have nothing to do with each other."""
         return [self.route(text) for text in texts]
 
     async def aroute(self, text: str, *, context: Sequence[str] = (), attachments: Sequence[str] = ()) -> Route:
         """`route` for asynchronous callers; runs in a thread."""
         return await asyncio.to_thread(self.route, text, context=context, attachments=attachments)
 
+    def with_second_look(self, second_look: SecondLook | None) -> Router:
+        """The same router, which asks when in doubt."""
+        return Router(self.model, self.learnt, self.lesson, self.embedder, second_look=second_look)
+
+    def add(self, name: str, tasks: Sequence[str], *, description: str = "", rules: RouteRules | None = None) -> Router:
+        """A router with one more specialist; only the new texts are embedded, the kernel stays as it was."""
+        new = [*as_examples(name, "task", tasks), *as_examples(name, "description", [description])]
+        ruled = {**self.lesson.rules, **({name: rules} if rules else {})}
+        return self._again(flatten([*self.lesson.examples, *new]), ruled)
+
+    def remove(self, name: str) -> Router:
+        """A router without that specialist.
+
+        Raises:
+            RouterError: there is no such specialist.
+        """
+        if name not in self.names:
+            raise RouterError(unknown("specialist", name, self.names))
+        rest = [e for e in self.lesson.examples if e.label != name]
+        return self._again(rest, {n: rule for n, rule in self.lesson.rules.items() if n != name})
+
+    def corrected(self, corrections: Sequence[Example]) -> Router:
+        """A router that has learnt from its mistakes: a correction replaces what was said of the same text."""
+        new = flatten(corrections)
+        texts = {e.text for e in new}
+        return self._again([*(e for e in self.lesson.examples if e.text not in texts), *new], self.lesson.rules)
+
     def save(self, folder: Path) -> None:
         """Write `router.safetensors` and `router.json` into `folder`, in one step."""
         more = {
             "embedder": self.embedder.name,
-            "examples": [[e.text, e.label] for e in self.examples],
-            "rules": {name: rule.model_dump(mode="json") for name, rule in self.rules.source.items()},
-            "descriptions": self.descriptions,
-            "promise": asdict(self.promise),
-            "seed": self.seed,
+            "learnt": [e.model_dump() for e in self.learnt],
+            "examples": [e.model_dump() for e in self.lesson.examples],
+            "rules": {name: rule.model_dump() for name, rule in self.lesson.rules.items()},
+            "promise": asdict(self.lesson.promise),
+            "seed": self.lesson.seed,
         }
         store.save(self.model, more, folder)
 
@@ -147,37 +181,61 @@ class Router:
                 f"the router in {folder} was fitted with embedder '{more['embedder']}', not '{embedder.name}'",
                 hint="metier build fits it again",
             )
-        examples = [Example(text=text, label=label) for text, label in more["examples"]]
         rules = {name: RouteRules(**rule) for name, rule in more["rules"].items()}
-        promise = Promise(**more["promise"])
-        return cls(model, examples, embedder, rules, more["descriptions"], promise, more["seed"])
+        examples = [Example(**e) for e in more["examples"]]
+        lesson = Lesson(examples, rules, Promise(**more["promise"]), more["seed"])
+        return cls(model, [Example(**e) for e in more["learnt"]], lesson, embedder)
 
-    def _by_model(self, text: str, context: Sequence[str], attachments: Sequence[str], ruling: Ruling) -> Route:
-        read = normalise(" ".join([text, *attachments]))
-        judged = self.model.judge([read], self.embedder.embed([read]))
-        found = decide(text, verdict(self.model, judged, 0, ruling.barred))
-        if found.decision == "abstain" and context:
-            joined = normalise(f"{context[-1]} {read}")
-            judged = self.model.judge([joined], self.embedder.embed([joined]))
-            again = decide(text, verdict(self.model, judged, 0, ruling.barred))
-            if again.decision == "one":
-                return again.model_copy(update={"reason": f"{again.reason}, read with the thread"})
-        return found
+    def _again(self, examples: list[Example], rules: dict[str, RouteRules]) -> Router:
+        vectors = dict(zip((e.text for e in self.learnt), self.model.rows.vectors, strict=True))
+        return self._teach(self.lesson._replace(examples=examples, rules=rules), self.embedder, vectors, self.model.mix)
+
+    @classmethod
+    def _teach(
+        cls,
+        lesson: Lesson,
+        embedder: Embedder,
+        vectors: Mapping[str, Vectors] | None = None,
+        mix: Mix | None = None,
+    ) -> Router:
+        own = [e for e in lesson.examples if e.label is not None]
+        names = sorted({e.label for e in own if e.label is not None})
+        if not names:
+            raise InputError("a router needs an example or a description", hint="Router.fit({'name': ['a task']})")
+        seen = dict(vectors or {})
+        outside = [e for e in lesson.examples if e.label is None]
+        generic = as_examples(None, "task", everyday())
+        _embed([*own, *outside, *generic], embedder, seen)
+        near = _stack(generic, seen) @ _stack(own, seen).T
+        learnt = [*own, *outside, *(e for e, cosines in zip(generic, near, strict=True) if cosines.max() < SAME)]
+        if len(learnt) > MOST:
+            labels = np.array([names.index(e.label) if e.label else len(names) for e in learnt])
+            learnt = [learnt[i] for i in spread(labels, MOST, lesson.seed)]
+        model = learn(learnt, _stack(learnt, seen), names, lesson.promise, seed=lesson.seed, mix=mix)
+        return cls(_with_part(model, learnt, embedder, lesson.seed), learnt, lesson, embedder)
 
 
-def _ruled(ruling: Ruling) -> Route:
-    parts = tuple(Part(specialist=name, text=ruling.text) for name in ruling.chosen)
-    return Route(
-        decision="several" if len(parts) > 1 else "one",
-        parts=parts,
-        confidence=1.0,
-        candidates=ruling.chosen,
-        reason=ruling.reason,
-    )
+def _embed(examples: Sequence[Example], embedder: Embedder, seen: dict[str, Vectors]) -> None:
+    new = list(dict.fromkeys(e.text for e in examples if e.text not in seen))
+    if new:
+        seen.update(zip(new, embedder.embed(new), strict=True))
 
 
-def _outside(given: list[str], own: np.ndarray, embedder: Embedder) -> list[str]:
-    """The given texts, and those everyday texts that are not like the team's own tasks."""
-    generic = [text for text in everyday() if text not in set(given)]
-    nearest = (embedder.embed(generic) @ own.T).max(axis=1)
-    return [*given, *(text for text, near in zip(generic, nearest, strict=True) if near < SAME)]
+def _stack(examples: Sequence[Example], seen: Mapping[str, Vectors]) -> Vectors:
+    return np.stack([seen[e.text] for e in examples])
+
+
+def _with_part(model: Model, learnt: Sequence[Example], embedder: Embedder, seed: int) -> Model:
+    """The model with the probability from which on a task is split (see `split.fit_least`)."""
+    tasks = [e.text for e in learnt if e.label is not None and e.kind == "task"]
+    cut = [pieces for pieces in map(segments, tasks) if pieces]
+    some = [cut[i] for i in spread(np.zeros(len(cut), dtype=np.intp), SEAMS, seed)]
+    if not some:
+        return replace(model, calibration=replace(model.calibration, part=fit_least([], len(tasks))))
+    flat = [normalise(piece) for pieces in some for piece in pieces]
+    judged = model.judge(flat, embedder.embed(flat))
+    chances = judged.inside[:, None] * judged.given_inside
+    ends = np.cumsum([len(pieces) for pieces in some])
+    strengths = [strength(part) for part in np.split(chances, ends[:-1])]
+    of = len(tasks) * len(some) // len(cut)
+    return replace(model, calibration=replace(model.calibration, part=fit_least(strengths, of)))

@@ -17,6 +17,7 @@ from ..core.files import replace_folder
 from .features import Features, Mix, Rows
 from .lexicon import Lexicon, Sparse
 from .model import Calibration, Model
+from .shortcut import NEVER, Shortcut
 
 FORMAT = 1
 
@@ -30,6 +31,9 @@ def save(model: Model, more: dict[str, Any], folder: Path) -> None:
         "labels": model.labels.astype(np.int64),
         "coefficients": model.coefficients,
         "prior": model.prior,
+        "held_out": model.held_out,
+        "shortcut.weights": model.shortcut.weights,
+        "shortcut.bias": model.shortcut.bias,
         "calibration.weights": np.asarray(model.calibration.weights, dtype=np.float64),
         "words.idf": model.features.words.idf,
         "pieces.idf": model.features.pieces.idf,
@@ -44,6 +48,7 @@ def save(model: Model, more: dict[str, Any], folder: Path) -> None:
         "calibration": calibration,
         "words": model.features.words.terms,
         "pieces": model.features.pieces.terms,
+        "shortcut": {"terms": list(model.shortcut.terms), "margin": _finite(model.shortcut.margin)},
         "more": more,
     }
     with replace_folder(folder) as fresh:
@@ -85,8 +90,20 @@ def _model(described: dict[str, Any], arrays: Arrays) -> Model:
         labels=arrays["labels"],
         coefficients=arrays["coefficients"],
         prior=arrays["prior"],
+        held_out=arrays["held_out"],
         calibration=Calibration(weights=arrays["calibration.weights"], **described["calibration"]),
+        shortcut=Shortcut(
+            terms={term: i for i, term in enumerate(described["shortcut"]["terms"])},
+            weights=arrays["shortcut.weights"],
+            bias=arrays["shortcut.bias"],
+            margin=NEVER if described["shortcut"]["margin"] is None else described["shortcut"]["margin"],
+        ),
     )
+
+
+def _finite(margin: float) -> float | None:
+    """JSON has no infinity."""
+    return None if margin == NEVER else margin
 
 
 def _parts(name: str, matrix: Sparse) -> Arrays:
