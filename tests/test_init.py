@@ -76,6 +76,13 @@ def test_every_field_is_in_the_template_and_explained(team: Path, file: str, car
     assert unexplained == []
 
 
+def test_every_style_is_told(team: Path) -> None:
+    text = (team / "travel" / "specialist.yaml").read_text()
+    styles = re.findall(r"`(\w+)`", SpecialistCard.model_fields["style"].description or "")
+    assert "quote" in styles
+    assert [style for style in styles if f" {style}: " not in text] == []
+
+
 def _fields(card: type[BaseModel]) -> set[str]:
     """Names of all fields, those of nested cards too, but for the optional `when` that is told in words."""
     nested = [a for f in card.model_fields.values() for a in (f.annotation, *get_args(f.annotation))]
