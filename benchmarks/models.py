@@ -3,8 +3,8 @@
     python benchmarks/models.py DATA [--only SET] [--limit N] [--seed S] [--json OUT] [--train DIR]
 
 Systems: `published` (Q4_1, as downloaded), `metier` (Q8_0, what `models pull` makes of it), `q4_0` (the other recipe).
-`speed`: tokens a second of llama.cpp with one thread per core, the formats in turn, so that other work on the machine
-hits all alike. Each SET: natural log-likelihood lost per token against `published`, on the set's longer texts (needs
+`speed`: tokens a second of llama.cpp with METIER_THREADS threads, the formats in turn, so that other work on the
+machine hits all alike. Each SET: natural log-likelihood lost per token against `published`, on the set's longer texts (needs
 `metier[train]`). `embedder`: seconds for one short text, and texts of about 64 tokens a second.
 """
 
@@ -43,6 +43,7 @@ WORDS = (
 def main() -> None:
     args = parser("The shipped models: speed and cost of the base's formats, speed of the embedder.").parse_args()
     report = Report(args)
+    torch.set_num_threads(settings().threads)
     store = ModelStore()
     with tempfile.TemporaryDirectory() as folder:
         base = store.find("smollm2-135m").files

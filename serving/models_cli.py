@@ -11,7 +11,6 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 if TYPE_CHECKING:
     from ..core.models import FileSpec, ModelInfo, ModelStore, StoredFile
@@ -37,18 +36,15 @@ def list_models(as_json: Json = False) -> None:
     if as_json:
         typer.echo(json.dumps([model.model_dump(mode="json") for model in models], indent=2))
         return
-    table = Table(box=None, pad_edge=False)
-    for column in ("", "name", "kind", "size", "licence", ""):
-        table.add_column(column, justify="right" if column == "size" else "left", no_wrap=column == "name")
-    for model in models:
+    console = Console(soft_wrap=True, highlight=False)
+    for model in sorted(models, key=lambda model: not model.pulled):
         mark = "[green]●[/]" if model.pulled else "[dim]○[/]"
-        table.add_row(mark, model.name, model.kind, _size(model.size), model.licence, escape(model.about))
-    console = Console()
-    console.print(table)
-    console.print(f"[green]●[/] on this machine ({escape(str(store.home))})  [dim]○[/] can be pulled", soft_wrap=True)
-    missing = [model.name for model in models if not model.pulled]
-    if missing:
-        console.print(f"[dim]next:[/] metier models pull {missing[0]}")
+        name, about = f"{model.name:{max(len(m.name) for m in models)}}", escape(model.about)
+        console.print(
+            f"{mark} [bold]{name}[/]  {model.kind:8}  {_size(model.size):>7}  {about} ({escape(model.licence)})"
+        )
+    console.print(f"\n[green]●[/] on this machine, in {escape(str(store.home))}   [dim]○[/] can be pulled")
+    console.print("[dim]next:[/] metier models pull NAME, or metier models show NAME")
 
 
 @app.command("pull")
@@ -117,7 +113,7 @@ def _bars(console: Console) -> Iterator[Report]:
     """A bar for each file, with an ETA."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     bars: dict[str, TaskID] = {}
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
 
         def report(what: str, done: int, total: int | None) -> None:
             if what not in bars:
