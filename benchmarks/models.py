@@ -4,8 +4,8 @@
 
 Systems: `published` (Q4_1, as downloaded), `metier` (Q8_0, what `models pull` makes of it), `q4_0` (the other recipe).
 `speed`: tokens a second of llama.cpp with METIER_THREADS threads, the formats in turn, so that other work on the
-machine hits all alike. Each SET: natural log-likelihood lost per token against `published`, on the set's longer texts (needs
-`metier[train]`). `embedder`: seconds for one short text, and texts of about 64 tokens a second.
+machine hits all alike. Each SET: natural log-likelihood lost per token against `published`, on the set's longer texts
+(needs `metier[train]`). `embedder`: seconds for one short text, and texts of about 64 tokens a second.
 """
 
 from __future__ import annotations
