@@ -213,7 +213,7 @@ def _version(blueprint: Blueprint, name: str, base: LocalModel | None, knowledge
     card = blueprint.specialists[name]
     documents = {d.source: d.sha256 for d in knowledge.documents()} if knowledge else {}
     model = base.sha256("gguf") if base else [blueprint.card.engine, blueprint.card.base]
-    adapter = adapter_version(card.model.adapter, blueprint.folders[name])
+    adapter = adapter_version(card, blueprint.folders[name], blueprint.card.base)
     return fingerprint(card.model_dump(), documents, model, adapter)
 
 

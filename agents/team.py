@@ -89,18 +89,18 @@ class Team:
         embedder = load_embedder(plan.card.embedder, store)
         base = find_base(plan, store)
         adapters = {
-            name: find_adapter(card.model.adapter, plan.folders[name], base.files["gguf"]) if base else None
+            name: str(found) if base and (found := find_adapter(card, plan.folders[name], base)) else None
             for name, card in plan.specialists.items()
         }
         with ExitStack() as undo:
-            engine = open_engine(plan.card.engine, base or plan.card.base, {a.stem: a for a in adapters.values() if a})
+            engine = open_engine(plan.card.engine, base or plan.card.base, {a: Path(a) for a in adapters.values() if a})
             undo.callback(engine.close)
             specialists = {
                 name: Specialist(
                     card,
                     engine,
                     Knowledge.open(knowledge_folder(plan, name), embedder) if card.knowledge else None,
-                    adapter=adapter.stem if (adapter := adapters[name]) else None if base else card.model.adapter,
+                    adapter=adapters[name] if base else card.model.adapter,
                     hands=_hands(plan, name),
                     abstain_below=plan.card.abstain_below,
                     version=manifest.versions[name],

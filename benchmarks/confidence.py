@@ -28,11 +28,12 @@ from metier.core.files import write_atomic
 from metier.core.models import ModelStore
 from metier.core.onnx_embedder import load_embedder
 from metier.core.types import Brief, Outcome
-from metier.specialists.adapters import find_adapter
 from metier.specialists.confidence import FEATURES, WEIGHTS, features
 from metier.specialists.engines import open_engine
 from metier.specialists.metrics import token_f1
+from metier.specialists.skills import find_skill
 from metier.specialists.specialist import Specialist
+from metier.specialists.training.convert import gguf_adapter
 from metier.specialists.work import Draft, Work
 
 FOLDS = 5
@@ -110,7 +111,7 @@ def gather(args: Namespace) -> list[dict[str, Any]]:
     """The rows of all sets."""
     store, rows = ModelStore(), []
     embedder, base = load_embedder("minilm", store), store.find(BASE)
-    skill = find_adapter(args.skill, Path(), base.files["gguf"])
+    skill = gguf_adapter(find_skill(args.skill), base.files["gguf"]) if args.skill else None
     engine = open_engine("llama", base, {args.skill: skill} if skill else {})
     for name in wanted(args, SETS):
         made = corpus(args, name)

@@ -29,12 +29,13 @@ from metier.core.embedding import Embedder
 from metier.core.models import ModelStore
 from metier.core.onnx_embedder import load_embedder
 from metier.core.types import Answer, Brief, Passage
-from metier.specialists.adapters import find_adapter
 from metier.specialists.card import KnowledgeCard, ModelCard, SpecialistCard
 from metier.specialists.engines import Engine, open_engine
 from metier.specialists.knowledge.knowledge import Knowledge
 from metier.specialists.metrics import exact_match, token_f1
+from metier.specialists.skills import find_skill
 from metier.specialists.specialist import Specialist
+from metier.specialists.training.convert import gguf_adapter
 
 SETS = ("agri_agxqa", "finance_tatqa_span", "law_cuad_qa")
 ABSENT = 0.3
@@ -194,7 +195,7 @@ def main() -> None:
     args = arguments.parse_args()
     report, store = Report(args), ModelStore()
     embedder, base = load_embedder("minilm", store), store.find(BASE)
-    skill = find_adapter(args.skill, Path(), base.files["gguf"])
+    skill = gguf_adapter(find_skill(args.skill), base.files["gguf"]) if args.skill else None
     engine = open_engine("llama", base, {args.skill: skill} if skill else {})
     for name in wanted(args, SETS):
         made = corpus(args, name)

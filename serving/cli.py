@@ -14,7 +14,18 @@ from rich.console import Console
 from rich.markup import escape
 
 from ..core.errors import MetierError
-from . import ask_cli, build_cli, doctor, graph_cli, init_cli, knowledge_cli, models_cli, route_cli, schema_cli
+from . import (
+    ask_cli,
+    build_cli,
+    doctor,
+    graph_cli,
+    init_cli,
+    knowledge_cli,
+    models_cli,
+    route_cli,
+    schema_cli,
+    train_cli,
+)
 
 app = typer.Typer(
     name="metier",
@@ -28,6 +39,7 @@ app.command("build")(build_cli.build)
 app.command("ask")(ask_cli.ask)
 app.command("chat")(ask_cli.chat)
 app.add_typer(route_cli.app, name="route")
+app.command("train")(train_cli.train)
 app.command("graph")(graph_cli.graph)
 app.add_typer(knowledge_cli.app, name="knowledge")
 app.add_typer(models_cli.app, name="models")

@@ -35,7 +35,7 @@ class ModelCard(Section):
     """Which language model answers. Everything left out comes from the team."""
 
     adapter: str | None = None
-    """A LoRA: a path relative to the card, or the name of a shipped skill."""
+    """A LoRA: a path relative to the card, the name of a shipped skill, or `none`. Left out: the skill of the style."""
     max_tokens: int = Field(default=96, ge=1)
     """Longest answer, in tokens."""
     temperature: float = Field(default=0.0, ge=0)

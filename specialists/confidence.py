@@ -10,12 +10,12 @@ from pathlib import Path
 
 from ..core.types import Passage
 from .support import content_words, coverage
-from .work import Draft
+from .work import CERTAINTY, Draft
 
 WEIGHTS = Path(__file__).with_name("confidence.json")
 """Fitted by `benchmarks/confidence.py`."""
 
-FEATURES = ("dense", "coverage", "window_coverage", "logprob")
+FEATURES = ("dense", "coverage", "window_coverage", "logprob", "first_logprob", "length")
 """In the order of the shipped weights; see `features`."""
 
 
@@ -23,8 +23,10 @@ def features(task: str, draft: Draft, passages: Sequence[Passage]) -> dict[str, 
     """What the confidence is made of.
 
     `dense` is the cosine of task and cited passage, `coverage` the share of the task's content words in that passage
-    and its headings, `window_coverage` the same over all passages shown, and `logprob` the mean log-probability of
-    the answer's tokens (0 where the engine does not tell).
+    and its headings, `window_coverage` the same over all passages shown. `logprob` and `first_logprob` are the mean
+    log-probability of the answer's tokens and that of the first (0 where the engine does not tell): a model that was
+    made to quote although it would rather have said "not found" begins with an improbable token. `length` is the
+    logarithm of the answer's words.
     """
     cited = {c.passage for c in draft.citations}
     shown = [p for p in passages if p.id in cited] or list(passages[:1])
@@ -33,7 +35,8 @@ def features(task: str, draft: Draft, passages: Sequence[Passage]) -> dict[str, 
         "dense": max((p.signals.get("dense", 0.0) for p in shown), default=0.0),
         "coverage": max((coverage(words, _with_headings(p)) for p in shown), default=0.0),
         "window_coverage": coverage(words, " ".join(_with_headings(p) for p in passages)) if passages else 0.0,
-        "logprob": draft.logprob or 0.0,
+        **{name: draft.certainty.get(name, 0.0) for name in CERTAINTY},
+        "length": math.log1p(len(draft.text.split())),
     }
 
 
@@ -52,7 +55,7 @@ def confidence(task: str, draft: Draft, passages: Sequence[Passage]) -> float:
     if not draft.found:
         return 0.0
     if not passages:
-        return math.exp(draft.logprob) if draft.logprob is not None else 0.5
+        return math.exp(draft.certainty["logprob"]) if draft.certainty else 0.5
     weights = _weights()
     values = features(task, draft, passages)
     return 1 / (1 + math.exp(-weights["bias"] - sum(weights[name] * values[name] for name in FEATURES)))

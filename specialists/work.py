@@ -18,6 +18,9 @@ from .constraint import Constraint
 from .engines.engine import Engine
 from .renderer import Message, render
 
+CERTAINTY = ("logprob", "first_logprob")
+"""What engines may tell about an answer's tokens; see `engines.engine.certainty`."""
+
 
 class Hands(Protocol):
     """The tools of a specialist, as it sees them; whoever makes a team gives them."""
@@ -37,8 +40,8 @@ class Reply:
     """One model call's result."""
 
     text: str
-    logprob: float | None
-    """Mean log-probability of the answer's tokens; None where the engine does not tell."""
+    certainty: dict[str, float]
+    """`logprob` and `first_logprob`: of the answer's tokens on the average, and of its first; may be empty."""
     options: dict[str, float] = field(default_factory=dict)
     """Probability of each option, for `OneOf`."""
 
@@ -52,7 +55,8 @@ class Draft:
     """False when the model says that the passages do not hold the answer."""
     citations: tuple[Citation, ...] = ()
     data: Any = None
-    logprob: float | None = None
+    certainty: dict[str, float] = field(default_factory=dict)
+    """As in `Reply`."""
     probability: float | None = None
     """Probability of the chosen option, for styles that choose."""
     tool_calls: tuple[ToolCall, ...] = ()
@@ -101,13 +105,13 @@ class Work:
                 if chunk.content:
                     self.emit(Event(name="token", specialist=self.card.name, data={"text": chunk.content}))
         if whole is None:
-            return Reply(text="", logprob=None)
+            return Reply(text="", certainty={})
         spent = whole.usage_metadata or {}
         self.meter.spend(
             Usage(input_tokens=spent.get("input_tokens", 0), output_tokens=spent.get("output_tokens", 0), calls=1)
         )
         return Reply(
             text=str(whole.content).strip(),
-            logprob=whole.response_metadata.get("logprob"),
+            certainty={k: v for k in CERTAINTY if (v := whole.response_metadata.get(k)) is not None},
             options=whole.response_metadata.get("probabilities", {}),
         )

@@ -44,8 +44,8 @@ class Engine(Protocol):
         """A chat model for the base with this adapter; None means the base alone.
 
         The answer's `usage_metadata` counts tokens; its `response_metadata` holds `finish_reason` (`stop` or
-        `length`), and where the engine can tell `logprob` (mean log-probability of the answer's tokens) and
-        `probabilities` (of each option of a `OneOf`).
+        `length`), and where the engine can tell what `certainty` gives and `probabilities` (of
+        each option of a `OneOf`). Both are the model's own: a constraint does not change them.
 
         Args:
             slot: Who is asking (a specialist's name). An engine may keep that caller's prompt state apart, so that
@@ -69,3 +69,8 @@ class Engine(Protocol):
     def close(self) -> None:
         """Free memory and threads. May be called again; other calls fail with EngineError afterwards."""
         ...
+
+
+def certainty(logprobs: list[float]) -> dict[str, float]:
+    """Mean log-probability of an answer's tokens, and that of its first; empty where the engine does not tell."""
+    return {"logprob": sum(logprobs) / len(logprobs), "first_logprob": logprobs[0]} if logprobs else {}

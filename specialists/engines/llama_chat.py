@@ -18,6 +18,7 @@ from pydantic import ConfigDict
 
 from ..renderer import neutralise
 from . import toolcall
+from .engine import certainty
 from .llama_server import Body, LlamaServer
 from .options import choose
 
@@ -142,7 +143,7 @@ class LlamaChat(BaseChatModel):
 
     def _metadata(self, finish: str | None, logprobs: list[float], timings: Body | None) -> Body:
         found = {"model_name": self.model_name, "finish_reason": finish, "timings": timings or {}}
-        return found | ({"logprob": sum(logprobs) / len(logprobs)} if logprobs else {})
+        return found | certainty(logprobs)
 
 
 def _parts(server: LlamaServer, body: Body) -> Iterator[Body]:

@@ -15,6 +15,7 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_openai import ChatOpenAI
 
 from ...core.errors import ContextOverflow, EngineError
+from .engine import certainty
 
 WRAPPED = "answer"
 """Schemas for the OpenAI API must be objects: an option travels as the value of this property."""
@@ -54,7 +55,7 @@ class RemoteChat(ChatOpenAI):
             result = super()._generate(messages, stop, run_manager, **kwargs)
         message, info = result.generations[0].message, result.generations[0].generation_info or {}
         message.response_metadata.pop("logprobs", None)
-        message.response_metadata |= _mean(_logprobs(info.pop("logprobs", None)))
+        message.response_metadata |= certainty(_logprobs(info.pop("logprobs", None)))
         if unwrap:
             message.content = _unwrapped(message.text)
         return result
@@ -69,7 +70,7 @@ class RemoteChat(ChatOpenAI):
             for chunk in super()._stream(*args, **kwargs):
                 logprobs += _logprobs((chunk.generation_info or {}).pop("logprobs", None))
                 if isinstance(chunk.message, AIMessageChunk) and chunk.message.usage_metadata:
-                    chunk.message.response_metadata |= _mean(logprobs)
+                    chunk.message.response_metadata |= certainty(logprobs)
                 yield chunk
 
 
@@ -97,7 +98,3 @@ def _unwrapped(text: str) -> str:
 
 def _logprobs(found: dict[str, Any] | None) -> list[float]:
     return [token["logprob"] for token in (found or {}).get("content") or []]
-
-
-def _mean(logprobs: list[float]) -> dict[str, float]:
-    return {"logprob": sum(logprobs) / len(logprobs)} if logprobs else {}

@@ -37,7 +37,7 @@ def act(work: Work) -> Draft:
         seen = {"name": done.name, "arguments": done.arguments, "error": done.error}
         work.emit(Event(name="tool", specialist=work.card.name, data=seen))
         if done.error is None:
-            return Draft(text=done.result, found=True, logprob=reply.logprob, tool_calls=tuple(calls))
+            return Draft(text=done.result, found=True, certainty=reply.certainty, tool_calls=tuple(calls))
     return Draft(text=NOT_FOUND, found=False, tool_calls=tuple(calls))
 
 

@@ -11,9 +11,9 @@ def free(work: Work) -> Draft:
     """Without knowledge the model answers by itself; with it, an answer without support counts as not found."""
     reply = work.ask(work.prompt("free"))
     if not reply.text or reply.text.lower().startswith(NOT_FOUND):
-        return Draft(text=NOT_FOUND, found=False, logprob=reply.logprob)
+        return Draft(text=NOT_FOUND, found=False, certainty=reply.certainty)
     if work.card.knowledge is None:
-        return Draft(text=reply.text, found=True, logprob=reply.logprob)
+        return Draft(text=reply.text, found=True, certainty=reply.certainty)
     citation = supporting_sentence(reply.text, work.passages)
     citations = () if citation is None else (citation,)
-    return Draft(text=reply.text, found=bool(citations), citations=citations, logprob=reply.logprob)
+    return Draft(text=reply.text, found=bool(citations), citations=citations, certainty=reply.certainty)

@@ -15,5 +15,5 @@ def json(work: Work) -> Draft:
     try:
         data = loads(reply.text)
     except JSONDecodeError:
-        return Draft(text=reply.text, found=False, logprob=reply.logprob)
-    return Draft(text=reply.text, found=True, data=data, logprob=reply.logprob)
+        return Draft(text=reply.text, found=False, certainty=reply.certainty)
+    return Draft(text=reply.text, found=True, data=data, certainty=reply.certainty)

@@ -14,6 +14,6 @@ def label(work: Work) -> Draft:
         text=reply.text,
         found=reply.text in labels,
         data=reply.text,
-        logprob=reply.logprob,
+        certainty=reply.certainty,
         probability=reply.options.get(reply.text),
     )

@@ -13,8 +13,8 @@ def quote(work: Work) -> Draft:
     if not work.passages:
         return Draft(text=NOT_FOUND, found=False)
     texts = [p.text for p in work.passages]
-    reply = work.ask(work.prompt("quote"), Quote(texts=texts, alternatives=[NOT_FOUND]))
+    reply = work.ask(work.prompt("quote"), Quote(texts=texts))
     citation = cite(reply.text, work.passages)
     if citation is None:
-        return Draft(text=reply.text or NOT_FOUND, found=False, logprob=reply.logprob)
-    return Draft(text=citation.quote, found=True, citations=(citation,), logprob=reply.logprob)
+        return Draft(text=reply.text or NOT_FOUND, found=False, certainty=reply.certainty)
+    return Draft(text=citation.quote, found=True, citations=(citation,), certainty=reply.certainty)
