@@ -10,10 +10,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from peft import PeftModel
 from safetensors.torch import load_file
 
 from metier.core.errors import InputError
 from metier.core.models import LocalModel, ModelStore
+from metier.specialists.constraint import Quote
 from metier.specialists.engines.llama import LlamaEngine
 from metier.specialists.renderer import NOT_FOUND, render
 from metier.specialists.training.base import load_base, load_tokenizer
@@ -24,8 +26,8 @@ from metier.specialists.training.example import Encoded, TrainingExample, encode
 from metier.specialists.training.quote_data import Question, show
 from metier.specialists.training.trainer import train
 
-CODES = {"pump": "kappa seven", "valve": "delta two", "boiler": "omega nine", "chiller": "sigma four"}
-CONFIG = TrainConfig(rank=4, alpha=8, epochs=4, batch_tokens=128, validation=0, learning_rate=2e-3, seed=3)
+CODES = {"pump": "kappa seven", "valve": "delta two"}
+CONFIG = TrainConfig(rank=4, alpha=8, epochs=16, batch_tokens=256, validation=0, learning_rate=2e-3, seed=3)
 
 
 def examples() -> list[TrainingExample]:
@@ -59,10 +61,17 @@ def answer(engine: LlamaEngine, prompt: list[dict[str, str]], adapter: str | Non
 
 def test_it_learns_and_llama_cpp_says_it(trained: tuple[Path, TrainReport], engine: LlamaEngine) -> None:
     report = trained[1]
-    assert report.losses[0][1] > 2 > 0.7 > report.losses[-1][1]
+    assert report.losses[-1][1] < 0.3 < 1 < report.losses[0][1]
     for example in examples():
         assert answer(engine, example.messages, "codes") == example.answer
         assert answer(engine, example.messages, None) != example.answer
+
+
+def test_a_quote_ends_where_the_model_ends_it(engine: LlamaEngine) -> None:
+    """The grammar would let it go on to the end of the passage."""
+    rule = engine.constrain(Quote(["It says kappa seven, and much more follows after that."], [NOT_FOUND]))
+    prompt = [(m["role"], m["content"]) for m in examples()[0].messages]
+    assert engine.chat(adapter="codes", max_tokens=12).invoke(prompt, **rule).text == "kappa seven"
 
 
 def test_the_folder_is_what_peft_reads(trained: tuple[Path, TrainReport]) -> None:
@@ -75,23 +84,23 @@ def test_the_folder_is_what_peft_reads(trained: tuple[Path, TrainReport]) -> Non
     assert (folder / "README.md").read_text().startswith("---")
 
 
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 def test_transformers_and_llama_cpp_agree(
     base: LocalModel, trained: tuple[Path, TrainReport], engine: LlamaEngine
 ) -> None:
     """Greedy text of base and adapter, in fp32 here and in the served format there."""
-    from peft import PeftModel
-
     tokenizer = load_tokenizer(base.files["gguf"])
     model = PeftModel.from_pretrained(load_base(base.files["gguf"]), str(trained[0])).eval()
     prompts = [render("quote", "Code of the valve?"), render("quote", "What is it?", ["The pump is blue."])]
-    for prompt in prompts:
-        ids = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_tensors="pt")["input_ids"]
+    encoded, _ = encode([TrainingExample(p, "x") for p in prompts], tokenizer, 1000)
+    for prompt, row in zip(prompts, encoded, strict=True):
+        ids = torch.tensor([row.ids[: row.start]])
         with torch.no_grad():
-            with_adapter = model.generate(input_ids=ids, max_new_tokens=6, do_sample=False)[0, ids.shape[1] :]
+            with_adapter = model.generate(input_ids=ids, max_new_tokens=6, do_sample=False)[0, row.start :]
             with model.disable_adapter():
-                alone = model.generate(input_ids=ids, max_new_tokens=6, do_sample=False)[0, ids.shape[1] :]
+                alone = model.generate(input_ids=ids, max_new_tokens=6, do_sample=False)[0, row.start :]
         for tokens, name in ((with_adapter, "codes"), (alone, None)):
-            expected = tokenizer.decode(tokens, skip_special_tokens=True)
+            expected = str(tokenizer.decode(tokens, skip_special_tokens=True))
             assert answer(engine, prompt, name).startswith(expected)
 
 
@@ -135,7 +144,7 @@ def test_a_killed_run_ends_as_if_it_never_was(
 
 
 def test_nothing_to_train_on_is_said(base: LocalModel, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="4 of them too long"):
+    with pytest.raises(InputError, match="2 of them too long"):
         train(examples(), base, tmp_path / "x", CONFIG.model_copy(update={"longest": 16}))
 
 

@@ -6,13 +6,18 @@ import json
 from pathlib import Path
 
 import torch
+from gguf import GGUFReader
+from tokenizers import pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.utils import logging
 
 from ...core.errors import ModelError
 from ...core.files import replace_folder, sha256
 from ...core.settings import settings
 
-VERSION = 1
+logging.disable_progress_bar()
+
+VERSION = 2
 """Part of the cache key; raised whenever the unpacked folder would differ."""
 
 
@@ -45,11 +50,24 @@ def unpacked(gguf: Path, cache: Path | None = None) -> Path:
             f"transformers cannot unpack {gguf.name}: {error}",
             hint="train on an architecture that transformers reads from GGUF, such as llama or qwen3",
         ) from error
+    _split_digits(tokenizer, gguf)
     with replace_folder(target) as fresh:
         model.save_pretrained(fresh)
         tokenizer.save_pretrained(fresh)
         (fresh / "source.json").write_text(json.dumps({"gguf_sha256": sha256(gguf)}), encoding="utf-8")
     return target
+
+
+def _split_digits(tokenizer: PreTrainedTokenizerFast, gguf: Path) -> None:
+    """Mend what transformers loses when it reads a tokenizer from GGUF: SmolLM's splits digits off before all else.
+
+    Without it a blank line before a digit becomes two tokens in training and one in llama.cpp.
+    """
+    kind = GGUFReader(gguf).fields.get("tokenizer.ggml.pre")
+    backend = tokenizer.backend_tokenizer
+    if kind is not None and kind.contents() == "smollm":
+        digits = pre_tokenizers.Digits(individual_digits=True)
+        backend.pre_tokenizer = pre_tokenizers.Sequence([digits, backend.pre_tokenizer])
 
 
 def load_base(gguf: Path, dtype: torch.dtype = torch.float32, cache: Path | None = None) -> PreTrainedModel:

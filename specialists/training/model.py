@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
+from typing import cast
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -37,11 +39,13 @@ class Learner:
         torch.manual_seed(config.seed)
         base = load_base(gguf, torch.float32, cache)
         self.model: PreTrainedModel | PeftModel = _with_method(base, config, start)
-        self._core: PreTrainedModel = self.model.get_base_model() if isinstance(self.model, PeftModel) else base
+        # PEFT puts its layers into `base` itself.
+        self._core = base
+        self._head = cast(nn.Module, base.get_output_embeddings())
         learnt = [p for p in self.model.parameters() if p.requires_grad]
         self.masters = [p.detach().clone() for p in learnt]
         if bf16:
-            self.model.to(torch.bfloat16)
+            nn.Module.to(self.model, torch.bfloat16)
         self._learnt = learnt
         self.model.train()
 
@@ -52,7 +56,7 @@ class Learner:
     def loss(self, batch: Batch) -> torch.Tensor:
         """Mean cross-entropy of the answer tokens; only they pass through the output head (49k wide)."""
         hidden = self._core.base_model(input_ids=batch.ids, use_cache=False).last_hidden_state
-        logits = self._core.get_output_embeddings()(hidden.flatten(0, 1)[batch.positions])
+        logits = self._head(hidden.flatten(0, 1)[batch.positions])
         return nn.functional.cross_entropy(logits.float(), batch.targets)
 
     def backward(self, batch: Batch) -> float:
@@ -71,6 +75,12 @@ class Learner:
         for parameter, master in zip(self._learnt, self.masters, strict=True):
             parameter.copy_(master)
 
+    def finished(self) -> PreTrainedModel | PeftModel:
+        """The model in fp32, with the masters in their full precision."""
+        nn.Module.to(self.model, torch.float32)
+        self.publish()
+        return self.model
+
     @torch.no_grad()
     def restore(self, values: list[torch.Tensor]) -> None:
         """Set the masters to `values`."""
@@ -80,11 +90,16 @@ class Learner:
 
 
 def _with_method(base: PreTrainedModel, config: TrainConfig, start: Path | None) -> PreTrainedModel | PeftModel:
-    if start is not None:
-        return PeftModel.from_pretrained(base, str(open_adapter(start).path), is_trainable=True)
-    if config.method == "full":
-        return base
-    lora = LoraConfig(
+    with warnings.catch_warnings():
+        # PEFT asks transformers for an attribute that has a new name.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+        if start is not None:
+            return PeftModel.from_pretrained(base, str(open_adapter(start).path), is_trainable=True)
+        return base if config.method == "full" else get_peft_model(base, _lora(config))  # type: ignore[return-value]
+
+
+def _lora(config: TrainConfig) -> LoraConfig:
+    return LoraConfig(
         r=config.rank,
         lora_alpha=config.alpha,  # type: ignore[arg-type]
         target_modules="all-linear",
@@ -92,4 +107,3 @@ def _with_method(base: PreTrainedModel, config: TrainConfig, start: Path | None)
         use_dora=config.method == "dora",
         task_type="CAUSAL_LM",
     )
-    return get_peft_model(base, lora)  # type: ignore[return-value]

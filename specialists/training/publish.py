@@ -22,9 +22,9 @@ def write_folder(folder: Path, model: PeftModel | PreTrainedModel, base: str) ->
     PEFT records the local path of the base, which means nothing elsewhere: `base` takes its place.
     """
     if not isinstance(model, PeftModel):
-        model.to(torch.float16).save_pretrained(folder)  # type: ignore[arg-type]
+        model.half().save_pretrained(folder)
         return
-    model.save_pretrained(folder)
+    model.save_pretrained(str(folder))
     tensors = {name: tensor.to(torch.float16).contiguous() for name, tensor in load_file(folder / WEIGHTS).items()}
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
     config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))

@@ -71,7 +71,7 @@ def train(
     resumed = run.resume()
     stopped = run.go(report)
     with replace_folder(out) as fresh:
-        write_folder(fresh, run.learner.model, name)
+        write_folder(fresh, run.learner.finished(), name)
     run.file.unlink(missing_ok=True)
     return _summary(run, len(rows), too_long, stopped, resumed)
 
