@@ -37,6 +37,7 @@ from ..tools.registry import build_tools
 from .blueprint import Blueprint
 from .builder import Manifest, build, find_base, knowledge_folder
 from .card import TeamCard
+from .evidence import by_evidence
 from .graph import RECURSION_LIMIT, compile_graph
 from .guardrails import build_guards
 from .nodes import Nodes
@@ -107,7 +108,7 @@ class Team:
                 )
                 for name, card in plan.specialists.items()
             }
-            router = Router.load(plan.state / "router", embedder)
+            router = Router.load(plan.state / "router", embedder).with_second_look(by_evidence(specialists))
             saver = open_checkpoints(plan.card.memory.checkpoints, plan.state)
             team = cls(plan, specialists, router, engine, saver, embedder)
             undo.pop_all()

@@ -44,6 +44,12 @@ def _with_headings(passage: Passage) -> str:
     return " ".join((*passage.heading, passage.source, passage.text))
 
 
+def evidence(task: str, passages: Sequence[Passage]) -> float:
+    """How much passages speak of a task, before anybody reads them (0 to 1): the best of coverage and cosine."""
+    words = content_words(task)
+    return max(((coverage(words, _with_headings(p)) + p.signals.get("dense", 0.0)) / 2 for p in passages), default=0.0)
+
+
 def confidence(task: str, draft: Draft, passages: Sequence[Passage]) -> float:
     """Probability (0 to 1) that the draft answers the task.
 
