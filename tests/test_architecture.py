@@ -31,7 +31,7 @@ ONLY_IN = {
     "mcp": {"serving", "tools"},
 }
 NEEDS_EXTRA = (
-    *("agents.guardrails.train", "specialists.engines.remote", "specialists.engines.remote_chat"),
+    *("agents.guardrails.train", "agents.lessons", "specialists.engines.remote", "specialists.engines.remote_chat"),
     *("specialists.training", "tools.mcp_client", "tools.plot", "tools.python"),
 )
 """Modules and folders that cannot be imported without an extra; all others import them late, behind `MissingExtra`."""
