@@ -10,6 +10,7 @@ from ...core.errors import ConfigError, unknown
 from .grounded import grounded
 from .injection import injection_between, injection_in
 from .length import length
+from .pii import pii
 from .verdict import Check, Guard, Side
 
 Factory = Callable[[Embedder | None], Check]
@@ -17,6 +18,9 @@ Factory = Callable[[Embedder | None], Check]
 BUILT_IN: dict[str, dict[Side, Factory]] = {
     "length": {"in": lambda _: length, "out": lambda _: length},
     "injection": {"in": lambda _: injection_in(), "between": lambda _: injection_between()},
+    "pii": {"in": lambda _: pii(), "out": lambda _: pii()},
+    "pii_strict": {"in": lambda _: pii(strict=True), "out": lambda _: pii(strict=True)},
+    "pii_refuse": {"in": lambda _: pii(action="refuse"), "out": lambda _: pii(action="refuse")},
     "grounded": {"out": grounded},
 }
 """Name → side → factory. A guard that has nothing to do on a side is left out there."""

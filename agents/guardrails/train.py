@@ -24,12 +24,15 @@ from .grounded import HEAD as GROUNDED_HEAD
 from .grounded import GroundedHead
 from .injection import HEAD as INJECTION_HEAD
 from .linear import BUCKETS, LinearText, features
+from .tagger import BUCKETS as TAG_BUCKETS
+from .tagger import HEAD as NAMES_HEAD
+from .tagger import KINDS, Tagger, history, token_features, tokens_of
 
 ATTACKS = Path(__file__).parent / "heads" / "attacks.json"
 """Attacks written by hand for the known families, so that the head does not only know those of one data set."""
 
 SUPPORTED = "Fully attributable"
-FALSE_ALARMS = 0.001
+FALSE_ALARMS = 0.002
 """Share of other people's harmless tasks that the injection head may refuse."""
 
 
@@ -62,6 +65,42 @@ def fit_grounded(rows: Sequence[dict[str, Any]], embedder: Embedder | None) -> G
         weights=dict(zip(NAMES, map(float, weights), strict=False)),
         bias=float(model.intercept_[0] - weights @ scaler.mean_),
     )
+
+
+def fit_tagger(rows: Sequence[dict[str, Any]], *, epochs: int = 10, seed: int = 0) -> Tagger:
+    """The tagger of names, on rows of `input` and `answer` ([[start, end, kind], …]).
+
+    An averaged perceptron (Collins, 2002) that meets its own earlier decisions in training, as it will later.
+    """
+    cases = [_tagged(row) for row in rows]
+    weights = np.zeros((TAG_BUCKETS, len(KINDS)), np.float32)
+    sums = np.zeros_like(weights)
+    step = 1
+    for epoch in range(epochs):
+        random.Random(seed + epoch).shuffle(cases)
+        for described, wanted in cases:
+            seen: list[int] = []
+            for found, kind in zip(described, wanted, strict=True):
+                used = found + history(seen, found)
+                guess = int(weights[used].sum(axis=0).argmax())
+                if guess != kind:
+                    for table, size in ((weights, 1), (sums, step)):
+                        table[used, kind] += size
+                        table[used, guess] -= size
+                seen.append(guess)
+                step += 1
+    return Tagger((weights - sums / step).astype(np.float32))
+
+
+def _tagged(row: dict[str, Any]) -> tuple[list[list[int]], list[int]]:
+    """Features and kind of each token."""
+    tokens = tokens_of(row["input"])
+    kinds = [0] * len(tokens)
+    for start, end, kind in row["answer"]:
+        if kind in KINDS:
+            inside = [i for i, (first, last, _) in enumerate(tokens) if start <= first and last <= end]
+            kinds = [KINDS.index(kind) if i in inside else k for i, k in enumerate(kinds)]
+    return [*token_features([w for _, _, w in tokens])], kinds
 
 
 def benign_texts(folder: Path) -> list[str]:
@@ -98,6 +137,7 @@ def main(folder: Path) -> None:
 
     attacks = [r["input"] for r in read_rows(folder / "safety_injection.jsonl")]
     fit_injection(attacks, benign_texts(folder)).save(INJECTION_HEAD)
+    fit_tagger(read_rows(folder / "safety_pii.jsonl")).save(NAMES_HEAD)
     rows = read_rows(folder / "faith_begin.jsonl")
     heads = {
         "lexical": fit_grounded(rows, None).model_dump(),
