@@ -2,11 +2,12 @@
 
     python benchmarks/confidence.py ../shared/data --skill quote --write
 
-Questions of the sets of `grounded.py` are asked twice: with all documents, and with some left out. An answer is right
+Questions of the sets of `grounded.py` are asked twice: with all documents, and with some left out; those of a team's
+examples once of their specialist and once of a colleague, who should not know. An answer is right
 when its document is there and its words overlap with the reference (F1 of at least 0.5). A logistic model is fitted on
 documents other than those it is measured on; `--write` fits it on all and puts it beside `specialists/confidence.py`.
 
-Metrics: `auroc` and `ece` (10 bins) out of fold, `threshold_f1` at the team's default threshold.
+Metrics: `auroc` and `ece` (10 bins) out of fold.
 """
 
 from __future__ import annotations
@@ -20,16 +21,19 @@ from typing import Any
 
 import numpy as np
 from grounded import ABSENT, BASE, SETS, Corpus, build, corpus
-from harness import Report, parser, progress, say, wanted
+from harness import Report, parser, progress, read_rows, sample, say, wanted
 from numpy.typing import NDArray
 
+from metier.agents.blueprint import Blueprint
+from metier.core.embedding import Embedder
 from metier.core.events import Emit
 from metier.core.files import write_atomic
 from metier.core.models import ModelStore
 from metier.core.onnx_embedder import load_embedder
 from metier.core.types import Brief, Outcome
 from metier.specialists.confidence import FEATURES, WEIGHTS, features
-from metier.specialists.engines import open_engine
+from metier.specialists.engines import Engine, open_engine
+from metier.specialists.knowledge.knowledge import Knowledge
 from metier.specialists.metrics import token_f1
 from metier.specialists.skills import find_skill
 from metier.specialists.specialist import Specialist
@@ -59,11 +63,31 @@ def collect(made: Corpus, full: Recorder, part: Recorder, absent: set[str], name
     for question in progress(made.questions, name):
         for specialist in (full, part) if question.document in absent else (full,):
             specialist.run(Brief(task=question.text))
-            if not specialist.drafted.found:
-                continue
             there = specialist is full
             right = there and token_f1(specialist.drafted.text, question.answers) >= 0.5
             rows.append({**specialist.seen, "right": right, "document": f"{name}/{question.document}"})
+    return rows
+
+
+def collect_team(args: Namespace, folder: Path, embedder: Embedder, engine: Engine) -> list[dict[str, Any]]:
+    """Rows from a team's own examples (never its evaluation sets); questions for a colleague have no right answer."""
+    plan, dice, rows = Blueprint.read(folder), Random(args.seed), []
+    people: dict[str, Recorder] = {}
+    asked: dict[str, list[dict[str, Any]]] = {}
+    with tempfile.TemporaryDirectory() as place:
+        for name, card in plan.specialists.items():
+            sources = [plan.folders[name] / s for s in card.knowledge.sources] if card.knowledge else []
+            knowledge = Knowledge.build(sources, Path(place) / name, embedder, card.knowledge, root=plan.folders[name])
+            people[name] = Recorder(card, engine, knowledge, adapter=args.skill)
+            files = [plan.folders[name] / e for e in card.examples if e.endswith(".jsonl")]
+            asked[name] = sample([r for f in files for r in read_rows(f) if r.get("answer")], args.limit, args.seed)
+        for name, question in progress([(n, q) for n, qs in asked.items() for q in qs], folder.name):
+            other = dice.choice([n for n in people if n != name])
+            for who in (name, other):
+                people[who].run(Brief(task=question["input"]))
+                drafted = people[who].drafted
+                right = who == name and token_f1(drafted.text, [question["answer"]]) >= 0.5
+                rows.append({**people[who].seen, "right": right, "document": f"{name}/{question.get('source')}"})
     return rows
 
 
@@ -121,6 +145,8 @@ def gather(args: Namespace) -> list[dict[str, Any]]:
             full = build(made, set(), Path(folder) / "full", embedder, engine, args.skill, Recorder)
             part = build(made, absent, Path(folder) / "part", embedder, engine, args.skill, Recorder)
             rows += collect(made, full, part, absent, name)
+    if args.team:
+        rows += collect_team(args, args.team, embedder, engine)
     engine.close()
     return rows
 
@@ -128,6 +154,7 @@ def gather(args: Namespace) -> list[dict[str, Any]]:
 def main() -> None:
     arguments = parser(__doc__ or "")
     arguments.add_argument("--skill", help="a shipped skill on top of the base")
+    arguments.add_argument("--team", type=Path, help="a team whose examples count, too")
     arguments.add_argument("--write", action="store_true", help="ship the weights")
     args = arguments.parse_args()
     report, rows = Report(args), gather(args)
@@ -141,7 +168,9 @@ def main() -> None:
     if args.write:
         weights = fit(x, y)
         named = {name: round(float(w), 4) for name, w in zip((*FEATURES, "bias"), weights, strict=True)}
-        command = f"python benchmarks/confidence.py DATA --skill {args.skill} --limit {args.limit} --write"
+        only = "".join(f" --only {name}" for name in args.only or ())
+        command = f"python benchmarks/confidence.py DATA --skill {args.skill} --limit {args.limit}{only}"
+        command += f" --team {args.team}" if args.team else ""
         write_atomic(WEIGHTS, json.dumps({"weights": named, "rows": len(y), "command": command}, indent=1) + "\n")
         say(f"written: {WEIGHTS.name} {named}")
 

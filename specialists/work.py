@@ -16,6 +16,7 @@ from ..core.types import Brief, Citation, Passage, ToolCall, Usage
 from .card import SpecialistCard
 from .constraint import Constraint
 from .engines.engine import Engine
+from .focus import focus
 from .renderer import Message, render
 
 CERTAINTY = ("logprob", "first_logprob")
@@ -75,12 +76,17 @@ class Work:
     emit: Emit
     hands: Hands | None = None
 
+    @property
+    def texts(self) -> list[str]:
+        """The passages as the model sees them."""
+        return focus(self.brief.task, [p.text for p in self.passages], self.brief.query)
+
     def prompt(self, style: str, *, more: Sequence[str] = (), **parts: Any) -> list[Message]:
         """The style's messages for this brief; `more` facts are added, other `parts` go to `render`."""
         return render(
             style,
             self.brief.task,
-            [p.text for p in self.passages],
+            self.texts,
             instructions=self.card.instructions,
             facts=(*self.brief.facts, *more),
             window=self.brief.window,

@@ -12,8 +12,7 @@ def quote(work: Work) -> Draft:
     """Let the model point at the answer; what it says is verified against the passages, whoever the engine is."""
     if not work.passages:
         return Draft(text=NOT_FOUND, found=False)
-    texts = [p.text for p in work.passages]
-    reply = work.ask(work.prompt("quote"), Quote(texts=texts))
+    reply = work.ask(work.prompt("quote"), Quote(texts=work.texts))
     citation = cite(reply.text, work.passages)
     if citation is None:
         return Draft(text=reply.text or NOT_FOUND, found=False, certainty=reply.certainty)

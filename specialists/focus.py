@@ -1,0 +1,52 @@
+"""Of a table, the rows that a question is about. Which row that is, words decide; what the answer is, the model does."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from .support import content_words, stem
+
+ROWS = 3
+"""Rows of one passage that the model sees. More only cost time and mislead: a small model loses its place in tables."""
+
+
+def focus(task: str, texts: Sequence[str], earlier: str = "") -> list[str]:
+    """The texts, with tables cut down to the rows that share the rarest words with the task.
+
+    Args:
+        task: What is asked.
+        texts: Passages; a table is a run of lines such as `part: P-1011; on hand: 3`. Prose stays whole.
+        earlier: What was asked before, when the task refers to it; its words count half.
+    """
+    tables = [_rows(text) for text in texts]
+    rows = [row for table in tables if table for row in table]
+    if not rows:
+        return list(texts)
+    held = [_stems(row) for row in rows]
+    seen = Counter(word for words in held for word in words)
+    weights = {word: math.log(1 + len(rows) / count) for word, count in seen.items()}
+    asked, before = _stems(task), _stems(earlier)
+
+    def score(row: str) -> float:
+        words = _stems(row)
+        return sum(weights[w] for w in words & asked) + 0.5 * sum(weights[w] for w in words & (before - asked))
+
+    return [_best(table, score) if table else text for text, table in zip(texts, tables, strict=True)]
+
+
+def _best(rows: list[str], score: Callable[[str], float]) -> str:
+    ranked = sorted(range(len(rows)), key=lambda i: -score(rows[i]))
+    return "\n".join(rows[i] for i in sorted(ranked[:ROWS]))
+
+
+def _rows(text: str) -> list[str] | None:
+    """The lines of a text that is a table, None for prose."""
+    lines = [line for line in text.split("\n") if line.strip()]
+    fields = sum(": " in line and "; " in line for line in lines)
+    return lines if len(lines) > ROWS and fields > len(lines) / 2 else None
+
+
+def _stems(text: str) -> set[str]:
+    return {stem(word) for word in content_words(text)}
