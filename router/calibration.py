@@ -23,7 +23,7 @@ SURE = 0.9
 
 USUAL_TEMPERATURE = 0.08
 USUAL_WEIGHTS = (7.0, -8.0, 4.0)
-USUAL_BIAS = -2.5
+USUAL_BIAS = -4.5
 """What larger teams end up with (`model.SIGNALS` in order); few examples are not trusted to say otherwise."""
 
 PRIOR = 5.0

@@ -33,9 +33,9 @@ DISTRUST = 4.0
 """Descriptions and documents are not what people type: their ridge is so many times larger."""
 
 FEW = 20
-"""With fewer example tasks than this the refusal threshold comes from the outside texts alone."""
+"""With fewer example tasks than this nothing is known about refusals: the outside texts alone set the threshold."""
 
-LEAST_REFUSED = 0.95
+REFUSED = 0.85
 """Share of the outside texts that is refused then."""
 
 GRID = tuple(
@@ -54,7 +54,7 @@ class Promise:
     """Share of the team's own tasks that may be refused by mistake."""
     coverage: float = 0.95
     """How often the right specialist is in the conformal set."""
-    outside_share: float = 0.1
+    outside_share: float = 0.5
     """How many of the tasks to come are nobody's, for the probabilities; the thresholds do not depend on it."""
 
 
@@ -129,11 +129,15 @@ def calibrate(held_out: Matrix, found: Matrix, labels: NDArray[np.intp], promise
     own = labels < held_out.shape[1] - 1
     temperature = fit_temperature(held_out[own, :-1], labels[own])
     weights, bias = fit_platt(found, own, promise.outside_share)
-    made = Calibration(temperature, weights, bias, 0.0, 0.0)
-    inside = made.inside(found)
-    given = probabilities(held_out[own, :-1], temperature)[np.arange(own.sum()), labels[own]]
     if own.sum() < FEW:
-        threshold = float(np.quantile(inside[~own], LEAST_REFUSED)) if (~own).any() else 0.0
-    else:
-        threshold = refusal_threshold(inside[own], promise.false_refusal)
-    return replace(made, threshold=threshold, in_set=conformal_threshold(inside[own] * given, promise.coverage))
+        # Even chances where that share of the outside texts is refused.
+        bias = -float(np.quantile(found[~own] @ weights, REFUSED)) if (~own).any() else bias
+        return Calibration(temperature, weights, bias, threshold=0.5, in_set=0.0)
+    made = Calibration(temperature, weights, bias, threshold=0.0, in_set=0.0)
+    inside = made.inside(found)[own]
+    given = probabilities(held_out[own, :-1], temperature)[np.arange(own.sum()), labels[own]]
+    return replace(
+        made,
+        threshold=refusal_threshold(inside, promise.false_refusal),
+        in_set=conformal_threshold(inside * given, promise.coverage),
+    )

@@ -23,6 +23,9 @@ cosine with the nearest of the team's examples."""
 NEAR = 3
 """So many nearest examples count for `near`."""
 
+BLOCK = 1000
+"""So many examples at once are compared with all others."""
+
 
 class Judged(NamedTuple):
     """What the model thinks of q texts."""
@@ -102,6 +105,17 @@ class Model:
                 columns, values = lexicon.row(text)
                 scores[row] += np.array(values, dtype=np.float32) @ weights[columns]
         return self.calibration.judge(scores, cosine[:, : self.own])
+
+    def judge_held_out(self) -> Judged:
+        """What the model would think of each example, had it not learnt it."""
+        own = self.rows.vectors[: self.own]
+        found = []
+        for start in range(0, len(self.labels), BLOCK):
+            cosine = self.rows.vectors[start : start + BLOCK] @ own.T
+            itself = np.arange(start, min(start + BLOCK, self.own))
+            cosine[itself - start, itself] = -1  # an example is not its own neighbour
+            found.append(self.calibration.judge(self.held_out[start : start + BLOCK], cosine))
+        return Judged(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
 
 def signals(scores: Matrix, cosine: Matrix) -> Matrix:

@@ -19,9 +19,11 @@ from ..core.embedding import Embedder, Vectors
 from ..core.errors import InputError, RouterError, unknown
 from ..core.types import Route
 from . import store
+from .decide import by_model, verdict
 from .decider import Decider, SecondLook
 from .everyday import everyday
 from .example import Example, Examples, as_examples, flatten, normalise
+from .explain import Explanation, explain
 from .features import Mix
 from .learn import MOST, Promise, learn, spread
 from .model import Model
@@ -33,6 +35,10 @@ SAME = 0.6
 
 SEAMS = 300
 """The probability from which on a task is split is fitted on at most so many examples."""
+
+
+PASSAGES = 200
+"""So many passages of each specialist's documents are learnt from."""
 
 
 class Lesson(NamedTuple):
@@ -95,7 +101,7 @@ class Router:
             *flatten(examples),
             *as_examples(None, "task", outside),
             *(e for name, text in (descriptions or {}).items() for e in as_examples(name, "description", [text])),
-            *(e for name, texts in (documents or {}).items() for e in as_examples(name, "document", texts)),
+            *(e for name, texts in (documents or {}).items() for e in as_examples(name, "document", _evenly(texts))),
         ]
         lesson = Lesson(flatten(given), dict(rules or {}), Promise(false_refusal, coverage), seed)
         return cls._teach(lesson, embedder)
@@ -128,6 +134,19 @@ class Router:
     async def aroute(self, text: str, *, context: Sequence[str] = (), attachments: Sequence[str] = ()) -> Route:
         """`route` for asynchronous callers; runs in a thread."""
         return await asyncio.to_thread(self.route, text, context=context, attachments=attachments)
+
+    def explain(self, text: str, *, context: Sequence[str] = (), attachments: Sequence[str] = ()) -> Explanation:
+        """`route` with its reasons: nearest examples, what each word adds, and what would have changed it."""
+        return explain(self._decider, self.learnt, text, context, attachments)
+
+    def held_out_routes(self) -> list[tuple[Example, Route]]:
+        """Each example task, and where it would have gone had it not been learnt; rules and shortcuts left aside."""
+        judged = self.model.judge_held_out()
+        return [
+            (e, by_model(e.text, verdict(self.names, self.model.calibration, judged, row)))
+            for row, e in enumerate(self.learnt)
+            if e.kind == "task"
+        ]
 
     def with_second_look(self, second_look: SecondLook | None) -> Router:
         """The same router, which asks when in doubt."""
@@ -213,6 +232,12 @@ class Router:
             learnt = [learnt[i] for i in spread(labels, MOST, lesson.seed)]
         model = learn(learnt, _stack(learnt, seen), names, lesson.promise, seed=lesson.seed, mix=mix)
         return cls(_with_part(model, learnt, embedder, lesson.seed), learnt, lesson, embedder)
+
+
+def _evenly(texts: Sequence[str]) -> list[str]:
+    """At most `PASSAGES` of the texts, from all over them."""
+    places = np.linspace(0, len(texts) - 1, min(PASSAGES, len(texts))).round().astype(int)
+    return [texts[int(i)] for i in places]
 
 
 def _embed(examples: Sequence[Example], embedder: Embedder, seen: dict[str, Vectors]) -> None:

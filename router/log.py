@@ -1,0 +1,153 @@
+"""Every decision on one line of a file, so that it can be replayed and corrected, and the corrections learnt."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+from pydantic import ValidationError
+
+from ..core.errors import StateError, unknown
+from ..core.types import Route, Value
+from .example import Example, normalise
+from .router import Router
+
+
+class Decision(Value):
+    """A line of the log."""
+
+    id: str
+    time: str
+    """ISO 8601, UTC."""
+    text: str
+    context: tuple[str, ...] = ()
+    attachments: tuple[str, ...] = ()
+    features: str
+    """Hash of what the router saw of the text (`features_hash`)."""
+    router: str
+    """The router's fingerprint."""
+    route: Route
+
+
+class Correction(Value):
+    """A line that says who should have got the task of an earlier line; None: nobody."""
+
+    corrects: str
+    label: str | None
+
+
+class Difference(Value):
+    """A decision that another router takes otherwise."""
+
+    id: str
+    text: str
+    before: str
+    after: str
+    same_features: bool
+    """False: not only the router changed but the embedder, or how texts are read."""
+
+
+class DecisionLog:
+    """A file of decisions and corrections; it only ever grows, one whole line at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+
+    def add(
+        self,
+        router: Router,
+        text: str,
+        route: Route,
+        *,
+        context: Sequence[str] = (),
+        attachments: Sequence[str] = (),
+    ) -> str:
+        """Keep a decision; returns its id."""
+        decision = Decision(
+            id=uuid4().hex[:12],
+            time=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            text=text,
+            context=tuple(context),
+            attachments=tuple(attachments),
+            features=features_hash(router, text),
+            router=router.fingerprint,
+            route=route,
+        )
+        self._append(decision)
+        return decision.id
+
+    def correct(self, decision_id: str, label: str | None) -> None:
+        """Say who should have got the task.
+
+        Raises:
+            StateError: there is no such decision.
+        """
+        ids = [d.id for d in self.decisions()]
+        if decision_id not in ids:
+            raise StateError(unknown("decision", decision_id, ids[-5:]), hint=f"ids stand in {self.path}")
+        self._append(Correction(corrects=decision_id, label=label))
+
+    def decisions(self) -> Iterator[Decision]:
+        """All decisions, oldest first."""
+        return (line for line in self._lines() if isinstance(line, Decision))
+
+    def corrections(self) -> list[Example]:
+        """What `Router.corrected` learns: of two corrections of the same text the later one counts."""
+        lines = list(self._lines())
+        texts = {line.id: normalise(line.text) for line in lines if isinstance(line, Decision)}
+        last = {texts[line.corrects]: line.label for line in lines if isinstance(line, Correction)}
+        return [Example(text=text, label=label) for text, label in last.items()]
+
+    def replay(self, router: Router) -> list[Difference]:
+        """Decide everything again; what comes out otherwise."""
+        found = []
+        for decision in self.decisions():
+            route = router.route(decision.text, context=decision.context, attachments=decision.attachments)
+            before, after = summary(decision.route), summary(route)
+            if before != after:
+                same = decision.features == features_hash(router, decision.text)
+                found.append(
+                    Difference(id=decision.id, text=decision.text, before=before, after=after, same_features=same)
+                )
+        return found
+
+    def _append(self, line: Value) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self._lock, self.path.open("a", encoding="utf-8") as file:
+            file.write(line.model_dump_json() + "\n")
+
+    def _lines(self) -> Iterator[Decision | Correction]:
+        if not self.path.is_file():
+            return
+        for number, line in enumerate(self.path.read_text(encoding="utf-8").split("\n"), 1):
+            if not line.strip():
+                continue
+            kind = Correction if '"corrects"' in line[:14] else Decision
+            try:
+                yield kind.model_validate_json(line)
+            except ValidationError as error:
+                raise StateError(
+                    f"{self.path}:{number}: {error.errors()[0]['msg']}", hint="delete that line"
+                ) from error
+
+
+def summary(route: Route) -> str:
+    """A route in a few words: `stock`, `safety + stock`, `clarify: safety, stock`, `nobody`."""
+    if route.parts:
+        return " + ".join(part.specialist for part in route.parts)
+    return f"clarify: {', '.join(route.candidates)}" if route.decision == "clarify" else "nobody"
+
+
+def features_hash(router: Router, text: str) -> str:
+    """12 hex digits of the text's vector and words, rounded so that another machine finds the same ones."""
+    clean = normalise(text)
+    if not clean:
+        return hashlib.sha256(b"").hexdigest()[:12]
+    vector = (router.embedder.embed([clean])[0] * 20).round().astype("int8")
+    columns, _ = router.model.features.words.row(clean)
+    return hashlib.sha256(vector.tobytes() + repr(sorted(columns)).encode()).hexdigest()[:12]
