@@ -15,7 +15,7 @@ from ..core.errors import InputError
 from ..core.files import write_atomic
 from .schema_cli import Card, schema_text
 
-FIRST_QUESTION = "Which network do guests use?"
+FIRST_QUESTION = "After how many hours does the VPN disconnect?"
 
 
 def init_team(folder: Path) -> list[Path]:

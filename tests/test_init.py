@@ -15,10 +15,13 @@ from pydantic import BaseModel
 from typer.testing import CliRunner
 
 from metier.agents.blueprint import Blueprint, read_rows
+from metier.agents.builder import build
 from metier.agents.card import TeamCard
+from metier.agents.team import Team
 from metier.core.errors import InputError
+from metier.core.models import ModelStore
 from metier.core.yaml import load_yaml
-from metier.serving.init_cli import init, init_team
+from metier.serving.init_cli import FIRST_QUESTION, init, init_team
 from metier.serving.schema_cli import Card, schema_text
 from metier.specialists.card import SpecialistCard
 
@@ -47,6 +50,16 @@ def test_every_reference_answer_stands_in_a_document(team: Path) -> None:
         text = " ".join(" ".join(f.read_text().split()) for f in sorted((team / specialist / "documents").iterdir()))
         rows = [*read_rows(team / specialist / "examples.jsonl"), *read_rows(team / specialist / "questions.jsonl")]
         assert [row["answer"] for row in rows if row["answer"] not in text] == []
+
+
+def test_the_new_team_answers_its_first_question(models: ModelStore, team: Path) -> None:
+    blueprint = Blueprint.read(team)
+    build(blueprint, store=models)
+    with Team.load(blueprint, store=models) as opened:
+        answer = opened.ask(FIRST_QUESTION)
+    assert (answer.kind, answer.specialist) == ("answer", "helpdesk")
+    assert "eight hours" in answer.text
+    assert [c.source for c in answer.citations] == ["documents/network.md"]
 
 
 def test_questions_for_measuring_are_not_examples(team: Path) -> None:

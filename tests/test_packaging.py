@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -60,6 +61,12 @@ def test_every_folder_with_code_is_declared() -> None:
     assert sorted(declared) == sorted(["metier", *(".".join(["metier", *folder.parts]) for folder in folders)])
     bare = {Path(f).parent for f in PACKAGE_FILES if f.endswith(".py")} - folders - {Path()}
     assert bare == set(), "folders with code but without __init__.py"
+
+
+def test_every_extra_is_explained() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    explained = re.findall(r"^\| `([a-z]+)` \|", (ROOT / "docs" / "install.md").read_text(), flags=re.MULTILINE)
+    assert sorted(explained) == sorted(extras)
 
 
 def test_wheel_and_sdist_hold_every_file(dist: Path) -> None:
