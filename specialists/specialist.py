@@ -22,7 +22,7 @@ from .engines.engine import Engine
 from .knowledge.knowledge import Knowledge
 from .renderer import NOT_FOUND
 from .styles import find_style
-from .support import content_words, supporting_sentence, with_context
+from .support import codes, content_words, supporting_sentence, with_context
 from .work import Draft, Hands, Work
 
 LEAST_COLLEAGUE = 0.10
@@ -122,9 +122,9 @@ class Specialist:
         Only a passage that holds a code of the task is worth it; others would lead the colleague's search astray.
         """
         task = brief.query or brief.task
-        codes = {w for w in content_words(task) if any(c.isdigit() for c in w) and any(c.isalpha() for c in w)}
-        knowing = [p for p in passages if codes & set(content_words(p.text))]
-        fact = supporting_sentence(task, knowing, least=0.2) if codes else None
+        named = codes(task)
+        knowing = [p for p in passages if named & set(content_words(p.text))]
+        fact = supporting_sentence(task, knowing, least=0.2)
         if fact is None:
             return brief
         return brief.model_copy(

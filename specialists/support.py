@@ -30,6 +30,15 @@ def content_words(text: str) -> list[str]:
     return [w for w in (m[0].lower() for m in _WORD.finditer(text)) if w not in _COMMON]
 
 
+def codes(text: str) -> set[str]:
+    """Names of parts, machines and alarms: words with letters and digits.
+
+    >>> codes("FL-2 shows F-112 again")  == {"fl-2", "f-112"}
+    True
+    """
+    return {w for w in content_words(text) if any(c.isdigit() for c in w) and any(c.isalpha() for c in w)}
+
+
 def stem(word: str) -> str:
     """A crude common form, so that `greased`, `greasing` and `grease` meet. Codes with digits stay as they are."""
     if any(c.isdigit() for c in word):
