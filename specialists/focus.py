@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from .support import codes, content_words, stem
+from .support import content_words, stem
 
 ROWS = 3
 """Rows of one passage that the model sees. More only cost time and mislead: a small model loses its place in tables."""
@@ -18,14 +18,11 @@ NEAR = 0.7
 def focus(task: str, texts: Sequence[str], earlier: str = "") -> list[str]:
     """The texts, with tables cut down to the rows that share the rarest words with the task.
 
-    Where the task names codes (`F-112`), texts that hold fewer of them than the best are dropped.
-
     Args:
         task: What is asked.
         texts: Passages; a table is a run of lines such as `part: P-1011; on hand: 3`. Prose stays whole.
         earlier: What was asked before, when the task refers to it; its words count half.
     """
-    texts = _holding(codes(task), texts)
     tables = [_rows(text) for text in texts]
     rows = [row for table in tables if table for row in table]
     if not rows:
@@ -40,11 +37,6 @@ def focus(task: str, texts: Sequence[str], earlier: str = "") -> list[str]:
         return sum(weights[w] for w in words & asked) + 0.5 * sum(weights[w] for w in words & (before - asked))
 
     return [_best(table, score) if table else text for text, table in zip(texts, tables, strict=True)]
-
-
-def _holding(wanted: set[str], texts: Sequence[str]) -> Sequence[str]:
-    held = [len(wanted & set(content_words(text))) for text in texts]
-    return [text for text, count in zip(texts, held, strict=True) if count == max(held)]
 
 
 def _best(rows: list[str], score: Callable[[str], float]) -> str:

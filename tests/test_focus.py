@@ -23,12 +23,6 @@ def test_the_row_with_the_code_is_left():
     assert focus("what do I do on F-112?", [ALARMS]) == ["Code: F-112; Text: Lift cylinder slow; Remedy: check the air"]
 
 
-def test_texts_without_the_code_are_dropped_when_another_has_it():
-    assert focus("what do I do on F-107?", [PROSE, ALARMS]) == [
-        "Code: F-107; Text: Bottle burst; Remedy: flush the station"
-    ]
-
-
 def test_prose_stays_whole():
     assert focus("how often is the filler greased?", [PROSE]) == [PROSE]
 

@@ -48,7 +48,7 @@ class Keyword:
 
 
 def let_pass(text, *, citations=()):
-    return Verdict(text=text)
+    return Verdict(action="pass", text=text)
 
 
 def make(specialists, *, handoffs=None, guard_in=let_pass, guard_out=let_pass, saver=None, budget=None):
@@ -134,12 +134,12 @@ def test_a_refused_task_reaches_nobody():
     workers = [Scripted("alpha")]
 
     def refuse(text, *, citations=()):
-        return Verdict(text=text, refusal="too long", acted={"length": "refused"})
+        return Verdict(action="refuse", text=text, reason="too long", acted={"length": "refused"})
 
     answer = ask(make(workers, guard_in=refuse), "alpha please")
     assert (answer.kind, answer.text, answer.guards, workers[0].briefs) == (
         "abstain",
-        "too long",
+        "I cannot work on this: too long.",
         {"length": "refused"},
         [],
     )
@@ -147,7 +147,7 @@ def test_a_refused_task_reaches_nobody():
 
 def test_a_guard_can_rewrite_what_comes_in_and_goes_out():
     def redact(text, *, citations=()):
-        return Verdict(text=text.replace("42", "[number]"), acted={"pii": "1 redacted"})
+        return Verdict(action="redact", text=text.replace("42", "[number]"), acted={"pii": "1 redacted"})
 
     answer = ask(make([Scripted("alpha")], guard_in=redact, guard_out=redact), "alpha 42")
     assert answer.text == "alpha did: alpha [number]"
