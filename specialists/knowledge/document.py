@@ -22,6 +22,8 @@ class Block:
     end: int
     heading: tuple[str, ...] = ()
     """Titles from the top of the document down to this block."""
+    section: int = 0
+    """How many headings came before: two sections may have the same title."""
     row: bool = False
     """A table row: never cut."""
 
@@ -74,6 +76,7 @@ class Outline:
         self._blocks: list[Block] = []
         self._path: list[tuple[int, str]] = []
         self._base = 0
+        self._section = 0
         self._bare: tuple[int, Block] | None = None
         self._last = (False, False)
 
@@ -87,7 +90,8 @@ class Outline:
         if level == 1 and not self.main_title:
             self.main_title = text
         start = self._write(text, "\n\n")
-        self._bare = level, Block(start, self.length, self._titles())
+        self._section += 1
+        self._bare = level, Block(start, self.length, self._titles(), self._section)
         self._path.append((level, text))
 
     def paragraph(self, text: str, *, joined: bool = False) -> None:
@@ -118,7 +122,7 @@ class Outline:
         self._bare, self._last = None, kind
         start = self._write(text, "\n" if follows else "\n\n")
         heading = (*self._titles(), label) if label else self._titles()
-        self._blocks.append(Block(start, self.length, heading, row))
+        self._blocks.append(Block(start, self.length, heading, self._section, row))
 
     def _titles(self) -> tuple[str, ...]:
         return tuple(title for _, title in self._path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from .sources import Found
 
 _AT_ONCE = 256
 """Passages that are embedded, and saved, together."""
+
+_TELLING = re.compile(r"(?!\b(?:row|record)\b)\b[^\W\d_]{3,}\b", re.IGNORECASE)
+"""A title says something when it holds a word; "scan 0001" and "row 17" only get in the way of searching."""
 
 Progress = Callable[[int, int, str], None]
 """Called with documents done, documents in all, and the source at work."""
@@ -79,7 +83,7 @@ def entries_of(document: Document, size: int) -> list[Entry]:
     entries = []
     for span in split(document, size):
         titles = dict.fromkeys((document.title, *span.heading))
-        context = ": ".join(filter(None, titles))
+        context = ": ".join(title for title in titles if _TELLING.search(title))
         text = document.text[span.start : span.end]
         entries.append(Entry(span.start, span.end, document.page(span.start), span.heading, text, context))
     return entries

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,9 +27,14 @@ from .shelf import FILE, DocumentInfo, Shelf
 from .terms import terms
 from .tuning import TuningReport
 
+if TYPE_CHECKING:
+    from .retrievers import LangChainRetriever, LlamaIndexRetriever
+
 CANDIDATES = 100
 """Passages that each of the two searches proposes."""
 _TUNING = "tuning.npz"
+_TRIED = 20
+"""Passages in which an example's answer is looked for."""
 _OTHERS = 5000
 """Passages that the right one is ranked against when tuning is checked."""
 
@@ -88,7 +95,7 @@ class Knowledge:
             raise KnowledgeError(f"there is no index in {store}", hint="metier build")
         try:
             return cls(store, folder, embedder, report)
-        except (OSError, RuntimeError, ValueError, KeyError, sqlite3.Error) as error:
+        except (OSError, EOFError, RuntimeError, ValueError, KeyError, sqlite3.Error) as error:
             raise KnowledgeError(
                 f"the index in {store} is damaged: {error}", hint=f"rm -r {store} && metier build"
             ) from error
@@ -106,7 +113,7 @@ class Knowledge:
         vectors = self._shelf.vectors(rows)
         signals = {
             "dense": vectors @ plain[0],
-            "tuned": vectors @ vector,
+            **({"tuned": vectors @ vector} if self._shift is not None else {}),
             "bm25": words[order] if words is not None else np.zeros(len(order), dtype=np.float32),
         }
         scores = rank(signals)
@@ -149,10 +156,12 @@ class Knowledge:
         return TuningReport(examples=len(pairs), before=float(before.mean()), after=float(after.mean()), kept=kept)
 
     def _row_of(self, question: str, text: str) -> int | None:
-        """The passage that holds the text, looked for among the best for question and text."""
-        for passage in self.search(f"{question} {text}", 20):
+        """The passage that holds the text, or a part of it; looked for by its words."""
+        words = self._lexical.scores(terms(f"{question} {text}"))
+        best = [] if words is None else np.argsort(-words, kind="stable")[:_TRIED].tolist()
+        for passage, place in zip(self._shelf.passages(self._rows[best].tolist()), best, strict=True):
             if passage.text in text or cite(text, [passage]):
-                return self._shelf.row(passage.id)
+                return int(self._rows[place])
         return None
 
     def passage(self, id: str) -> Passage:
@@ -173,6 +182,14 @@ class Knowledge:
         """The documents in the index, by name."""
         return self._shelf.documents()
 
+    def as_retriever(self, k: int = 3) -> LlamaIndexRetriever:
+        """For llama-index: query engines, chat engines, fusion and rerankers."""
+        return _retrievers().LlamaIndexRetriever(self, k)
+
+    def as_langchain(self, k: int = 3) -> LangChainRetriever:
+        """For LangChain and LangGraph: a runnable from question to documents."""
+        return _retrievers().LangChainRetriever(knowledge=self, k=k)
+
     def __len__(self) -> int:
         """Number of passages."""
         return len(self._rows)
@@ -180,3 +197,8 @@ class Knowledge:
     def close(self) -> None:
         """Let go of the files."""
         self._shelf.close()
+
+
+def _retrievers() -> Any:
+    # llama-index takes more than a second to import: only those who want its objects should wait for that
+    return import_module(".retrievers", __package__)

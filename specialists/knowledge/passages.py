@@ -16,6 +16,7 @@ _ABBREVIATION = re.compile(
     r"(?:\b(?:[A-Z]|e\.g|i\.e|etc|vs|cf|al|approx|Dr|Mr|Mrs|Ms|Prof|St|No|Nos|Fig|Figs|Eq|Sec|Ch|Art|Inc|Ltd|Co|Corp"
     r"|Jr|Sr|Vol|pp|ed|eds|min|max|ca)\.)\Z"
 )
+_LONG_WORD = 30
 HUGE = 4
 """A table row longer than so many passages is cut at sentences after all."""
 
@@ -30,8 +31,8 @@ class Span:
 
 
 def count(text: str) -> int:
-    """Length in words and punctuation marks."""
-    return sum(1 for _ in _TOKEN.finditer(text))
+    """Length in words and punctuation marks; an endless word counts once more for every `_LONG_WORD` characters."""
+    return sum(1 + (m.end() - m.start()) // _LONG_WORD for m in _TOKEN.finditer(text))
 
 
 def split(document: Document, size: int) -> list[Span]:
@@ -42,7 +43,7 @@ def split(document: Document, size: int) -> list[Span]:
     longer than a passage (rows: longer than `HUGE` passages).
     """
     spans: list[Span] = []
-    for heading, blocks in groupby(document.blocks, key=lambda block: block.heading):
+    for (_, heading), blocks in groupby(document.blocks, key=lambda block: (block.section, block.heading)):
         units = [unit for block in blocks for unit in _units(document.text, block, size)]
         spans += [Span(start, end, heading) for start, end in _pack(units, size)]
     return spans
@@ -81,13 +82,16 @@ def _units(text: str, block: Block, size: int) -> Iterator[Unit]:
 
 
 def _pieces(text: str, start: int, end: int, size: int) -> Iterator[Unit]:
-    """A sentence that is too long, cut between words; a single endless word is cut by characters."""
-    tokens = [(m.start(), m.end()) for m in _TOKEN.finditer(text, start, end)]
-    for first in range(0, len(tokens), size):
-        some = tokens[first : first + size]
-        begin, stop = some[0][0], some[-1][1]
-        for cut in range(begin, stop, size * 20):
-            yield cut, min(stop, cut + size * 20), len(some)
+    """A sentence that is too long, cut between words, and endless words by characters."""
+    begin, filled, before = start, 0, start
+    for token in _TOKEN.finditer(text, start, end):
+        for cut in range(token.start(), token.end(), _LONG_WORD):
+            if filled == size:
+                yield begin, before if cut == token.start() else cut, filled
+                begin, filled = cut, 0
+            filled += 1
+        before = token.end()
+    yield begin, end, filled
 
 
 def _pack(units: Sequence[Unit], size: int) -> Iterator[tuple[int, int]]:

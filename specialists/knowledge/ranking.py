@@ -15,5 +15,5 @@ HALF = 5.0
 
 def rank(signals: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
     """One score a candidate, higher is better. Every signal has shape (candidates,)."""
-    dense, bm25 = signals["tuned"], signals["bm25"]
+    dense, bm25 = signals.get("tuned", signals["dense"]), signals["bm25"]
     return (dense + WORDS * bm25 / (bm25 + HALF)).astype(np.float32)

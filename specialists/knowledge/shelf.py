@@ -170,7 +170,8 @@ class Shelf:
             asked = list(rows)
             found = dict(self._select("p.id, vector", asked))
             blobs = [found[row] for row in asked]
-        return np.frombuffer(b"".join(blobs), dtype="<f2").reshape(len(blobs), -1).astype(np.float32)
+        width = len(blobs[0]) // 2 if blobs else 0
+        return np.frombuffer(b"".join(blobs), dtype="<f2").reshape(len(blobs), width).astype(np.float32)
 
     def embedded(self, source: str) -> dict[str, NDArray[np.float32]]:
         """What is known of a document: searchable text to vector."""

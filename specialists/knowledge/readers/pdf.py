@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from pypdf.errors import DependencyError, PyPdfError
 from ....core.errors import UnreadableDocument
 from ..document import Document, Outline, clean
 from .text import title_of
+
+# What is wrong with a file is said once, in the report, and not on standard error by the parser.
+logging.getLogger("pypdf").setLevel(logging.CRITICAL)
 
 _HYPHEN = re.compile(r"(\w)[-\u2010\u00ad]\n(?=[a-z])")
 _PAGE_NUMBER = re.compile(r"\A\s*(?:page\s+)?\d{1,4}\s*\n|\n\s*(?:page\s+)?\d{1,4}\s*\Z", re.IGNORECASE)

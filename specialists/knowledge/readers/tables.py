@@ -52,8 +52,9 @@ def read_sqlite(path: Path, source: str) -> Document:
 
 def add_rows(outline: Outline, table: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """A table under its name, each row below a heading of its own, so that it becomes a passage of its own."""
-    outline.heading(1, table)
     for number, row in enumerate(rows, 1):
+        if number == 1:
+            outline.heading(1, table)
         if number > MAX_ROWS:
             raise UnreadableDocument(f"table '{table}' has more than {MAX_ROWS} rows")
         outline.row(columns, row, label=f"row {number}")
