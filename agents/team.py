@@ -124,7 +124,7 @@ class Team:
             folder: Where documents are found and the build is kept.
             card: Other fields of `team.yaml`, such as `base` or `guardrails`.
         """
-        team = TeamCard(name=name, specialists=[s.name for s in specialists], **card)
+        team = TeamCard(name=name, specialists=list(dict.fromkeys(s.name for s in specialists)), **card)
         plan = Blueprint.of(team, specialists, Path(folder).resolve())
         build(plan)
         return cls.load(plan)

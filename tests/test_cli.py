@@ -54,7 +54,7 @@ def test_the_first_ask_builds_and_answers_as_json(run, office):
 def test_what_nobody_knows_has_its_own_exit_code(run, office):
     code, out, _ = run("ask", "-t", office, "Who won the football world cup in 1974?")
     assert code == 5
-    assert "Nobody" in out
+    assert "Nobody" in out or "do not know" in out
 
 
 def test_a_task_from_standard_input(run, office):
