@@ -230,8 +230,17 @@ before = time.process_time()
 {code}
 print(time.process_time() - before, *sorted({{name.partition(".")[0] for name in sys.modules}}))
 """
-HELP = "import contextlib, io\nsys.argv = ['metier', '--help']\nfrom metier.__main__ import main\n"
-HELP += "with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit): main()"
+HELP = """
+import contextlib, io
+from metier.__main__ import main
+sys.argv = ["metier", "--help"]
+with contextlib.redirect_stdout(io.StringIO()) as shown:
+    try:
+        main()
+    except SystemExit as end:
+        assert not end.code, end.code
+assert "doctor" in shown.getvalue()
+"""
 
 
 @pytest.mark.parametrize(("code", "limit"), [("import metier", 0.1), (HELP, 0.5)], ids=["import", "help"])
