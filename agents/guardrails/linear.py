@@ -10,6 +10,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ def features(text: str) -> list[int]:
 
 def _grams(tokens: list[str]) -> Iterator[str]:
     yield f"^{tokens[0]}" if tokens else "^"
-    for first, second in zip(tokens, [*tokens[1:], "$"], strict=True):
+    for first, second in zip_longest(tokens, tokens[1:], fillvalue="$"):
         yield f"w{first}"
         yield f"p{first} {second}"
     for word in set(tokens):

@@ -48,7 +48,8 @@ def _address(text: str) -> bool:
 def _phone(text: str) -> bool:
     """Seven to fifteen digits (ITU-T E.164), with an extension up to eighteen, and not a date."""
     digits = sum(c.isdigit() for c in text)
-    return 7 <= digits <= 18 and not _DATE_LIKE.fullmatch(text.strip())
+    most = 18 if "x" in text else 15
+    return 7 <= digits <= most and not _DATE_LIKE.fullmatch(text.strip())
 
 
 def _always(text: str) -> bool:
@@ -70,7 +71,7 @@ PATTERNS: tuple[tuple[str, re.Pattern[str], Callable[[str], bool]], ...] = (
     ("CREDIT_CARD", re.compile(r"(?<![\w.+-])\d(?:[ -]?\d){11,18}(?![\w-])"), _luhn),
     (
         "IP_ADDRESS",
-        re.compile(r"(?<![\w.:])(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9A-Fa-f:]*:[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*)"),
+        re.compile(r"(?<![\w.:])(?:\d{1,3}(?:\.\d{1,3}){3}(?!\.?\w)|[0-9A-Fa-f:]*:[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*)"),
         _address,
     ),
     ("US_SSN", re.compile(r"(?<![\w-])(?!000|666)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\w-])"), _always),
@@ -88,7 +89,7 @@ PATTERNS: tuple[tuple[str, re.Pattern[str], Callable[[str], bool]], ...] = (
     (
         "PHONE_NUMBER",
         re.compile(
-            r"(?<![\w.,:$€£#/-])(?:(?:\+|00)\d{7,15}|(?:\+|00)?[(]?\d+[(). /-][\d(). /-]{3,20}\d)(?:x\d{1,5})?"
+            r"(?<![\w.,:$€£#/-])(?:\+\d{7,15}|(?:\+|00)?[(]?\d+[(). /-][\d(). /-]{3,20}\d)(?:x\d{1,5})?"
             r"(?!\w|[.,:/-]\d| (?-i:[A-ZÀ-ÞΑ-Ω]))|"
             r"(?:(?<=mobile: )|(?<=phone: )|(?<=phone number is )|(?<=fax: )|(?<=call me at )|(?<=tel: ))\d{7,13}\b",
             re.IGNORECASE,

@@ -78,7 +78,7 @@ RULES: dict[str, re.Pattern[str]] = {
         ),
         "claims to be the system": (
             r"\bsystem[ _-]?(?:override|mode|maintenance|update|alert|command|message|prompt)\b\s*[:=\]>)]|"
-            r"(?:^|\n)\s*[\[<(#*]*\s*system\s*[\])>#*]*\s*:|"
+            r"(?:^|\n)\s*[\[<(#*]*\s*system\s*[\])>#*]*\s*:[ \t]*\S|"
             r"\b(?:enter(?:ing)?|switch(?:ing)? (?:to|into)|activat\w+|enabl\w+|initiat\w+|you are(?: now)? "
             r"in)\s+(?:\w+\s+){0,2}"
             r"(?:debug|developer|admin\w*|root|god|maintenance|diagnostic|override|system|unrestricted|test) "

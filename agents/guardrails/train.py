@@ -30,6 +30,10 @@ from .tagger import KINDS, Tagger, history, token_features, tokens_of
 
 ATTACKS = Path(__file__).parent / "heads" / "attacks.json"
 """Attacks written by hand for the known families, so that the head does not only know those of one data set."""
+HARMLESS = Path(__file__).parent / "heads" / "harmless.json"
+"""Tasks written by hand that use the same words and mean no harm."""
+EMPHASIS = 20
+"""How often each of the hand-written harmless tasks counts: there are few of them among thousands."""
 
 SUPPORTED = "Fully attributable"
 FALSE_ALARMS = 0.002
@@ -45,9 +49,10 @@ def fit_injection(attacks: Sequence[str], benign: Sequence[str], *, seed: int = 
     random.Random(seed).shuffle(texts)
     cut = len(texts) * 2 // 3
     positive = [*attacks, *json.loads(ATTACKS.read_text(encoding="utf-8"))]
-    labels = [1] * len(positive) + [0] * cut
+    negative = texts[:cut] + EMPHASIS * json.loads(HARMLESS.read_text(encoding="utf-8"))
+    labels = [1] * len(positive) + [0] * len(negative)
     model: Any = LogisticRegression(C=3.0, class_weight="balanced", max_iter=200)
-    model.fit(_matrix([*positive, *texts[:cut]]), labels)
+    model.fit(_matrix([*positive, *negative]), labels)
     weights = model.coef_[0].astype(np.float32)
     logits = _matrix(texts[cut:]) @ weights
     return LinearText(weights, -float(np.quantile(logits, 1 - FALSE_ALARMS)))
