@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 from langchain_core.messages import HumanMessage
+from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
 
@@ -185,7 +186,7 @@ def test_outcomes_of_the_last_turn_do_not_leak_into_the_next():
 def test_timings_are_of_this_turn_and_name_the_stages():
     graph = make([Scripted("alpha")], saver=InMemorySaver())
     ask(graph, "alpha one")
-    config = {"configurable": {"thread_id": "t"}, "recursion_limit": RECURSION_LIMIT}
+    config: RunnableConfig = {"configurable": {"thread_id": "t"}, "recursion_limit": RECURSION_LIMIT}
     timings = graph.invoke({"messages": [("user", "alpha two")]}, config)["timings"]
     assert {"guard_in", "recall", "route", "join", "guard_out", "remember"} <= set(timings)
     assert all(0 <= s < 1 for s in timings.values())

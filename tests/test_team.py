@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from langchain_core.messages import HumanMessage
 from langgraph.graph import START, MessagesState, StateGraph
 
 from metier.agents.blueprint import Blueprint
@@ -117,7 +118,7 @@ def test_the_team_is_a_node_of_another_graph(team):
     parent = StateGraph(MessagesState)
     parent.add_node("office", team.graph)
     parent.add_edge(START, "office")
-    messages = parent.compile().invoke({"messages": [("user", QUESTION)]})["messages"]
+    messages = parent.compile().invoke({"messages": [HumanMessage(QUESTION)]})["messages"]
     assert messages[-1].response_metadata["metier"]["specialist"] == "helpdesk"
 
 
@@ -138,7 +139,9 @@ def test_a_changed_document_is_noticed_and_alone_read_again(copy, models):
     assert report.knowledge["helpdesk"].changed == ("documents/network.md",)
     assert not report.router_fitted
     with Team.load(blueprint, store=models) as team:
-        found = team.specialists["helpdesk"].knowledge.search("What is the tape robot called?", k=1)
+        knowledge = team.specialists["helpdesk"].knowledge
+        assert knowledge is not None
+        found = knowledge.search("What is the tape robot called?", k=1)
     assert "Gustav" in found[0].text
 
 
