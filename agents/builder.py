@@ -184,7 +184,7 @@ def _index(blueprint: Blueprint, name: str, embedder: Embedder, progress: Progre
         knowledge_folder(blueprint, name),
         embedder,
         blueprint.specialists[name].knowledge,
-        root=blueprint.folders[name],
+        root=blueprint.root,
         progress=tell,
     )
 

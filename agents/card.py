@@ -54,7 +54,7 @@ class TeamCard(Section):
     memory: MemoryCard = MemoryCard()
     guardrails: list[str] = Field(default_factory=lambda: ["length", "injection"])
     """Checks before and after, by name."""
-    abstain_below: float = Field(default=0.35, ge=0, le=1)
+    abstain_below: float = Field(default=0.3, ge=0, le=1)
     """Specialists refuse to answer below this confidence."""
 
     @model_validator(mode="after")

@@ -50,7 +50,7 @@ class Specialist:
         *,
         adapter: str | None = None,
         hands: Hands | None = None,
-        abstain_below: float = 0.35,
+        abstain_below: float = 0.3,
         version: str = "unversioned",
     ) -> None:
         self.card, self.engine, self.knowledge, self.version = card, engine, knowledge, version

@@ -18,6 +18,7 @@ from .constraint import Constraint
 from .engines.engine import Engine
 from .focus import focus
 from .renderer import Message, render
+from .support import codes, content_words
 
 CERTAINTY = ("logprob", "first_logprob")
 """What engines may tell about an answer's tokens; see `engines.engine.certainty`."""
@@ -78,8 +79,13 @@ class Work:
 
     @property
     def texts(self) -> list[str]:
-        """The passages as the model sees them."""
-        return focus(self.brief.task, [p.text for p in self.passages], self.brief.query)
+        """The passages as the model sees them: tables cut down, and when the task names a code (`F-112`; names from
+        headings do not count), only those that hold it."""
+        machines = codes(" ".join(word for p in self.passages for word in (*p.heading, p.source)))
+        named = codes(self.brief.task) - machines
+        held = [len(named & set(content_words(p.text))) for p in self.passages]
+        shown = [p.text for p, count in zip(self.passages, held, strict=True) if count == max(held)]
+        return focus(self.brief.task, shown, self.brief.query)
 
     def prompt(self, style: str, *, more: Sequence[str] = (), **parts: Any) -> list[Message]:
         """The style's messages for this brief; `more` facts are added, other `parts` go to `render`."""

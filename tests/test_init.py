@@ -59,7 +59,7 @@ def test_the_new_team_answers_its_first_question(models: ModelStore, team: Path)
         answer = opened.ask(FIRST_QUESTION)
     assert (answer.kind, answer.specialist) == ("answer", "helpdesk")
     assert "eight hours" in answer.text
-    assert [c.source for c in answer.citations] == ["documents/network.md"]
+    assert [c.source for c in answer.citations] == ["helpdesk/documents/network.md"]
 
 
 def test_questions_for_measuring_are_not_examples(team: Path) -> None:

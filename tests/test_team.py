@@ -136,7 +136,7 @@ def test_a_changed_document_is_noticed_and_alone_read_again(copy, models):
     blueprint = Blueprint.read(copy)
     assert changed_since_build(blueprint) == [os.path.join("helpdesk", "documents", "network.md")]
     report = build(blueprint, store=models)
-    assert report.knowledge["helpdesk"].changed == ("documents/network.md",)
+    assert report.knowledge["helpdesk"].changed == ("helpdesk/documents/network.md",)
     assert not report.router_fitted
     with Team.load(blueprint, store=models) as team:
         knowledge = team.specialists["helpdesk"].knowledge

@@ -24,7 +24,7 @@ from .lexical import Lexical
 from .shelf import FILE, Shelf
 from .sources import Found, scan
 
-FORMAT = 1
+FORMAT = 2
 """Raised when readers, splitter, terms or files change, so that old indexes are built anew."""
 
 

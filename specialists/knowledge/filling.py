@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterable
+from pathlib import Path, PurePath
 
 import numpy as np
 
@@ -83,7 +83,16 @@ def entries_of(document: Document, size: int) -> list[Entry]:
     entries = []
     for span in split(document, size):
         titles = dict.fromkeys((document.title, *span.heading))
-        context = ": ".join(title for title in titles if _TELLING.search(title))
+        context = ": ".join(
+            title for title in (*titles, _name_words(document.source, titles)) if _TELLING.search(title)
+        )
         text = document.text[span.start : span.end]
         entries.append(Entry(span.start, span.end, document.page(span.start), span.heading, text, context))
     return entries
+
+
+def _name_words(source: str, titles: Iterable[str]) -> str:
+    """Words of the file's name that no title has: often a supplier or project, which the text takes for granted."""
+    told = " ".join(titles).casefold()
+    words = re.findall(r"[^\W\d_]{3,}", PurePath(source).stem)
+    return " ".join(word for word in words if word.casefold() not in told)
