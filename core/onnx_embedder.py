@@ -18,6 +18,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from .clock import timing
 from .embedding import Vectors
 from .errors import ModelError
 from .models import LocalModel, ModelStore
@@ -113,7 +114,8 @@ class OnnxEmbedder:
             ids[row, : len(tokens)] = tokens
             mask[row, : len(tokens)] = 1
         feeds = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
-        hidden = self._session.run(None, {name: feeds[name] for name in self._inputs})[0]
+        with timing("embed"):
+            hidden = self._session.run(None, {name: feeds[name] for name in self._inputs})[0]
         return _pool(np.asarray(hidden, dtype=np.float32), mask)
 
 

@@ -1,0 +1,84 @@
+"""A whole team on its own evaluation questions: who answered, how well, how fast, and what nobody should have answered.
+
+    python benchmarks/team.py examples/plant
+
+DATA is a team's folder. Each specialist's `evaluation` file is asked through the router, as a user would; tasks in
+`evaluation_outside.jsonl`, when the team has one, should be refused.
+
+Metrics: `routed` (the right specialist took part), `f1` and `em` (refusals count as wrong), `answered`,
+`f1_answered` (of what was answered), `cited` (the quote stands at its offsets in the document), `refused_outside`, `seconds_p50`,
+`model_p50_s`, `embed_p50_s`, `overhead_p50_s` (all that is neither model nor embedder).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness import Report, parser, progress, quantile, read_rows, sample
+
+from metier.agents.blueprint import Blueprint
+from metier.agents.builder import build
+from metier.agents.team import Team
+from metier.core.types import Answer
+from metier.specialists.metrics import exact_match, token_f1
+
+FILE = "evaluation_outside.jsonl"
+
+
+def cited(team: Team, answer: Answer) -> bool:
+    """Does every quote stand at its offsets in one of the team's documents?"""
+    texts = {
+        d.source: s.knowledge.text(d.source)
+        for s in team.specialists.values()
+        if s.knowledge
+        for d in s.knowledge.documents()
+    }
+    return bool(answer.citations) and all(texts[c.source][c.start : c.end] == c.quote for c in answer.citations)
+
+
+def measure(report: Report, name: str, team: Team, rows: list[dict[str, str]], wanted: str) -> list[Answer]:
+    """The figures of one specialist's questions; `wanted` is who should answer."""
+    answers = [team.ask(row["input"]) for row in progress(rows, f"{name}/{wanted}")]
+    references = [[str(r) for r in row.get("answers") or [row["answer"]]] for row in rows]
+    good = [a.kind == "answer" for a in answers]
+    f1 = [token_f1(a.text, r) * g for a, r, g in zip(answers, references, good, strict=True)]
+    em = [exact_match(a.text, r) * g for a, r, g in zip(answers, references, good, strict=True)]
+    took = [wanted in (*a.handoffs, *(a.specialist or "").split(", ")) for a in answers]
+    place = f"{name}/{wanted}"
+    report.add(place, "metier", "routed", took)
+    report.add(place, "metier", "em", em)
+    report.add(place, "metier", "f1", f1)
+    report.add(place, "metier", "answered", good)
+    if any(good):
+        report.add(place, "metier", "f1_answered", [f for f, g in zip(f1, good, strict=True) if g])
+        report.add(place, "metier", "cited", [cited(team, a) for a, g in zip(answers, good, strict=True) if g])
+    return answers
+
+
+def main() -> None:
+    args = parser(__doc__ or "").parse_args()
+    plan, report = Blueprint.read(args.data), Report(args)
+    build(plan)
+    with Team.load(plan) as team:
+        team.ask("What is the first question that warms everything up?")
+        answers: list[Answer] = []
+        for name, card in plan.specialists.items():
+            if card.evaluation and not (args.only and name not in args.only):
+                rows = sample(read_rows(plan.folders[name] / card.evaluation), args.limit, args.seed)
+                answers += measure(report, plan.card.name, team, rows, name)
+        outside: Path = plan.root / FILE
+        if outside.is_file():
+            tasks = sample(read_rows(outside), args.limit, args.seed)
+            refused = [team.ask(t["input"]).kind != "answer" for t in progress(tasks, "outside")]
+            report.add(plan.card.name, "metier", "refused_outside", refused)
+    asked = [a.timings for a in answers if "model" in a.timings]
+    report.add(plan.card.name, "metier", "seconds_p50", [t["total"] for t in asked], quantile(0.5))
+    for stage in ("model", "embed"):
+        report.add(plan.card.name, "metier", f"{stage}_p50_s", [t.get(stage, 0.0) for t in asked], quantile(0.5))
+    rest = [t["total"] - t["model"] - t.get("embed", 0.0) for t in asked]
+    report.add(plan.card.name, "metier", "overhead_p50_s", rest, quantile(0.5))
+    report.finish()
+
+
+if __name__ == "__main__":
+    main()
