@@ -204,7 +204,7 @@ def measure_tuned(report: Report, task: Task, folder: Path, knowledge: Knowledge
         (folder / "store" / "tuning.npz").unlink(missing_ok=True)
         examples = [(q, gold) for q, gold in task.training if not overlap or fold_of.get(gold) not in (fold, None)]
         learnt = knowledge.tune(examples)
-        say(f"{task.name}: tuned on {learnt.examples} examples, MRR {learnt.before:.3f} → {learnt.after:.3f}")
+        say(f"{task.name}: {learnt}")
         search = whole(knowledge, task.passages)
         mine = [n for n, (_, gold) in enumerate(task.questions) if not overlap or fold_of[gold] == fold]
         for n in progress(mine, f"{task.name} metier-tuned"):

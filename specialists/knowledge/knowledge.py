@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.embedding import Embedder
+from ...core.embedding import Embedder, Vectors
 from ...core.errors import KnowledgeError
 from ...core.types import Passage
 from ..card import KnowledgeCard
@@ -25,7 +25,7 @@ from .lexical import Lexical
 from .ranking import rank
 from .shelf import FILE, DocumentInfo, Shelf
 from .terms import terms
-from .tuning import TuningReport
+from .tuning import Tuning, TuningReport
 
 if TYPE_CHECKING:
     from .retrievers import LangChainRetriever, LlamaIndexRetriever
@@ -35,8 +35,6 @@ CANDIDATES = 100
 _TUNING = "tuning.npz"
 _TRIED = 20
 """Passages in which an example's answer is looked for."""
-_OTHERS = 5000
-"""Passages that the right one is ranked against when tuning is checked."""
 
 
 class Knowledge:
@@ -58,7 +56,7 @@ class Knowledge:
         self._lexical = Lexical.open(folder)
         self._dense = backend(meta["backend"]).open(folder, self._shelf, meta["backend_options"])
         self._abbreviations = Abbreviations(self._shelf.abbreviations())
-        self._shift = tuning.load(store / _TUNING, embedder.name)
+        self._tuning = Tuning.load(store / _TUNING, embedder.name)
 
     @classmethod
     def build(
@@ -105,55 +103,57 @@ class Knowledge:
         if not len(self._rows) or not query.strip():
             return []
         query = self._abbreviations.widen(query)
-        plain = self._embedder.embed([query])
-        vector = tuning.apply(self._shift, plain)[0]
-        words = self._lexical.scores(terms(query))
-        order = self._candidates(vector, words)
-        rows = self._rows[order].tolist()
-        vectors = self._shelf.vectors(rows)
-        signals = {
-            "dense": vectors @ plain[0],
-            **({"tuned": vectors @ vector} if self._shift is not None else {}),
-            "bm25": words[order] if words is not None else np.zeros(len(order), dtype=np.float32),
-        }
-        scores = rank(signals)
-        top = np.lexsort((order, -scores))[:k]
-        passages = self._shelf.passages([rows[n] for n in top])
+        plain = self._embedder.embed([query])[0]
+        rows, signals = self._evidence(query, plain, self._tuning.move(plain))
+        scores = rank(signals, self._tuning.words)
+        top = np.lexsort((rows, -scores))[:k]
         return [
-            p.model_copy(update={"score": float(scores[n]), "signals": {s: float(v[n]) for s, v in signals.items()}})
-            for p, n in zip(passages, top, strict=True)
+            passage.model_copy(
+                update={"score": float(scores[n]), "signals": {name: float(s[n]) for name, s in signals.items()}}
+            )
+            for n, passage in zip(top, self._shelf.passages(rows[top].tolist()), strict=True)
         ]
 
-    def _candidates(self, vector: NDArray[np.float32], words: NDArray[np.float32] | None) -> NDArray[np.intp]:
-        """Places in `self._rows` of the passages that one of the two searches proposes, ascending."""
-        places = set(np.searchsorted(self._rows, self._dense.nearest(vector, CANDIDATES)).tolist())
+    def _evidence(
+        self, query: str, plain: NDArray[np.float32], moved: NDArray[np.float32]
+    ) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float32]]]:
+        """Rows that one of the two searches proposes, and what speaks for each. Vectors have shape (dimension,)."""
+        words = self._lexical.scores(terms(query))
+        places = set(np.searchsorted(self._rows, self._dense.nearest(moved, CANDIDATES)).tolist())
         if words is not None:
             best = np.argpartition(-words, min(CANDIDATES, len(words)) - 1)[:CANDIDATES]
             places |= set(best[words[best] > 0].tolist())
-        return np.array(sorted(places), dtype=np.intp)
+        order = np.array(sorted(places), dtype=np.intp)
+        rows = self._rows[order]
+        vectors = self._shelf.vectors(rows.tolist())
+        signals = {"dense": vectors @ plain, "bm25": np.zeros(len(rows), np.float32) if words is None else words[order]}
+        return rows, signals if moved is plain else {**signals, "tuned": vectors @ moved}
 
     def tune(self, examples: Sequence[tuple[str, str]]) -> TuningReport:
         """Learn from questions and what answers them (a passage's text, or a quote from it).
 
-        What is learnt shifts the vectors of later questions; it is cross-validated first, kept only when it helps, and
-        stays beside the index when documents change. Examples whose answer stands in no passage are left out.
+        What is learnt moves the vectors of later questions and weighs words against vectors. It is cross-validated
+        first, kept only where it helps, and stays beside the index when documents change. Examples whose answer
+        stands in no passage are left out.
         """
-        pairs = [(question, row) for question, text in examples if (row := self._row_of(question, text)) is not None]
-        rows = sorted({row for _, row in pairs})
-        right = np.array([rows.index(row) for _, row in pairs], dtype=np.intp)
-        if not tuning.enough(right):
-            return TuningReport(examples=len(pairs), before=0.0, after=0.0, kept=False)
-        others = np.setdiff1d(self._rows, rows)
-        drawn = np.random.default_rng(0).permutation(others)[:_OTHERS].tolist()
-        pool = self._shelf.vectors([*rows, *drawn])
-        questions = self._embedder.embed([self._abbreviations.widen(question) for question, _ in pairs])
-        before, after = tuning.check(questions, right, pool)
-        gain = after - before
-        kept = bool(gain.mean() > gain.std() / len(gain) ** 0.5)
-        if kept:
-            self._shift = tuning.learn(questions, pool[right])
-            tuning.save(self._store / _TUNING, self._shift, self._embedder.name)
-        return TuningReport(examples=len(pairs), before=float(before.mean()), after=float(after.mean()), kept=kept)
+        known = [(question, row) for question, text in examples if (row := self._row_of(question, text)) is not None]
+        rows = [row for _, row in known]
+        if not tuning.enough(rows):
+            return TuningReport(len(rows))
+        asked = [self._abbreviations.widen(question) for question, _ in known]
+        questions, passages = self._embedder.embed(asked), self._shelf.vectors(rows)
+
+        def evidence(moved: Vectors) -> list[tuning.Evidence]:
+            found = [self._evidence(*each) for each in zip(asked, questions, moved, strict=True)]
+            return [(signals, candidates == row) for (candidates, signals), row in zip(found, rows, strict=True)]
+
+        plain, moved = evidence(questions), evidence(tuning.crossed(questions, passages, rows))
+        before = tuning.reciprocal_ranks(plain)
+        shifted = tuning.better(before, tuning.reciprocal_ranks(moved))
+        words, after = tuning.weigh(moved if shifted else plain)
+        self._tuning = Tuning(tuning.learn(questions, passages) if shifted else None, words)
+        self._tuning.save(self._store / _TUNING, self._embedder.name)
+        return TuningReport(len(rows), float(before.mean()), float(after.mean()), shifted, words)
 
     def _row_of(self, question: str, text: str) -> int | None:
         """The passage that holds the text, or a part of it; looked for by its words."""

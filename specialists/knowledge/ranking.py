@@ -7,13 +7,16 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-WORDS = 0.3
-"""Weight of the words against the vectors (chosen by cross-validation: benchmarks/retrieval.py)."""
-HALF = 5.0
-"""BM25 score that counts half: beyond it, more shared words say little more."""
+WORDS = 1.0
+"""Weight of the words against the vectors (benchmarks/retrieval_weights.py; `Knowledge.tune` may change it)."""
+HALF = 8.0
+"""BM25 score that counts half: beyond it, more shared words say little more (same source)."""
+
+Signals = Mapping[str, NDArray[np.float32]]
+"""Evidence by name, each of shape (candidates,): `dense` (cosine), `tuned` (the same after tuning), `bm25`."""
 
 
-def rank(signals: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
-    """One score a candidate, higher is better. Every signal has shape (candidates,)."""
+def rank(signals: Signals, words: float = WORDS) -> NDArray[np.float32]:
+    """One score a candidate, higher is better."""
     dense, bm25 = signals.get("tuned", signals["dense"]), signals["bm25"]
-    return (dense + WORDS * bm25 / (bm25 + HALF)).astype(np.float32)
+    return (dense + words * bm25 / (bm25 + HALF)).astype(np.float32)
