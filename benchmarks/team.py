@@ -5,8 +5,8 @@
 DATA is a team's folder. Each specialist's `evaluation` file is asked through the router, as a user would; tasks in
 `evaluation_outside.jsonl`, when the team has one, should be refused.
 
-Metrics: `routed` (the right specialist took part), `f1` and `em` (refusals count as wrong), `answered`,
-`f1_answered` (of what was answered), `cited` (the quote stands at its offsets in the document), `refused_outside`, `seconds_p50`,
+Metrics: `routed` (the right specialist took part), `em` and `f1` (refusals count as wrong), `answered`, `f1_answered`
+(of what was answered), `cited` (the quote stands at its offsets in the document), `refused_outside`, `seconds_p50`,
 `model_p50_s`, `embed_p50_s`, `overhead_p50_s` (all that is neither model nor embedder).
 """
 
