@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import itertools
 import json
 import math
 import operator
@@ -67,7 +68,7 @@ def random_lora(path: Path, seed: int, rank: int = 4, layers: int = 30, width: i
     writer.add_float32("adapter.lora.alpha", float(rank))
     for layer in range(layers):
         for half, shape in {"a": (rank, width), "b": (width, rank)}.items():
-            values = random.normal(0, 0.2, shape).astype(np.float32)
+            values = random.normal(0, 0.5, shape).astype(np.float32)
             writer.add_tensor(f"blk.{layer}.attn_output.weight.lora_{half}", values)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -187,14 +188,19 @@ def test_adapters_that_are_not_asked_for_do_nothing(engine: LlamaEngine, base: P
         alone.close()
 
 
-@pytest.mark.parametrize("slot", ["one", None])
-def test_no_state_crosses_adapters(engine: LlamaEngine, slot: str | None) -> None:
-    """llama.cpp's prompt cache is keyed by tokens only: with it, one adapter answers from another one's state."""
-    asked = [(prompt, name) for prompt in (LONG + "Where?", LONG + "Who?") for name in (None, "red", "blue")]
-    fresh = {key: fingerprint(engine, *key, slot="fresh", cache_prompt=False) for key in asked}
-    assert all(abs(a - b) > 0.3 for k, a in fresh.items() for j, b in fresh.items() if k[0] == j[0] and k != j)
-    for key in [*asked, *reversed(asked), *asked[::2], *asked[1::2], *asked]:
-        assert fingerprint(engine, *key, slot=slot) == pytest.approx(fresh[key], abs=0.1)
+def test_no_state_crosses_adapters(base: Path, loras: dict[str, Path]) -> None:
+    """With llama.cpp's prompt cache on, this fails: some calls are answered from another adapter's state."""
+    prompts, names = (LONG, "Name a fruit that is not red. " * 9), (None, "red", "blue")
+    order = ["red", "blue", "blue", "red", "red", None, None, "blue", None, "red"]
+    engine = LlamaEngine(base, loras, context=256, slots=1, threads=1)
+    try:
+        fresh = {(p, n): fingerprint(engine, p, n, None, cache_prompt=False) for p in prompts for n in names}
+        assert all(abs(fresh[p, a] - fresh[p, b]) > 1 for p in prompts for a, b in itertools.combinations(names, 2))
+        for prompt, name, slot in zip(itertools.cycle(prompts), order, itertools.cycle([None, None, "one"])):
+            said = fingerprint(engine, prompt, name, slot)
+            assert min(names, key=lambda n: abs(fresh[prompt, n] - said)) == name
+    finally:
+        engine.close()
 
 
 def test_unknown_adapters_are_refused(engine: LlamaEngine) -> None:
@@ -233,7 +239,7 @@ def test_many_threads_at_once(engine: LlamaEngine) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [["Paris", "London", "Berlin"], ["New", "New York", "Newark", "York"], ["é", "è", "🙂🙂"], ['a"b', "c\nd"], ["x"]],
+    [["Paris", "London", "Berlin"], ["New", "New York", "Newark", "York"], ["é", "è", "ça va"], ['a"b', "c\nd"], ["x"]],
 )
 def test_the_most_probable_option_is_chosen(engine: LlamaEngine, options: list[str]) -> None:
     chat = engine.chat(slot="choice")

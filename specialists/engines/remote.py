@@ -98,7 +98,8 @@ class RemoteEngine:
         if isinstance(constraint, OneOf):
             wrapped = {"type": "object", "properties": {WRAPPED: {"enum": list(constraint.options)}}}
             closed = wrapped | {"required": [WRAPPED], "additionalProperties": False}
-            room = max(map(self.count, constraint.options)) + 16
+            # A server may print JSON wide; the schema ends the answer in any case.
+            room = max(len(option.encode()) for option in constraint.options) + 32
             return {"schema": closed, "unwrap": True, "max_tokens": room}
         if isinstance(constraint, Json):
             return {"schema": dict(constraint.schema)}

@@ -1,0 +1,200 @@
+"""The remote engine against the embedded engine's own HTTP server, and against a scripted one that acts like vLLM."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import pytest
+
+from metier.core.errors import ContextOverflow, EngineError, MissingExtra, UnknownAdapter
+from metier.core.models import ModelStore
+from metier.specialists.constraint import Json, OneOf, Quote
+from metier.specialists.engines import Engine, open_engine
+from metier.specialists.engines.grammar import one_of
+from metier.specialists.engines.llama import LlamaEngine
+from metier.specialists.engines.remote import RemoteEngine
+
+FRANCE = [("user", "What is the capital of France?")]
+
+
+@pytest.fixture(scope="module")
+def served(models: ModelStore, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LlamaEngine]:
+    lora = random_lora(tmp_path_factory.mktemp("lora") / "red.gguf")
+    engine = LlamaEngine(models.find("smollm2-135m").files["gguf"], {"red": lora}, context=512, slots=2, threads=1)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="module")
+def remote(served: LlamaEngine) -> Iterator[RemoteEngine]:
+    engine = RemoteEngine(f"{served.server.address}/v1", api_key=served.server.key, context=512)
+    yield engine
+    engine.close()
+
+
+def random_lora(path: Path) -> Path:
+    """A strong random LoRA on SmolLM2's attention outputs."""
+    random = np.random.default_rng(3)
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_type("adapter")
+    writer.add_string("adapter.type", "lora")
+    writer.add_float32("adapter.lora.alpha", 4.0)
+    for layer in range(30):
+        for half, shape in {"a": (4, 576), "b": (576, 4)}.items():
+            values = random.normal(0, 0.5, shape).astype(np.float32)
+            writer.add_tensor(f"blk.{layer}.attn_output.weight.lora_{half}", values)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def test_it_fits_the_protocol_and_finds_what_is_served(remote: RemoteEngine) -> None:
+    assert isinstance(remote, Engine)
+    assert (remote.adapters, remote.context) == (("red",), 512)
+    assert remote.count("hello") >= 1
+
+
+def test_answers_like_the_engine_behind_it(served: LlamaEngine, remote: RemoteEngine) -> None:
+    here, there = served.chat(max_tokens=5).invoke(FRANCE), remote.chat(max_tokens=5).invoke(FRANCE)
+    assert there.content == here.content
+    assert there.usage_metadata
+    assert there.usage_metadata["output_tokens"] == 5
+    assert there.response_metadata["finish_reason"] == "length"
+    assert there.response_metadata["logprob"] == pytest.approx(here.response_metadata["logprob"], abs=0.1)
+    assert "logprobs" not in there.response_metadata
+
+
+def test_streams_and_async(remote: RemoteEngine) -> None:
+    chat = remote.chat(max_tokens=5)
+    first, *rest = chat.stream(FRANCE)
+    whole = first
+    for part in rest:
+        whole += part
+    assert whole.content == chat.invoke(FRANCE).content == asyncio.run(chat.ainvoke(FRANCE)).content
+    assert whole.response_metadata["logprob"] < 0
+    assert whole.usage_metadata
+    assert whole.usage_metadata["output_tokens"] == 5
+
+
+def test_adapters_of_llama_server_work_per_request(served: LlamaEngine, remote: RemoteEngine) -> None:
+    """Asked for a word that does not fit, base and adapter differ; each is the same here and there."""
+    force = one_of(["Zebra"])
+
+    def here(adapter: str | None) -> float:
+        return served.chat(adapter=adapter, max_tokens=2).invoke(FRANCE, grammar=force).response_metadata["logprob"]
+
+    def there(adapter: str | None) -> float:
+        chat = remote.chat(adapter=adapter, max_tokens=2)
+        forced = {**(chat.extra_body or {}), "grammar": force}
+        return chat.invoke(FRANCE, extra_body=forced).response_metadata["logprob"]
+
+    assert abs(here("red") - here(None)) > 1
+    for adapter in ("red", None, "red"):
+        assert there(adapter) == pytest.approx(here(adapter), abs=0.4)
+    with pytest.raises(UnknownAdapter, match="unknown adapter 'rad'; available: red"):
+        remote.chat(adapter="rad")
+
+
+def test_options_come_back_unwrapped(remote: RemoteEngine) -> None:
+    options = ["a label", 'with "quotes"', "Größe"]
+    chosen = remote.constrain(OneOf(options))
+    chat = remote.chat(max_tokens=2)
+    assert chat.invoke(FRANCE, **chosen).content in options
+    assert "".join(str(part.content) for part in chat.stream(FRANCE, **chosen)) in options
+
+
+def test_json_fits_and_cut_off_json_says_so(remote: RemoteEngine) -> None:
+    schema = {"type": "object", "properties": {"n": {"type": "integer", "maximum": 9}}, "required": ["n"]}
+    constraint = remote.constrain(Json(schema | {"additionalProperties": False}))
+    said = remote.chat(max_tokens=60).invoke(FRANCE, **constraint)
+    assert set(json.loads(str(said.content))) == {"n"}
+    cut = remote.chat(max_tokens=2).invoke(FRANCE, **constraint)
+    assert cut.response_metadata["finish_reason"] == "length"
+
+
+def test_quotes_are_left_free(remote: RemoteEngine) -> None:
+    assert remote.constrain(Quote(["some text"])) == {}
+
+
+def test_errors_are_metiers(served: LlamaEngine, remote: RemoteEngine) -> None:
+    with pytest.raises(ContextOverflow, match="exceeds the available context size"):
+        remote.chat().invoke([("user", "hi " * 1000)])
+    with pytest.raises(ContextOverflow):
+        list(remote.chat().stream([("user", "hi " * 1000)]))
+    with pytest.raises(EngineError, match="Invalid API Key"):
+        open_engine(f"{served.server.address}/v1", "smollm2", api_key="wrong")
+    with pytest.raises(EngineError, match=r"no model server at http://127\.0\.0\.1:9/v1"):
+        open_engine("http://127.0.0.1:9/v1", "smollm2")
+
+
+def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("remote", "remote_chat"):
+        monkeypatch.delitem(sys.modules, f"metier.specialists.engines.{module}", raising=False)
+    monkeypatch.setitem(sys.modules, "langchain_openai", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'metier\[remote\]'"):
+        importlib.import_module("metier.specialists.engines.remote")
+
+
+class ActsLikeVllm(BaseHTTPRequestHandler):
+    """Lists a base and an adapter; answers with the body that it got."""
+
+    def do_GET(self) -> None:
+        listed = [{"id": "org/base", "object": "model"}, {"id": "law", "object": "model", "parent": "org/base"}]
+        self._send(200 if self.path == "/v1/models" else 404, {"object": "list", "data": listed})
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        message = {"role": "assistant", "content": json.dumps(body)}
+        usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+        choice = {"index": 0, "finish_reason": "stop", "message": message}
+        self._send(200, {"id": "1", "object": "chat.completion", "created": 0, "choices": [choice], "usage": usage})
+
+    def _send(self, status: int, body: dict[str, Any]) -> None:
+        data = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Quiet."""
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), ActsLikeVllm)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/v1"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_adapters_that_are_models_are_named_as_model(address: str) -> None:
+    engine = open_engine(address, "smollm2-135m")
+    assert engine.adapters == ("law",)
+
+    def sent(adapter: str | None, **more: Any) -> dict[str, Any]:
+        return json.loads(str(engine.chat(adapter=adapter, seed=5).invoke("hello", **more).content))
+
+    assert (sent("law")["model"], sent(None)["model"]) == ("law", "org/base")
+    body = sent("law", **engine.constrain(Json({"type": "object"})))
+    assert (body["seed"], body["temperature"], body["max_completion_tokens"]) == (5, 0.0, 96)
+    assert body["response_format"]["json_schema"]["schema"] == {"type": "object"}
+    with pytest.raises(EngineError, match="did not keep to the options"):
+        engine.chat().invoke("hello", **engine.constrain(OneOf(["a", "b"])))
+    engine.close()
