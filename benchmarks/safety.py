@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from harness import Report, parser, progress, quantile, read_rows, read_set, read_training, sample, wanted
+from harness import Report, parser, quantile, read_rows, read_set, read_training, sample, wanted
 from safety_pii import score_pii
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
@@ -30,8 +30,6 @@ from metier.agents.guardrails.grounded import support
 from metier.agents.guardrails.injection import attack_in, order_to_model
 from metier.agents.guardrails.orders import sentences
 from metier.agents.guardrails.train import SUPPORTED, fit_grounded, fit_injection
-from metier.core.models import ModelStore
-from metier.core.onnx_embedder import load_embedder
 
 SETS = ("safety_injection", "safety_bipia_email", "safety_pii", "faith_begin")
 FOLDS = 5
@@ -131,23 +129,18 @@ def _gives_orders(text: str) -> bool:
 
 def faith(args: Any, report: Report) -> None:
     """Is the response supported by the knowledge."""
-    embedder = load_embedder("minilm", ModelStore())
     train, test = read_training(args, "faith_begin"), read_set(args, "faith_begin")
-    for name, chosen in (("metier", embedder), ("metier without embedder", None)):
-        pairs, seconds = [], []
-        for fit_on, rows in folds(args, train, test, lambda r: r["context"]):
-            head = fit_grounded(fit_on, chosen)
-            for row in progress(rows, f"faith_begin, {name}"):
-                start = time.perf_counter()
-                pairs.append(
-                    (row["answer"] == SUPPORTED, support(row["response"], row["context"], chosen, head) >= 0.5)
-                )
-                seconds.append(time.perf_counter() - start)
-        report.add("faith_begin", name, "balanced_accuracy", pairs, _pairwise(balanced_accuracy_score))
-        report.add("faith_begin", name, "f1_supported", pairs, _pairwise(f1_score))
-        report.add("faith_begin", name, "macro_f1", pairs, _pairwise(f1_score, average="macro"))
-        report.add("faith_begin", name, "seconds_p50", seconds, quantile(0.5))
-        report.add("faith_begin", name, "seconds_p95", seconds, quantile(0.95))
+    pairs, seconds = [], []
+    for fit_on, rows in folds(args, train, test, lambda r: r["context"]):
+        head = fit_grounded(fit_on)
+        for row in rows:
+            start = time.perf_counter()
+            pairs.append((row["answer"] == SUPPORTED, support(row["response"], row["context"], head) >= 0.5))
+            seconds.append(time.perf_counter() - start)
+    report.add("faith_begin", "metier", "balanced_accuracy", pairs, _pairwise(balanced_accuracy_score))
+    report.add("faith_begin", "metier", "f1_supported", pairs, _pairwise(f1_score))
+    report.add("faith_begin", "metier", "macro_f1", pairs, _pairwise(f1_score, average="macro"))
+    report.add("faith_begin", "metier", "seconds_p95", seconds, quantile(0.95))
     overlap = [(r["answer"] == SUPPORTED, evidence(r["response"], r["context"])[0] >= 0.8) for r in test]
     report.add("faith_begin", "word overlap ≥ 0.8", "balanced_accuracy", overlap, _pairwise(balanced_accuracy_score))
 

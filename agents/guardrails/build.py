@@ -21,7 +21,7 @@ BUILT_IN: dict[str, dict[Side, Factory]] = {
     "pii": {"in": lambda _: pii(), "out": lambda _: pii()},
     "pii_strict": {"in": lambda _: pii(strict=True), "out": lambda _: pii(strict=True)},
     "pii_refuse": {"in": lambda _: pii(action="refuse"), "out": lambda _: pii(action="refuse")},
-    "grounded": {"out": grounded},
+    "grounded": {"out": lambda _: grounded()},
 }
 """Name → side → factory. A guard that has nothing to do on a side is left out there."""
 
@@ -33,7 +33,7 @@ def build_guards(names: Sequence[str], side: Side, embedder: Embedder | None = N
         names: built-in names, or `module:function` for your own `function(text, context) -> Verdict`, which runs on
             every side (`context.side` says which).
         side: which ones to take.
-        embedder: for guards that compare meanings.
+        embedder: for guards that compare meanings; none of the built-in ones needs it.
 
     Raises:
         ConfigError: a name that is unknown or cannot be loaded.

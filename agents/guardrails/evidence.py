@@ -1,6 +1,7 @@
 """How much of an answer stands in its source: numbers for the groundedness head. Words are compared by their stems.
 
-What is measured is written down in `NAMES`, in order. The last two need an embedder and are 0 without one.
+What is measured is written down in `NAMES`, in order. Comparing meanings with the embedder was tried as well: it costs
+fifty milliseconds and does not make the head better (docs/tools.md).
 """
 
 from __future__ import annotations
@@ -10,8 +11,6 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
-
-from ...core.embedding import Embedder
 
 NAMES = (
     "words",  # share of content words that the source has
@@ -28,8 +27,6 @@ NAMES = (
     "speaks_to_you",
     "asks",
     "length",  # log of 1 + words
-    "meaning",  # cosine of answer and source
-    "meaning_weakest",
 )
 
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W\d_]+)?")
@@ -48,7 +45,7 @@ _SELF = frozenset(("i", "my", "me", "we", "our", "us", "i'm", "i've"))
 _ENDINGS = ("'s", "ies", "ing", "ed", "es", "s", "ly", "er")
 
 
-def evidence(answer: str, source: str, embedder: Embedder | None = None) -> list[float]:
+def evidence(answer: str, source: str) -> list[float]:
     """The measures of `NAMES` for an answer and the text it is meant to rest on."""
     words = _words(answer)
     stems, known = [*map(_stem, words)], [*map(_stem, _words(source))]
@@ -71,7 +68,6 @@ def evidence(answer: str, source: str, embedder: Embedder | None = None) -> list
         float("you" in words or "your" in words),
         float("?" in answer),
         np.log1p(len(words)),
-        *_meaning(answer, parts, source, embedder),
     ]
 
 
@@ -105,13 +101,6 @@ def _longest_run(stems: Sequence[str], known: Sequence[str]) -> int:
                 row[place] = before[place - 1] + 1
         best, before = max(best, max(row)), row
     return best
-
-
-def _meaning(answer: str, parts: Sequence[str], source: str, embedder: Embedder | None) -> tuple[float, float]:
-    if embedder is None:
-        return 0.0, 0.0
-    vectors = embedder.embed([source, answer, *parts])
-    return float(vectors[1] @ vectors[0]), float((vectors[2:] @ vectors[0]).min())
 
 
 def _words(text: str) -> list[str]:

@@ -1,13 +1,11 @@
-"""Is an answer supported by what it cites? A small head over `evidence`: some 10 ms with the embedder, 1 ms without."""
+"""Is an answer supported by what it cites? A small head over `evidence`: a tenth of a millisecond."""
 
 from __future__ import annotations
 
-import json
 import math
 from functools import lru_cache
 from pathlib import Path
 
-from ...core.embedding import Embedder
 from ...core.types import Value
 from .evidence import NAMES, evidence, weakest_sentence
 from .verdict import Check, GuardContext, Verdict, passed, refused
@@ -25,30 +23,29 @@ class GroundedHead(Value):
 
     def probability(self, measures: list[float]) -> float:
         """How probable it is that the answer is supported."""
-        logit = self.bias + sum(self.weights.get(n, 0.0) * m for n, m in zip(NAMES, measures, strict=True))
+        logit = self.bias + sum(self.weights[n] * m for n, m in zip(NAMES, measures, strict=True))
         return 1 / (1 + math.exp(-max(-30.0, min(30.0, logit))))
 
 
 @lru_cache(maxsize=1)
-def shipped() -> dict[str, GroundedHead]:
-    """The heads that come with metier: `lexical` (words only) and `embedded`."""
-    return {name: GroundedHead.model_validate(head) for name, head in json.loads(HEAD.read_text()).items()}
+def shipped() -> GroundedHead:
+    """The head that comes with metier."""
+    return GroundedHead.model_validate_json(HEAD.read_bytes())
 
 
-def support(answer: str, source: str, embedder: Embedder | None = None, head: GroundedHead | None = None) -> float:
+def support(answer: str, source: str, head: GroundedHead | None = None) -> float:
     """Probability that all of an answer is supported by a source, 0 to 1."""
-    chosen = head or shipped()["embedded" if embedder else "lexical"]
-    return chosen.probability(evidence(answer, source, embedder))
+    return (head or shipped()).probability(evidence(answer, source))
 
 
-def grounded(embedder: Embedder | None = None, refuse_below: float = REFUSE_BELOW) -> Check:
+def grounded(refuse_below: float = REFUSE_BELOW) -> Check:
     """The guard: hold back an answer that its citations do not support. An answer without citations passes."""
 
     def check(text: str, context: GuardContext) -> Verdict:
         source = "\n".join(c.quote for c in context.citations)
         if not source or not text.strip():
             return passed(text)
-        probability = support(text, source, embedder)
+        probability = support(text, source)
         if probability >= refuse_below:
             return passed(text, probability)
         return refused(text, f"the sources do not support '{weakest_sentence(text, source)[:120]}'", probability)

@@ -17,7 +17,6 @@ from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from ...core.embedding import Embedder
 from ...core.files import write_atomic
 from .evidence import NAMES, evidence
 from .grounded import HEAD as GROUNDED_HEAD
@@ -58,16 +57,15 @@ def fit_injection(attacks: Sequence[str], benign: Sequence[str], *, seed: int = 
     return LinearText(weights, -float(np.quantile(logits, 1 - FALSE_ALARMS)))
 
 
-def fit_grounded(rows: Sequence[dict[str, Any]], embedder: Embedder | None) -> GroundedHead:
+def fit_grounded(rows: Sequence[dict[str, Any]]) -> GroundedHead:
     """The head that tells supported answers from others, on rows of `context`, `response` and `answer`."""
-    found = np.array([evidence(r["response"], r["context"], embedder) for r in rows])
-    used = found if embedder else found[:, :-2]
-    scaler: Any = StandardScaler().fit(used)
+    found = np.array([evidence(r["response"], r["context"]) for r in rows])
+    scaler: Any = StandardScaler().fit(found)
     model: Any = LogisticRegression(C=0.3, class_weight="balanced", max_iter=2000)
-    model.fit(scaler.transform(used), [r["answer"] == SUPPORTED for r in rows])
+    model.fit(scaler.transform(found), [r["answer"] == SUPPORTED for r in rows])
     weights = model.coef_[0] / scaler.scale_
     return GroundedHead(
-        weights=dict(zip(NAMES, map(float, weights), strict=False)),
+        weights=dict(zip(NAMES, map(float, weights), strict=True)),
         bias=float(model.intercept_[0] - weights @ scaler.mean_),
     )
 
@@ -137,18 +135,11 @@ def _matrix(texts: Iterable[str]) -> csr_matrix:
 
 def main(folder: Path) -> None:
     """Fit and write every head."""
-    from ...core.models import ModelStore
-    from ...core.onnx_embedder import load_embedder
-
     attacks = [r["input"] for r in read_rows(folder / "safety_injection.jsonl")]
     fit_injection(attacks, benign_texts(folder)).save(INJECTION_HEAD)
     fit_tagger(read_rows(folder / "safety_pii.jsonl")).save(NAMES_HEAD)
-    rows = read_rows(folder / "faith_begin.jsonl")
-    heads = {
-        "lexical": fit_grounded(rows, None).model_dump(),
-        "embedded": fit_grounded(rows, load_embedder("minilm", ModelStore())).model_dump(),
-    }
-    write_atomic(GROUNDED_HEAD, json.dumps(heads, indent=1) + "\n")
+    head = fit_grounded(read_rows(folder / "faith_begin.jsonl"))
+    write_atomic(GROUNDED_HEAD, head.model_dump_json(indent=1) + "\n")
 
 
 if __name__ == "__main__":
