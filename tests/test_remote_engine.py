@@ -9,11 +9,8 @@ import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
-import gguf
-import numpy as np
 import pytest
 
 from metier.core.errors import ContextOverflow, EngineError, MissingExtra, UnknownAdapter
@@ -23,13 +20,12 @@ from metier.specialists.engines import Engine, open_engine
 from metier.specialists.engines.grammar import one_of
 from metier.specialists.engines.llama import LlamaEngine
 from metier.specialists.engines.remote import RemoteEngine
-
-FRANCE = [("user", "What is the capital of France?")]
+from metier.tests.engine_parts import FRANCE, random_lora
 
 
 @pytest.fixture(scope="module")
 def served(models: ModelStore, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LlamaEngine]:
-    lora = random_lora(tmp_path_factory.mktemp("lora") / "red.gguf")
+    lora = random_lora(tmp_path_factory.mktemp("lora") / "red.gguf", seed=3)
     engine = LlamaEngine(models.find("smollm2-135m").files["gguf"], {"red": lora}, context=512, slots=2, threads=1)
     yield engine
     engine.close()
@@ -40,24 +36,6 @@ def remote(served: LlamaEngine) -> Iterator[RemoteEngine]:
     engine = RemoteEngine(f"{served.server.address}/v1", api_key=served.server.key, context=512)
     yield engine
     engine.close()
-
-
-def random_lora(path: Path) -> Path:
-    """A strong random LoRA on SmolLM2's attention outputs."""
-    random = np.random.default_rng(3)
-    writer = gguf.GGUFWriter(path, "llama")
-    writer.add_type("adapter")
-    writer.add_string("adapter.type", "lora")
-    writer.add_float32("adapter.lora.alpha", 4.0)
-    for layer in range(30):
-        for half, shape in {"a": (4, 576), "b": (576, 4)}.items():
-            values = random.normal(0, 0.5, shape).astype(np.float32)
-            writer.add_tensor(f"blk.{layer}.attn_output.weight.lora_{half}", values)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return path
 
 
 def test_it_fits_the_protocol_and_finds_what_is_served(remote: RemoteEngine) -> None:

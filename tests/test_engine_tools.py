@@ -1,0 +1,106 @@
+"""Tools on the embedded engine, and the scripted engine that stands in for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from langchain.agents import create_agent
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.tools import tool
+
+from metier.core.errors import ContextOverflow, EngineError, ToolError, UnknownAdapter
+from metier.core.models import ModelStore
+from metier.specialists.constraint import OneOf
+from metier.specialists.engines import toolcall
+from metier.specialists.engines.llama import LlamaEngine
+from metier.specialists.engines.scripted import ScriptedEngine
+from metier.tests.engine_parts import joined
+
+
+@pytest.fixture(scope="module")
+def engine(models: ModelStore) -> Iterator[LlamaEngine]:
+    engine = LlamaEngine(models.find("smollm2-135m").files["gguf"], context=512, slots=1, threads=1)
+    yield engine
+    engine.close()
+
+
+@tool
+def weather(city: str) -> str:
+    """The weather in a city."""
+    return f"sunny in {city}"
+
+
+def test_a_tool_is_called_with_fitting_arguments(engine: LlamaEngine) -> None:
+    chat = engine.chat(slot="tools").bind_tools([weather], tool_choice="any")
+    asked = [("user", "What is the weather in Rome?")]
+    for message in (chat.invoke(asked), joined(chat.stream(asked))):
+        (call,) = message.tool_calls
+        assert (call["name"], set(call["args"])) == ("weather", {"city"})
+        assert weather.invoke(call).content.startswith("sunny in ")
+
+
+def test_words_or_a_call_are_free_and_cut_off_calls_are_none(engine: LlamaEngine) -> None:
+    message = engine.chat(max_tokens=8).bind_tools([weather]).invoke("Hello")
+    assert message.tool_calls or not str(message.content).startswith("{")
+    cut = engine.chat(max_tokens=4).bind_tools([weather], tool_choice="weather").invoke("Hello")
+    assert (cut.tool_calls, cut.response_metadata["finish_reason"]) == ([], "length")
+    with pytest.raises(ToolError, match="unknown function 'wether'"):
+        engine.chat().bind_tools([weather], tool_choice="wether")
+
+
+def test_agents_of_langchain_run_on_it(engine: LlamaEngine) -> None:
+    ended = create_agent(engine.chat(max_tokens=8), [weather]).invoke({"messages": [HumanMessage("Hello")]})
+    assert isinstance(ended["messages"][-1], AIMessage)
+    call = AIMessage("", tool_calls=[{"name": "weather", "args": {"city": "Rome"}, "id": "1"}])
+    script = ScriptedEngine([call, "It is sunny."])
+    said = create_agent(script.chat(), [weather]).invoke({"messages": [HumanMessage("Rome?")]})["messages"]
+    assert [m.text for m in said] == ["Rome?", "", "sunny in Rome", "It is sunny."]
+
+
+def test_calls_and_results_become_plain_turns() -> None:
+    call = AIMessage("", tool_calls=[{"name": "weather", "args": {"city": "Rome"}, "id": "1"}])
+    history = [
+        SystemMessage("Be brief."),
+        HumanMessage("Rome?"),
+        call,
+        ToolMessage("sunny", tool_call_id="1", name="weather"),
+    ]
+    system, _, called, result = toolcall.with_functions(history, toolcall.functions([weather]))
+    assert system.text.startswith("Be brief.\n")
+    assert '"name": "weather"' in system.text
+    assert toolcall.read_call(called.text, 3) == {
+        "name": "weather",
+        "args": {"city": "Rome"},
+        "id": "call_3",
+        "type": "tool_call",
+    }
+    assert (result.type, result.text) == ("human", "Result of weather: sunny")
+
+
+def test_scripts_are_followed_and_recorded() -> None:
+    engine = ScriptedEngine(["one", "two words"], adapters=["red"])
+    chat = engine.chat(adapter="red", slot="me")
+    assert chat.invoke("hello there").content == "one"
+    message = chat.invoke("again", **engine.constrain(OneOf(["two words"])))
+    assert message.usage_metadata == {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}
+    assert [(c.adapter, c.slot, c.messages[0].text) for c in engine.calls] == [
+        ("red", "me", "hello there"),
+        ("red", "me", "again"),
+    ]
+    with pytest.raises(EngineError, match="2 replies, this is call 3"):
+        chat.invoke("more")
+    with pytest.raises(UnknownAdapter):
+        engine.chat(adapter="blue")
+
+
+def test_scripts_may_be_functions_and_keep_to_options_and_windows() -> None:
+    engine = ScriptedEngine(lambda messages: messages[-1].text.upper(), context=3)
+    assert joined(engine.chat().stream("abc")).content == "ABC"
+    with pytest.raises(EngineError, match=r"the script says 'ABC', the options are \['x'\]"):
+        engine.chat().invoke("abc", **engine.constrain(OneOf(["x"])))
+    with pytest.raises(ContextOverflow):
+        engine.chat().invoke("a b c d")
+    engine.close()
+    with pytest.raises(EngineError, match="closed"):
+        engine.chat().invoke("a")
