@@ -24,7 +24,7 @@ from .lexical import Lexical
 from .shelf import FILE, Shelf
 from .sources import Found, scan
 
-FORMAT = 2
+FORMAT = 3
 """Raised when readers, splitter, terms or files change, so that old indexes are built anew."""
 
 
@@ -121,7 +121,7 @@ def _renew(
             shelf.set_meta(needs)
         filler = Filler(shelf, embedder, card.passage_tokens)
         filler.fill(found, wanted, progress)
-        Lexical.build(shelf.searchable(), folder)
+        Lexical.build(shelf.terms(), folder)
         np.save(folder / "rows.npy", shelf.rows())
         index.build(folder, shelf, options, old)
         generations.publish(store)

@@ -9,8 +9,6 @@ import bm25s
 import numpy as np
 from numpy.typing import NDArray
 
-from .terms import terms
-
 _FOLDER = "bm25"
 _SATURATION = 0.9
 """k1: how fast repeating a term stops to matter."""
@@ -25,9 +23,9 @@ class Lexical:
         self._index = index
 
     @staticmethod
-    def build(texts: Iterable[tuple[str, str]], folder: Path) -> None:
-        """Index (context, text) pairs into `folder`."""
-        corpus = [terms(f"{context}\n{text}") for context, text in texts]
+    def build(passages: Iterable[list[str]], folder: Path) -> None:
+        """Index the terms of passages into `folder`."""
+        corpus = list(passages)
         if any(corpus):
             index = bm25s.BM25(k1=_SATURATION, b=_LENGTH)
             index.index(corpus, show_progress=False)

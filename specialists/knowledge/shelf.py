@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ...core.embedding import Vectors
 from ...core.types import Passage
 from .abbreviations import Definition, definitions
+from .terms import terms
 
 FILE = "passages.sqlite"
 
@@ -27,7 +28,7 @@ CREATE TABLE documents (id INTEGER PRIMARY KEY, source TEXT NOT NULL UNIQUE, sha
     title TEXT NOT NULL, text TEXT NOT NULL, refused TEXT);
 CREATE TABLE passages (id INTEGER PRIMARY KEY, document INTEGER NOT NULL REFERENCES documents ON DELETE CASCADE,
     ordinal INTEGER NOT NULL, start INTEGER NOT NULL, end INTEGER NOT NULL, page INTEGER, heading TEXT NOT NULL,
-    text TEXT NOT NULL, context TEXT NOT NULL, vector BLOB NOT NULL, node TEXT NOT NULL UNIQUE);
+    text TEXT NOT NULL, context TEXT NOT NULL, terms TEXT NOT NULL, vector BLOB NOT NULL, node TEXT NOT NULL UNIQUE);
 CREATE UNIQUE INDEX by_document ON passages (document, ordinal);
 CREATE TABLE abbreviations (document INTEGER NOT NULL REFERENCES documents ON DELETE CASCADE,
     short TEXT NOT NULL, long TEXT NOT NULL);
@@ -133,14 +134,15 @@ class Shelf:
         """Put a document in, in place of an older version. `vectors` has one row an entry."""
         document = self._replace(source, sha256, title, text, None)
         blobs = [vector.astype("<f2").tobytes() for vector in vectors]
+        found = [" ".join(terms(entry.searchable)) for entry in entries]
         nodes = [node_id(source, sha256, n) for n in range(len(entries))]
         rows = [
-            (document, n, e.start, e.end, e.page, json.dumps(e.heading), e.text, e.context, blob, node)
-            for n, (e, blob, node) in enumerate(zip(entries, blobs, nodes, strict=True))
+            (document, n, e.start, e.end, e.page, json.dumps(e.heading), e.text, e.context, words, blob, node)
+            for n, (e, words, blob, node) in enumerate(zip(entries, found, blobs, nodes, strict=True))
         ]
         self._db.executemany(
-            "INSERT INTO passages (document, ordinal, start, end, page, heading, text, context, vector, node)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO passages (document, ordinal, start, end, page, heading, text, context, terms, vector, node)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             rows,
         )
         pairs = sorted(set(definitions(text)))
@@ -158,9 +160,10 @@ class Shelf:
         """Row ids of all passages, ascending. Shape (number of passages,)."""
         return np.array([row for (row,) in self._query("SELECT id FROM passages ORDER BY id")], dtype=np.int64)
 
-    def searchable(self) -> Iterator[tuple[str, str]]:
-        """Context and text of all passages, in the order of `rows`."""
-        yield from self._db.execute("SELECT context, text FROM passages ORDER BY id")
+    def terms(self) -> Iterator[list[str]]:
+        """The terms of all passages, in the order of `rows`."""
+        for (words,) in self._db.execute("SELECT terms FROM passages ORDER BY id"):
+            yield words.split()
 
     def vectors(self, rows: Iterable[int] | None = None) -> Vectors:
         """Vectors of all passages in the order of `rows()`, or of the rows asked for."""
@@ -168,7 +171,8 @@ class Shelf:
             blobs = [blob for (blob,) in self._query("SELECT vector FROM passages ORDER BY id")]
         else:
             asked = list(rows)
-            found = dict(self._select("p.id, vector", asked))
+            marks = ", ".join("?" * len(asked))
+            found = dict(self._query(f"SELECT id, vector FROM passages WHERE id IN ({marks})", asked))
             blobs = [found[row] for row in asked]
         width = len(blobs[0]) // 2 if blobs else 0
         return np.frombuffer(b"".join(blobs), dtype="<f2").reshape(len(blobs), width).astype(np.float32)

@@ -29,10 +29,8 @@ def terms(text: str) -> list[str]:
     >>> terms("Which pumps use the SP-07 seals?")
     ['pump', 'use', 'sp07', 'sp', '07', 'seal']
     """
-    found: list[str] = []
-    for word in _WORD.findall(unicodedata.normalize("NFKC", text).casefold()):
-        found += _word_terms(word)
-    return found
+    plain = text.lower() if text.isascii() else unicodedata.normalize("NFKC", text).casefold()
+    return [term for word in _WORD.findall(plain) for term in _word_terms(word)]
 
 
 @lru_cache(maxsize=200_000)

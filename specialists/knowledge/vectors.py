@@ -33,7 +33,7 @@ class FaissIndex:
         count, dimension = vectors.shape
         if not count:
             return
-        cells = int(4 * count**0.5)
+        cells = int(2 * count**0.5)
         kind = "SQ8" if count <= _EXACT_UP_TO else f"IVF{cells},SQ8"
         index = faiss.index_factory(dimension, kind, faiss.METRIC_INNER_PRODUCT)
         index.train(vectors[np.random.default_rng(0).permutation(count)[: cells * 40]])
