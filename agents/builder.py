@@ -108,29 +108,36 @@ def build(
     try:
         with FileLock(blueprint.state / "build.lock", timeout=0):
             if fresh:
-                (blueprint.state / "build.json").unlink(missing_ok=True)
-                shutil.rmtree(blueprint.state / "knowledge", ignore_errors=True)
-            knowledge = {
-                name: _index(blueprint, name, embedder, progress)
-                for name, card in blueprint.specialists.items()
-                if card.knowledge
-            }
-            last = Manifest.read(blueprint.state)
-            needs = _router_needs(blueprint, embedder)
-            fitted = last is None or last.router != fingerprint(needs) or not (blueprint.state / "router").exists()
-            if fitted:
-                _fit_router(needs, blueprint.state / "router", embedder, progress)
-            versions = {name: _version(blueprint, name, base, knowledge.get(name)) for name in blueprint.specialists}
-            manifest = Manifest(cards=_cards(blueprint), router=fingerprint(needs), versions=versions)
-            write_atomic(blueprint.state / "build.json", manifest.model_dump_json(indent=2))
+                _forget(blueprint)
+            knowledge, fitted = _run(blueprint, base, embedder, progress)
     except Timeout as error:
         raise StateError(f"another build of '{blueprint.card.name}' is running", hint="wait for it to end") from error
     reports = {name: opened.report for name, opened in knowledge.items() if opened.report}
     for opened in knowledge.values():
         opened.close()
-    return BuildReport(
-        team=blueprint.card.name, knowledge=reports, router_fitted=fitted, seconds=perf_counter() - start
-    )
+    seconds = perf_counter() - start
+    return BuildReport(team=blueprint.card.name, knowledge=reports, router_fitted=fitted, seconds=seconds)
+
+
+def _run(
+    blueprint: Blueprint, base: LocalModel | None, embedder: Embedder, progress: Progress
+) -> tuple[dict[str, Knowledge], bool]:
+    """The open indexes, and whether the router had to be fitted. The manifest is written last."""
+    with_documents = [name for name, card in blueprint.specialists.items() if card.knowledge]
+    knowledge = {name: _index(blueprint, name, embedder, progress) for name in with_documents}
+    last, needs = Manifest.read(blueprint.state), _router_needs(blueprint, embedder)
+    fitted = last is None or last.router != fingerprint(needs) or not (blueprint.state / "router").exists()
+    if fitted:
+        _fit_router(needs, blueprint.state / "router", embedder, progress)
+    versions = {name: _version(blueprint, name, base, knowledge.get(name)) for name in blueprint.specialists}
+    manifest = Manifest(cards=_cards(blueprint), router=fingerprint(needs), versions=versions)
+    write_atomic(blueprint.state / "build.json", manifest.model_dump_json(indent=2))
+    return knowledge, fitted
+
+
+def _forget(blueprint: Blueprint) -> None:
+    (blueprint.state / "build.json").unlink(missing_ok=True)
+    shutil.rmtree(blueprint.state / "knowledge", ignore_errors=True)
 
 
 def check_names(blueprint: Blueprint) -> None:

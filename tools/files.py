@@ -32,16 +32,8 @@ def files(
 
     @tool(effect="read", untrusted_output=untrusted, sensitive=False)
     def list_files(folder: str = ".") -> str:
-        """The files and folders inside a folder.
-
-        Args:
-            folder: a path relative to the root; '.' is the root.
-        """
-        place = inside(root, folder)
-        if not place.is_dir():
-            raise ToolError(f"no folder '{folder}'")
-        names = sorted(f"{p.name}/" if p.is_dir() else p.name for p in place.iterdir() if not p.name.startswith("."))
-        return shorten("\n".join(names) or "(empty)")
+        """The files and folders inside a folder, a path relative to the root; '.' is the root."""
+        return shorten("\n".join(_names(root, folder)) or "(empty)")
 
     @tool(effect="read", untrusted_output=untrusted, sensitive=sensitive)
     def read_file(path: str) -> str:
@@ -58,17 +50,27 @@ def files(
 
         Args:
             path: relative to the root.
-            text: the whole new content.
         """
-        place = inside(root, path)
-        if place.is_dir() or place == root.resolve():
-            raise ToolError(f"'{path}' is a folder")
-        if len(text.encode(errors="replace")) > MAX_BYTES:
-            raise ToolError(f"the text is longer than {MAX_BYTES} bytes")
-        write_atomic(place, text)
+        _write(root, path, text)
         return f"wrote {len(text)} characters to {path}"
 
     return [list_files, read_file, *([write_file] if write else [])]
+
+
+def _names(root: Path, folder: str) -> list[str]:
+    place = inside(root, folder)
+    if not place.is_dir():
+        raise ToolError(f"no folder '{folder}'")
+    return sorted(f"{p.name}/" if p.is_dir() else p.name for p in place.iterdir() if not p.name.startswith("."))
+
+
+def _write(root: Path, path: str, text: str) -> None:
+    place = inside(root, path)
+    if place.is_dir() or place == root.resolve():
+        raise ToolError(f"'{path}' is a folder")
+    if len(text.encode(errors="replace")) > MAX_BYTES:
+        raise ToolError(f"the text is longer than {MAX_BYTES} bytes")
+    write_atomic(place, text)
 
 
 def read_text(root: Path, path: str) -> str:

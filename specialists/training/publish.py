@@ -24,7 +24,8 @@ def write_folder(folder: Path, model: PeftModel | PreTrainedModel, base: str) ->
     if not isinstance(model, PeftModel):
         model.half().save_pretrained(folder)
         return
-    model.save_pretrained(str(folder))
+    # Left to itself, PEFT asks the hub whether the base has a larger vocabulary.
+    model.save_pretrained(str(folder), save_embedding_layers=False)
     tensors = {name: tensor.to(torch.float16).contiguous() for name, tensor in load_file(folder / WEIGHTS).items()}
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
     config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import random
 from pathlib import Path
-from typing import Annotated
 
-import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from ...core.files import sha256, write_atomic
@@ -34,24 +33,17 @@ def examples(found: list[Question], seed: int, rounds: int) -> list[TrainingExam
     return [show(q, dice).example for _ in range(rounds) for q in kept]
 
 
-def main(
-    data: Annotated[Path, typer.Argument(help="folder with the public sets")],
-    out: Annotated[Path, typer.Argument(help="folder of the adapter")],
-    minutes: Annotated[float, typer.Option(help="wall time for the training steps")] = 30.0,
-    without: Annotated[list[str] | None, typer.Option(help="a set to leave out")] = None,
-    base: Annotated[str, typer.Option(help="name in the catalogue of models")] = "smollm2-135m",
-    seed: int = 0,
-    rounds: Annotated[int, typer.Option(help="prompts for each question")] = 2,
-    rank: int = 8,
-) -> None:
+def main() -> None:
     """Train, and write the adapter with a record of how it came about."""
-    sets = [name for name in SOURCES if name not in (without or [])]
+    args = _arguments()
+    data, out, seed = args.data, args.out, args.seed
+    sets = [name for name in SOURCES if name not in args.without]
     found = questions(data, sets)
-    rows = examples([q for q in found if not kept_aside(q)], seed, rounds)
+    rows = examples([q for q in found if not kept_aside(q)], seed, args.rounds)
     aside = examples([q for q in found if kept_aside(q)], seed, 1)
     random.Random(seed).shuffle(aside)
-    config = TrainConfig(minutes=minutes, epochs=1, seed=seed, rank=rank, alpha=2 * rank)
-    model = ModelStore().find(base)
+    config = TrainConfig(minutes=args.minutes, epochs=1, seed=seed, rank=args.rank, alpha=2 * args.rank)
+    model = ModelStore().find(args.base)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress:
         task = progress.add_task("starting", total=1.0)
@@ -69,12 +61,25 @@ def main(
             f"{name}.jsonl": sha256(data / f"{name}.jsonl") for name in sets if (data / f"{name}.jsonl").is_file()
         },
         "config": config.model_dump(),
-        "rounds": rounds,
+        "rounds": args.rounds,
         "report": report.model_dump(),
     }
     write_atomic(out / "training.json", json.dumps(record, indent=2) + "\n")
-    typer.echo(f"{out}: {report.steps} steps, {report.tokens} tokens, {report.tokens_per_second:.0f} tokens/s")
+    print(f"{out}: {report.steps} steps, {report.tokens} tokens, {report.tokens_per_second:.0f} tokens/s")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path, help="folder with the public sets")
+    parser.add_argument("out", type=Path, help="folder of the adapter")
+    parser.add_argument("--minutes", type=float, default=30.0, help="wall time for the training steps")
+    parser.add_argument("--without", action="append", default=[], metavar="SET", help="a set to leave out")
+    parser.add_argument("--base", default="smollm2-135m", help="name in the catalogue of models")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--rounds", type=int, default=2, help="prompts for each question")
+    parser.add_argument("--rank", type=int, default=8)
+    return parser.parse_args()
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    main()

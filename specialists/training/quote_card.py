@@ -7,10 +7,9 @@ METRICS.json is what `benchmarks/specialists.py --json` wrote. The folder gets i
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from .publish import write_record
 
@@ -75,10 +74,7 @@ def figures(rows: list[dict[str, Any]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in table)
 
 
-def main(
-    folder: Annotated[Path, typer.Argument(help="the adapter's folder")],
-    metrics: Annotated[Path, typer.Argument(help="JSON of benchmarks/specialists.py")],
-) -> None:
+def main(folder: Path, metrics: Path) -> None:
     """Write README.md and metier.json, and remove the loose training record."""
     loose = folder / "training.json"
     training = json.loads(loose.read_text(encoding="utf-8"))
@@ -105,4 +101,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -19,6 +19,7 @@ from .config import TrainConfig, TrainReport
 from .example import TrainingExample, encode
 from .model import Learner
 from .publish import write_folder
+from .repository import WEIGHTS
 from .run import Report, Run, Stopped
 
 
@@ -47,8 +48,7 @@ def train(
         out: The adapter's folder; replaced only when training ends well.
         start: An adapter (a PEFT folder) to go on from, such as a skill; it then also sets method and rank.
         validation: For early stopping; left out, `config.validation` of the examples is kept aside.
-        report: Told about each step.
-        cache: Where unpacked bases are kept.
+        report, cache: Told about each step; where unpacked bases are kept.
 
     Raises:
         InputError: no examples, or all are longer than `config.longest`.
@@ -56,24 +56,37 @@ def train(
         ModelError: the base cannot be unpacked.
     """
     config = config or TrainConfig()
-    gguf, name = (base, base.stem) if isinstance(base, Path) else (base.files["gguf"], base.name)
     torch.set_num_threads(settings().threads)
+    gguf, name = (base, base.stem) if isinstance(base, Path) else (base.files["gguf"], base.name)
     if not validation:
         examples, validation = _split(examples, config)
-    tokenizer = load_tokenizer(gguf, cache)
-    rows, too_long = encode(examples, tokenizer, config.longest)
-    aside, _ = encode(validation, tokenizer, config.longest)
-    if not rows:
-        raise InputError(f"nothing to train on: {len(examples)} examples, {too_long} of them too long")
-    run = Run(
-        Learner(gguf, config, start, cache), rows, aside, config, out.parent / f".{out.name}.checkpoint", sha256(gguf)
-    )
+    run, too_long = _prepare(examples, validation, gguf, out, config, start, cache)
     resumed = run.resume()
     stopped = run.go(report)
     with replace_folder(out) as fresh:
         write_folder(fresh, run.learner.finished(), name)
     run.file.unlink(missing_ok=True)
-    return _summary(run, len(rows), too_long, stopped, resumed)
+    return _summary(run, too_long, stopped, resumed)
+
+
+def _prepare(
+    examples: Sequence[TrainingExample],
+    validation: Sequence[TrainingExample],
+    gguf: Path,
+    out: Path,
+    config: TrainConfig,
+    start: Path | None,
+    cache: Path | None,
+) -> tuple[Run, int]:
+    """A run that is ready to go, and how many examples were too long for it."""
+    tokenizer = load_tokenizer(gguf, cache)
+    rows, too_long = encode(examples, tokenizer, config.longest)
+    aside, _ = encode(validation, tokenizer, config.longest)
+    if not rows:
+        raise InputError(f"nothing to train on: {len(examples)} examples, {too_long} of them too long")
+    origin = sha256(gguf) + (sha256(start / WEIGHTS) if start else "")
+    checkpoint = out.parent / f".{out.name}.checkpoint"
+    return Run(Learner(gguf, config, start, cache), rows, aside, config, checkpoint, origin), too_long
 
 
 def _split(
@@ -85,10 +98,10 @@ def _split(
     return [e for e in examples if repr(e.messages) not in aside], [e for e in examples if repr(e.messages) in aside]
 
 
-def _summary(run: Run, examples: int, too_long: int, stopped: Stopped, resumed: bool) -> TrainReport:
+def _summary(run: Run, too_long: int, stopped: Stopped, resumed: bool) -> TrainReport:
     at = run.at
     return TrainReport(
-        examples=examples,
+        examples=len(run.rows),
         too_long=too_long,
         steps=at.step,
         epochs=at.step / run.per_epoch,
