@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import settings
 
 from metier.core.errors import ModelError
 from metier.core.models import ModelStore
 from metier.core.onnx_embedder import OnnxEmbedder, load_embedder
+
+# A busy machine is no finding: times are measured in benchmarks.
+settings.register_profile("metier", deadline=None)
+settings.load_profile("metier")
 
 NEEDED = ("smollm2-135m", "minilm")
 
