@@ -84,8 +84,8 @@ def _f1(rows: NDArray[Any]) -> float:
 def _presidio() -> Finder | None:
     """presidio-analyzer without a language model, if it is installed: a peer, not a part of metier."""
     try:
-        from presidio_analyzer import AnalyzerEngine
-        from presidio_analyzer.nlp_engine import NoOpNlpEngine
+        from presidio_analyzer import AnalyzerEngine  # type: ignore[import-not-found]
+        from presidio_analyzer.nlp_engine import NoOpNlpEngine  # type: ignore[import-not-found]
     except ImportError:
         say("presidio-analyzer is not installed, no comparison")
         return None
@@ -96,7 +96,7 @@ def _presidio() -> Finder | None:
         found = engine.analyze(text, language="en")
         spans: list[Span] = []
         for one in sorted(found, key=lambda r: -r.score):
-            span = Span(one.start, one.end, kinds.get(one.entity_type, one.entity_type))
+            span = Span(one.start, one.end, kinds.get(one.entity_type, one.entity_type))  # type: ignore[arg-type]
             if not any(_meet(span, other) for other in spans):
                 spans.append(span)
         return spans
