@@ -143,6 +143,13 @@ def test_a_killed_run_ends_as_if_it_never_was(
     assert [p.name for p in tmp_path.iterdir()] == ["codes"]
 
 
+def test_training_goes_on_from_an_adapter(base: LocalModel, trained: tuple[Path, TrainReport], tmp_path: Path) -> None:
+    once = CONFIG.model_copy(update={"epochs": 1})
+    report = train(examples(), base, tmp_path / "more", once, start=trained[0])
+    assert report.losses[0][1] < 0.3 < trained[1].losses[0][1]
+    assert report.parameters == trained[1].parameters
+
+
 def test_nothing_to_train_on_is_said(base: LocalModel, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="2 of them too long"):
         train(examples(), base, tmp_path / "x", CONFIG.model_copy(update={"longest": 16}))
