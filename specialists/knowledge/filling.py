@@ -49,8 +49,8 @@ class Filler:
             if sum(len(entries) for _, _, entries in self._waiting) >= _AT_ONCE:
                 self._save()
         self._save()
-        if progress is not None:
-            progress(len(work), len(work), "")
+        if progress is not None and work:
+            progress(len(work), len(work), work[-1])
 
     def _take(self, source: str, path: Path, version: str) -> None:
         try:
