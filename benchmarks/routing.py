@@ -35,6 +35,8 @@ from metier.router.router import Router
 
 FOREIGN = "oos"
 FOLDS = 7
+FALSE_REFUSAL = 0.04
+"""Where the training rows know foreign tasks; where they do not, nothing may be refused."""
 GLUED = 200
 """So many tasks are glued together."""
 
@@ -93,7 +95,8 @@ def _few(found: list[Example], variant: Variant, seed: int) -> list[Example]:
 def metier(report: Report, name: str, fold: Fold, embedder: Embedder) -> tuple[Router, list[tuple[float, Route]]]:
     """Fit, then route one text after the other, as a user would send them."""
     start = perf_counter()
-    router = Router.fit(fold.train, embedder=embedder)
+    foreign = any(e.label is None for e in fold.train)
+    router = Router.fit(fold.train, embedder=embedder, false_refusal=FALSE_REFUSAL if foreign else 0.0)
     report.add_value(name, "metier", "fit_s", perf_counter() - start, len(fold.train))
     router.route("how is the very first task, which pays for everything that is loaded late?")
     timed: list[tuple[float, Route]] = []

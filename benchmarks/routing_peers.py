@@ -73,7 +73,7 @@ def minilm_lr_knn(train: Sequence[Example], texts: Sequence[str], embedder: Embe
     for rest, out in KFold(5, shuffle=True, random_state=0).split(vectors):
         sure[out] = fit(rest, vectors[out])[1]
     best, found = fit(np.arange(len(own)), embedder.embed(texts))
-    threshold = np.quantile(sure, FALSE_REFUSAL)
+    threshold = np.quantile(sure, FALSE_REFUSAL) if len(own) < len(train) else -np.inf
     return [Guess(str(b), bool(s < threshold)) for b, s in zip(best, found, strict=True)]
 
 

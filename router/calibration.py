@@ -78,10 +78,12 @@ def refusal_threshold(inside: Floats, rate: float) -> float:
     """The value below which a task is refused, so that at most `rate` of the team's own tasks are.
 
     With few examples the observed rate may be luck: as many are allowed below as keep the true rate under `rate`
-    with probability `SURE`.
+    with probability `SURE`. A rate of 0 refuses nothing.
     """
+    if rate <= 0:
+        return 0.0
     ordered = np.sort(inside)
-    allowed = int(binom.ppf(1 - SURE, len(ordered), rate)) if rate > 0 and len(ordered) else 0
+    allowed = int(binom.ppf(1 - SURE, len(ordered), rate)) if len(ordered) else 0
     return float(ordered[allowed]) if len(ordered) else 0.0
 
 

@@ -55,7 +55,7 @@ def explain(
     route = decider.decide(text, context, attachments)
     clean = normalise(text)
     ruled = route.confidence == 1.0 and bool(route.parts)
-    words = () if not clean or ruled else _words(decider, clean, route)
+    words = () if not clean or ruled or route.decision == "several" else _words(decider, clean, route)
     return Explanation(
         text=text,
         route=route,

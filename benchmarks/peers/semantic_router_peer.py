@@ -45,7 +45,7 @@ def main() -> None:
     router = IndexedRouter(encoder=Known(name="known", table=table), routes=routes)
     router.fit([t for _, t in kept], [None if label == NOBODY else label for label, _ in kept])
     sure = [router(t).confidence for label, t in kept if label != NOBODY]
-    threshold = float(np.quantile(sure, FALSE_REFUSAL))
+    threshold = float(np.quantile(sure, FALSE_REFUSAL)) if NOBODY in labels else 0.0
     found = []
     for text in texts:
         chosen = router(text)
