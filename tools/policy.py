@@ -30,6 +30,8 @@ class Deny(Value):
 
     outcome: Literal["deny"] = "deny"
     reason: str
+    repeated: bool = False
+    """The call was made before and its result is known: hand that back instead."""
 
 
 class Ask(Value):
@@ -103,7 +105,7 @@ class Policy(Value):
         if _matches(call.name, self.team.deny):
             return Deny(reason=f"the team does not allow {call.name}")
         if call_key(call) in facts.seen:
-            return Deny(reason=f"{call.name} was already called with these arguments: use its result")
+            return Deny(reason=f"{call.name} was already called with these arguments: use its result", repeated=True)
         tainted_effect = facts.untrusted and effects.effect != "read"
         if tainted_effect and self.team.untrusted == "deny":
             return Deny(reason=f"{call.name} would act after text from outside was read")
