@@ -21,8 +21,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from agentdojo.functions_runtime import FunctionsRuntime
-from agentdojo.task_suite.load_suites import get_suites
+from agentdojo.functions_runtime import FunctionsRuntime  # type: ignore[import-not-found]
+from agentdojo.task_suite.load_suites import get_suites  # type: ignore[import-not-found]
 from harness import Report, parser, progress, say
 
 from metier.core.types import ToolCall
