@@ -33,14 +33,16 @@ def add(
     team: TeamFolder = Path(),
 ) -> None:
     """Copy documents into the specialist's folder and index them. A document of the same name is replaced."""
-    from ..specialists.knowledge.readers import read
+    from ..specialists.knowledge.readers import read, with_readers
     from ..specialists.knowledge.sources import scan
 
     blueprint = _blueprint(team, specialist)
-    found = scan(files)
+    card = blueprint.specialists[specialist].knowledge
+    readers = with_readers(card.readers if card else {})
+    found = scan(files, kinds=readers)
     for name, path in found.files.items():
         try:
-            read(path, name)
+            read(path, name, readers)
         except UnreadableDocument as error:
             found.skipped[name] = error.message
     console = Console()

@@ -25,6 +25,8 @@ class KnowledgeCard(Section):
     """Passages that the model sees."""
     passage_tokens: int = Field(default=160, ge=32, le=1024)
     """About how long a passage is, in words and punctuation marks."""
+    readers: dict[str, str] = Field(default_factory=dict)
+    """More kinds of files: suffix (`.epub`) to `module:Class` of a llama-index file reader."""
     backend: str = "faiss"
     """Vector index by name: `faiss` (embedded), or `module:Class` of any llama-index vector store."""
     backend_options: dict[str, Any] = Field(default_factory=dict)

@@ -413,6 +413,38 @@ def test_retrievers_of_both_libraries(docs, words):
     assert node.metadata["source"] == document.metadata["source"] == "pump.md"
 
 
+READER = """
+from llama_index.core import Document
+from llama_index.core.readers.base import BaseReader
+
+class LineReader(BaseReader):
+    def load_data(self, file, extra_info=None):
+        if file.stat().st_size > 1000:
+            raise KeyError("too much")
+        return [Document(text=line) for line in file.read_text().splitlines()]
+"""
+
+
+def test_readers_of_llama_index_by_name(docs, words, tmp_path, monkeypatch):
+    put(tmp_path / "lib/my_line_reader.py", READER)
+    monkeypatch.syspath_prepend(tmp_path / "lib")
+    put(docs / "log.lines", "Line one.\nThe second line.")
+    put(docs / "long.lines", "x" * 2000)
+    knowledge = built(docs, words, readers={".lines": "my_line_reader:LineReader"})
+    assert knowledge.report is not None
+    assert knowledge.report.skipped == {"long.lines": "LineReader cannot read it: 'too much'"}
+    assert [p.page for p in knowledge.search("second line", 1) if p.source == "log.lines"] == [1]
+    with pytest.raises(KnowledgeError, match="no Nope"):
+        built(docs, words, readers={".x": "my_line_reader:Nope"})
+
+
+def test_equal_passages_are_given_once(docs, words):
+    put(docs / "copy/pump.md", (docs / "pump.md").read_text())
+    found = built(docs, words).search("grease bearings", 4)
+    assert len(found) == 4
+    assert len({passage.text for passage in found}) == 4
+
+
 # Tuning
 
 

@@ -85,7 +85,8 @@ class Abbreviations:
 
     def _longs(self, query: str) -> list[str]:
         found = []
-        for word in dict.fromkeys(_WORD.findall(query)):
+        shouted = query.isupper()  # then capitals say nothing about a word
+        for word in () if shouted else dict.fromkeys(_WORD.findall(query)):
             longs = self._long.get(word)
             if longs:
                 long, times = longs.most_common(1)[0]

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.errors import KnowledgeError
+from .dotted import load_class
 from .shelf import Shelf
 from .vectors import FaissIndex
 
@@ -38,22 +39,19 @@ class Index(Protocol):
 
 
 def backend(name: str) -> type[Index]:
-    """The index type for `KnowledgeCard.backend`. Raises `KnowledgeError` when there is no such class."""
+    """The index type for `KnowledgeCard.backend`.
+
+    Raises:
+        KnowledgeError: there is no such class.
+    """
     if name == "faiss":
         return FaissIndex
-    module, _, attribute = name.partition(":")
-    if not attribute:
+    if ":" not in name:
         raise KnowledgeError(
             f"unknown back-end '{name}'; available: faiss, or module:Class of a llama-index vector store",
             hint="backend: llama_index.core.vector_stores:SimpleVectorStore",
         )
-    try:
-        store_class = getattr(import_module(module), attribute)
-    except ImportError as error:
-        package = module.replace("_", "-").replace(".", "-")
-        raise KnowledgeError(f"back-end '{name}' cannot be imported: {error}", hint=f"pip install {package}") from error
-    except AttributeError as error:
-        raise KnowledgeError(f"back-end '{name}': {module} has no {attribute}") from error
+    store_class = load_class(name, "back-end")
     # llama-index takes more than a second to import, which only those who use its stores should wait for
     stores = import_module(".stores", __package__)
     return stores.backend(store_class)

@@ -21,6 +21,7 @@ from . import generations
 from .backends import backend
 from .filling import Filler, Progress
 from .lexical import Lexical
+from .readers import with_readers
 from .shelf import FILE, Shelf
 from .sources import Found, scan
 
@@ -61,7 +62,7 @@ def build(
         KnowledgeError: nothing could be read at all, the disk refuses, or another process is building.
     """
     began = time.perf_counter()
-    found = scan(sources, root)
+    found = scan(sources, root, with_readers(card.readers))
     backend(card.backend)
     try:
         wanted = {source: sha256(path) for source, path in found.files.items()}
@@ -85,6 +86,7 @@ def fingerprint(embedder: Embedder, card: KnowledgeCard) -> dict[str, Any]:
         "embedder": embedder.name,
         "dimension": embedder.dimension,
         "passage_tokens": card.passage_tokens,
+        "readers": card.readers,
         "backend": card.backend,
         "backend_options": card.backend_options,
     }
@@ -119,7 +121,7 @@ def _renew(
         old = opened.enter_context(closing(Shelf(valid / FILE))) if _known(valid, needs) is not None and valid else None
         with shelf.change():
             shelf.set_meta(needs)
-        filler = Filler(shelf, embedder, card.passage_tokens)
+        filler = Filler(shelf, embedder, card.passage_tokens, with_readers(card.readers))
         filler.fill(found, wanted, progress)
         Lexical.build(shelf.terms(), folder)
         np.save(folder / "rows.npy", shelf.rows())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -12,7 +12,7 @@ from ...core.embedding import Embedder
 from ...core.errors import UnreadableDocument
 from .document import Document
 from .passages import split
-from .readers import read
+from .readers import Reader, read
 from .shelf import Entry, Shelf
 from .sources import Found
 
@@ -29,10 +29,10 @@ Progress = Callable[[int, int, str], None]
 class Filler:
     """Brings a shelf up to date with the documents. Stopped at any moment, it leaves whole documents behind."""
 
-    def __init__(self, shelf: Shelf, embedder: Embedder, size: int) -> None:
+    def __init__(self, shelf: Shelf, embedder: Embedder, size: int, readers: Mapping[str, Reader]) -> None:
         self.embedded = 0
         """Passages embedded so far; those that were known before do not count."""
-        self._shelf, self._embedder, self._size = shelf, embedder, size
+        self._shelf, self._embedder, self._size, self._readers = shelf, embedder, size, readers
         self._waiting: list[tuple[Document, str, list[Entry]]] = []
 
     def fill(self, found: Found, wanted: dict[str, str], progress: Progress | None = None) -> None:
@@ -54,7 +54,7 @@ class Filler:
 
     def _take(self, source: str, path: Path, version: str) -> None:
         try:
-            document = read(path, source)
+            document = read(path, source, self._readers)
         except UnreadableDocument as error:
             with self._shelf.change():
                 self._shelf.refuse(source, version, error.message)

@@ -99,20 +99,24 @@ class Knowledge:
             ) from error
 
     def search(self, query: str, k: int = 3) -> list[Passage]:
-        """The `k` passages that fit best, best first. `score` and `signals` say why."""
+        """The `k` passages that fit best, best first. `score` and `signals` say why.
+
+        Of passages with the same text only the best is given.
+        """
         if not len(self._rows) or not query.strip():
             return []
         query = self._abbreviations.widen(query)
         plain = self._embedder.embed([query])[0]
         rows, signals = self._evidence(query, plain, self._tuning.move(plain))
         scores = rank(signals, self._tuning.words)
-        top = np.lexsort((rows, -scores))[:k]
-        return [
-            passage.model_copy(
-                update={"score": float(scores[n]), "signals": {name: float(s[n]) for name, s in signals.items()}}
-            )
-            for n, passage in zip(top, self._shelf.passages(rows[top].tolist()), strict=True)
-        ]
+        found: dict[str, Passage] = {}
+        order = np.lexsort((rows, -scores)).tolist()
+        while order and len(found) < k:
+            some, order = order[: k - len(found)], order[k - len(found) :]
+            for n, passage in zip(some, self._shelf.passages(rows[some].tolist()), strict=True):
+                why = {name: float(signal[n]) for name, signal in signals.items()}
+                found.setdefault(passage.text, passage.model_copy(update={"score": float(scores[n]), "signals": why}))
+        return list(found.values())
 
     def _evidence(
         self, query: str, plain: NDArray[np.float32], moved: NDArray[np.float32]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...core.errors import KnowledgeError
-from .readers import supported
+from .readers import READERS
 
 
 @dataclass
@@ -19,12 +19,15 @@ class Found:
     skipped: dict[str, str] = field(default_factory=dict)
 
 
-def scan(sources: Sequence[Path], root: Path | None = None) -> Found:
+def scan(sources: Sequence[Path], root: Path | None = None, kinds: Collection[str] = READERS) -> Found:
     """List the documents in files and folders (recursively), in a stable order.
 
     Hidden files and folders, links and unknown kinds of file are left aside. A source name is the path relative to
-    `root`; without a root, relative to the folder (or the file's folder) that was given.
-    Raises `KnowledgeError` when a given path does not exist.
+    `root`; without a root, relative to the folder (or the file's folder) that was given. `kinds` are the suffixes that
+    can be read.
+
+    Raises:
+        KnowledgeError: a given path does not exist.
     """
     found = Found()
     for given in sources:
@@ -35,7 +38,7 @@ def scan(sources: Sequence[Path], root: Path | None = None) -> Found:
         base = root.resolve() if root is not None and path.is_relative_to(root.resolve()) else base
         for file, reason in _walk(path) if path.is_dir() else iter([(path, "")]):
             name = file.relative_to(base).as_posix()
-            if reason or not supported(file):
+            if reason or file.suffix.lower() not in kinds:
                 found.skipped[name] = reason or f"unknown kind of file '{file.suffix or file.name}'"
             elif found.files.setdefault(name, file) != file:
                 found.skipped[f"{given}: {name}"] = f"another source holds a document called '{name}'"

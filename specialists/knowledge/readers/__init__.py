@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 
 from ....core.errors import UnreadableDocument
 from ..document import Document
+from ..dotted import load_class
 from .markup import read_html, read_markdown
 from .pdf import read_pdf
 from .records import read_json, read_jsonl
@@ -14,7 +16,7 @@ from .tables import read_csv, read_sqlite
 from .text import read_text
 from .word import read_docx
 
-__all__ = ["MAX_BYTES", "READERS", "read", "supported"]
+__all__ = ["MAX_BYTES", "READERS", "Reader", "read", "with_readers"]
 
 Reader = Callable[[Path, str], Document]
 """Takes the file and its source name; raises `UnreadableDocument` with a reason for people."""
@@ -35,19 +37,28 @@ READERS: dict[str, Reader] = {
 }
 
 
-def supported(path: Path) -> bool:
-    """Whether there is a reader for this kind of file."""
-    return path.suffix.lower() in READERS
+def with_readers(named: Mapping[str, str]) -> dict[str, Reader]:
+    """The built-in readers and those of llama-index, given as suffix to `module:Class`.
+
+    Raises:
+        KnowledgeError: there is no such class.
+    """
+    if not named:
+        return READERS
+    # llama-index takes more than a second to import, which only those who use its readers should wait for
+    llama = import_module(".llama", __package__)
+    return {**READERS, **{suffix.lower(): llama.reader(load_class(name, "reader")) for suffix, name in named.items()}}
 
 
-def read(path: Path, source: str) -> Document:
+def read(path: Path, source: str, readers: Mapping[str, Reader] = READERS) -> Document:
     """The file's text and structure. `source` is the name that citations will carry.
 
-    Raises `UnreadableDocument`: unknown kind, too large, empty, damaged, encrypted, or without any text.
+    Raises:
+        UnreadableDocument: unknown kind, too large, empty, damaged, encrypted, or without any text.
     """
-    reader = READERS.get(path.suffix.lower())
+    reader = readers.get(path.suffix.lower())
     if reader is None:
-        raise UnreadableDocument(f"no reader for '{path.suffix or path.name}' files (known: {' '.join(READERS)})")
+        raise UnreadableDocument(f"no reader for '{path.suffix or path.name}' files (known: {' '.join(readers)})")
     try:
         size = path.stat().st_size
         if size > MAX_BYTES:
