@@ -260,7 +260,8 @@ def test_damaged_files_are_noticed_and_mended(docs, words, name, damage):
         file.write_bytes(b"rubbish" * 50 if damage == "rubbish" else b"")
     with pytest.raises(KnowledgeError, match="damaged") as caught:
         Knowledge.open(store, words)
-    assert str(store) in str(caught.value.hint)
+    assert caught.value.hint == "metier build"
+    assert first(built(docs, words), "grease bearings") == "pump.md"
 
 
 KILLED = """
@@ -403,6 +404,11 @@ def test_server_stores_are_updated_in_place(docs, words, tmp_path, monkeypatch):
 def test_unknown_back_ends(docs, words, name):
     with pytest.raises(KnowledgeError, match="back-end"):
         built(docs, words, backend=name)
+
+
+def test_wrong_options_of_a_back_end(docs, words):
+    with pytest.raises(KnowledgeError, match="SimpleVectorStore cannot be opened with data"):
+        built(docs, words, backend=SIMPLE, backend_options={"data": 3})
 
 
 def test_retrievers_of_both_libraries(docs, words):

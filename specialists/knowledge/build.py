@@ -52,8 +52,9 @@ def build(
     card: KnowledgeCard,
     root: Path | None = None,
     progress: Progress | None = None,
+    anew: bool = False,
 ) -> Report:
-    """Bring the index in `store` up to date with the documents.
+    """Bring the index in `store` up to date with the documents; `anew` builds all of it again.
 
     The index that was there stays valid until the new one is complete: a crash, a kill or a full disk leaves it as
     it was, and a killed build goes on where it stopped.
@@ -68,7 +69,10 @@ def build(
         wanted = {source: sha256(path) for source, path in found.files.items()}
         with generations.locked(store):
             before = _known(generations.current(store), fingerprint(embedder, card))
-            embedded = 0 if before == wanted else _renew(store, found, wanted, embedder, card, progress)
+            embedded = 0
+            if anew or before != wanted:
+                draft = _draft(store, fingerprint(embedder, card), anew)
+                embedded = _renew(store, draft, found, wanted, embedder, card, progress)
             report = _report(store, found, before or {}, wanted)
     except (OSError, sqlite3.Error) as error:
         generations.discard(store)
@@ -103,8 +107,20 @@ def _known(folder: Path | None, needs: dict[str, Any]) -> dict[str, str] | None:
         return None
 
 
+def _draft(store: Path, needs: dict[str, Any], anew: bool) -> Path:
+    """A folder whose shelf fits: left by a killed build, else a copy of the valid one, else empty."""
+    folder, valid = generations.draft(store), generations.current(store)
+    if anew or _known(folder, needs) is None:
+        generations.discard(store)
+        folder = generations.draft(store)
+        if valid is not None and not anew and _known(valid, needs) is not None:
+            shutil.copyfile(valid / FILE, folder / FILE)
+    return folder
+
+
 def _renew(
     store: Path,
+    draft: Path,
     found: Found,
     wanted: dict[str, str],
     embedder: Embedder,
@@ -112,35 +128,23 @@ def _renew(
     progress: Progress | None,
 ) -> int:
     """Fill the draft, index it, publish it. Gives the number of passages that were embedded."""
-    needs = fingerprint(embedder, card)
-    valid = generations.current(store)
+    needs, valid = fingerprint(embedder, card), generations.current(store)
     index, options = backend(card.backend), card.backend_options
-    folder = _draft(store, valid, needs)
     with ExitStack() as opened:
-        shelf = opened.enter_context(closing(Shelf(folder / FILE, write=True)))
-        old = opened.enter_context(closing(Shelf(valid / FILE))) if _known(valid, needs) is not None and valid else None
+        shelf = opened.enter_context(closing(Shelf(draft / FILE, write=True)))
+        fits = _known(valid, needs) is not None
+        old = opened.enter_context(closing(Shelf(valid / FILE))) if valid is not None and fits else None
         with shelf.change():
             shelf.set_meta(needs)
         filler = Filler(shelf, embedder, card.passage_tokens, with_readers(card.readers))
         filler.fill(found, wanted, progress)
-        Lexical.build(shelf.terms(), folder)
-        np.save(folder / "rows.npy", shelf.rows())
-        index.build(folder, shelf, options, old)
+        Lexical.build(shelf.terms(), draft)
+        np.save(draft / "rows.npy", shelf.rows())
+        index.build(draft, shelf, options, old)
         generations.publish(store)
         if old is not None:
             index.retire(shelf, options, old)
     return filler.embedded
-
-
-def _draft(store: Path, valid: Path | None, needs: dict[str, Any]) -> Path:
-    """A folder whose shelf fits: left by a killed build, else a copy of the valid one, else empty."""
-    folder = generations.draft(store)
-    if _known(folder, needs) is None:
-        generations.discard(store)
-        folder = generations.draft(store)
-        if valid is not None and _known(valid, needs) is not None:
-            shutil.copyfile(valid / FILE, folder / FILE)
-    return folder
 
 
 def _report(store: Path, found: Found, before: dict[str, str], wanted: dict[str, str]) -> Report:

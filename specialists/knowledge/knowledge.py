@@ -37,6 +37,10 @@ _TRIED = 20
 """Passages in which an example's answer is looked for."""
 
 
+class DamagedIndex(KnowledgeError):
+    """A file of the index is gone or cannot be read; building mends it."""
+
+
 class Knowledge:
     """A hybrid index (BM25 and vectors) over documents. Opened, it never changes; searching is thread-safe."""
 
@@ -75,8 +79,12 @@ class Knowledge:
         (`knowledge.report.skipped`) and does not stop the others. Sources are named by their path relative to `root`.
         Raises `KnowledgeError`.
         """
-        report = build(sources, store, embedder, card or KnowledgeCard(), root, progress)
-        return cls._open(store, embedder, report)
+        card = card or KnowledgeCard()
+        report = build(sources, store, embedder, card, root, progress)
+        try:
+            return cls._open(store, embedder, report)
+        except DamagedIndex:
+            return cls._open(store, embedder, build(sources, store, embedder, card, root, progress, anew=True))
 
     @classmethod
     def open(cls, store: Path, embedder: Embedder) -> Knowledge:
@@ -94,9 +102,9 @@ class Knowledge:
         try:
             return cls(store, folder, embedder, report)
         except (OSError, EOFError, RuntimeError, ValueError, KeyError, sqlite3.Error) as error:
-            raise KnowledgeError(
-                f"the index in {store} is damaged: {error}", hint=f"rm -r {store} && metier build"
-            ) from error
+            if folder != generations.current(store):  # replaced by another process while it was opened
+                return cls._open(store, embedder, report)
+            raise DamagedIndex(f"the index in {store} is damaged: {error}", hint="metier build") from error
 
     def search(self, query: str, k: int = 3) -> list[Passage]:
         """The `k` passages that fit best, best first. `score` and `signals` say why.

@@ -17,6 +17,7 @@ from llama_index.core.schema import NodeRelationship, RelatedNodeInfo, TextNode
 from llama_index.core.vector_stores.types import BasePydanticVectorStore, VectorStoreQuery
 from numpy.typing import NDArray
 
+from ...core.errors import KnowledgeError
 from .shelf import Shelf, node_id
 
 _FILE = "vectors.json"
@@ -34,7 +35,7 @@ class StoreIndex:
 
     @classmethod
     def build(cls, folder: Path, shelf: Shelf, options: dict[str, Any], before: Shelf | None) -> None:
-        store = cls.store_class(**options)
+        store = cls._store_of(options)
         as_file = hasattr(cls.store_class, "from_persist_path")
         have = set() if as_file or before is None else set(before.versions().items())
         for source, version in shelf.versions().items():
@@ -49,15 +50,23 @@ class StoreIndex:
     def open(cls, folder: Path, shelf: Shelf, options: dict[str, Any]) -> StoreIndex:
         path = folder / _FILE
         load = getattr(cls.store_class, "from_persist_path", None)
-        return cls(load(str(path)) if load is not None else cls.store_class(**options), shelf)
+        return cls(load(str(path)) if load is not None else cls._store_of(options), shelf)
 
     @classmethod
     def retire(cls, shelf: Shelf, options: dict[str, Any], before: Shelf) -> None:
         if hasattr(cls.store_class, "from_persist_path"):
             return
-        store = cls.store_class(**options)
+        store = cls._store_of(options)
         for source, version in before.versions().items() - shelf.versions().items():
             store.delete(node_id(source, version))
+
+    @classmethod
+    def _store_of(cls, options: dict[str, Any]) -> BasePydanticVectorStore:
+        try:
+            return cls.store_class(**options)
+        except Exception as error:  # a store may raise anything when its server or its options are wrong
+            given = ", ".join(options) or "no options"
+            raise KnowledgeError(f"back-end {cls.__name__} cannot be opened with {given}: {error}") from error
 
     def nearest(self, vector: NDArray[np.float32], k: int) -> list[int]:
         result = self._store.query(VectorStoreQuery(query_embedding=vector.tolist(), similarity_top_k=k))

@@ -38,12 +38,12 @@ class FaissIndex:
         index = faiss.index_factory(dimension, kind, faiss.METRIC_INNER_PRODUCT)
         index.train(vectors[np.random.default_rng(0).permutation(count)[: cells * 40]])
         index.add(vectors)
-        faiss.write_index(index, str(folder / _FILE))
+        (folder / _FILE).write_bytes(faiss.serialize_index(index).tobytes())
 
     @classmethod
     def open(cls, folder: Path, shelf: Shelf, options: dict[str, Any]) -> FaissIndex:
         path, rows = folder / _FILE, shelf.rows()
-        index: Any = faiss.read_index(str(path)) if len(rows) else None
+        index: Any = faiss.deserialize_index(np.fromfile(path, dtype=np.uint8)) if len(rows) else None
         if isinstance(index, faiss.IndexIVF):
             index.nprobe = _CELLS_VISITED
         return cls(index, rows)
