@@ -20,24 +20,20 @@ from random import Random
 from typing import Any
 
 import numpy as np
-from grounded import ABSENT, BASE, SETS, Corpus, build, corpus
-from harness import Report, parser, progress, read_rows, sample, say, wanted
+from grounded import Corpus, opened, pairs
+from harness import Report, parser, progress, read_rows, sample, say
 from numpy.typing import NDArray
 
 from metier.agents.blueprint import Blueprint
 from metier.core.embedding import Embedder
 from metier.core.events import Emit
 from metier.core.files import write_atomic
-from metier.core.models import ModelStore
-from metier.core.onnx_embedder import load_embedder
 from metier.core.types import Brief, Outcome
 from metier.specialists.confidence import FEATURES, WEIGHTS, features
-from metier.specialists.engines import Engine, open_engine
+from metier.specialists.engines import Engine
 from metier.specialists.knowledge.knowledge import Knowledge
 from metier.specialists.metrics import token_f1
-from metier.specialists.skills import find_skill
 from metier.specialists.specialist import Specialist
-from metier.specialists.training.convert import gguf_adapter
 from metier.specialists.work import Draft, Work
 
 FOLDS = 5
@@ -133,18 +129,10 @@ def ece(scores: NDArray[np.float64], y: NDArray[np.float64], bins: int = 10) -> 
 
 def gather(args: Namespace) -> list[dict[str, Any]]:
     """The rows of all sets."""
-    store, rows = ModelStore(), []
-    embedder, base = load_embedder("minilm", store), store.find(BASE)
-    skill = gguf_adapter(find_skill(args.skill), base.files["gguf"]) if args.skill else None
-    engine = open_engine("llama", base, {args.skill: skill} if skill else {})
-    for name in wanted(args, SETS):
-        made = corpus(args, name)
-        names = sorted(made.documents)
-        absent = set(Random(args.seed).sample(names, max(1, round(ABSENT * len(names)))))
-        with tempfile.TemporaryDirectory() as folder:
-            full = build(made, set(), Path(folder) / "full", embedder, engine, args.skill, Recorder)
-            part = build(made, absent, Path(folder) / "part", embedder, engine, args.skill, Recorder)
-            rows += collect(made, full, part, absent, name)
+    rows: list[dict[str, Any]] = []
+    embedder, engine = opened(args)
+    for name, made, full, part, absent in pairs(args, Recorder, embedder, engine):
+        rows += collect(made, full, part, absent, name)
     if args.team:
         rows += collect_team(args, args.team, embedder, engine)
     engine.close()

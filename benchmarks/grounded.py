@@ -189,23 +189,37 @@ def measure(
     report.add(name, system, "seconds_p50", [s for _, _, s in there], quantile(0.5))
 
 
-def main() -> None:
-    arguments = parser(__doc__ or "")
-    arguments.add_argument("--skill", help="a shipped skill on top of the base")
-    args = arguments.parse_args()
-    report, store = Report(args), ModelStore()
+def opened(args: Namespace) -> tuple[Embedder, Engine]:
+    """The embedder, and the engine with the skill that was asked for."""
+    store = ModelStore()
     embedder, base = load_embedder("minilm", store), store.find(BASE)
     skill = gguf_adapter(find_skill(args.skill), base.files["gguf"]) if args.skill else None
-    engine = open_engine("llama", base, {args.skill: skill} if skill else {})
+    return embedder, open_engine("llama", base, {args.skill: skill} if skill else {})
+
+
+def pairs(
+    args: Namespace, kind: type[S], embedder: Embedder, engine: Engine
+) -> Iterator[tuple[str, Corpus, S, S, set[str]]]:
+    """For each set: its questions, a specialist with all documents, one without the `absent`, and these."""
     for name in wanted(args, SETS):
         made = corpus(args, name)
         names = sorted(made.documents)
         absent = set(Random(args.seed).sample(names, max(1, round(ABSENT * len(names)))))
         with tempfile.TemporaryDirectory() as folder:
-            full = build(made, set(), Path(folder) / "full", embedder, engine, args.skill, Specialist)
-            part = build(made, absent, Path(folder) / "part", embedder, engine, args.skill, Specialist)
-            system = f"metier+{args.skill}" if args.skill else "base"
-            measure(report, name, system, made, full, part, absent)
+            full = build(made, set(), Path(folder) / "full", embedder, engine, args.skill, kind)
+            part = build(made, absent, Path(folder) / "part", embedder, engine, args.skill, kind)
+            yield name, made, full, part, absent
+
+
+def main() -> None:
+    arguments = parser(__doc__ or "")
+    arguments.add_argument("--skill", help="a shipped skill on top of the base")
+    args = arguments.parse_args()
+    report = Report(args)
+    system = f"metier+{args.skill}" if args.skill else "base"
+    embedder, engine = opened(args)
+    for name, made, full, part, absent in pairs(args, Specialist, embedder, engine):
+        measure(report, name, system, made, full, part, absent)
     engine.close()
     report.finish()
 

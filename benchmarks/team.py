@@ -25,14 +25,18 @@ from metier.specialists.metrics import exact_match, token_f1
 FILE = "evaluation_outside.jsonl"
 
 
-def cited(team: Team, answer: Answer) -> bool:
-    """Does every quote stand at its offsets in one of the team's documents?"""
-    texts = {
+def documents(team: Team) -> dict[str, str]:
+    """The text of every document of the team, by source."""
+    return {
         d.source: s.knowledge.text(d.source)
         for s in team.specialists.values()
         if s.knowledge
         for d in s.knowledge.documents()
     }
+
+
+def cited(texts: dict[str, str], answer: Answer) -> bool:
+    """Does every quote stand at its offsets in one of the team's documents?"""
     return bool(answer.citations) and all(texts[c.source][c.start : c.end] == c.quote for c in answer.citations)
 
 
@@ -51,7 +55,8 @@ def measure(report: Report, name: str, team: Team, rows: list[dict[str, str]], w
     report.add(place, "metier", "answered", good)
     if any(good):
         report.add(place, "metier", "f1_answered", [f for f, g in zip(f1, good, strict=True) if g])
-        report.add(place, "metier", "cited", [cited(team, a) for a, g in zip(answers, good, strict=True) if g])
+        texts = documents(team)
+        report.add(place, "metier", "cited", [cited(texts, a) for a, g in zip(answers, good, strict=True) if g])
     return answers
 
 

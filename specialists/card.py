@@ -56,7 +56,7 @@ class HandoffCard(Section):
 
     to: str = Field(pattern=NAME)
     when: str | None = None
-    """Regular expression: when it matches the task, or the passage that was found, the task goes there at once.
+    """Regular expression: when it matches the task, the task goes there at once, with what was found.
     Left out: the task goes there only when this specialist cannot answer."""
 
 

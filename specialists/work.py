@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol
 
 from langchain_core.language_models import BaseChatModel
@@ -77,14 +78,15 @@ class Work:
     emit: Emit
     hands: Hands | None = None
 
-    @property
+    @cached_property
     def texts(self) -> list[str]:
         """The passages as the model sees them: tables cut down, and when the task names a code (`F-112`; names from
         headings do not count), only those that hold it."""
         machines = codes(" ".join(word for p in self.passages for word in (*p.heading, p.source)))
         named = codes(self.brief.task) - machines
         held = [len(named & set(content_words(p.text))) for p in self.passages]
-        shown = [p.text for p, count in zip(self.passages, held, strict=True) if count == max(held)]
+        most = max(held, default=0)
+        shown = [p.text for p, count in zip(self.passages, held, strict=True) if count == most]
         return focus(self.brief.task, shown, self.brief.query)
 
     def prompt(self, style: str, *, more: Sequence[str] = (), **parts: Any) -> list[Message]:

@@ -38,7 +38,11 @@ def test_timings_add_up_and_reach_threads():
 
 def test_timing_outside_of_a_run_is_harmless():
     with timing("model"):
+        done = True
+    with record() as timings:
         pass
+    assert done
+    assert timings == {}
 
 
 def test_a_meter_stops_at_each_limit():

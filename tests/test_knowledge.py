@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from filelock import FileLock
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from metier.core.embedding import Vectors
@@ -178,6 +178,7 @@ def test_only_what_changed_is_embedded(docs, words):
         max_size=4,
     )
 )
+@example([{"sub/c.txt": "blue"}, {"a.txt": "blue", "sub/c.txt": "blue"}])
 def test_updates_end_where_a_fresh_build_does(tmp_path_factory, states):
     folder, words = tmp_path_factory.mktemp("state"), WordEmbedder()
     docs = folder / "docs"

@@ -18,6 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from ...core.files import write_atomic
+from ..blueprint import read_rows
 from .evidence import NAMES, evidence
 from .grounded import HEAD as GROUNDED_HEAD
 from .grounded import GroundedHead
@@ -114,11 +115,6 @@ def benign_texts(folder: Path) -> list[str]:
             found = sorted({r["input"] for r in read_rows(path) if r.get("input")})
             texts += random.Random(0).sample(found, min(len(found), 3000))
     return texts
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a `.jsonl` file; lines end at `\\n` only."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
 
 
 def _matrix(texts: Iterable[str]) -> csr_matrix:

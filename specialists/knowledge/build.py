@@ -25,7 +25,7 @@ from .readers import with_readers
 from .shelf import FILE, Shelf
 from .sources import Found, scan
 
-FORMAT = 3
+FORMAT = 4
 """Raised when readers, splitter, terms or files change, so that old indexes are built anew."""
 
 

@@ -57,6 +57,7 @@ class Knowledge:
                 hint="metier build",
             )
         self._rows = np.load(folder / "rows.npy")
+        self._ascending = np.argsort(self._rows)
         self._lexical = Lexical.open(folder)
         self._dense = backend(meta["backend"]).open(folder, self._shelf, meta["backend_options"])
         self._abbreviations = Abbreviations(self._shelf.abbreviations())
@@ -118,7 +119,7 @@ class Knowledge:
         rows, signals = self._evidence(query, plain, self._tuning.move(plain))
         scores = rank(signals, self._tuning.words)
         found: dict[str, Passage] = {}
-        order = np.lexsort((rows, -scores)).tolist()
+        order = np.argsort(-scores, kind="stable").tolist()
         while order and len(found) < k:
             some, order = order[: k - len(found)], order[k - len(found) :]
             for n, passage in zip(some, self._shelf.passages(rows[some].tolist()), strict=True):
@@ -129,9 +130,13 @@ class Knowledge:
     def _evidence(
         self, query: str, plain: NDArray[np.float32], moved: NDArray[np.float32]
     ) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float32]]]:
-        """Rows that one of the two searches proposes, and what speaks for each. Vectors have shape (dimension,)."""
+        """Rows that one of the two searches proposes, in the index's order, and what speaks for each.
+
+        Vectors have shape (dimension,).
+        """
         words = self._lexical.scores(terms(query))
-        places = set(np.searchsorted(self._rows, self._dense.nearest(moved, CANDIDATES)).tolist())
+        near = np.searchsorted(self._rows, self._dense.nearest(moved, CANDIDATES), sorter=self._ascending)
+        places = set(self._ascending[near].tolist())
         if words is not None:
             best = np.argpartition(-words, min(CANDIDATES, len(words)) - 1)[:CANDIDATES]
             places |= set(best[words[best] > 0].tolist())

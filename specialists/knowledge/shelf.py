@@ -37,6 +37,8 @@ CREATE INDEX abbreviations_by_document ON abbreviations (document);
 
 _JOINED = "passages p JOIN documents d ON d.id = document"
 _PASSAGE = "source, ordinal, start, end, page, heading, p.text"
+_ALL = f"FROM {_JOINED} ORDER BY source, ordinal"
+"""All passages in an order that does not tell in which order the documents came."""
 
 
 @dataclass(frozen=True)
@@ -157,18 +159,18 @@ class Shelf:
         self._db.execute("DELETE FROM documents WHERE source = ?", (source,))
 
     def rows(self) -> NDArray[np.int64]:
-        """Row ids of all passages, ascending. Shape (number of passages,)."""
-        return np.array([row for (row,) in self._query("SELECT id FROM passages ORDER BY id")], dtype=np.int64)
+        """Row ids of all passages, by source and place in it. Shape (number of passages,)."""
+        return np.array([row for (row,) in self._query(f"SELECT p.id {_ALL}")], dtype=np.int64)
 
     def terms(self) -> Iterator[list[str]]:
         """The terms of all passages, in the order of `rows`."""
-        for (words,) in self._db.execute("SELECT terms FROM passages ORDER BY id"):
+        for (words,) in self._db.execute(f"SELECT terms {_ALL}"):
             yield words.split()
 
     def vectors(self, rows: Iterable[int] | None = None) -> Vectors:
         """Vectors of all passages in the order of `rows()`, or of the rows asked for."""
         if rows is None:
-            blobs = [blob for (blob,) in self._query("SELECT vector FROM passages ORDER BY id")]
+            blobs = [blob for (blob,) in self._query(f"SELECT vector {_ALL}")]
         else:
             asked = list(rows)
             marks = ", ".join("?" * len(asked))
