@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import settings
 
 from metier.core.errors import ModelError
 from metier.core.models import ModelStore
 from metier.core.onnx_embedder import OnnxEmbedder, load_embedder
+from metier.tests.postgres import Postgres, installed
 
 # A busy machine is no finding: times are measured in benchmarks.
 settings.register_profile("metier", deadline=None)
@@ -32,3 +35,12 @@ def models() -> ModelStore:
 def embedder(models: ModelStore) -> OnnxEmbedder:
     """The real MiniLM."""
     return load_embedder("minilm", models)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A real PostgreSQL; `postgres.database()` gives an empty database, `postgres.restart()` starts it anew."""
+    if installed() is None:
+        pytest.skip("PostgreSQL is not installed: pip install -e '.[dev]'")
+    with Postgres() as server:
+        yield server
