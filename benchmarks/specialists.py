@@ -26,7 +26,7 @@ from metier.specialists.metrics import exact_match, token_f1
 from metier.specialists.renderer import NOT_FOUND, render
 from metier.specialists.skills import find_skill
 from metier.specialists.training.convert import gguf_adapter
-from metier.specialists.training.quote_data import Question, Shown, kept_aside, questions, show
+from metier.specialists.training.quote_data import Question, Shown, aside, questions, show
 
 SETS = ("finance_tatqa_span", "agri_agxqa", "law_cuad_qa")
 
@@ -83,7 +83,7 @@ def asked_of(args: Namespace, name: str) -> list[Question]:
     """Questions of the set whose answer stands in the passage; unseen documents only."""
     found = [q for q in questions(args.data, [name]) if q.answer]
     if args.data.resolve() == args.train.resolve() and not args.all:
-        found = [q for q in found if kept_aside(q)]
+        found = [q for q in found if aside(q)]
     if args.limit and len(found) > args.limit:
         found = random.Random(args.seed).sample(found, args.limit)
     return found

@@ -6,19 +6,15 @@ Only sets that may be redistributed are read. Rows are split by document (or con
 from __future__ import annotations
 
 import functools
-import hashlib
-import json
 import random
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ..renderer import NOT_FOUND, render
 from .example import TrainingExample
-
-Row = dict[str, Any]
+from .sets import Row, kept_aside, read_rows
 
 
 @dataclass(frozen=True)
@@ -35,14 +31,6 @@ class Question:
     distractors: tuple[str, ...]
     answers: tuple[str, ...] = ()
     """All accepted answers, for evaluation."""
-
-
-def read_rows(folder: Path, name: str) -> list[Row]:
-    """The rows of `name`.jsonl; none when the file is absent. Only a newline ends a row."""
-    file = folder / f"{name}.jsonl"
-    if not file.is_file():
-        return []
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line.strip()]
 
 
 SETS = {"tatqa": "finance_tatqa_span", "agxqa": "agri_agxqa", "cuad": "law_cuad_qa"}
@@ -117,10 +105,9 @@ def questions(folder: Path, sets: Sequence[str] = tuple(SOURCES)) -> list[Questi
     return [q for q in found if q.answer or q.set in UNANSWERED]
 
 
-def kept_aside(question: Question, share: float = 0.15) -> bool:
-    """Whether the question's document belongs to the validation split; depends on its name only."""
-    digest = hashlib.sha256(f"{question.set.split('_')[0]}/{question.group}".encode()).digest()
-    return digest[0] / 256 < share
+def aside(question: Question) -> bool:
+    """Whether the question's document is kept aside for checks and figures."""
+    return kept_aside(f"{question.set.split('_')[0]}/{question.group}")
 
 
 @dataclass(frozen=True)
