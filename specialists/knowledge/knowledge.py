@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ...core.embedding import Embedder, Vectors
 from ...core.errors import KnowledgeError
+from ...core.terms import terms
 from ...core.types import Passage
 from ..card import KnowledgeCard
 from . import generations, tuning
@@ -24,7 +25,6 @@ from .filling import Progress
 from .lexical import Lexical
 from .ranking import rank
 from .shelf import FILE, DocumentInfo, Shelf
-from .terms import terms
 from .tuning import Tuning, TuningReport
 
 if TYPE_CHECKING:

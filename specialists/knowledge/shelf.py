@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.embedding import Vectors
+from ...core.terms import terms
 from ...core.types import Passage
 from .abbreviations import Definition, definitions
-from .terms import terms
 
 FILE = "passages.sqlite"
 
