@@ -70,6 +70,8 @@ class Entry(_Section):
     """One line for people."""
     prepare: Literal["q8_0", "q4_0"] | None = None
     """Re-quantise the GGUF once after the download; see `core/models/quantise.py`."""
+    hub: str | None = None
+    """The unquantised original on the Hugging Face Hub (OWNER/NAME), for the model cards of adapters."""
 
     @model_validator(mode="after")
     def _has_its_files(self) -> Entry:
@@ -95,3 +97,9 @@ def read_catalogue(home: Path) -> dict[str, tuple[Entry, Path]]:
         if file.exists():
             found |= {name: (entry, file.parent) for name, entry in load_yaml(file, CatalogueFile).root.items()}
     return found
+
+
+def hub_name(name: str, home: Path) -> str | None:
+    """Where the unquantised original of a base is on the Hugging Face Hub, as far as the catalogue knows."""
+    found = read_catalogue(home).get(name)
+    return found[0].hub if found else None

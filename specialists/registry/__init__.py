@@ -1,0 +1,1 @@
+"""The registry: immutable versions of a specialist's adapter, and which of them is in use."""
