@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..core.types import Turn
+from .functions import Function, signature
 
 Message = dict[str, str]
 """`{"role": "system" | "user" | "assistant", "content": …}`: what every chat API and tokenizer takes."""
@@ -34,6 +35,14 @@ _SYSTEM: Mapping[str, str] = {
 _CONTROL = re.compile(
     r"<(?=\|)|(?<=\|)>|<(?=/?s>)|<(?=(?:start|end)_of_turn>)|<(?=(?:bos|eos|pad|unk)>)|\[(?=/?INST\])"
 )
+
+
+class Shot(NamedTuple):
+    """A question like the one that is asked, with its answer; shown as an earlier turn."""
+
+    task: str
+    answer: str
+    facts: Sequence[str] = ()
 
 
 def styles() -> tuple[str, ...]:
@@ -60,33 +69,41 @@ def render(
     instructions: str = "",
     labels: Sequence[str] = (),
     schema: Mapping[str, Any] | str | None = None,
+    functions: Sequence[Function] = (),
     facts: Sequence[str] = (),
     window: Sequence[Turn] = (),
+    shots: Sequence[Shot] = (),
 ) -> list[Message]:
     """Messages for one model call.
 
-    What stays the same from call to call comes first (style, instructions, labels, schema), so that an engine can
-    keep its state for it; then passages, then what is asked.
+    What stays the same from call to call comes first (style, instructions, labels, schema, functions), so that an
+    engine can keep its state for it; then passages, then what is asked.
 
     Args:
         style: One of `styles()`; raises KeyError for others.
         task: What is asked, in the user's words.
         passages: Texts that were found, best first.
         labels: Answers to choose from (`label`).
-        schema: JSON Schema (`json`), functions (`call`) or the database schema as text (`sql`).
+        schema: JSON Schema (`json`) or the database schema as text (`sql`).
+        functions: What may be called (`call`).
         facts: What is already known; short sentences.
         window: Earlier turns of the thread, oldest first.
+        shots: Questions of the same kind with their answers.
     """
     system = [_SYSTEM[style], instructions]
     if 0 < len(labels) <= LISTED_LABELS:
         system.append("Labels: " + "; ".join(labels))
     if schema:
         system.append(schema if isinstance(schema, str) else json.dumps(schema, separators=(",", ":")))
-    user = [*(neutralise(p) for p in passages)]
-    user += [f"Known: {neutralise(' '.join(facts))}"] if facts else []
-    user += [f"{'Earlier question' if t.role == 'user' else 'Earlier answer'}: {neutralise(t.text)}" for t in window]
-    user.append(f"Question: {neutralise(task)}")
-    return [
-        {"role": "system", "content": "\n".join(s for s in system if s)},
-        {"role": "user", "content": "\n\n".join(user)},
-    ]
+    system += [signature(function) for function in functions]
+    before = [f"{'Earlier question' if t.role == 'user' else 'Earlier answer'}: {neutralise(t.text)}" for t in window]
+    turns = [{"role": "system", "content": "\n".join(s for s in system if s)}]
+    for shot in shots:
+        turns.append({"role": "user", "content": _asked(shot.task, shot.facts)})
+        turns.append({"role": "assistant", "content": shot.answer})
+    return [*turns, {"role": "user", "content": _asked(task, facts, [*map(neutralise, passages)], before)}]
+
+
+def _asked(task: str, facts: Sequence[str], passages: Sequence[str] = (), before: Sequence[str] = ()) -> str:
+    known = [f"Known: {neutralise(' '.join(facts))}"] if facts else []
+    return "\n\n".join([*passages, *known, *before, f"Question: {neutralise(task)}"])

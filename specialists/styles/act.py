@@ -1,63 +1,89 @@
-"""Style `act`: one call of one of the specialist's tools; its result is the answer."""
+"""Style `act`: calls of the specialist's tools, one after the other; what they give is the answer."""
 
 from __future__ import annotations
 
-from json import JSONDecodeError, loads
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from ...core.clock import timing
 from ...core.events import Event
-from ...core.types import ToolCall
+from ...core.types import ToolCall, Usage
+from ..call_decision import log_odds
 from ..constraint import Json
+from ..functions import NO_CALL, call_or_none, call_schema, called, read_call
 from ..renderer import NOT_FOUND
-from ..work import Draft, Work
-
-ATTEMPTS = 2
-"""A call that failed is tried once more, with the error in view."""
+from ..selection import Fitting
+from ..work import Draft, Reply, Work
 
 
 def act(work: Work) -> Draft:
-    """Let the model choose a tool and fill its arguments under the tools' own schemas, or choose none.
+    """Call → result → the next call, until nothing is left to call or to spend, or the model repeats itself.
 
-    What comes back is the tool's answer, not the model's: a small model that retells a number may change it.
+    A call that failed is mended once, with the error in view. The results are the answer, not the model's words: a
+    small model that retells a number may change it.
     """
     if work.hands is None:
         return Draft(text=NOT_FOUND, found=False)
-    functions = work.hands.functions
-    run, calls = work.hands.begin(untrusted=bool(work.passages)), []
-    for _ in range(ATTEMPTS):
-        tried = [f"{c.name} failed: {c.error}" for c in calls]
-        reply = work.ask(work.prompt("call", schema={"functions": functions}, more=tried), Json(call_schema(functions)))
-        call = _read(reply.text)
-        if call is None:
+    fitting = work.selection.fitting(work.brief.task, work.hands.functions)
+    run, calls = work.hands.begin(untrusted=bool(work.passages)), list[ToolCall]()
+    reply, sure = _first(work, fitting)
+    certainty = reply.certainty
+    while (call := _read(reply.text)) and not _made(call, calls):
+        calls.append(call if call.error else _do(work, run, call))
+        if _hopeless(calls) or work.meter.rest().steps < 1:
             break
-        with timing("tool"):
-            calls.append(run(call))
-        done = calls[-1]
-        seen = {"name": done.name, "arguments": done.arguments, "error": done.error}
-        work.emit(Event(name="tool", specialist=work.card.name, data=seen))
-        if done.error is None:
-            return Draft(text=done.result, found=True, certainty=reply.certainty, tool_calls=tuple(calls))
-    return Draft(text=NOT_FOUND, found=False, tool_calls=tuple(calls))
+        reply = _ask(work, fitting, calls)
+    results = [c.result for c in calls if c.error is None]
+    found = bool(results) and calls[-1].error is None
+    return Draft(
+        text="\n".join(results) if found else NOT_FOUND,
+        found=found,
+        certainty=certainty,
+        probability=sure if found else None,
+        tool_calls=tuple(calls),
+    )
 
 
-def call_schema(functions: list[dict[str, Any]]) -> dict[str, Any]:
-    """JSON Schema of a call of one of the functions, or of `[]` for none."""
-    calls = [
-        {
-            "type": "object",
-            "properties": {"name": {"const": f["name"]}, "arguments": f["parameters"]},
-            "required": ["name", "arguments"],
-            "additionalProperties": False,
-        }
-        for f in functions
-    ]
-    return {"anyOf": [*calls, {"type": "array", "maxItems": 0}]}
+def _first(work: Work, fitting: Fitting) -> tuple[Reply, float | None]:
+    """The first call or none, and how probable it is that a function fits (None: not known, the model decides)."""
+    reply = _ask(work, fitting)
+    if work.decision is None or fitting.similarity is None or "first_logprob" not in reply.certainty:
+        return reply, None
+    calls = reply.text != NO_CALL
+    sure = work.decision.probability(log_odds(reply.certainty["first_logprob"], called=calls), fitting.similarity)
+    if sure < 0.5:
+        return replace(reply, text=NO_CALL), sure
+    return reply if calls else _ask(work, fitting, forced=True), sure
+
+
+def _ask(work: Work, fitting: Fitting, calls: Sequence[ToolCall] = (), *, forced: bool = False) -> Reply:
+    """The model's next call, or none unless it is forced; the calls that were made are known to it."""
+    messages = work.prompt("call", functions=fitting.functions, more=[called(c) for c in calls])
+    schema = call_schema(fitting.functions) if forced else call_or_none(fitting.functions)
+    return work.ask(messages, Json(schema))
+
+
+def _do(work: Work, run: Callable[[ToolCall], ToolCall], call: ToolCall) -> ToolCall:
+    with timing("tool"):
+        done = run(call)
+    work.meter.spend(Usage())
+    seen = {"name": done.name, "arguments": done.arguments, "error": done.error}
+    work.emit(Event(name="tool", specialist=work.card.name, data=seen))
+    return done
 
 
 def _read(text: str) -> ToolCall | None:
+    """The call; one with an error for what is none (an answer that was cut off); None for "nothing to call"."""
     try:
-        call = loads(text)
-        return ToolCall(name=call["name"], arguments=call["arguments"])
-    except (JSONDecodeError, KeyError, TypeError):
-        return None
+        return read_call(text)
+    except ValueError as error:
+        return ToolCall(name="invalid", error=str(error))
+
+
+def _made(call: ToolCall, calls: Sequence[ToolCall]) -> bool:
+    return any((c.name, c.arguments) == (call.name, call.arguments) for c in calls) and call.error is None
+
+
+def _hopeless(calls: Sequence[ToolCall]) -> bool:
+    """Two failures in a row: the error in view did not help."""
+    return len(calls) > 1 and all(c.error is not None for c in calls[-2:])

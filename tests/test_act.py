@@ -1,0 +1,229 @@
+"""The style `act`: a loop of calls that ends by itself, with the model scripted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from langchain_core.messages import AIMessage
+
+from metier.core.errors import ToolError
+from metier.core.events import Event
+from metier.core.onnx_embedder import OnnxEmbedder
+from metier.core.types import Answer, Brief, Budget, ToolCall
+from metier.specialists.call_decision import CallDecision, log_odds
+from metier.specialists.card import SpecialistCard
+from metier.specialists.constraint import Json
+from metier.specialists.engines.scripted import Reply, ScriptedEngine
+from metier.specialists.functions import NO_CALL, called, read_call, signature, write_call
+from metier.specialists.selection import SHOWN, Selection
+from metier.specialists.specialist import Specialist
+from metier.tools.hands import Hands
+from metier.tools.tool import tool
+
+DONE: list[str] = []
+"""What the tools did in this test."""
+
+
+@tool(effect="read", untrusted_output=False, sensitive=False)
+def count_parts(part: str) -> str:
+    """How many pieces of a spare part are in stock.
+
+    Args:
+        part: number of the part, such as P-7.
+    """
+    DONE.append(f"count {part}")
+    if not part.startswith("P-"):
+        raise ToolError(f"no part '{part}'", hint="numbers begin with P-")
+    return f"{part}: 12 pieces"
+
+
+@tool(effect="write", untrusted_output=False, sensitive=False)
+def order_parts(part: str, pieces: int) -> str:
+    """Order more pieces of a spare part.
+
+    Args:
+        part: number of the part.
+        pieces: how many.
+    """
+    DONE.append(f"order {pieces} {part}")
+    return f"ordered {pieces} of {part}"
+
+
+@tool(effect="read", untrusted_output=False, sensitive=False)
+def weather(city: str) -> str:
+    """Today's weather in a city."""
+    return f"rain in {city}"
+
+
+@tool(effect="read", untrusted_output=False, sensitive=False)
+def translate(text: str, language: str) -> str:
+    """Translate a text into another language."""
+    return text
+
+
+TOOLS = [count_parts, order_parts, weather, translate]
+CARD = SpecialistCard(name="stock", description="Counts and orders spare parts.", style="act", tools=["ours:TOOLS"])
+COUNT = write_call("count_parts", {"part": "P-7"})
+ORDER = write_call("order_parts", {"part": "P-7", "pieces": 3})
+TASK = "How many P-7 are left? Then order 3 more."
+
+
+@pytest.fixture(autouse=True)
+def nothing_done() -> None:
+    DONE.clear()
+
+
+def work(script: list[Reply] | Callable[[Any], Reply], **options: Any) -> tuple[Answer, ScriptedEngine]:
+    """What a specialist with these tools answers when the model says this."""
+    engine = ScriptedEngine(script)
+    budget = options.pop("budget", Budget())
+    emit = options.pop("emit", lambda event: None)
+    outcome = Specialist(CARD, engine, hands=Hands(TOOLS), **options).run(Brief(task=TASK, budget=budget), emit)
+    assert isinstance(outcome, Answer)
+    return outcome, engine
+
+
+def test_calls_follow_each_other_until_none_is_left() -> None:
+    events: list[Event] = []
+    answer, engine = work([COUNT, ORDER, NO_CALL], emit=events.append)
+    assert answer.text == "P-7: 12 pieces\nordered 3 of P-7"
+    assert DONE == ["count P-7", "order 3 P-7"]
+    assert [c.name for c in answer.tool_calls] == ["count_parts", "order_parts"]
+    assert [e.data["name"] for e in events if e.name == "tool"] == ["count_parts", "order_parts"]
+    last = engine.calls[-1].messages[-1].text
+    assert 'count_parts(part="P-7") gave: P-7: 12 pieces' in last
+    assert "ordered 3 of P-7" in last
+
+
+def test_none_fits() -> None:
+    answer, _ = work([NO_CALL])
+    assert answer.kind == "abstain"
+    assert not DONE
+    assert not answer.tool_calls
+
+
+def test_the_same_call_again_is_the_end() -> None:
+    answer, engine = work([COUNT, ORDER, COUNT])
+    assert answer.kind == "answer"
+    assert DONE == ["count P-7", "order 3 P-7"]
+    assert len(engine.calls) == 3
+
+
+def test_an_error_is_mended_once() -> None:
+    wrong = write_call("count_parts", {"part": "7"})
+    answer, engine = work([wrong, COUNT, NO_CALL])
+    assert answer.text == "P-7: 12 pieces"
+    assert "count_parts(part=\"7\") failed: no part '7'" in engine.calls[1].messages[-1].text
+    assert [c.error is None for c in answer.tool_calls] == [False, True]
+
+
+def test_two_failures_in_a_row_are_the_end() -> None:
+    wrong = [write_call("count_parts", {"part": str(n)}) for n in range(9)]
+    answer, engine = work(list(wrong))
+    assert answer.kind == "abstain"
+    assert len(engine.calls) == 2
+    assert len(answer.tool_calls) == 2
+
+
+@pytest.mark.parametrize("garbage", ["count the parts", '{"name": "count_parts", "argum', "{}", "[1]", "null", "7"])
+def test_what_is_no_call_is_asked_for_again(garbage: str) -> None:
+    answer, engine = work([garbage, COUNT, NO_CALL])
+    assert answer.text == "P-7: 12 pieces"
+    assert answer.tool_calls[0].error
+    assert "not a whole call" in answer.tool_calls[0].error
+    assert "not a whole call" in engine.calls[1].messages[-1].text
+
+
+def test_arguments_that_do_not_fit_the_tool_are_an_error_in_words() -> None:
+    answer, engine = work([write_call("order_parts", {"part": "P-7", "pieces": "many"}), ORDER, NO_CALL])
+    assert DONE == ["order 3 P-7"]
+    assert "pieces: Input should be a valid integer" in engine.calls[1].messages[-1].text
+    assert answer.text == "ordered 3 of P-7"
+
+
+@given(steps=st.integers(1, 9))
+def test_the_budget_ends_a_model_that_never_stops(steps: int) -> None:
+    numbers = iter(range(100))
+    answer, engine = work(
+        lambda _: write_call("count_parts", {"part": f"P-{next(numbers)}"}), budget=Budget(steps=steps)
+    )
+    assert len(engine.calls) + len(answer.tool_calls) <= steps + 1
+    assert answer.kind == "answer", "what was found until then is not lost"
+
+
+def test_only_the_fitting_tools_are_shown(embedder: OnnxEmbedder) -> None:
+    _, engine = work([NO_CALL], embedder=embedder)
+    prompt = engine.calls[0].messages[0].text
+    assert "count_parts" in prompt
+    assert "order_parts" in prompt
+    assert sum(t.name in prompt for t in TOOLS) == SHOWN
+    constraint = engine.calls[0].constraint
+    assert isinstance(constraint, Json)
+    assert len(constraint.schema["anyOf"]) == SHOWN + 1
+    _, engine = work([NO_CALL])
+    assert all(t.name in engine.calls[0].messages[0].text for t in TOOLS), "without an embedder all are shown"
+
+
+def test_a_description_is_embedded_once(embedder: OnnxEmbedder) -> None:
+    texts: list[str] = []
+
+    class Counting:
+        name, dimension = embedder.name, embedder.dimension
+
+        def embed(self, asked: list[str]) -> Any:
+            texts.extend(asked)
+            return embedder.embed(asked)
+
+    selection, functions = Selection(Counting()), Hands(TOOLS).functions
+    for task in ("order P-7", "weather in Pisa"):
+        fitting = selection.fitting(task, functions)
+    assert fitting.functions[-1]["name"] in ("weather", "translate")
+    assert "weather" in str(fitting.functions)
+    assert len(texts) == len(TOOLS) + 2
+
+
+def test_a_decision_overrules_the_model(embedder: OnnxEmbedder) -> None:
+    for bias, script, done in ((9.0, [NO_CALL, COUNT, NO_CALL], ["count P-7"]), (-9.0, [COUNT], [])):
+        engine = ScriptedEngine([_sure(text) for text in script])
+        one = Specialist(CARD, engine, hands=Hands(TOOLS), embedder=embedder)
+        one.decision = CallDecision(bias=bias, odds=0.1, similarity=0.1)
+        DONE.clear()
+        outcome = one.run(Brief(task=TASK))
+        assert isinstance(outcome, Answer)
+        assert done == DONE
+        assert (outcome.kind == "answer") is bool(done)
+    assert engine.calls, "the model was asked in both cases"
+
+
+def _sure(text: str) -> Reply:
+    return AIMessage(text, response_metadata={"first_logprob": -0.1, "logprob": -0.1})
+
+
+@given(st.floats(-50, 0), st.floats(-50, 0))
+def test_log_odds_rise_with_the_call_and_fall_with_none(low: float, high: float) -> None:
+    low, high = sorted((low, high))
+    assert log_odds(low, called=True) <= log_odds(high, called=True)
+    assert log_odds(low, called=False) >= log_odds(high, called=False)
+    assert log_odds(low, called=True) == -log_odds(low, called=False)
+
+
+@given(st.text(min_size=1), st.dictionaries(st.text(), st.integers() | st.text() | st.lists(st.booleans())))
+def test_a_call_is_read_as_it_was_written(name: str, arguments: dict[str, Any]) -> None:
+    assert read_call(write_call(name, arguments)) == ToolCall(name=name, arguments=arguments)
+
+
+def test_signatures_are_short_and_complete() -> None:
+    described = {f["name"]: signature(f) for f in Hands(TOOLS).functions}
+    assert described["order_parts"].splitlines() == [
+        "order_parts: Order more pieces of a spare part.",
+        "- part (string): number of the part.",
+        "- pieces (integer): how many.",
+    ]
+    assert len(signature(Hands(TOOLS).functions[1])) < 0.5 * len(json.dumps(Hands(TOOLS).functions[1]))
+    call = ToolCall(name="f", arguments={"a": 1}, result="x" * 999)
+    assert len(called(call)) < 400
