@@ -1,0 +1,110 @@
+"""A question with what is a right answer to it, and what a specialist made of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from pydantic import ConfigDict, Field
+
+from ...core.errors import ConfigError
+from ...core.types import Answer, Citation, ToolCall, Value
+
+
+class Question(Value):
+    """A row of an evaluation set."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    id: str
+    """Hash of the row: another row, or a changed one, is another question."""
+    input: str
+    answers: tuple[Any, ...]
+    """Right answers, any of which will do: texts, or what the style gives (a call, an object). Empty: nobody should
+    answer this."""
+    source: str | None = None
+    """The document that holds the answer, as far as the row says."""
+
+    @classmethod
+    def of(cls, row: dict[str, Any]) -> Question:
+        """The question in a row `{"input": …, "answer": …}` or `{"input": …, "answers": […]}`.
+
+        Raises:
+            ConfigError: there is no `input`, or neither `answer` nor `answers`.
+        """
+        if not isinstance(row.get("input"), str) or not row["input"].strip():
+            raise ConfigError("row without an 'input' text")
+        if "answer" not in row and "answers" not in row:
+            raise ConfigError("row without an 'answer'", hint='"answer": null says that nobody should answer it')
+        answers = row.get("answers") or [row.get("answer")]
+        if not isinstance(answers, list):
+            raise ConfigError(f"'answers' should be a list, found {type(answers).__name__}")
+        text = json.dumps(row, sort_keys=True, ensure_ascii=False)
+        return cls(
+            id=hashlib.sha256(text.encode()).hexdigest()[:12],
+            input=row["input"],
+            answers=tuple(a for a in answers if a not in (None, "", [], {})),
+            source=row.get("source") if isinstance(row.get("source"), str) else None,
+        )
+
+    @property
+    def answerable(self) -> bool:
+        return bool(self.answers)
+
+    @property
+    def texts(self) -> list[str]:
+        """The right answers as texts."""
+        return [a if isinstance(a, str) else json.dumps(a, ensure_ascii=False) for a in self.answers]
+
+
+class Result(Value):
+    """A question, answered: a line of `results.jsonl`.
+
+    The draft is kept whatever its confidence; whether it is refused is a threshold's matter, which comes later.
+    """
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    id: str
+    input: str
+    answers: tuple[str, ...]
+    """The right ones, as texts."""
+    text: str
+    found: bool
+    """False: there was no draft at all."""
+    confidence: float
+    reason: str = ""
+    citations: tuple[Citation, ...] = ()
+    calls: tuple[ToolCall, ...] = ()
+    scores: dict[str, float] = Field(default_factory=dict)
+    """Of the draft; see `measures`."""
+    seconds: float
+    input_tokens: int
+    output_tokens: int
+
+    @classmethod
+    def of(cls, question: Question, answer: Answer, scores: dict[str, float], seconds: float) -> Result:
+        return cls(
+            id=question.id,
+            input=question.input,
+            answers=tuple(question.texts),
+            text=answer.text,
+            found=answer.kind == "answer",
+            confidence=answer.confidence,
+            reason=answer.reason,
+            citations=answer.citations,
+            calls=answer.tool_calls,
+            scores=scores,
+            seconds=seconds,
+            input_tokens=answer.usage.input_tokens,
+            output_tokens=answer.usage.output_tokens,
+        )
+
+    @property
+    def answerable(self) -> bool:
+        return bool(self.answers)
+
+    def refused(self, threshold: float) -> bool:
+        """Whether a specialist that abstains below `threshold` says that it does not know."""
+        return not self.found or self.confidence < threshold

@@ -1,0 +1,102 @@
+"""Asking a specialist its evaluation questions. Every answer is written down at once: a run that is killed goes on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter
+
+from filelock import FileLock, Timeout
+from pydantic import ValidationError
+
+from ...core.errors import MetierError, StateError
+from ...core.types import Answer, Brief, Outcome
+from ..specialist import Specialist
+from .measures import Ground, grounding, style_of
+from .question import Question, Result
+
+FILE = "results.jsonl"
+
+Progress = Callable[[int, int], None]
+"""Called with how many questions are answered, and how many there are."""
+
+
+def evaluate(
+    specialist: Specialist, questions: Sequence[Question], folder: Path, ground: Ground, progress: Progress
+) -> list[Result]:
+    """The results of `questions`, in their order; those that `folder` holds already are not asked again.
+
+    The specialist is asked by itself, without router and colleagues.
+
+    Args:
+        specialist: With `abstain_below` 0, so that every draft is seen; refusals are made of confidences afterwards.
+        folder: Of this very version of the specialist.
+
+    Raises:
+        StateError: another process evaluates the same version.
+    """
+    with _alone(folder):
+        done = read_results(folder)
+        progress(len([q for q in questions if q.id in done]), len(questions))
+        with (folder / FILE).open("a", encoding="utf-8") as file:
+            for question in questions:
+                if question.id in done:
+                    continue
+                done[question.id] = _ask(specialist, question, ground)
+                file.write(done[question.id].model_dump_json() + "\n")
+                file.flush()
+                progress(len([q for q in questions if q.id in done]), len(questions))
+    return [done[q.id] for q in questions]
+
+
+def read_results(folder: Path) -> dict[str, Result]:
+    """Question's id to result. A line that was cut off by a kill, or that an older metier wrote, does not count."""
+    path = folder / FILE
+    found: dict[str, Result] = {}
+    for line in path.read_text(encoding="utf-8").split("\n") if path.is_file() else []:
+        try:
+            result = Result.model_validate(json.loads(line)) if line.strip() else None
+        except (ValueError, ValidationError):
+            continue
+        if result:
+            found[result.id] = result
+    return found
+
+
+def missing(questions: Sequence[Question], folder: Path) -> bool:
+    """Whether there is anything left to ask."""
+    return not {q.id for q in questions} <= set(read_results(folder))
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            _end_line(folder / FILE)
+            yield
+    except Timeout as error:
+        raise StateError(f"another process evaluates {folder.name}", hint="wait for it to end") from error
+
+
+def _end_line(path: Path) -> None:
+    """A kill may have cut the last line off in its middle: the next result must not be glued to it."""
+    if path.is_file() and (data := path.read_bytes()) and not data.endswith(b"\n"):
+        with path.open("ab") as file:
+            file.write(b"\n")
+
+
+def _ask(specialist: Specialist, question: Question, ground: Ground) -> Result:
+    start = perf_counter()
+    try:
+        outcome: Outcome = specialist.run(Brief(task=question.input))
+    except MetierError as error:
+        outcome = Answer(text="", kind="abstain", reason=f"{type(error).__name__}: {error.message}")
+    seconds = perf_counter() - start
+    assert isinstance(outcome, Answer)  # without colleagues in the brief nobody can take over
+    scores: Mapping[str, float] = {}
+    if outcome.kind == "answer":
+        scores = style_of(specialist.card.style).measure(question, outcome, ground)
+    return Result.of(question, outcome, {**scores, **grounding(question, outcome, ground)}, seconds)
