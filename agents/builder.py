@@ -18,7 +18,9 @@ from ..core.files import write_atomic
 from ..core.models import LocalModel, ModelStore
 from ..core.onnx_embedder import load_embedder
 from ..core.types import Value
-from ..router.router import Router
+from ..router.example import Example
+from ..router.log import DecisionLog
+from ..router.router import PASSAGES, Router
 from ..router.rules import RouteRules
 from ..specialists.adapters import adapter_version
 from ..specialists.knowledge.build import Report
@@ -28,6 +30,10 @@ from ..tools.context import ToolContext
 from ..tools.registry import build_tools
 from .blueprint import Blueprint, fingerprint
 from .guardrails import build_guards
+
+FEW = 5
+"""Specialists with fewer example tasks than this are also known to the router by their documents. With more, documents
+hardly help and let foreign tasks through (docs/log-router.md)."""
 
 Progress = Callable[[str, int, int], None]
 """Called with the work's name, how much of it is done, and how much there is."""
@@ -125,7 +131,7 @@ def _run(
     """The open indexes, and whether the router had to be fitted. The manifest is written last."""
     with_documents = [name for name, card in blueprint.specialists.items() if card.knowledge]
     knowledge = {name: _index(blueprint, name, embedder, progress) for name in with_documents}
-    last, needs = Manifest.read(blueprint.state), _router_needs(blueprint, embedder)
+    last, needs = Manifest.read(blueprint.state), _router_needs(blueprint, embedder, knowledge)
     fitted = last is None or last.router != fingerprint(needs) or not (blueprint.state / "router").exists()
     if fitted:
         _fit_router(needs, blueprint.state / "router", embedder, progress)
@@ -172,6 +178,11 @@ def knowledge_folder(blueprint: Blueprint, name: str) -> Path:
     return blueprint.state / "knowledge" / name
 
 
+def decisions(blueprint: Blueprint) -> DecisionLog:
+    """Where the team's routes, and what people said of them, are kept."""
+    return DecisionLog(blueprint.state / "decisions.jsonl")
+
+
 def find_base(blueprint: Blueprint, store: ModelStore) -> LocalModel | None:
     """The team's base on this machine; None when a server runs it."""
     return None if "://" in blueprint.card.engine else store.find(blueprint.card.base)
@@ -196,13 +207,15 @@ def _index(blueprint: Blueprint, name: str, embedder: Embedder, progress: Progre
     )
 
 
-def _router_needs(blueprint: Blueprint, embedder: Embedder) -> dict[str, Any]:
+def _router_needs(blueprint: Blueprint, embedder: Embedder, knowledge: dict[str, Knowledge]) -> dict[str, Any]:
     """All that the router learns from."""
     cards = blueprint.specialists.items()
     return {
         "examples": {name: blueprint.tasks(name) for name, _ in cards},
         "outside": blueprint.outside(),
         "descriptions": {name: card.description for name, card in cards},
+        "documents": {n: k.sample(PASSAGES) for n, k in knowledge.items() if len(blueprint.tasks(n)) < FEW},
+        "corrections": [e.model_dump() for e in decisions(blueprint).corrections()],
         "rules": {name: card.route.model_dump() for name, card in cards},
         "false_refusal": blueprint.card.router.false_refusal,
         "embedder": embedder.name,
@@ -211,8 +224,11 @@ def _router_needs(blueprint: Blueprint, embedder: Embedder) -> dict[str, Any]:
 
 def _fit_router(needs: dict[str, Any], folder: Path, embedder: Embedder, progress: Progress) -> None:
     progress("router: learning", 0, 1)
+    corrections = [Example(**correction) for correction in needs["corrections"]]
     rules = {name: RouteRules(**rule) for name, rule in needs["rules"].items()}
-    Router.fit(**{**needs, "rules": rules, "embedder": embedder}).save(folder)
+    lesson = {name: value for name, value in needs.items() if name != "corrections"}
+    router = Router.fit(**{**lesson, "rules": rules, "embedder": embedder})
+    (router.corrected(corrections) if corrections else router).save(folder)
     progress("router: learning", 1, 1)
 
 

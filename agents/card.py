@@ -23,6 +23,8 @@ class RouterCard(Section):
 
     false_refusal: float = Field(default=0.04, ge=0, lt=1)
     """Share of the team's own tasks that may be refused by mistake; lower lets more foreign tasks through."""
+    log: bool = True
+    """Keep every decision with its task in `.metier/decisions.jsonl`, to look at, replay and correct it."""
     outside: list[str] = Field(default_factory=list)
     """Tasks that nobody here should answer, or `.jsonl` files of them, relative to team.yaml."""
 

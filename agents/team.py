@@ -25,6 +25,7 @@ from ..core.models import ModelStore
 from ..core.onnx_embedder import load_embedder
 from ..core.types import Answer, Budget, Route
 from ..memory.checkpoints import open_checkpoints
+from ..router.log import LoggedRouter
 from ..router.router import Router
 from ..specialists.adapters import find_adapter
 from ..specialists.card import SpecialistCard
@@ -35,7 +36,7 @@ from ..tools.context import ToolContext
 from ..tools.hands import Hands
 from ..tools.registry import build_tools
 from .blueprint import Blueprint
-from .builder import Manifest, build, find_base, knowledge_folder
+from .builder import Manifest, build, decisions, find_base, knowledge_folder
 from .card import TeamCard
 from .evidence import by_evidence
 from .graph import RECURSION_LIMIT, compile_graph
@@ -64,7 +65,7 @@ class Team:
         self.engine = engine
         self._nodes = Nodes(
             specialists,
-            router,
+            LoggedRouter(router, decisions(blueprint)) if self.card.router.log else router,
             budget=Budget(**self.card.budget.model_dump()),
             window=self.card.memory.window,
             guard_in=build_guards(self.card.guardrails, "in", embedder=embedder),

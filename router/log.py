@@ -117,9 +117,12 @@ class DecisionLog:
         return found
 
     def _append(self, line: Value) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self._lock, self.path.open("a", encoding="utf-8") as file:
-            file.write(line.model_dump_json() + "\n")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self._lock, self.path.open("a", encoding="utf-8") as file:
+                file.write(line.model_dump_json() + "\n")
+        except OSError as error:
+            raise StateError(f"the decision cannot be kept in {self.path}: {error.strerror}") from error
 
     def _lines(self) -> Iterator[Decision | Correction]:
         if not self.path.is_file():
@@ -134,6 +137,23 @@ class DecisionLog:
                 raise StateError(
                     f"{self.path}:{number}: {error.errors()[0]['msg']}", hint="delete that line"
                 ) from error
+
+
+class LoggedRouter:
+    """Routes as its router does, and keeps every decision."""
+
+    def __init__(self, router: Router, log: DecisionLog) -> None:
+        self._router, self._log = router, log
+
+    def route(self, text: str, *, context: Sequence[str] = ()) -> Route:
+        """The router's decision.
+
+        Raises:
+            StateError: it could not be kept.
+        """
+        route = self._router.route(text, context=context)
+        self._log.add(self._router, text, route, context=context)
+        return route
 
 
 def summary(route: Route) -> str:

@@ -98,13 +98,28 @@ def evaluate(
             Console(stderr=True).print(f"{path} written", highlight=False)
 
 
+@app.command("log")
+def show_log(
+    team: TeamFolder = Path(), last: Annotated[int, typer.Option(help="How many.")] = 20, json: AsJson = False
+) -> None:
+    """The last decisions, with the ids that `metier route correct` wants."""
+    from ..router.log import summary
+
+    found = list(_log(team).decisions())[-last:]
+    if json:
+        print(jsonlib.dumps([decision.model_dump(mode="json") for decision in found], indent=2, ensure_ascii=False))
+        return
+    for decision in found:
+        print(f"{decision.id}  {summary(decision.route)}  {decision.text}")
+
+
 @app.command()
 def correct(
     decision: Annotated[str, typer.Argument(help="Id of a logged decision.", show_default=False)],
     specialist: Annotated[str, typer.Argument(help="Who should have got it, or 'nobody'.", show_default=False)],
     team: TeamFolder = Path(),
 ) -> None:
-    """Say who should have got a logged task; `metier route learn` makes it count."""
+    """Say who should have got a logged task; `metier route learn` or the next `metier build` makes it count."""
     router = _open(team)
     if specialist != "nobody" and specialist not in router.names:
         raise InputError(unknown("specialist", specialist, [*router.names, "nobody"]))
@@ -156,9 +171,10 @@ def _open(team: Path) -> Router:
 
 
 def _log(team: Path) -> DecisionLog:
-    from ..router.log import DecisionLog
+    from ..agents.blueprint import Blueprint
+    from ..agents.builder import decisions
 
-    return DecisionLog(_folder(team).parent / "decisions.jsonl")
+    return decisions(Blueprint.read(team))
 
 
 def _read(files: list[Path], router: Router) -> list[Example]:

@@ -16,9 +16,10 @@ from langchain_core.messages import HumanMessage
 from langgraph.graph import START, MessagesState, StateGraph
 
 from metier.agents.blueprint import Blueprint
-from metier.agents.builder import build, changed_since_build
+from metier.agents.builder import build, changed_since_build, decisions
 from metier.agents.team import Team
 from metier.core.errors import ConfigError, InputError, StateError
+from metier.router.log import summary
 from metier.serving.init_cli import init_team
 from metier.specialists.card import KnowledgeCard, SpecialistCard
 
@@ -218,3 +219,17 @@ def test_cards_that_do_not_fit_together_are_refused(tmp_path):
 
 def test_an_empty_task_on_the_command_line_is_an_input_error():
     assert InputError("x").exit_code == 2
+
+
+def test_every_route_is_kept_and_a_correction_counts_from_the_next_build_on(copy, models):
+    task = "Please water the plants in the lobby."
+    with Team.load(copy, store=models) as opened:
+        assert opened.ask(task).kind == "abstain"
+    log = decisions(Blueprint.read(copy))
+    kept = list(log.decisions())[-1]
+    assert (kept.text, summary(kept.route)) == (task, "nobody")
+    assert not build(Blueprint.read(copy), store=models).router_fitted
+    log.correct(kept.id, "helpdesk")
+    assert build(Blueprint.read(copy), store=models).router_fitted
+    with Team.load(copy, store=models) as opened:
+        assert opened.route(task).choice == "helpdesk"

@@ -195,6 +195,11 @@ class Knowledge:
             raise KnowledgeError(f"no document '{source}' in this index")
         return text
 
+    def sample(self, most: int) -> list[str]:
+        """Texts of at most `most` passages, from all over the index."""
+        places = np.linspace(0, len(self) - 1, min(most, len(self))).round().astype(int)
+        return [passage.text for passage in self._shelf.passages(self._rows[places].tolist())]
+
     def documents(self) -> list[DocumentInfo]:
         """The documents in the index, by name."""
         return self._shelf.documents()
