@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from ..specialists.card import NAME, Section
+from ..tools.policy import TeamRules
 
 
 class BudgetCard(Section):
@@ -16,6 +19,8 @@ class BudgetCard(Section):
     """Input and output tokens together."""
     seconds: float = Field(default=60, gt=0)
     handoffs: int = Field(default=2, ge=0)
+    tool_seconds: float = Field(default=30, gt=0)
+    """Seconds that one attempt of a tool call may take."""
 
 
 class RouterCard(Section):
@@ -35,7 +40,10 @@ class MemoryCard(Section):
     window: int = Field(default=6, ge=0)
     """Turns of the thread that a follow-up may refer to."""
     checkpoints: str = "sqlite"
-    """Where threads are saved: `sqlite` (beside the team) or `none`."""
+    """Where threads are saved: `sqlite` (beside the team), `postgresql://…` (extra `postgres`), or `none`. `env:NAME`
+    reads the address from a variable."""
+    durability: Literal["sync", "async", "exit"] = "sync"
+    """When a step is saved: before the next begins, while it runs, or only when the turn ends."""
 
 
 class TeamCard(Section):
@@ -54,6 +62,7 @@ class TeamCard(Section):
     router: RouterCard = RouterCard()
     budget: BudgetCard = BudgetCard()
     memory: MemoryCard = MemoryCard()
+    policy: TeamRules = TeamRules()
     guardrails: list[str] = Field(default_factory=lambda: ["length", "injection"])
     """Checks before and after, by name."""
     abstain_below: float = Field(default=0.3, ge=0, le=1)

@@ -29,6 +29,7 @@ def join(route: Route, answers: Sequence[Answer]) -> Answer:
         reason="; ".join(a.reason for a in answers if a.reason),
         data=[a.data for a in answers] if any(a.data is not None for a in answers) else None,
         tool_calls=tuple(t for a in answers for t in a.tool_calls),
+        touched=tuple(sorted({touch for a in answers for touch in a.touched})),
         route=route,
         handoffs=tuple(name for a in answers for name in a.handoffs),
         usage=sum((a.usage for a in answers), Usage()),

@@ -57,7 +57,8 @@ class Nodes:
             _emit(Event(name="guard", data={"guard": name, "did": did, "side": "in"}))
         return {
             "task": {"text": verdict.text, "guards": verdict.acted, "refusal": verdict.refusal},
-            "outcomes": None,  # empties the pile, see `gather`
+            "outcomes": None,  # empties the piles, see `gather`
+            "seen": None,
         }
 
     def recall(self, state: State) -> Update:
@@ -95,6 +96,7 @@ class Nodes:
         def work(desk: Desk) -> Command:
             trail = [*desk["trail"], name]
             brief = Brief.model_validate(desk["brief"])
+            seen = [{"specialist": name, "brief": desk["brief"]}]
             try:
                 outcome = self.specialists[name].run(brief, _emit)
             except MetierError as error:
@@ -107,10 +109,10 @@ class Nodes:
                 )
             if isinstance(outcome, Handoff):
                 passed = Desk(brief=outcome.brief.model_dump(mode="json"), part=desk["part"], trail=trail)
-                return Command(goto=Send(outcome.name, passed))
+                return Command(update={"seen": seen}, goto=Send(outcome.name, passed))
             done = outcome.model_copy(update={"handoffs": tuple(trail) if len(trail) > 1 else ()})
-            update = {"outcomes": [{"part": desk["part"], "answer": done.model_dump(mode="json")}]}
-            return Command(update=update, goto="join")
+            outcome_in = {"part": desk["part"], "answer": done.model_dump(mode="json")}
+            return Command(update={"outcomes": [outcome_in], "seen": seen}, goto="join")
 
         return work
 
@@ -127,6 +129,8 @@ class Nodes:
         """Look at the answer before it leaves."""
         answer = Answer.model_validate(state["joined"])
         acted = dict(state["task"]["guards"])
+        for call in answer.tool_calls:
+            acted |= call.guards
         if answer.kind == "answer":
             verdict = self._guard_out(answer.text, citations=answer.citations)
             acted |= verdict.acted
@@ -147,11 +151,13 @@ class Nodes:
     def _brief(self, state: State, route: Route, part: Part) -> Brief:
         alone = len(route.parts) == 1
         recalled = state["recalled"]
+        window = tuple(Turn.model_validate(t) for t in recalled["window"]) if alone else ()
         return Brief(
             task=part.text,
             query=recalled["query"] if alone else part.text,
             facts=tuple(recalled["facts"]),
-            window=tuple(Turn.model_validate(t) for t in recalled["window"]) if alone else (),
+            window=window,
+            touched=tuple(sorted({touch for turn in window for touch in turn.touched})),
             colleagues={n: p for n, p in route.probabilities.items() if n != part.specialist},
             budget=_share(self.budget, len(route.parts)),
         )
@@ -171,7 +177,11 @@ def _task(state: State) -> str:
 
 def _turns(state: State) -> list[Turn]:
     return [
-        Turn(role="user" if m.type == "human" else "assistant", text=str(m.text))
+        Turn(
+            role="user" if m.type == "human" else "assistant",
+            text=str(m.text),
+            touched=m.response_metadata.get("metier", {}).get("touched", ()),
+        )
         for m in state["messages"][:-1]
         if m.type in ("human", "ai")
     ]
@@ -183,7 +193,7 @@ def _context(state: State) -> list[str]:
 
 def _slim(answer: Plain) -> Plain:
     """What the thread keeps of an answer: enough to show it again, without the route's details."""
-    keep = ("kind", "specialist", "version", "citations", "confidence", "reason", "handoffs")
+    keep = ("kind", "specialist", "version", "citations", "confidence", "reason", "handoffs", "touched")
     return {name: answer[name] for name in keep}
 
 

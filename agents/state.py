@@ -15,7 +15,7 @@ Plain = dict[str, Any]
 
 
 def gather(old: list[Plain], new: list[Plain] | None) -> list[Plain]:
-    """Outcomes of parallel specialists pile up; `None`, written when a turn begins, empties the pile."""
+    """What parallel specialists write piles up; `None`, written when a turn begins, empties the pile."""
     return [] if new is None else old + new
 
 
@@ -40,7 +40,9 @@ class State(TypedDict):
     route: Plain
     """`route`: a Route."""
     outcomes: Annotated[list[Plain], gather]
-    """Specialists: {part, answer, trail}; emptied by `guard_in`."""
+    """Specialists: {part, answer}; emptied by `guard_in`."""
+    seen: Annotated[list[Plain], gather]
+    """Specialists: {specialist, brief}, all that each was told; emptied by `guard_in`."""
     joined: Plain
     """`join`: an Answer."""
     timings: Annotated[dict[str, float], add_up]

@@ -18,13 +18,13 @@ from uuid import uuid4
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph.state import CompiledStateGraph
+from langgraph.types import Command
 
 from ..core.errors import ConfigError, StateError, unknown
 from ..core.events import Emit, Event, ignore
 from ..core.models import ModelStore
 from ..core.onnx_embedder import load_embedder
 from ..core.types import Answer, Budget, Route
-from ..memory.checkpoints import open_checkpoints
 from ..router.log import LoggedRouter
 from ..router.router import Router
 from ..specialists.adapters import find_adapter
@@ -32,16 +32,17 @@ from ..specialists.card import SpecialistCard
 from ..specialists.engines import Engine, open_engine
 from ..specialists.knowledge.knowledge import Knowledge
 from ..specialists.specialist import Specialist
-from ..tools.context import ToolContext
-from ..tools.hands import Hands
-from ..tools.registry import build_tools
+from ..tools.approval import Decision
 from .blueprint import Blueprint
 from .builder import Manifest, build, decisions, find_base, knowledge_folder
 from .card import TeamCard
 from .evidence import by_evidence
 from .graph import RECURSION_LIMIT, compile_graph
 from .guardrails import build_guards
+from .journal import GraphJournal
 from .nodes import Nodes
+from .threads import Threads, open_threads
+from .toolbox import open_hands
 
 
 class Team:
@@ -56,23 +57,26 @@ class Team:
         specialists: dict[str, Specialist],
         router: Router,
         engine: Engine,
-        checkpointer: BaseCheckpointSaver | None,
         embedder: Any,
+        threads: Threads,
+        resources: ExitStack,
     ) -> None:
         self.card = blueprint.card
         self.specialists = specialists
         self.router = router
         self.engine = engine
+        self.threads = threads
+        self._resources = resources
         self._nodes = Nodes(
             specialists,
             LoggedRouter(router, decisions(blueprint)) if self.card.router.log else router,
-            budget=Budget(**self.card.budget.model_dump()),
+            budget=Budget(**self.card.budget.model_dump(exclude={"tool_seconds"})),
             window=self.card.memory.window,
             guard_in=build_guards(self.card.guardrails, "in", embedder=embedder),
             guard_out=build_guards(self.card.guardrails, "out", embedder=embedder),
         )
         self._handoffs = {n: [h.to for h in s.card.handoffs] for n, s in specialists.items()}
-        self._saved = self._compile(checkpointer)
+        self._saved = self._compile(threads.saver)
 
     @classmethod
     def load(cls, folder: Path | str | Blueprint, *, store: ModelStore | None = None) -> Team:
@@ -97,23 +101,24 @@ class Team:
         with ExitStack() as undo:
             engine = open_engine(plan.card.engine, base or plan.card.base, {a: Path(a) for a in adapters.values() if a})
             undo.callback(engine.close)
-            specialists = {
-                name: Specialist(
+            threads = open_threads(plan)
+            undo.callback(threads.close)
+            specialists: dict[str, Specialist] = {}
+            for name, card in plan.specialists.items():
+                knowledge = Knowledge.open(knowledge_folder(plan, name), embedder) if card.knowledge else None
+                specialists[name] = Specialist(
                     card,
                     engine,
-                    Knowledge.open(knowledge_folder(plan, name), embedder) if card.knowledge else None,
+                    knowledge,
                     adapter=adapters[name] if base else card.model.adapter,
-                    hands=_hands(plan, name),
+                    hands=open_hands(plan, name, knowledge, threads.ledger),
+                    embedder=embedder,
+                    journal=GraphJournal(),
                     abstain_below=plan.card.abstain_below,
                     version=manifest.versions[name],
                 )
-                for name, card in plan.specialists.items()
-            }
             router = Router.load(plan.state / "router", embedder).with_second_look(by_evidence(specialists))
-            saver = open_checkpoints(plan.card.memory.checkpoints, plan.state)
-            team = cls(plan, specialists, router, engine, saver, embedder)
-            undo.pop_all()
-        return team
+            return cls(plan, specialists, router, engine, embedder, threads, undo.pop_all())
 
     @classmethod
     def of(cls, name: str, *specialists: SpecialistCard, folder: Path | str = ".", **card: Any) -> Team:
@@ -146,44 +151,91 @@ class Team:
             specialist: Skip the router and ask this one.
             emit: Told of every event while the work goes on.
 
+        Returns:
+            The answer. Its kind is `waiting` when a person must decide first; see `resume`.
+
         Raises:
             ConfigError: there is no such specialist.
-            StateError: the graph was stopped before it answered.
+            StateError: the thread waits for a decision about its last task.
         """
-        last: Event | None = None
-        for last in self.stream(task, thread_id=thread_id, specialist=specialist):
-            emit(last)
-        if last is None or last.name != "answer":
-            raise StateError("the graph ended without an answer")
-        return Answer.model_validate(last.data)
+        return _answer(self.stream(task, thread_id=thread_id, specialist=specialist), emit)
 
     def stream(self, task: str, *, thread_id: str | None = None, specialist: str | None = None) -> Iterator[Event]:
-        """The events of one task as they happen; the last one is `answer` and holds the whole `Answer`.
+        """The events of one task as they happen; the last one is `answer` or `waiting` and holds the whole `Answer`.
 
         Raises:
             ConfigError: there is no such specialist.
+            StateError: the thread waits for a decision about its last task.
         """
         if specialist is not None and specialist not in self.specialists:
             raise ConfigError(unknown("specialist", specialist, self.specialists))
-        thread, run = thread_id or f"once-{uuid4().hex}", uuid4()
+        left = self.threads.unfinished(thread_id) if thread_id else None
+        if left and left.questions:
+            raise StateError(
+                f"thread '{thread_id}' waits for a decision about its last task", hint=f"metier approve {thread_id}"
+            )
+        given = {"messages": [("user", task)], "attached": specialist}
+        yield from self._work(given, thread_id or f"once-{uuid4().hex}", str(uuid4()))
+
+    def resume(self, thread_id: str, decisions: Sequence[Decision] = (), *, emit: Emit = ignore) -> Answer:
+        """Go on with a task that waits for a person or that was broken off, also in another process.
+
+        Args:
+            thread_id: Its conversation.
+            decisions: One for each call that waits, in order; none for a task that was broken off.
+            emit: Told of every event while the work goes on.
+
+        Raises:
+            InputError: more or fewer decisions than calls that wait.
+            StateError: nothing is unfinished in that thread.
+        """
+        return _answer(self.stream_on(thread_id, decisions), emit)
+
+    def stream_on(self, thread_id: str, decisions: Sequence[Decision] = ()) -> Iterator[Event]:
+        """The events of `resume`, as `stream` gives those of `ask`.
+
+        Raises:
+            InputError: more or fewer decisions than calls that wait.
+            StateError: nothing is unfinished in that thread.
+        """
+        left = self.threads.unfinished(thread_id)
+        if left is None:
+            raise StateError(f"nothing is unfinished in thread '{thread_id}'", hint="metier threads list")
+        decided = left.resume(decisions)
+        yield from self._work(Command(resume=decided) if decided else None, thread_id, left.run_id)
+
+    def _work(self, given: Any, thread: str, run: str) -> Iterator[Event]:
         config: RunnableConfig = {
             "configurable": {"thread_id": thread},
             "recursion_limit": RECURSION_LIMIT,
-            "run_id": run,
             "run_name": self.card.name,
+            "metadata": {"run_id": run},
         }
-        start = perf_counter()
-        task_in = {"messages": [("user", task)], "attached": specialist}
-        for event in self._saved.stream(task_in, config, stream_mode="custom", durability="sync"):  # type: ignore[arg-type]
+        start, event = perf_counter(), None
+        saved: Any = self._saved
+        for event in saved.stream(given, config, stream_mode="custom", durability=self.card.memory.durability):
             assert isinstance(event, Event)  # the stations send nothing else into this stream
             if event.name == "answer":
                 timings = {**event.data["timings"], "total": perf_counter() - start}
-                event = Event(
-                    name="answer",
-                    specialist=event.specialist,
-                    data={**event.data, "timings": timings, "thread_id": thread, "run_id": str(run)},
-                )
+                signed = {**event.data, "timings": timings, "thread_id": thread, "run_id": run}
+                event = event.model_copy(update={"data": signed})
             yield event
+        if event is None or event.name != "answer":
+            yield self._ending(thread, perf_counter() - start)
+
+    def _ending(self, thread: str, seconds: float) -> Event:
+        """The last event of a run that gave no answer by itself: it waits, or its last station had been saved."""
+        if answer := self.threads.answer(thread):
+            return Event(name="answer", specialist=answer.specialist, data=answer.model_dump(mode="json"))
+        left = self.threads.unfinished(thread)
+        if left is None or not left.questions:
+            raise StateError("the graph ended without an answer")
+        why = "; ".join(action.description for action in left.request.action_requests)
+        waiting = Answer(
+            text=f"Waiting for a decision: {why}.", kind="waiting", reason=why, thread_id=thread, run_id=left.run_id,
+            data=left.request.model_dump(mode="json"), timings={"total": seconds},
+        )  # fmt: skip
+        return Event(name="waiting", data=waiting.model_dump(mode="json"))
 
     async def aask(self, task: str, **more: Any) -> Answer:
         """`ask` for asynchronous callers; the work runs in a thread."""
@@ -210,8 +262,8 @@ class Team:
         return self.router.route(task, context=context)
 
     def close(self) -> None:
-        """Free the model. The team cannot be used afterwards."""
-        self.engine.close()
+        """Free the model and close the files. The team cannot be used afterwards."""
+        self._resources.close()
 
     def __enter__(self) -> Team:
         return self
@@ -223,8 +275,8 @@ class Team:
         return compile_graph(self._nodes, self._handoffs, name=self.card.name, checkpointer=checkpointer)
 
 
-def _hands(plan: Blueprint, name: str) -> Hands | None:
-    """The tools of a specialist's card."""
-    card = plan.specialists[name]
-    context = ToolContext(root=plan.folders[name], output=plan.state / "output")
-    return Hands(build_tools(card.tools, context)) if card.tools else None
+def _answer(events: Iterator[Event], emit: Emit) -> Answer:
+    last = Event(name="answer")
+    for last in events:
+        emit(last)
+    return Answer.model_validate(last.data)

@@ -47,10 +47,10 @@ class Recorder(Specialist):
     seen: dict[str, float]
     drafted: Draft
 
-    def _check(self, draft: Draft, work: Work, emit: Emit) -> Outcome:
+    def _check(self, draft: Draft, work: Work) -> Outcome:
         self.seen = features(work.brief.query or work.brief.task, draft, work.passages)
         self.drafted = draft
-        return super()._check(draft, work, emit)
+        return super()._check(draft, work)
 
 
 def collect(made: Corpus, full: Recorder, part: Recorder, absent: set[str], name: str) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from .types import Value
 
-EventName = Literal["guard", "recall", "route", "retrieve", "token", "tool", "handoff", "check", "answer"]
+EventName = Literal["guard", "recall", "route", "retrieve", "token", "tool", "handoff", "check", "waiting", "answer"]
 
 
 class Event(Value):

@@ -121,11 +121,17 @@ class Budget(Value):
     handoffs: int = 2
 
 
+Touch = Literal["untrusted", "sensitive", "external"]
+"""What a run has been in touch with: text that strangers may have written, data that must not leave, the outside."""
+
+
 class Turn(Value):
     """One earlier turn of the conversation."""
 
     role: Literal["user", "assistant"]
     text: str
+    touched: tuple[Touch, ...] = ()
+    """What the answer was made of."""
 
 
 class Brief(Value):
@@ -142,6 +148,8 @@ class Brief(Value):
     citations: tuple[Citation, ...] = ()
     sender: str | None = None
     """The specialist that handed over; None when the router did."""
+    touched: tuple[Touch, ...] = ()
+    """What this text was made of; decides which tools may still act on it."""
     colleagues: dict[str, float] = Field(default_factory=dict)
     """Who else could take over, with the router's probability."""
     budget: Budget = Budget()
@@ -155,13 +163,16 @@ class ToolCall(Value):
     result: str = ""
     error: str | None = None
     seconds: float = 0.0
+    guards: dict[str, str] = Field(default_factory=dict)
+    """Guardrails that changed the result: name to what they did."""
 
 
 class Answer(Value):
     """What a specialist or a whole team says."""
 
     text: str
-    kind: Literal["answer", "abstain", "clarify"] = "answer"
+    kind: Literal["answer", "abstain", "clarify", "waiting"] = "answer"
+    """`waiting`: the run stands still until a person decides about the calls in `data`."""
     specialist: str | None = None
     version: str | None = None
     citations: tuple[Citation, ...] = ()
@@ -169,8 +180,10 @@ class Answer(Value):
     reason: str = ""
     """Why it abstained, or which check it passed."""
     data: Any = None
-    """The parsed value of the styles `label` and `json`."""
+    """The parsed value of the styles `label` and `json`; of a waiting run, the `ApprovalRequest`."""
     tool_calls: tuple[ToolCall, ...] = ()
+    touched: tuple[Touch, ...] = ()
+    """What the answer was made of."""
     route: Route | None = None
     handoffs: tuple[str, ...] = ()
     """Names in the order in which the task travelled, when it was handed over."""

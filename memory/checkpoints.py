@@ -2,36 +2,44 @@
 
 from __future__ import annotations
 
-import sqlite3
+import os
 from pathlib import Path
 
-from langgraph.checkpoint.base import BaseCheckpointSaver
-from langgraph.checkpoint.sqlite import SqliteSaver
+from ..core.errors import ConfigError, MissingExtra, unknown
+from .saver import ThreadSaver
+from .sqlite import SqliteThreads
 
-from ..core.errors import ConfigError, StateError, unknown
 
+def open_checkpoints(kind: str, folder: Path) -> ThreadSaver | None:
+    """The checkpointer of that kind.
 
-def open_checkpoints(kind: str, folder: Path) -> BaseCheckpointSaver | None:
-    """The checkpointer of that kind: `sqlite` keeps `folder/threads.sqlite`, `none` keeps nothing.
+    Args:
+        kind: `sqlite` keeps `folder/threads.sqlite`, `postgresql://…` uses that database, `env:NAME` reads the
+            address from a variable, `none` keeps nothing.
+        folder: Where the team keeps its state.
 
     Raises:
-        ConfigError: there is no such kind.
-        StateError: the file is not a database.
+        ConfigError: there is no such kind, or the variable is not set.
+        MissingExtra: PostgreSQL without the extra `postgres`.
+        StateError: the store cannot be opened.
     """
+    if kind.startswith("env:"):
+        kind = _variable(kind.removeprefix("env:"))
     if kind == "none":
         return None
-    if kind != "sqlite":
-        raise ConfigError(unknown("checkpoint store", kind, ["sqlite", "none"]), field="memory.checkpoints")
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "threads.sqlite"
-    connection = sqlite3.connect(path, check_same_thread=False, timeout=30)
+    if kind == "sqlite":
+        return SqliteThreads(folder / "threads.sqlite")
+    if not kind.startswith(("postgresql://", "postgres://")):
+        kinds = ["sqlite", "postgresql://…", "env:NAME", "none"]
+        raise ConfigError(unknown("checkpoint store", kind, kinds), field="memory.checkpoints")
     try:
-        # WAL with NORMAL survives a killed process; only a power cut can cost the last turn.
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
-        saver = SqliteSaver(connection)
-        saver.setup()
-    except sqlite3.DatabaseError as error:
-        connection.close()
-        raise StateError(f"{path}: {error}", hint="move that file away; a new one is made") from error
-    return saver
+        from .postgres import PostgresThreads
+    except ImportError:
+        raise MissingExtra("langgraph-checkpoint-postgres", "postgres") from None
+    return PostgresThreads(kind)
+
+
+def _variable(name: str) -> str:
+    if not os.environ.get(name):
+        raise ConfigError(f"the variable {name} is not set", field="memory.checkpoints", hint=f"export {name}=…")
+    return os.environ[name]

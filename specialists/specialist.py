@@ -12,18 +12,22 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..core.clock import timing
+from ..core.embedding import Embedder
 from ..core.errors import BudgetExceeded
 from ..core.events import Emit, Event, ignore
+from ..core.journal import Journal, Unkept
 from ..core.meter import Meter
 from ..core.types import Answer, Brief, Handoff, Outcome, Passage
+from .call_decision import shipped_decision
 from .card import SpecialistCard
 from .confidence import confidence
 from .engines.engine import Engine
 from .knowledge.knowledge import Knowledge
 from .renderer import NOT_FOUND
+from .selection import Selection
 from .styles import find_style
 from .support import codes, content_words, supporting_sentence, with_context
-from .work import Draft, Hands, Work
+from .work import Draft, Toolbox, Work
 
 LEAST_COLLEAGUE = 0.10
 """Below this routing probability a colleague is not worth asking when this specialist has no answer."""
@@ -38,6 +42,8 @@ class Specialist:
         knowledge: Its documents, or None.
         adapter: Name of the engine's adapter that it works with.
         hands: Its tools, for the style `act`.
+        embedder: Chooses the tools that fit a task; left out: the model is shown all of them.
+        journal: Keeps the steps of who has tools, so that a run that was interrupted does not take them again.
         abstain_below: Confidence under which it hands over or abstains.
         version: Hash of all that it is made of, shown in each answer.
     """
@@ -49,14 +55,19 @@ class Specialist:
         knowledge: Knowledge | None = None,
         *,
         adapter: str | None = None,
-        hands: Hands | None = None,
+        hands: Toolbox | None = None,
+        embedder: Embedder | None = None,
+        journal: Journal | None = None,
         abstain_below: float = 0.3,
         version: str = "unversioned",
     ) -> None:
         self.card, self.engine, self.knowledge, self.version = card, engine, knowledge, version
-        self._hands = hands
+        self._hands, self._journal = hands, journal or Unkept()
         self.abstain_below = card.abstain_below if card.abstain_below is not None else abstain_below
         self._style = find_style(card.style)
+        self._selection = Selection(embedder)
+        self.decision = shipped_decision() if adapter and card.model.adapter in (None, "call") else None
+        """When its tools are called; it was fitted for the shipped skill alone."""
         self._chat = engine.chat(
             adapter=adapter,
             slot=card.name,
@@ -72,15 +83,17 @@ class Specialist:
         """
         meter = Meter(brief.budget)
         passages = self._retrieve(brief, emit)
+        hands = self._hands.open(brief.touched) if self._hands else None
+        parts = (self.card, brief, passages, self.engine, self._chat, meter, emit, hands)
+        work = Work(*parts, self._journal, self._selection, self.decision)
         if to := self._asked_elsewhere(brief):
             noted = self._note(brief, passages)
-            return self._hand_over(to, noted, meter, emit, reason="the card's rule for this kind of task")
-        work = Work(self.card, brief, passages, self.engine, self._chat, meter, emit, self._hands)
+            return self._hand_over(to, noted, work, reason="the card's rule for this kind of task")
         try:
             draft = self._style(work)
         except BudgetExceeded as error:
-            return self._answer(Draft(text=NOT_FOUND, found=False), 0.0, meter, f"budget: {error.message}")
-        return self._check(draft, work, emit)
+            return self._answer(Draft(text=NOT_FOUND, found=False), 0.0, work, f"budget: {error.message}")
+        return self._check(draft, work)
 
     def _retrieve(self, brief: Brief, emit: Emit) -> Sequence[Passage]:
         if self.knowledge is None or self.card.knowledge is None:
@@ -91,18 +104,18 @@ class Specialist:
         emit(Event(name="retrieve", specialist=self.card.name, data={"passages": found}))
         return passages
 
-    def _check(self, draft: Draft, work: Work, emit: Emit) -> Outcome:
+    def _check(self, draft: Draft, work: Work) -> Outcome:
         with timing("check"):
             sure = confidence(work.brief.query or work.brief.task, draft, work.passages)
         good = draft.found and sure >= self.abstain_below
-        emit(Event(name="check", specialist=self.card.name, data={"found": draft.found, "confidence": sure}))
+        work.emit(Event(name="check", specialist=self.card.name, data={"found": draft.found, "confidence": sure}))
         if good:
             citations = (*(with_context(c, work.passages) for c in draft.citations), *work.brief.citations)
-            return self._answer(replace(draft, citations=citations), sure, work.meter, "")
+            return self._answer(replace(draft, citations=citations), sure, work, "")
         reason = "nothing in its documents answers this" if not draft.found else f"only {sure:.0%} sure"
         if to := self._best_colleague(work.brief):
-            return self._hand_over(to, work.brief, work.meter, emit, reason=f"{self.card.name}: {reason}")
-        return self._answer(draft, sure, work.meter, reason)
+            return self._hand_over(to, work.brief, work, reason=f"{self.card.name}: {reason}")
+        return self._answer(draft, sure, work, reason)
 
     def _asked_elsewhere(self, brief: Brief) -> str | None:
         if brief.budget.handoffs < 1:
@@ -135,15 +148,20 @@ class Specialist:
             }
         )
 
-    def _hand_over(self, to: str, brief: Brief, meter: Meter, emit: Emit, *, reason: str) -> Handoff:
-        emit(Event(name="handoff", specialist=self.card.name, data={"to": to, "reason": reason}))
+    def _hand_over(self, to: str, brief: Brief, work: Work, *, reason: str) -> Handoff:
+        work.emit(Event(name="handoff", specialist=self.card.name, data={"to": to, "reason": reason}))
         others = {n: p for n, p in brief.colleagues.items() if n != to}
         passed = brief.model_copy(
-            update={"sender": self.card.name, "colleagues": others, "budget": meter.rest(handoffs=1)}
+            update={
+                "sender": self.card.name,
+                "colleagues": others,
+                "budget": work.meter.rest(handoffs=1),
+                "touched": work.touched,
+            }
         )
-        return Handoff(name=to, brief=passed, reason=reason, usage=meter.usage)
+        return Handoff(name=to, brief=passed, reason=reason, usage=work.meter.usage)
 
-    def _answer(self, draft: Draft, sure: float, meter: Meter, reason: str) -> Answer:
+    def _answer(self, draft: Draft, sure: float, work: Work, reason: str) -> Answer:
         return Answer(
             text=draft.text if not reason else f"I do not know: {reason}.",
             kind="abstain" if reason else "answer",
@@ -154,5 +172,6 @@ class Specialist:
             reason=reason,
             data=None if reason else draft.data,
             tool_calls=draft.tool_calls,
-            usage=meter.usage,
+            touched=work.touched,
+            usage=work.meter.usage,
         )

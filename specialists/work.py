@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
@@ -12,13 +12,16 @@ from langchain_core.messages import AIMessageChunk
 
 from ..core.clock import timing
 from ..core.events import Emit, Event
+from ..core.journal import Journal, Plain, Unkept
 from ..core.meter import Meter
-from ..core.types import Brief, Citation, Passage, ToolCall, Usage
+from ..core.types import Brief, Citation, Passage, ToolCall, Touch, Usage
+from .call_decision import CallDecision
 from .card import SpecialistCard
 from .constraint import Constraint
 from .engines.engine import Engine
 from .focus import focus
 from .renderer import Message, render
+from .selection import Selection
 from .support import codes, content_words
 
 CERTAINTY = ("logprob", "first_logprob")
@@ -26,15 +29,31 @@ CERTAINTY = ("logprob", "first_logprob")
 
 
 class Hands(Protocol):
-    """The tools of a specialist, as it sees them; whoever makes a team gives them."""
+    """The tools of a specialist for one brief, as a style sees them."""
 
     @property
     def functions(self) -> list[dict[str, Any]]:
         """Name, description and parameters (JSON Schema) of each."""
         ...
 
+    @property
+    def touched(self) -> tuple[Touch, ...]:
+        """What the calls have been in touch with."""
+        ...
+
     def begin(self, *, untrusted: bool) -> Callable[[ToolCall], ToolCall]:
-        """Open a run: what it returns does a call, or says in `ToolCall.error` why not."""
+        """What does a call, or says in `ToolCall.error` why not; `untrusted` when text from documents is in view.
+
+        A call may end the run with an exception that is none of metier's errors: it goes on when a person has decided.
+        """
+        ...
+
+
+class Toolbox(Protocol):
+    """The tools of a specialist; whoever makes a team gives them."""
+
+    def open(self, touched: Iterable[Touch] = ()) -> Hands:
+        """Begin to work on a brief that has been in touch with `touched` already."""
         ...
 
 
@@ -77,6 +96,19 @@ class Work:
     meter: Meter
     emit: Emit
     hands: Hands | None = None
+    journal: Journal = field(default_factory=Unkept)
+    selection: Selection = field(default_factory=Selection)
+    """Which of the tools' functions the model is shown."""
+    decision: CallDecision | None = None
+    """Whether to call one; None leaves it to the model."""
+
+    @property
+    def touched(self) -> tuple[Touch, ...]:
+        """What the answer is made of."""
+        seen: set[Touch] = {*self.brief.touched, *(self.hands.touched if self.hands else ())}
+        if self.passages:
+            seen.add("untrusted")
+        return tuple(sorted(seen))
 
     @cached_property
     def texts(self) -> list[str]:
@@ -108,8 +140,18 @@ class Work:
             BudgetExceeded: no step, token or second is left.
             EngineError: the engine refused or failed.
         """
-        self.meter.check(tokens=sum(self.engine.count(m["content"]) for m in messages))
+        text = "".join(m["content"] for m in messages)
+        # No token is shorter than a byte. Counting takes milliseconds, so it is done near the limit only.
+        near = len(text.encode()) > self.meter.rest().tokens
+        self.meter.check(tokens=self.engine.count(text) if near else 0)
         options = self.engine.constrain(constraint) if constraint else {}
+        # Only who acts can be interrupted in the middle; others simply begin again.
+        once = self.journal.once if self.hands else Unkept().once
+        said = once(lambda: self._say(messages, options))
+        self.meter.spend(Usage(**said["usage"]))
+        return Reply(text=said["text"], certainty=said["certainty"], options=said["options"])
+
+    def _say(self, messages: list[Message], options: dict[str, Any]) -> Plain:
         whole: AIMessageChunk | None = None
         with timing("model"):
             for chunk in self.chat.stream([(m["role"], m["content"]) for m in messages], **options):
@@ -118,14 +160,11 @@ class Work:
                 whole = chunk if whole is None else whole + chunk
                 if chunk.content:
                     self.emit(Event(name="token", specialist=self.card.name, data={"text": chunk.content}))
-        if whole is None:
-            return Reply(text="", certainty={})
-        spent = whole.usage_metadata or {}
-        self.meter.spend(
-            Usage(input_tokens=spent.get("input_tokens", 0), output_tokens=spent.get("output_tokens", 0), calls=1)
-        )
-        return Reply(
-            text=str(whole.content).strip(),
-            certainty={k: v for k in CERTAINTY if (v := whole.response_metadata.get(k)) is not None},
-            options=whole.response_metadata.get("probabilities", {}),
-        )
+        told, spent = (whole.response_metadata, whole.usage_metadata or {}) if whole else ({}, {})
+        tokens = {name: spent.get(name, 0) for name in ("input_tokens", "output_tokens")}
+        return {
+            "text": str(whole.content).strip() if whole else "",
+            "certainty": {k: v for k in CERTAINTY if (v := told.get(k)) is not None},
+            "options": told.get("probabilities", {}),
+            "usage": {**tokens, "calls": 1},
+        }

@@ -36,14 +36,22 @@ class Ledger:
 
     def begin(self, key: str) -> Entry | None:
         """Claim a key. None: it is yours, go on; otherwise what is known of the earlier attempt."""
-        with self._lock:
-            claimed = self._connection.execute(
-                "INSERT INTO effects VALUES (?, 'begun', '') ON CONFLICT (key) DO NOTHING", (key,)
-            ).rowcount
+        earlier = None
+        while earlier is None:  # a key that is released by another process between the two statements is free again
+            with self._lock:
+                claimed = self._connection.execute(
+                    "INSERT INTO effects VALUES (?, 'begun', '') ON CONFLICT (key) DO NOTHING", (key,)
+                ).rowcount
             if claimed:
                 return None
+            earlier = self.find(key)
+        return earlier
+
+    def find(self, key: str) -> Entry | None:
+        """What is known of an effect; None when it was never begun."""
+        with self._lock:
             row = self._connection.execute("SELECT state, result FROM effects WHERE key = ?", (key,)).fetchone()
-        return Entry(state=row[0], result=row[1])
+        return Entry(state=row[0], result=row[1]) if row else None
 
     def finish(self, key: str, result: str) -> None:
         """The effect happened."""

@@ -12,10 +12,10 @@ from fnmatch import fnmatchcase
 from typing import Literal
 
 from langchain_core.tools import BaseTool
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from ..core.errors import unknown
-from ..core.types import ToolCall, Value
+from ..core.types import ToolCall, Touch, Value
 from .tool import Effects, effects_of
 
 
@@ -58,6 +58,16 @@ class RunFacts(Value):
     approved: frozenset[str] = frozenset()
     """Keys of the calls that a person approved."""
 
+    @property
+    def touched(self) -> tuple[Touch, ...]:
+        """What travels with the text that this run makes."""
+        here: dict[Touch, bool] = {
+            "untrusted": self.untrusted,
+            "sensitive": self.sensitive,
+            "external": self.external,
+        }
+        return tuple(name for name, yes in here.items() if yes)
+
     def after(self, call: ToolCall, effects: Effects) -> RunFacts:
         """The facts once a call has run."""
         changes = effects.effect != "read"
@@ -76,6 +86,8 @@ class RunFacts(Value):
 
 class TeamRules(Value):
     """What the team's owner decides for everybody; wins over every card. Patterns as in file names: `send_*`."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     deny: tuple[str, ...] = ()
     """Tools that never run."""

@@ -69,6 +69,14 @@ class ToolRunner:
             error = f"{type(problem).__name__}: {problem}"
         return call.model_copy(update={"result": result, "error": error, "seconds": self._clock() - started})
 
+    def unsettled(self, call: ToolCall, key: str) -> bool:
+        """Was this effect begun earlier, and nobody knows whether it happened? A repeatable tool simply tries again."""
+        tool = self._tools.get(call.name)
+        if tool is None or effects_of(tool).effect == "read" or KEY_ARGUMENT in _arguments(tool):
+            return False
+        earlier = self._ledger.find(f"{key} {call_key(call)}")
+        return earlier is not None and earlier.state == "begun"
+
     def _run(self, call: ToolCall, key: str) -> str:
         tool = self._tools.get(call.name)
         if tool is None:

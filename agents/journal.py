@@ -1,0 +1,76 @@
+"""The journal of a run in LangGraph: steps are its tasks, questions to a person its interrupts.
+
+When a run goes on, after a crash or with a person's decision, its station begins again from its first line. Steps that
+were done give their noted results then, and questions that were answered their answers, in the same order as before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from uuid import uuid4
+
+from langchain_core.runnables.config import var_child_runnable_config
+from langgraph.config import get_stream_writer
+from langgraph.func import task
+from langgraph.types import interrupt
+
+from ..core.events import Event
+from ..core.journal import Plain
+from ..core.types import ToolCall
+from ..tools.approval import ApprovalRequest, ApprovalResponse, Decision, Reject
+from ..tools.hands import Check
+from .guardrails import Guard
+from .threads import ledger_prefix
+
+
+class GraphJournal:
+    """The `core.journal.Journal` of whatever station runs in this thread; outside of a graph nothing is kept."""
+
+    def once(self, step: Callable[[], Plain]) -> Plain:
+        """Do the step as a task of the station; its result is saved with the thread."""
+        return _step(step).result() if _place() else step()
+
+    def key(self) -> str:
+        """Thread and task: the same whenever the station begins again. Without a thread nothing can begin again."""
+        place = _place()
+        return f"{ledger_prefix(place['thread_id'])}{place['checkpoint_ns']}" if "thread_id" in place else uuid4().hex
+
+
+@task(name="step")
+def _step(step: Callable[[], Plain]) -> Plain:
+    return step()
+
+
+def _place() -> Plain:
+    """Thread and task that this code runs in; empty outside of a graph."""
+    config = var_child_runnable_config.get() or {}
+    place = config.get("configurable", {})
+    return place if "checkpoint_ns" in place else {}
+
+
+def ask_person(call: ToolCall, why: str) -> Decision:
+    """Stop the run until a person has decided about the call."""
+    if not _place():
+        return Reject(message=f"{why}; nobody can be asked here")
+    request = ApprovalRequest.of((call, why)).model_dump(mode="json")
+
+    def wait() -> Plain:
+        return interrupt(request, response_schema=ApprovalResponse).model_dump(mode="json")
+
+    # A step of its own: the decision is noted before anything is done with it.
+    return ApprovalResponse.model_validate(_step(wait).result()).decisions[0]
+
+
+def between(guard: Guard) -> Check:
+    """The guard of what a model is about to read, for the results of tools."""
+
+    def check(call: ToolCall) -> ToolCall:
+        read = "result" if call.error is None else "error"
+        verdict = guard(getattr(call, read), message=True)
+        for name, did in verdict.acted.items():
+            if _place():
+                get_stream_writer()(Event(name="guard", data={"guard": name, "did": did, "side": "between"}))
+        left = {"result": "", "error": verdict.reason} if verdict.refusal else {read: verdict.text}
+        return call.model_copy(update={**left, "guards": verdict.acted})
+
+    return check

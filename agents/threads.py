@@ -1,0 +1,222 @@
+"""The saved conversations of a team: look at them, copy them, go back in them, forget them. Loads no model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+from uuid import uuid4
+
+from langgraph.checkpoint.base import WRITES_IDX_MAP, CheckpointTuple
+from pydantic import Field
+
+from ..core.errors import InputError, StateError, unknown
+from ..core.types import Answer, Value
+from ..memory.checkpoints import ThreadSaver, open_checkpoints
+from ..tools.approval import ApprovalRequest, ApprovalResponse, Decision
+from ..tools.ledger import Ledger
+from .blueprint import Blueprint
+
+Standing = Literal["answered", "waiting", "unfinished"]
+"""`waiting` for a person's decision; `unfinished` when the process ended in the middle of a task."""
+
+
+class Thread(Value):
+    """A conversation at one moment."""
+
+    id: str
+    checkpoint: str
+    """Identifies the moment; see `Threads.fork`."""
+    at: str
+    """When it was saved, ISO 8601."""
+    turns: int
+    """Tasks so far."""
+    standing: Standing
+    task: str
+    """The last task."""
+    text: str
+    """The last answer; empty while there is none."""
+
+
+class Unfinished(Value):
+    """A task that can go on."""
+
+    run_id: str
+    questions: dict[str, ApprovalRequest] = Field(default_factory=dict)
+    """Interrupts that wait for a person, by their id."""
+
+    @property
+    def request(self) -> ApprovalRequest:
+        """All calls that wait, as one request."""
+        asked = self.questions.values()
+        return ApprovalRequest(
+            action_requests=tuple(a for q in asked for a in q.action_requests),
+            review_configs=tuple(r for q in asked for r in q.review_configs),
+        )
+
+    def resume(self, decisions: Sequence[Decision]) -> dict[str, Any]:
+        """The decisions by interrupt, as LangGraph takes them.
+
+        Raises:
+            InputError: there is not one decision for each call.
+        """
+        waiting = len(self.request.action_requests)
+        if len(decisions) != waiting:
+            names = ", ".join(a.name for a in self.request.action_requests) or "none"
+            raise InputError(f"{len(decisions)} decisions for {waiting} calls that wait: {names}")
+        left, by_id = iter(decisions), {}
+        for name, asked in self.questions.items():
+            own = tuple(next(left) for _ in asked.action_requests)
+            by_id[name] = ApprovalResponse(decisions=own).model_dump(mode="json")
+        return by_id
+
+
+class Threads:
+    """All conversations of one team.
+
+    Args:
+        saver: Where they are saved; None when the team keeps none.
+        ledger: The effects of their tasks.
+    """
+
+    def __init__(self, saver: ThreadSaver | None, ledger: Ledger) -> None:
+        self.saver, self.ledger = saver, ledger
+
+    def list(self) -> list[Thread]:
+        """Every conversation as it stands, the latest first."""
+        found = [self._last(name) for name in self._kept().thread_ids()]
+        return sorted((_thread(f) for f in found if _begun(f)), key=lambda t: t.at, reverse=True)
+
+    def history(self, thread_id: str) -> list[Thread]:
+        """All saved moments of a conversation, the latest first.
+
+        Raises:
+            StateError: there is no such thread.
+        """
+        self._last(thread_id)
+        return [_thread(f) for f in list(self._kept().list(_place(thread_id))) if _begun(f)]
+
+    def answer(self, thread_id: str) -> Answer | None:
+        """The answer to the last task; None while there is none.
+
+        Raises:
+            StateError: there is no such thread.
+        """
+        last = self._last(thread_id)
+        if _thread(last).standing != "answered":
+            return None
+        values = last.checkpoint["channel_values"]
+        known = {"timings": values["timings"], "thread_id": thread_id, "run_id": last.metadata.get("run_id", "")}
+        return Answer.model_validate({**values["answer"], **known})
+
+    def unfinished(self, thread_id: str) -> Unfinished | None:
+        """What can go on in a conversation; None when its last task was answered, or there is no such conversation."""
+        last = self.saver.get_tuple(_place(thread_id)) if self.saver else None
+        if last is None or not _begun(last) or _thread(last).standing == "answered":
+            return None
+        return Unfinished(run_id=last.metadata.get("run_id", ""), questions=_questions(last))
+
+    def fork(self, thread_id: str, checkpoint: str, to: str | None = None) -> str:
+        """A new conversation that is what this one was at a moment. Gives its name.
+
+        Raises:
+            StateError: there is no such thread or moment, or the new name is taken.
+        """
+        moments = {m.checkpoint: m for m in self.history(thread_id)}
+        if checkpoint not in moments:
+            raise StateError(unknown("moment", checkpoint, moments), hint=f"metier threads show {thread_id}")
+        return self._copy(thread_id, to or f"{thread_id}-{uuid4().hex[:8]}", checkpoint)
+
+    def copy(self, thread_id: str, to: str) -> str:
+        """The whole conversation once more, under another name.
+
+        Raises:
+            StateError: there is no such thread, or the new name is taken.
+        """
+        self._last(thread_id)
+        return self._copy(thread_id, to, None)
+
+    def prune(self, *thread_ids: str) -> None:
+        """Keep only the last moment of these conversations (left out: of all); nobody can go back in them then."""
+        self._kept().prune(thread_ids or self._kept().thread_ids())
+
+    def delete(self, thread_id: str) -> None:
+        """Forget a conversation, with what its tasks did.
+
+        Raises:
+            StateError: there is no such thread.
+        """
+        self._last(thread_id)
+        self._kept().delete_thread(thread_id)
+        self.ledger.erase(ledger_prefix(thread_id))
+
+    def close(self) -> None:
+        """Close the files and connections."""
+        if self.saver:
+            self.saver.close()
+        self.ledger.close()
+
+    def _kept(self) -> ThreadSaver:
+        if self.saver is None:
+            raise StateError("this team keeps no threads", hint="memory: {checkpoints: sqlite} in team.yaml")
+        return self.saver
+
+    def _last(self, thread_id: str) -> CheckpointTuple:
+        found = self._kept().get_tuple(_place(thread_id))
+        if found is None:
+            raise StateError(unknown("thread", thread_id, self._kept().thread_ids()), hint="metier threads list")
+        return found
+
+    def _copy(self, source: str, to: str, checkpoint: str | None) -> str:
+        if self._kept().get_tuple(_place(to)):
+            raise StateError(f"there is a thread '{to}' already")
+        self._kept().copy_thread(source, to, checkpoint)
+        return to
+
+
+def open_threads(plan: Blueprint) -> Threads:
+    """The conversations of a team.
+
+    Raises:
+        ConfigError: `memory.checkpoints` names no store.
+        StateError: the store cannot be opened.
+    """
+    saver = open_checkpoints(plan.card.memory.checkpoints, plan.state)
+    return Threads(saver, Ledger(plan.state / "effects.sqlite"))
+
+
+def ledger_prefix(thread_id: str) -> str:
+    """How the keys of a thread's effects begin."""
+    return f"{thread_id}\n"
+
+
+def _place(thread_id: str) -> Any:
+    return {"configurable": {"thread_id": thread_id, "checkpoint_ns": ""}}
+
+
+def _begun(found: CheckpointTuple) -> bool:
+    """Has the task arrived? The very first checkpoint of a thread is empty."""
+    return bool(found.checkpoint["channel_values"].get("messages"))
+
+
+def _thread(found: CheckpointTuple) -> Thread:
+    messages = found.checkpoint["channel_values"]["messages"]
+    tasks = [m for m in messages if m.type == "human"]
+    done = messages[-1].type == "ai"
+    return Thread(
+        id=found.config["configurable"]["thread_id"],  # pyright: ignore[reportTypedDictNotRequiredAccess]
+        checkpoint=found.checkpoint["id"],
+        at=found.checkpoint["ts"],
+        turns=len(tasks),
+        standing="answered" if done else "waiting" if _questions(found) else "unfinished",
+        task=str(tasks[-1].text) if tasks else "",
+        text=str(messages[-1].text) if done else "",
+    )
+
+
+def _questions(found: CheckpointTuple) -> dict[str, ApprovalRequest]:
+    """Interrupts without an answer. A task that asked has finished when it has written anything else than control."""
+    writes = found.pending_writes or []
+    finished = {task for task, channel, _ in writes if channel not in WRITES_IDX_MAP}
+    asked = [(task, i) for task, channel, value in writes if channel == "__interrupt__" for i in value]
+    answered = {i.id for task, i in asked if task in finished}
+    return {i.id: ApprovalRequest.model_validate(i.value) for _, i in asked if i.id not in answered}

@@ -1,0 +1,98 @@
+"""Threads in a SQLite file."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+from langgraph.checkpoint.sqlite import SqliteSaver
+
+from ..core.errors import StateError
+from .saver import ThreadSaver
+
+_CHECKPOINT = "thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint, metadata"
+_WRITE = "thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, value"
+_ORPHANS = """
+DELETE FROM writes WHERE thread_id = ? AND NOT EXISTS (
+    SELECT 1 FROM checkpoints c WHERE c.thread_id = writes.thread_id AND c.checkpoint_ns = writes.checkpoint_ns
+    AND c.checkpoint_id = writes.checkpoint_id)
+"""
+_OLD = """
+DELETE FROM checkpoints WHERE thread_id = ? AND (checkpoint_ns, checkpoint_id) NOT IN (
+    SELECT checkpoint_ns, max(checkpoint_id) FROM checkpoints WHERE thread_id = ? GROUP BY checkpoint_ns)
+"""
+
+
+class SqliteThreads(ThreadSaver, SqliteSaver):
+    """LangGraph's SQLite checkpointer, with what it leaves out: prune, copy, delete by run, asynchronous callers.
+
+    Raises:
+        StateError: the file is not a database.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(path, check_same_thread=False, timeout=30)
+        try:
+            # WAL with NORMAL survives a killed process; only a power cut can cost the last turn.
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute("PRAGMA secure_delete = ON")
+            SqliteSaver.__init__(self, connection)
+            self.setup()
+        except sqlite3.DatabaseError as error:
+            connection.close()
+            raise StateError(f"{path}: {error}", hint="move that file away; a new one is made") from error
+
+    def thread_ids(self) -> list[str]:
+        """All threads."""
+        with self.cursor(transaction=False) as cursor:
+            return [row[0] for row in cursor.execute("SELECT DISTINCT thread_id FROM checkpoints")]
+
+    def copy_thread(self, source_thread_id: str, target_thread_id: str, upto: str | None = None) -> None:
+        """Copy a thread; see `ThreadSaver`. Identifiers of checkpoints grow with time."""
+        taken = "thread_id = ?" if upto is None else "thread_id = ? AND checkpoint_id {} ?"
+        values = (target_thread_id, source_thread_id) if upto is None else (target_thread_id, source_thread_id, upto)
+        with self.cursor() as cursor:
+            for table, columns, before in (("checkpoints", _CHECKPOINT, "<="), ("writes", _WRITE, "<")):
+                chosen = columns.replace("thread_id", "?", 1)
+                where = taken.format(before)
+                cursor.execute(f"INSERT INTO {table} ({columns}) SELECT {chosen} FROM {table} WHERE {where}", values)
+
+    def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
+        """Forget all but the last checkpoint of each thread, or the whole threads."""
+        for thread in thread_ids:
+            if strategy == "delete":
+                self.delete_thread(thread)
+                continue
+            with self.cursor() as cursor:
+                cursor.execute(_OLD, (thread, thread))
+                cursor.execute("UPDATE checkpoints SET parent_checkpoint_id = NULL WHERE thread_id = ?", (thread,))
+                cursor.execute(_ORPHANS, (thread,))
+        self._forget_for_good()
+
+    def delete_thread(self, thread_id: str) -> None:
+        """Forget a thread."""
+        super().delete_thread(thread_id)
+        self._forget_for_good()
+
+    def delete_for_runs(self, run_ids: Sequence[str]) -> None:
+        """Forget the checkpoints of some runs."""
+        runs = f"json_extract(CAST(metadata AS TEXT), '$.run_id') IN ({', '.join('?' * len(run_ids))})"
+        with self.cursor() as cursor:
+            threads = cursor.execute(f"SELECT DISTINCT thread_id FROM checkpoints WHERE {runs}", run_ids).fetchall()
+            cursor.execute(f"DELETE FROM checkpoints WHERE {runs}", run_ids)
+            for thread in threads:
+                cursor.execute(_ORPHANS, thread)
+        self._forget_for_good()
+
+    def close(self) -> None:
+        """Close the file."""
+        with self.lock:
+            self.conn.close()
+
+    def _forget_for_good(self) -> None:
+        """What was deleted leaves the write-ahead file too."""
+        with self.lock:
+            self.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
