@@ -12,6 +12,7 @@ from typing import Any
 from ..core.errors import ConfigError, unknown
 from ..core.yaml import load_yaml
 from ..specialists.card import SpecialistCard
+from ..specialists.registry.registry import Registry
 from .card import TeamCard
 
 STATE = ".metier"
@@ -33,6 +34,11 @@ class Blueprint:
     def state(self) -> Path:
         """Folder of everything that is built."""
         return self.root / STATE
+
+    @property
+    def registry(self) -> Registry:
+        """The versions of the specialists' adapters; beside team.yaml, for they cannot be built again at no cost."""
+        return Registry(self.root / "registry")
 
     @classmethod
     def read(cls, folder: Path | str) -> Blueprint:

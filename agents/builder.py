@@ -22,7 +22,7 @@ from ..router.example import Example
 from ..router.log import DecisionLog
 from ..router.router import PASSAGES, Router
 from ..router.rules import RouteRules
-from ..specialists.adapters import adapter_version
+from ..specialists.adapters import in_use
 from ..specialists.knowledge.build import Report
 from ..specialists.knowledge.knowledge import Knowledge
 from ..specialists.styles import find_style
@@ -30,6 +30,7 @@ from ..tools.context import ToolContext
 from ..tools.registry import build_tools
 from .blueprint import Blueprint, fingerprint
 from .guardrails import build_guards
+from .versions import version_of
 
 FEW = 5
 """Specialists with fewer example tasks than this are also known to the router by their documents. With more, documents
@@ -233,11 +234,9 @@ def _fit_router(needs: dict[str, Any], folder: Path, embedder: Embedder, progres
 
 
 def _version(blueprint: Blueprint, name: str, base: LocalModel | None, knowledge: Knowledge | None) -> str:
-    card = blueprint.specialists[name]
-    documents = {d.source: d.sha256 for d in knowledge.documents()} if knowledge else {}
-    model = base.sha256("gguf") if base else [blueprint.card.engine, blueprint.card.base]
-    adapter = adapter_version(card, blueprint.folders[name], blueprint.card.base)
-    return fingerprint(card.model_dump(), documents, model, adapter)
+    champion = blueprint.registry.champion(name)
+    adapter = in_use(blueprint.specialists[name], blueprint.folders[name], blueprint.card.base, champion)
+    return version_of(blueprint, name, base, knowledge, adapter)
 
 
 def _cards(blueprint: Blueprint) -> str:

@@ -95,7 +95,9 @@ class Team:
         embedder = load_embedder(plan.card.embedder, store)
         base = find_base(plan, store)
         adapters = {
-            name: str(found) if base and (found := find_adapter(card, plan.folders[name], base)) else None
+            name: str(found)
+            if base and (found := find_adapter(card, plan.folders[name], base, plan.registry.champion(name)))
+            else None
             for name, card in plan.specialists.items()
         }
         with ExitStack() as undo:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from ..core.errors import ConfigError, unknown
@@ -16,38 +17,69 @@ from .training.repository import CONFIG, WEIGHTS
 NONE = "none"
 """The name on a card that asks for the base alone."""
 
+Candidates = dict[str, Path | None]
+"""System to adapter as published; None is the base alone."""
 
-def find_adapter(card: SpecialistCard, folder: Path, base: LocalModel) -> Path | None:
+SKILLS = {"act": "call"}
+"""Styles whose skill has another name."""
+
+
+def find_adapter(card: SpecialistCard, folder: Path, base: LocalModel, champion: Path | None = None) -> Path | None:
     """The GGUF adapter that a specialist works with; converted once from its PEFT folder.
 
-    A card without `model.adapter` gets the shipped skill of its style, when there is one for this base.
+    The registry's champion wins over the card. A card without `model.adapter` gets the shipped skill of its style,
+    when there is one for this base.
 
     Args:
         folder: Where the card is; paths in it start there.
         base: The base model, which the adapter must fit.
+        champion: The PEFT folder of the specialist's champion; one for another base is left aside.
 
     Raises:
         ConfigError: neither a file nor a skill of that name.
         IntegrityError: the weights are not safetensors, or were changed.
     """
-    source = _source(card, folder, base.name)
-    if source is None or source.is_file():
-        return source
-    return gguf_adapter(source, base.files["gguf"])
+    return loadable(in_use(card, folder, base.name, champion), base)
 
 
-def adapter_version(card: SpecialistCard, folder: Path, base: str) -> str | None:
-    """The hash of the adapter's weights, as a part of its specialist's version."""
-    source = _source(card, folder, base)
+def in_use(card: SpecialistCard, folder: Path, base: str, champion: Path | None = None) -> Path | None:
+    """The adapter that a specialist works with, as published: a PEFT folder or a GGUF file. As `find_adapter`."""
+    return champion if champion and fits(champion, base) else _on_card(card, folder, base)
+
+
+def loadable(source: Path | None, base: LocalModel) -> Path | None:
+    """The GGUF form of an adapter. Raises `ConfigError` or `IntegrityError`, as `gguf_adapter` does."""
+    return source if source is None or source.is_file() else gguf_adapter(source, base.files["gguf"])
+
+
+def adapter_version(source: Path | None) -> str | None:
+    """The hash of an adapter's weights, as a part of its specialist's version."""
     return source and sha256(source if source.is_file() else source / WEIGHTS)
 
 
-def _source(card: SpecialistCard, folder: Path, base: str) -> Path | None:
-    """The adapter as published: a PEFT folder, or a GGUF file."""
+def fits(peft: Path, base: str) -> bool:
+    """Whether an adapter says that it was trained on that base."""
+    return json.loads((peft / CONFIG).read_text()).get("base_model_name_or_path", "") == base
+
+
+def candidates(card: SpecialistCard, folder: Path, base: str, versions: Mapping[str, Path | None]) -> Candidates:
+    """All that a specialist could work with: name to adapter, the plain base first.
+
+    `base`, `skill` (the shipped one of its style), `adapter` (of its card), and the registry's `versions` by alias.
+    """
+    found: Candidates = {"base": None}
+    if skill := _skill(card, base):
+        found["skill"] = skill
+    own = _on_card(card, folder, base)
+    if own is not None and own != found.get("skill"):
+        found["adapter"] = own
+    return found | {alias: path for alias, path in versions.items() if path and fits(path, base)}
+
+
+def _on_card(card: SpecialistCard, folder: Path, base: str) -> Path | None:
     name = card.model.adapter
     if name is None:
-        skill = find_skill(card.style) if card.style in skill_names() else None
-        return skill if skill and _made_for(skill) == base else None
+        return _skill(card, base)
     if name == NONE:
         return None
     path = folder / name
@@ -62,6 +94,8 @@ def _source(card: SpecialistCard, folder: Path, base: str) -> Path | None:
     )
 
 
-def _made_for(peft: Path) -> str:
-    """Name of the base that an adapter was trained on."""
-    return json.loads((peft / CONFIG).read_text()).get("base_model_name_or_path", "")
+def _skill(card: SpecialistCard, base: str) -> Path | None:
+    """The shipped skill of the card's style, when it was made for this base."""
+    name = SKILLS.get(card.style, card.style)
+    skill = find_skill(name) if name in skill_names() else None
+    return skill if skill and fits(skill, base) else None
