@@ -157,7 +157,7 @@ def check_names(blueprint: Blueprint) -> None:
     build_guards(blueprint.card.guardrails, "in")
     for name, card in blueprint.specialists.items():
         find_style(card.style)
-        build_tools(card.tools, ToolContext(root=blueprint.folders[name]))
+        build_tools(card.tools, ToolContext(blueprint.folders[name], search=(lambda _: []) if card.knowledge else None))
 
 
 def changed_since_build(blueprint: Blueprint) -> list[str] | None:
