@@ -22,7 +22,7 @@ from langgraph.types import Command
 
 from ..core.errors import ConfigError, StateError, unknown
 from ..core.events import Emit, Event, ignore
-from ..core.models import ModelStore
+from ..core.models import LocalModel, ModelStore
 from ..core.onnx_embedder import load_embedder
 from ..core.types import Answer, Budget, Route
 from ..router.log import LoggedRouter
@@ -36,6 +36,7 @@ from ..tools.approval import Decision
 from .blueprint import Blueprint
 from .builder import Manifest, build, decisions, find_base, knowledge_folder
 from .card import TeamCard
+from .desk import open_desk
 from .evidence import by_evidence
 from .graph import RECURSION_LIMIT, compile_graph
 from .guardrails import build_guards
@@ -94,12 +95,7 @@ class Team:
         store = store or ModelStore()
         embedder = load_embedder(plan.card.embedder, store)
         base = find_base(plan, store)
-        adapters = {
-            name: str(found)
-            if base and (found := find_adapter(card, plan.folders[name], base, plan.registry.champion(name)))
-            else None
-            for name, card in plan.specialists.items()
-        }
+        adapters = {name: _adapter(plan, name, base) for name in plan.specialists}
         with ExitStack() as undo:
             engine = open_engine(plan.card.engine, base or plan.card.base, {a: Path(a) for a in adapters.values() if a})
             undo.callback(engine.close)
@@ -115,6 +111,7 @@ class Team:
                     adapter=adapters[name] if base else card.model.adapter,
                     hands=open_hands(plan, name, knowledge, threads.ledger),
                     embedder=embedder,
+                    desk=open_desk(plan, name),
                     journal=GraphJournal(),
                     abstain_below=plan.card.abstain_below,
                     version=manifest.versions[name],
@@ -282,3 +279,11 @@ def _answer(events: Iterator[Event], emit: Emit) -> Answer:
     for last in events:
         emit(last)
     return Answer.model_validate(last.data)
+
+
+def _adapter(plan: Blueprint, name: str, base: LocalModel | None) -> str | None:
+    """The file that this process loads for a specialist: of the registry's champion, or what its card says."""
+    if base is None:
+        return None
+    found = find_adapter(plan.specialists[name], plan.folders[name], base, plan.registry.champion(name))
+    return str(found) if found else None
