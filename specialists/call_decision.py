@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from functools import cache
+from pathlib import Path
 
 from ..core.types import Value
 from .skills import find_skill, skill_names
 
 FILE = "decision.json"
-"""Beside the weights of the skill `call`; fitted by `training/call_decision.py` for that adapter alone."""
+"""Beside an adapter's weights; fitted by `training/call_decision.py` for that adapter alone."""
 
 _SUREST = 8.0
 """Log-odds are cut there: beyond it a language model's probabilities say nothing more."""
@@ -37,9 +38,13 @@ def log_odds(first_logprob: float, *, called: bool) -> float:
     return min(max(odds if called else -odds, -_SUREST), _SUREST)
 
 
+def read_decision(adapter: Path) -> CallDecision | None:
+    """The decision that was fitted for an adapter (a PEFT folder); None where there is none."""
+    file = adapter / FILE
+    return CallDecision.model_validate_json(file.read_bytes()) if file.is_file() else None
+
+
 @cache
 def shipped_decision() -> CallDecision | None:
     """The decision that belongs to the shipped skill."""
-    if "call" not in skill_names():
-        return None
-    return CallDecision.model_validate_json((find_skill("call") / FILE).read_bytes())
+    return read_decision(find_skill("call")) if "call" in skill_names() else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage
 
+from metier.core.embedding import Vectors
 from metier.core.errors import ToolError
 from metier.core.events import Event
 from metier.core.onnx_embedder import OnnxEmbedder
@@ -170,21 +171,21 @@ def test_only_the_fitting_tools_are_shown(embedder: OnnxEmbedder) -> None:
 
 
 def test_a_description_is_embedded_once(embedder: OnnxEmbedder) -> None:
-    texts: list[str] = []
+    embedded: list[str] = []
 
     class Counting:
         name, dimension = embedder.name, embedder.dimension
 
-        def embed(self, asked: list[str]) -> Any:
-            texts.extend(asked)
-            return embedder.embed(asked)
+        def embed(self, texts: Sequence[str]) -> Vectors:
+            embedded.extend(texts)
+            return embedder.embed(texts)
 
     selection, functions = Selection(Counting()), Hands(TOOLS).functions
     for task in ("order P-7", "weather in Pisa"):
         fitting = selection.fitting(task, functions)
     assert fitting.functions[-1]["name"] in ("weather", "translate")
     assert "weather" in str(fitting.functions)
-    assert len(texts) == len(TOOLS) + 2
+    assert len(embedded) == len(TOOLS) + 2
 
 
 def test_a_decision_overrules_the_model(embedder: OnnxEmbedder) -> None:

@@ -126,6 +126,36 @@ def test_queries_that_only_read_pass(file: Path) -> None:
         assert list(database.query(sql).rows) == expected
 
 
+@st.composite
+def selects(draw: st.DrawFn) -> str:
+    """Any SELECT of a small language over the table `part`."""
+    columns = st.sampled_from(["id", "name", "weight", "site", "weight * 2", "upper(name)", "coalesce(site, '-')"])
+    values = st.sampled_from(["3", "4.5", "'pump'", "NULL", "-1", "'%o%'", "name"])
+    compare = st.sampled_from(["=", "<>", "<", ">=", "IS", "LIKE"])
+    conditions = draw(st.lists(st.builds("{} {} {}".format, columns, compare, values), max_size=3))
+    where = draw(st.sampled_from([" AND ", " OR "])).join(conditions)
+    tail = f" WHERE {where}" if where else ""
+    if draw(st.booleans()):
+        key, function = (
+            draw(columns),
+            draw(st.sampled_from(["count(*)", "sum(weight)", "avg(id)", "max(name)", "min(site)"])),
+        )
+        return f"SELECT {key}, {function} FROM part{tail} GROUP BY 1 ORDER BY 1"
+    shown = ", ".join(draw(st.lists(columns, min_size=1, max_size=3)))
+    nested = draw(st.sampled_from(["part", "(SELECT * FROM part WHERE id > 1) AS part"]))
+    return f"SELECT {shown} FROM {nested}{tail} ORDER BY id DESC LIMIT {draw(st.integers(0, 5))}"
+
+
+@given(selects())
+def test_any_select_gives_what_sqlite_gives(sql: str) -> None:
+    with sqlite3.connect(":memory:") as connection:
+        connection.execute("CREATE TABLE part (id INTEGER, name TEXT, weight REAL, site TEXT)")
+        connection.executemany("INSERT INTO part VALUES (?, ?, ?, ?)", ROWS)
+        expected = connection.execute(sql).fetchall()
+    connection.close()
+    assert list(_memory().query(sql).rows) == expected
+
+
 def test_time_rows_and_sizes_are_limited(file: Path) -> None:
     database = SqliteDatabase(file, seconds=0.2)
     endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT COUNT(*) FROM n"
