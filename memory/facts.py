@@ -1,0 +1,164 @@
+"""Long-term memory: facts and preferences of a user or a team, noted from what is said and recalled when they matter.
+
+Nobody sees another tenant's or user's facts: each search is about one namespace, and the database compares it as a
+whole. What a user says is only ever that user's; facts for everybody are added by hand, so that no user can put words
+into the memory of others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+from uuid import uuid4
+
+from langgraph.store.base import Item, PutOp, SearchItem, SearchOp
+
+from ..core.embedding import Embedder
+from ..core.errors import ConfigError, InputError, unknown
+from .extract import Found, about, extract, updated
+from .fact import ROOT, Fact, Owner
+from .facts_postgres import PostgresFacts
+from .facts_sqlite import SqliteFacts
+from .statements import sentences
+from .store import FactStore
+
+LEAST = 0.3
+"""Relevance from which a fact is recalled: keeps 95 % of the needed ones (docs/log-memory.md)."""
+K = 3
+"""Facts recalled at most."""
+LONGEST = 4_000
+"""Characters of a turn that are read for facts: longer ones are pasted documents, not what somebody says."""
+_ALL = 1_000_000
+
+
+class Recalled(NamedTuple):
+    """A fact that matters for a question."""
+
+    fact: Fact
+    relevance: float
+    """About 0 to 1."""
+
+
+def open_facts(kind: str, folder: Path, embedder: Embedder | None = None, *, days: float | None = None) -> Facts | None:
+    """The facts of a team: `sqlite` keeps `folder/facts.sqlite`, `postgresql://…` a table there, `none` nothing.
+
+    Args:
+        embedder: None for what only reads, writes and deletes; recalling needs one.
+        days: How long a fact is kept after it was said last; None is for ever.
+
+    Raises:
+        ConfigError: there is no such kind.
+        MissingExtra: psycopg is not installed.
+        StateError: the database cannot be opened.
+    """
+    if kind == "none":
+        return None
+    if kind == "sqlite":
+        database = SqliteFacts(folder / "facts.sqlite")
+    elif kind.startswith(("postgresql://", "postgres://")):
+        database = PostgresFacts(kind)
+    else:
+        raise ConfigError(unknown("fact store", kind, ["sqlite", "postgresql://…", "none"]), field="memory.facts")
+    return Facts(FactStore(database, embedder, fields=("about", "text"), ttl=None if days is None else days * 24 * 60))
+
+
+class Facts:
+    """What a team remembers of its users."""
+
+    def __init__(self, store: FactStore) -> None:
+        self.store = store
+
+    def note(self, turn: str, owner: Owner, *, thread_id: str = "") -> list[Fact]:
+        """Remember what a user's turn says; nothing without a user."""
+        if owner.user is None:
+            return []
+        return self._write(extract(turn[:LONGEST]), owner, None, thread_id=thread_id, turn=turn[:LONGEST])
+
+    def add(self, text: str, owner: Owner, specialist: str | None = None) -> Fact:
+        """Add a fact by hand.
+
+        Raises:
+            InputError: there is no text, or too much of it.
+        """
+        if not text.strip() or len(text) > LONGEST:
+            raise InputError(f"a fact has 1 to {LONGEST} characters, this has {len(text.strip())}")
+        return self._write([Found(text.strip(), "added")], owner, specialist)[0]
+
+    def of(self, owner: Owner) -> list[Fact]:
+        """All facts of an owner, newest first."""
+        return [_fact(item) for item in self.store.search(owner.namespace(below=True), limit=_ALL, refresh_ttl=False)]
+
+    def owners(self) -> list[Owner]:
+        """Everybody of whom something is remembered."""
+        found = self.store.list_namespaces(prefix=(ROOT,), limit=_ALL)
+        return list(dict.fromkeys(Owner.of(namespace)[0] for namespace in found))
+
+    def recall(self, query: str, owner: Owner, *, k: int = K, least: float = LEAST) -> list[Recalled]:
+        """The user's and everybody's facts that matter for a question, most relevant first; `least` is how much."""
+        whose = dict.fromkeys([owner, Owner(None, owner.tenant)])
+        ops = [SearchOp(o.namespace(below=True), query=query, limit=k, refresh_ttl=False) for o in whose]
+        found = [item for items in cast("list[list[SearchItem]]", self.store.batch(ops)) for item in items]
+        found.sort(key=lambda item: -(item.score or 0.0))
+        return [Recalled(_fact(item), item.score) for item in found[:k] if item.score and item.score >= least]
+
+    def forget(self, owner: Owner, ids: Iterable[str]) -> list[Fact]:
+        """Delete facts by their ids; those that there were."""
+        wanted = set(ids)
+        gone = [item for item in self._items(owner) if item.key in wanted]
+        self.store.batch([PutOp(item.namespace, item.key, None) for item in gone])
+        return [_fact(item) for item in gone]
+
+    def erase(self, owner: Owner | None = None, thread_id: str | None = None) -> int:
+        """Delete everything of an owner (None: everybody's) or what was said in a thread, down to the bytes."""
+        if thread_id is None:
+            return self.store.erase(owner.namespace(below=True) if owner else ())
+        items = self._items(owner) if owner else self.store.search((ROOT,), limit=_ALL, refresh_ttl=False)
+        said = [item for item in items if item.value["thread_id"] == thread_id]
+        self.store.batch([PutOp(item.namespace, item.key, None) for item in said])
+        self.store.database.scrub()
+        return len(said)
+
+    def close(self) -> None:
+        """Close the database."""
+        self.store.close()
+
+    def _items(self, owner: Owner) -> list[SearchItem]:
+        return self.store.search(owner.namespace(below=True), limit=_ALL, refresh_ttl=False)
+
+    def _write(self, found: list[Found], owner: Owner, specialist: str | None, **origin: str) -> list[Fact]:
+        """Store facts; what they repeat or replace goes out of the older ones."""
+        if not found:
+            return []
+        namespace = owner.namespace(specialist)
+        old = {item.key: item.value for item in self.store.search(namespace, limit=_ALL, refresh_ttl=False)}
+        now: dict[str, dict[str, Any]] = dict(old)
+        new: list[str] = []
+        for text, how in found:
+            said = sentences(text)
+            now = {key: _revised(value, updated(value["text"], said)) for key, value in now.items()}
+            new.append(uuid4().hex[:12])
+            now[new[-1]] = _revised({"how": how, "when": _now(), "thread_id": "", "turn": "", **origin}, text)
+        changed = [PutOp(namespace, key, value if value["text"] else None, ttl=self._ttl)
+                   for key, value in now.items() if value != old.get(key)]  # fmt: skip
+        self.store.batch(changed)
+        kept = [(key, now[key]) for key in new if now[key]["text"]]
+        return [Fact(id=key, user=owner.user, specialist=specialist, **value) for key, value in kept]
+
+    @property
+    def _ttl(self) -> float | None:
+        return (self.store.ttl_config or {}).get("default_ttl")
+
+
+def _fact(item: Item) -> Fact:
+    owner, specialist = Owner.of(item.namespace)
+    return Fact(id=item.key, user=owner.user, specialist=specialist, **item.value)
+
+
+def _revised(value: dict[str, Any], text: str) -> dict[str, Any]:
+    return {**value, "text": text, "about": about(text)}
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
