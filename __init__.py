@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .router.router import Router
     from .specialists.card import KnowledgeCard, SpecialistCard
     from .specialists.specialist import Specialist
+    from .tools.tool import tool
 
 _HOME = {
     "Answer": "core.types",
@@ -35,6 +36,7 @@ _HOME = {
     "Specialist": "specialists.specialist",
     "SpecialistCard": "specialists.card",
     "Team": "agents.team",
+    "tool": "tools.tool",
 }
 
 __all__ = [
@@ -51,6 +53,7 @@ __all__ = [
     "SpecialistCard",
     "Team",
     "__version__",
+    "tool",
 ]
 
 
