@@ -7,7 +7,7 @@ answer = team.ask("How often is the carousel bearing greased?", thread_id="shift
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from time import perf_counter
@@ -27,7 +27,7 @@ from ..core.onnx_embedder import load_embedder
 from ..core.types import Answer, Budget, Route
 from ..router.log import LoggedRouter
 from ..router.router import Router
-from ..specialists.adapters import find_adapter
+from ..specialists.adapters import loadable
 from ..specialists.card import SpecialistCard
 from ..specialists.engines import Engine, open_engine
 from ..specialists.knowledge.knowledge import Knowledge
@@ -44,6 +44,7 @@ from .journal import GraphJournal
 from .nodes import Nodes
 from .threads import Threads, open_threads
 from .toolbox import open_hands
+from .versions import adapter_of, version_of
 
 
 class Team:
@@ -95,9 +96,12 @@ class Team:
         store = store or ModelStore()
         embedder = load_embedder(plan.card.embedder, store)
         base = find_base(plan, store)
-        adapters = {name: _adapter(plan, name, base) for name in plan.specialists}
+        published = {name: adapter_of(plan, name) for name in plan.specialists}
+        adapters = _adapters(plan, published, base)
         with ExitStack() as undo:
-            engine = open_engine(plan.card.engine, base or plan.card.base, {a: Path(a) for a in adapters.values() if a})
+            engine = open_engine(
+                plan.card.engine, base or plan.card.base, {a: Path(a) for a in adapters.values() if a and base}
+            )
             undo.callback(engine.close)
             threads = open_threads(plan)
             undo.callback(threads.close)
@@ -108,13 +112,13 @@ class Team:
                     card,
                     engine,
                     knowledge,
-                    adapter=adapters[name] if base else card.model.adapter,
+                    adapter=adapters[name],
                     hands=open_hands(plan, name, knowledge, threads.ledger),
                     embedder=embedder,
                     desk=open_desk(plan, name),
                     journal=GraphJournal(),
                     abstain_below=plan.card.abstain_below,
-                    version=manifest.versions[name],
+                    version=version_of(plan, name, base, knowledge, published[name]),
                 )
             router = Router.load(plan.state / "router", embedder).with_second_look(by_evidence(specialists))
             return cls(plan, specialists, router, engine, embedder, threads, undo.pop_all())
@@ -212,7 +216,8 @@ class Team:
         }
         start, event = perf_counter(), None
         saved: Any = self._saved
-        for event in saved.stream(given, config, stream_mode="custom", durability=self.card.memory.durability):
+        durability = self.card.memory.durability if self.threads.saver else None
+        for event in saved.stream(given, config, stream_mode="custom", durability=durability):
             assert isinstance(event, Event)  # the stations send nothing else into this stream
             if event.name == "answer":
                 timings = {**event.data["timings"], "total": perf_counter() - start}
@@ -281,9 +286,9 @@ def _answer(events: Iterator[Event], emit: Emit) -> Answer:
     return Answer.model_validate(last.data)
 
 
-def _adapter(plan: Blueprint, name: str, base: LocalModel | None) -> str | None:
-    """The file that this process loads for a specialist: of the registry's champion, or what its card says."""
+def _adapters(plan: Blueprint, published: Mapping[str, Path | None], base: LocalModel | None) -> dict[str, str | None]:
+    """What the engine calls the adapter of each specialist: here a file, on a server the name on the card."""
     if base is None:
-        return None
-    found = find_adapter(plan.specialists[name], plan.folders[name], base, plan.registry.champion(name))
-    return str(found) if found else None
+        return {name: card.model.adapter for name, card in plan.specialists.items()}
+    files = {name: loadable(source, base) for name, source in published.items()}
+    return {name: str(file) if file else None for name, file in files.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import hashlib
 import queue
 import threading
 import time
@@ -96,7 +97,7 @@ class ToolRunner:
                 f"{call.name} was begun earlier and never reported back: it may or may not have happened",
                 hint="look whether it did before calling it again",
             )
-        arguments = {**call.arguments, KEY_ARGUMENT: key} if repeatable else call.arguments
+        arguments = {**call.arguments, KEY_ARGUMENT: _opaque(key)} if repeatable else call.arguments
         try:
             result = self._guarded(tool, arguments, self._attempts if repeatable else 1)
         except (ToolError, ToolException, ValidationError):
@@ -146,6 +147,11 @@ class ToolRunner:
         if problem is not None:
             raise problem
         return result if isinstance(result, str) else str(result)
+
+
+def _opaque(key: str) -> str:
+    """What a tool is given, and may pass on: names of threads and arguments are nobody's business outside."""
+    return hashlib.sha256(key.encode()).hexdigest()[:32]
 
 
 def _arguments(tool: BaseTool) -> Iterable[str]:
