@@ -22,15 +22,15 @@ from ..router.example import Example
 from ..router.log import DecisionLog
 from ..router.router import PASSAGES, Router
 from ..router.rules import RouteRules
-from ..specialists.adapters import in_use
 from ..specialists.knowledge.build import Report
 from ..specialists.knowledge.knowledge import Knowledge
 from ..specialists.styles import find_style
 from ..tools.context import ToolContext
 from ..tools.registry import build_tools
 from .blueprint import Blueprint, fingerprint
+from .gate import Verdict, decide
 from .guardrails import build_guards
-from .versions import version_of
+from .versions import adapter_of, version_of
 
 FEW = 5
 """Specialists with fewer example tasks than this are also known to the router by their documents. With more, documents
@@ -77,6 +77,8 @@ class BuildReport(Value):
     knowledge: dict[str, Report]
     """Specialist to what happened to its documents."""
     router_fitted: bool
+    gate: tuple[Verdict, ...] = ()
+    """What became of challengers."""
     seconds: float
 
     def lines(self) -> list[str]:
@@ -88,18 +90,27 @@ class BuildReport(Value):
             lines.append(f"{name}: {done}; {report.passages} passages")
             lines += [f"  skipped {source}: {reason}" for source, reason in report.skipped.items()]
         lines.append(f"router: {'fitted' if self.router_fitted else 'nothing changed'}")
+        for verdict in self.gate:
+            did = "is the champion now" if verdict.promoted else "stays the challenger"
+            lines.append(f"{verdict.specialist}: {verdict.challenger} {did}: {verdict.why}")
         lines.append(f"{self.team} is ready ({self.seconds:.1f} s)")
         return lines
 
 
 def build(
-    blueprint: Blueprint, *, store: ModelStore | None = None, progress: Progress = ignore, fresh: bool = False
+    blueprint: Blueprint,
+    *,
+    store: ModelStore | None = None,
+    progress: Progress = ignore,
+    fresh: bool = False,
+    hold: bool = False,
 ) -> BuildReport:
-    """Index the documents and fit the router. A crash in the middle leaves the last build usable.
+    """Index the documents, fit the router, let better challengers through. A crash leaves the last build usable.
 
     Args:
         store: Where models are; None is the user's cache.
         fresh: Build everything anew; threads are kept.
+        hold: Evaluate challengers, and promote none.
 
     Raises:
         ConfigError: a card or example file is wrong.
@@ -116,30 +127,35 @@ def build(
         with FileLock(blueprint.state / "build.lock", timeout=0):
             if fresh:
                 _forget(blueprint)
-            knowledge, fitted = _run(blueprint, base, embedder, progress)
+            knowledge, fitted, verdicts = _run(blueprint, base, embedder, progress, hold)
     except Timeout as error:
         raise StateError(f"another build of '{blueprint.card.name}' is running", hint="wait for it to end") from error
     reports = {name: opened.report for name, opened in knowledge.items() if opened.report}
     for opened in knowledge.values():
         opened.close()
     seconds = perf_counter() - start
-    return BuildReport(team=blueprint.card.name, knowledge=reports, router_fitted=fitted, seconds=seconds)
+    team = blueprint.card.name
+    return BuildReport(team=team, knowledge=reports, router_fitted=fitted, gate=tuple(verdicts), seconds=seconds)
 
 
 def _run(
-    blueprint: Blueprint, base: LocalModel | None, embedder: Embedder, progress: Progress
-) -> tuple[dict[str, Knowledge], bool]:
-    """The open indexes, and whether the router had to be fitted. The manifest is written last."""
+    blueprint: Blueprint, base: LocalModel | None, embedder: Embedder, progress: Progress, hold: bool
+) -> tuple[dict[str, Knowledge], bool, list[Verdict]]:
+    """The open indexes, whether the router was fitted, and what the gate did. The manifest is written last."""
     with_documents = [name for name, card in blueprint.specialists.items() if card.knowledge]
     knowledge = {name: _index(blueprint, name, embedder, progress) for name in with_documents}
     last, needs = Manifest.read(blueprint.state), _router_needs(blueprint, embedder, knowledge)
     fitted = last is None or last.router != fingerprint(needs) or not (blueprint.state / "router").exists()
     if fitted:
         _fit_router(needs, blueprint.state / "router", embedder, progress)
-    versions = {name: _version(blueprint, name, base, knowledge.get(name)) for name in blueprint.specialists}
+    verdicts = decide(blueprint, base, embedder, knowledge, progress, hold=hold)
+    versions = {
+        name: version_of(blueprint, name, base, knowledge.get(name), adapter_of(blueprint, name))
+        for name in blueprint.specialists
+    }
     manifest = Manifest(cards=_cards(blueprint), router=fingerprint(needs), versions=versions)
     write_atomic(blueprint.state / "build.json", manifest.model_dump_json(indent=2))
-    return knowledge, fitted
+    return knowledge, fitted, verdicts
 
 
 def _forget(blueprint: Blueprint) -> None:
@@ -231,12 +247,6 @@ def _fit_router(needs: dict[str, Any], folder: Path, embedder: Embedder, progres
     router = Router.fit(**{**lesson, "rules": rules, "embedder": embedder})
     (router.corrected(corrections) if corrections else router).save(folder)
     progress("router: learning", 1, 1)
-
-
-def _version(blueprint: Blueprint, name: str, base: LocalModel | None, knowledge: Knowledge | None) -> str:
-    champion = blueprint.registry.champion(name)
-    adapter = in_use(blueprint.specialists[name], blueprint.folders[name], blueprint.card.base, champion)
-    return version_of(blueprint, name, base, knowledge, adapter)
 
 
 def _cards(blueprint: Blueprint) -> str:

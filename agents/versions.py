@@ -5,9 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..core.models import LocalModel
-from ..specialists.adapters import adapter_version
+from ..specialists.adapters import adapter_version, in_use
 from ..specialists.knowledge.knowledge import Knowledge
 from .blueprint import Blueprint, fingerprint
+
+
+def adapter_of(blueprint: Blueprint, name: str) -> Path | None:
+    """The adapter that a specialist works with, as published: the registry's champion, or what its card says.
+
+    Raises:
+        ConfigError: the card names neither a file nor a skill.
+        IntegrityError: the champion was changed after it was made.
+    """
+    card, folder = blueprint.specialists[name], blueprint.folders[name]
+    return in_use(card, folder, blueprint.card.base, blueprint.registry.champion(name))
 
 
 def version_of(

@@ -14,16 +14,17 @@ from .ask_cli import TeamFolder
 def build(
     team: TeamFolder = Path(),
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget the last build and start anew.")] = False,
+    hold: Annotated[bool, typer.Option("--hold", help="Evaluate challengers, but promote none.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
 ) -> None:
-    """Index documents and fit the router; only what changed is done again."""
+    """Index documents, fit the router, promote better adapters; only what changed is done again."""
     from ..agents.blueprint import Blueprint
     from ..agents.builder import build as build_team
     from .progress import shown
 
     blueprint = Blueprint.read(team)
     with shown(Console(stderr=True), quiet=json) as progress:
-        report = build_team(blueprint, progress=progress, fresh=fresh)
+        report = build_team(blueprint, progress=progress, fresh=fresh, hold=hold)
     if json:
         print(report.model_dump_json(indent=2))
         return

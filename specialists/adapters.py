@@ -24,31 +24,30 @@ SKILLS = {"act": "call"}
 """Styles whose skill has another name."""
 
 
-def find_adapter(card: SpecialistCard, folder: Path, base: LocalModel, champion: Path | None = None) -> Path | None:
-    """The GGUF adapter that a specialist works with; converted once from its PEFT folder.
+def in_use(card: SpecialistCard, folder: Path, base: str, champion: Path | None = None) -> Path | None:
+    """The adapter that a specialist works with, as published: a PEFT folder or a GGUF file; None is the base alone.
 
     The registry's champion wins over the card. A card without `model.adapter` gets the shipped skill of its style,
     when there is one for this base.
 
     Args:
         folder: Where the card is; paths in it start there.
-        base: The base model, which the adapter must fit.
+        base: Name of the base model.
         champion: The PEFT folder of the specialist's champion; one for another base is left aside.
 
     Raises:
-        ConfigError: neither a file nor a skill of that name.
-        IntegrityError: the weights are not safetensors, or were changed.
+        ConfigError: neither a file nor a skill of the name on the card.
     """
-    return loadable(in_use(card, folder, base.name, champion), base)
-
-
-def in_use(card: SpecialistCard, folder: Path, base: str, champion: Path | None = None) -> Path | None:
-    """The adapter that a specialist works with, as published: a PEFT folder or a GGUF file. As `find_adapter`."""
     return champion if champion and fits(champion, base) else _on_card(card, folder, base)
 
 
 def loadable(source: Path | None, base: LocalModel) -> Path | None:
-    """The GGUF form of an adapter. Raises `ConfigError` or `IntegrityError`, as `gguf_adapter` does."""
+    """The file that llama.cpp loads; converted once from its PEFT folder.
+
+    Raises:
+        ConfigError: not a plain LoRA, or one for another base.
+        IntegrityError: the weights are not safetensors, or were changed.
+    """
     return source if source is None or source.is_file() else gguf_adapter(source, base.files["gguf"])
 
 

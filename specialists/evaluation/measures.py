@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ...core.errors import MetierError
 from ...core.types import Answer
 from ..metrics import exact_match, token_f1
+from ..sql.database import Database
+from ..sql.match import same_rows
 from ..support import content_words, coverage
 from .calls import calls_match, objects_match
 from .question import Question
+
+_STATEMENT = re.compile(r"\s*(select|with)\b", re.IGNORECASE)
 
 Scores = dict[str, float]
 """Metric to value, 0 to 1. What does not apply to a question or answer is left out."""
@@ -21,8 +27,8 @@ class Ground:
 
     text: Callable[[str], str] | None = None
     """Text of a document by its source; None for a specialist without documents."""
-    same_rows: Callable[[str, str], bool] | None = None
-    """Whether two statements give the same rows of the specialist's database."""
+    database: Database | None = None
+    """Of a specialist that has one."""
 
 
 Measure = Callable[[Question, Answer, Ground], Scores]
@@ -68,11 +74,21 @@ def call_scores(question: Question, answer: Answer, ground: Ground) -> Scores:
 
 
 def sql_scores(question: Question, answer: Answer, ground: Ground) -> Scores:
-    """Whether the statement gives the rows that a right one gives (execution match: Zhong et al., EMNLP 2020)."""
-    if ground.same_rows is None:
-        return {"execution_match": 0.0}
-    said = str(answer.data or answer.text)
-    return {"execution_match": float(any(ground.same_rows(said, wanted) for wanted in question.texts))}
+    """Whether the statement gives the rows of a right one (execution match: Zhong et al., EMNLP 2020)."""
+    ran = [call.arguments.get("query", "") for call in answer.tool_calls if call.error is None]
+    good = ran and any(_same_rows(str(ran[-1]), wanted, answer, ground.database) for wanted in question.texts)
+    return {"execution_match": float(bool(good))}
+
+
+def _same_rows(said: str, wanted: str, answer: Answer, database: Database | None) -> bool:
+    """A right answer that is no statement is compared as text."""
+    if database is None or not _STATEMENT.match(wanted):
+        return bool(exact_match(answer.text, [wanted]))
+    try:
+        ordered = "order by" in wanted.lower()
+        return same_rows(database.query(said), database.query(wanted), ordered=ordered)
+    except MetierError:
+        return False
 
 
 STYLES: dict[str, Style] = {

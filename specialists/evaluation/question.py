@@ -28,16 +28,16 @@ class Question(Value):
 
     @classmethod
     def of(cls, row: dict[str, Any]) -> Question:
-        """The question in a row `{"input": …, "answer": …}` or `{"input": …, "answers": […]}`.
+        """The question in a row `{"input": …, "answer": …}`; `answers` may list several, and `sql` a statement.
 
         Raises:
-            ConfigError: there is no `input`, or neither `answer` nor `answers`.
+            ConfigError: there is no `input`, or none of `answer`, `answers` and `sql`.
         """
         if not isinstance(row.get("input"), str) or not row["input"].strip():
             raise ConfigError("row without an 'input' text")
-        if "answer" not in row and "answers" not in row:
+        if not {"answer", "answers", "sql"} & set(row):
             raise ConfigError("row without an 'answer'", hint='"answer": null says that nobody should answer it')
-        answers = row.get("answers") or [row.get("answer")]
+        answers = row.get("answers") or [row.get("sql") or row.get("answer")]
         if not isinstance(answers, list):
             raise ConfigError(f"'answers' should be a list, found {type(answers).__name__}")
         text = json.dumps(row, sort_keys=True, ensure_ascii=False)

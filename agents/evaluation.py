@@ -1,0 +1,183 @@
+"""A team's specialists on their evaluation questions: which systems there are to compare, and what they answered.
+
+Each specialist is asked by itself, without the router, its documents as they were last built. Tools are not run: a call
+is judged by what it would do. Answers are kept in `.metier/evaluations/VERSION/`, so that only what changed is asked.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..core.embedding import Embedder
+from ..core.errors import ConfigError, InputError, unknown
+from ..core.models import LocalModel
+from ..specialists.adapters import candidates, loadable
+from ..specialists.engines import Engine, open_engine
+from ..specialists.evaluation.measures import Ground
+from ..specialists.evaluation.question import Question, Result
+from ..specialists.evaluation.run import evaluate, missing, read_results
+from ..specialists.evaluation.summary import Report, summarise
+from ..specialists.knowledge.knowledge import Knowledge
+from ..specialists.registry.registry import ALIASES
+from ..specialists.specialist import Specialist
+from .blueprint import Blueprint, read_rows
+from .desk import open_desk
+from .dry import dry_tools
+from .versions import adapter_of, version_of
+
+IN_USE = "in use"
+"""The system that answers now: the champion, or what the card says."""
+EVALUATIONS = "evaluations"
+"""Folder of the answers, in the team's state."""
+NO_SET = "its card names no `evaluation` set"
+SYSTEMS = ("base", "skill", "adapter", *ALIASES)
+
+Progress = Callable[[str, int, int], None]
+"""Called with the work's name, how much of it is done, and how much there is."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A specialist with one of the adapters that it could work with."""
+
+    specialist: str
+    system: str
+    """One of `SYSTEMS`."""
+    adapter: Path | None
+    """As published; None is the base alone."""
+    version: str
+    """Two systems of the same version are the same."""
+    folder: Path
+    """Where its results are."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A team that was built, opened to be evaluated."""
+
+    blueprint: Blueprint
+    base: LocalModel
+    embedder: Embedder
+    knowledge: Mapping[str, Knowledge]
+    progress: Progress
+    limit: int | None = None
+    """At most so many questions of each specialist; the first `limit` of an order that the seed gives."""
+    seed: int = 0
+    asked: dict[str, list[Question]] = field(default_factory=dict)
+
+    def questions(self, name: str) -> list[Question]:
+        """The questions of a specialist that are asked; none when its card names no evaluation set."""
+        if name not in self.asked:
+            whole = read_questions(self.blueprint, name)
+            order = random.Random(self.seed).sample(range(len(whole)), len(whole))
+            self.asked[name] = [whole[n] for n in sorted(order[: self.limit])]
+        return self.asked[name]
+
+    def trials(self, name: str, systems: Sequence[str] = SYSTEMS) -> list[Trial]:
+        """The systems among `systems` that this specialist has."""
+        plan, card, folder = self.blueprint, self.blueprint.specialists[name], self.blueprint.folders[name]
+        state = plan.registry.state(name)
+        versions = {a: plan.registry.find(name, a).path if getattr(state, a) else None for a in ALIASES}
+        found = candidates(card, folder, plan.card.base, versions)
+        return [self._trial(name, system, found[system]) for system in systems if system in found]
+
+    def in_use(self, name: str) -> Trial:
+        """The system that answers now."""
+        return self._trial(name, IN_USE, adapter_of(self.blueprint, name))
+
+    def run(self, trials: Sequence[Trial]) -> list[list[Result]]:
+        """The results of each trial. The model is loaded only when there is something left to ask."""
+        todo = [t for t in trials if missing(self.questions(t.specialist), t.folder)]
+        with ExitStack() as stack:
+            adapters = {t.version: loadable(t.adapter, self.base) for t in todo}
+            found = {str(path): path for path in adapters.values() if path}
+            engine = open_engine(self.blueprint.card.engine, self.base, found) if todo else None
+            if engine:
+                stack.callback(engine.close)
+            return [self._results(t, engine, adapters.get(t.version)) for t in trials]
+
+    def _results(self, trial: Trial, engine: Engine | None, adapter: Path | None) -> list[Result]:
+        name, questions = trial.specialist, self.questions(trial.specialist)
+        if engine is None or not missing(questions, trial.folder):
+            done = read_results(trial.folder)
+            return [done[q.id] for q in questions]
+        plan, knowledge, desk = self.blueprint, self.knowledge.get(name), open_desk(self.blueprint, name)
+        specialist = Specialist(
+            plan.specialists[name].model_copy(update={"abstain_below": 0.0}),
+            engine,
+            knowledge,
+            adapter=str(adapter) if adapter else None,
+            hands=dry_tools(plan, name),
+            embedder=self.embedder,
+            desk=desk,
+            version=trial.version,
+        )
+
+        def tell(done: int, of: int) -> None:
+            self.progress(f"{name}: {trial.system}", done, of)
+
+        ground = Ground(knowledge.text if knowledge else None, desk.database if desk else None)
+        return evaluate(specialist, questions, trial.folder, ground, tell)
+
+    def _trial(self, name: str, system: str, adapter: Path | None) -> Trial:
+        version = version_of(self.blueprint, name, self.base, self.knowledge.get(name), adapter)
+        return Trial(name, system, adapter, version, self.blueprint.state / EVALUATIONS / version)
+
+
+def read_questions(blueprint: Blueprint, name: str) -> list[Question]:
+    """The evaluation set of a specialist; empty when its card names none.
+
+    Raises:
+        ConfigError: a row is no question; names file and line.
+    """
+    entry = blueprint.specialists[name].evaluation
+    if entry is None:
+        return []
+    path, found = blueprint.folders[name] / entry, dict[str, Question]()
+    for number, row in enumerate(read_rows(path), 1):
+        try:
+            question = Question.of(row)
+        except ConfigError as error:
+            raise ConfigError(error.message, file=path, line=number, hint=error.hint) from error
+        found[question.id] = question
+    return list(found.values())
+
+
+def compare(bench: Bench, names: Sequence[str], systems: Sequence[str] = SYSTEMS) -> Report:
+    """Evaluate specialists, each with all of `systems` that it has.
+
+    Raises:
+        InputError: an unknown specialist or system.
+        ConfigError: an evaluation set is wrong.
+        StateError: another process evaluates the same version.
+    """
+    plan = bench.blueprint
+    for kind, asked, known in (("specialist", names, plan.specialists), ("system", systems, SYSTEMS)):
+        for one in asked:
+            if one not in known:
+                raise InputError(unknown(kind, one, known))
+    sets = {name: bench.questions(name) for name in names}
+    left_out = {name: NO_SET for name, questions in sets.items() if not questions}
+    trials = [t for name in names if name not in left_out for t in bench.trials(name, systems)]
+    results = dict(zip(((t.specialist, t.system) for t in trials), bench.run(trials), strict=True))
+    summaries = []
+    for name in names:
+        mine = [t for t in trials if t.specialist == name]
+        if mine:
+            card = plan.specialists[name]
+            pairs = [(t.system, t.version) for t in mine]
+            answered = [results[name, t.system] for t in mine]
+            summaries.append(summarise(name, card.style, threshold(plan, name), pairs, answered))
+        elif name not in left_out:
+            left_out[name] = f"it has none of: {', '.join(systems)}"
+    return Report(team=plan.card.name, base=plan.card.base, specialists=tuple(summaries), left_out=left_out)
+
+
+def threshold(blueprint: Blueprint, name: str) -> float:
+    """The confidence below which a specialist refuses."""
+    own = blueprint.specialists[name].abstain_below
+    return blueprint.card.abstain_below if own is None else own
