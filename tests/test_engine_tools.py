@@ -68,7 +68,8 @@ def test_calls_and_results_become_plain_turns() -> None:
     ]
     system, _, called, result = toolcall.with_functions(history, toolcall.functions([weather]))
     assert system.text.startswith("Be brief.\n")
-    assert '"name": "weather"' in system.text
+    assert "\nweather: " in system.text
+    assert "- city (string)" in system.text
     assert toolcall.read_call(called.text, 3) == {
         "name": "weather",
         "args": {"city": "Rome"},

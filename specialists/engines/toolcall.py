@@ -11,9 +11,10 @@ from langchain_core.messages.tool import tool_call
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from ...core.errors import ToolError, unknown
+from ..functions import call_schema, signature, write_call
 from . import grammar
 
-_HOW = 'To call a function, answer with JSON: {"name": …, "arguments": …}. Otherwise answer in words. Functions: '
+_HOW = 'To call a function, answer with JSON: {"name": …, "arguments": …}. Otherwise answer in words. Functions:'
 
 
 def functions(tools: Sequence[Any]) -> list[dict[str, Any]]:
@@ -35,14 +36,14 @@ def call_grammar(tools: Sequence[dict[str, Any]], choice: str | None) -> str:
     if not free and not forced and choice not in names:
         raise ToolError(unknown("function", str(choice), names))
     wanted = [tool for tool in tools if free or forced or tool["name"] == choice]
-    rule = grammar.json_rule({"anyOf": [_call_schema(tool) for tool in wanted]}, lenient=True)
+    rule = grammar.json_rule(call_schema(wanted), lenient=True)
     start = "call | words\nwords: /[^{\\s](?s:.*)/" if free else "call"
     return f"{grammar.HEAD}start: {start}\ncall: {rule}\n"
 
 
 def with_functions(messages: Sequence[BaseMessage], tools: Sequence[dict[str, Any]]) -> list[BaseMessage]:
     """The messages with the functions' descriptions in the system message, and calls and results as plain turns."""
-    system = _HOW + json.dumps(list(tools), ensure_ascii=False)
+    system = "\n".join([_HOW, *map(signature, tools)])
     plain = [_plain(message) for message in messages]
     if plain and isinstance(plain[0], SystemMessage):
         return [SystemMessage(f"{plain[0].text}\n{system}"), *plain[1:]]
@@ -60,16 +61,7 @@ def read_call(text: str, number: int) -> ToolCall | None:
 
 def _plain(message: BaseMessage) -> BaseMessage:
     if isinstance(message, AIMessage) and message.tool_calls:
-        calls = [{"name": c["name"], "arguments": c["args"]} for c in message.tool_calls]
-        return AIMessage("\n".join(json.dumps(c, ensure_ascii=False) for c in calls))
+        return AIMessage("\n".join(write_call(c["name"], c["args"]) for c in message.tool_calls))
     if isinstance(message, ToolMessage):
         return convert_to_messages([("user", f"Result of {message.name or 'the call'}: {message.text}")])[0]
     return message
-
-
-def _call_schema(tool: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": {"name": {"const": tool["name"]}, "arguments": tool.get("parameters") or {"type": "object"}},
-        "required": ["name", "arguments"],
-    }
