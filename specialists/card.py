@@ -68,7 +68,7 @@ class SpecialistCard(Section):
     description: str = Field(min_length=10)
     """What it knows and does, in a sentence or two. The router learns from it."""
     style: str = "quote"
-    """How it answers: `quote`, `free`, `label`, `json`, `act`."""
+    """How it answers: `quote`, `free`, `label`, `json`, `act`, `sql`."""
     instructions: str = ""
     """Added to the style's own instructions. Short ones work best with small models."""
     knowledge: KnowledgeCard | None = None
@@ -84,6 +84,9 @@ class SpecialistCard(Section):
     tools: list[str | dict[str, Any]] = Field(default_factory=list)
     """Tools that it may use, for `style: act`: a name (`calculator`), a name with options (`{use: sql, database: …}`),
     or `module:attribute` of any LangChain tool."""
+    database: str | None = None
+    """What `style: sql` asks: a `.sqlite` or `.csv` file or a folder of CSV files, relative to the card, or `env:NAME`
+    of a PostgreSQL address. Examples with `sql` beside their `input` are shown to the model when they are alike."""
     abstain_below: float | None = Field(default=None, ge=0, le=1)
     """Refuse below this confidence. Left out: the team's value."""
     evaluation: str | None = None
@@ -95,6 +98,8 @@ class SpecialistCard(Section):
             raise ValueError("style 'label' needs at least two labels")
         if self.style == "json" and not self.output_schema:
             raise ValueError("style 'json' needs an output_schema")
+        if (self.style == "sql") != bool(self.database):
+            raise ValueError("style 'sql' and database go together: one without the other does nothing")
         if (self.style == "act") != bool(self.tools):
             raise ValueError("style 'act' and tools go together: one without the other does nothing")
         return self

@@ -32,4 +32,14 @@ class Quote:
     alternatives: Sequence[str] = ()
 
 
-Constraint = OneOf | Json | Quote
+@dataclass(frozen=True)
+class Select:
+    """One short SELECT (`specialists/sql/short.py`) over these columns, each written `table.column`.
+
+    Engines that cannot enforce it leave the answer free; what runs it refuses anything but reading.
+    """
+
+    columns: Sequence[str]
+
+
+Constraint = OneOf | Json | Quote | Select

@@ -25,6 +25,7 @@ from .engines.engine import Engine
 from .knowledge.knowledge import Knowledge
 from .renderer import NOT_FOUND
 from .selection import Selection
+from .sql.desk import Desk
 from .styles import find_style
 from .support import codes, content_words, supporting_sentence, with_context
 from .work import Draft, Toolbox, Work
@@ -43,6 +44,7 @@ class Specialist:
         adapter: Name of the engine's adapter that it works with.
         hands: Its tools, for the style `act`.
         embedder: Chooses the tools that fit a task; left out: the model is shown all of them.
+        desk: Its database, for the style `sql`.
         journal: Keeps the steps of who has tools, so that a run that was interrupted does not take them again.
         abstain_below: Confidence under which it hands over or abstains.
         version: Hash of all that it is made of, shown in each answer.
@@ -57,6 +59,7 @@ class Specialist:
         adapter: str | None = None,
         hands: Toolbox | None = None,
         embedder: Embedder | None = None,
+        desk: Desk | None = None,
         journal: Journal | None = None,
         abstain_below: float = 0.3,
         version: str = "unversioned",
@@ -65,6 +68,7 @@ class Specialist:
         self._hands, self._journal = hands, journal or Unkept()
         self.abstain_below = card.abstain_below if card.abstain_below is not None else abstain_below
         self._style = find_style(card.style)
+        self._desk = desk
         self._selection = Selection(embedder)
         self.decision = shipped_decision() if adapter and card.model.adapter in (None, "call") else None
         """When its tools are called; it was fitted for the shipped skill alone."""
@@ -85,7 +89,7 @@ class Specialist:
         passages = self._retrieve(brief, emit)
         hands = self._hands.open(brief.touched) if self._hands else None
         parts = (self.card, brief, passages, self.engine, self._chat, meter, emit, hands)
-        work = Work(*parts, self._journal, self._selection, self.decision)
+        work = Work(*parts, self._journal, self._selection, self.decision, self._desk)
         if to := self._asked_elsewhere(brief):
             noted = self._note(brief, passages)
             return self._hand_over(to, noted, work, reason="the card's rule for this kind of task")

@@ -22,6 +22,7 @@ from .engines.engine import Engine
 from .focus import focus
 from .renderer import Message, render
 from .selection import Selection
+from .sql.desk import Desk
 from .support import codes, content_words
 
 CERTAINTY = ("logprob", "first_logprob")
@@ -101,6 +102,8 @@ class Work:
     """Which of the tools' functions the model is shown."""
     decision: CallDecision | None = None
     """Whether to call one; None leaves it to the model."""
+    desk: Desk | None = None
+    """Its database, for the style `sql`."""
 
     @property
     def touched(self) -> tuple[Touch, ...]:
@@ -108,6 +111,8 @@ class Work:
         seen: set[Touch] = {*self.brief.touched, *(self.hands.touched if self.hands else ())}
         if self.passages:
             seen.add("untrusted")
+        if self.desk:
+            seen.add("sensitive")
         return tuple(sorted(seen))
 
     @cached_property

@@ -66,6 +66,48 @@ def quote(texts: Sequence[str], alternatives: Sequence[str] = (), end: str = "")
     return f"{HEAD}start: ({' | '.join(branches)}){stop}\n{''.join(rules)}"
 
 
+_SELECT = r"""
+query: "SELECT " "DISTINCT "? values from? where? group? having? order? limit?
+from: " FROM " table (JOIN table (" ON " column " = " column)?)*
+where: " WHERE " conditions
+group: " GROUP BY " values
+having: " HAVING " conditions
+order: " ORDER BY " value " DESC"? (", " value " DESC"?)*
+limit: " LIMIT " /[1-9][0-9]{0,2}/
+conditions: condition ((" AND "|" OR ") condition)*
+condition: "NOT "? (value test? | "(" conditions ")" | "EXISTS(" query ")")
+test: SIGN value | " LIKE " TEXT | " IS NULL" | " BETWEEN " value " AND " value | " IN (" (query | values) ")"
+values: value (", " value)*
+value: item ((" + "|" - "|" * "|" / ") item)*
+item: column | NUMBER | TEXT | "TRUE" | "FALSE" | call | "(" query ")" | "(" value ")" | case
+call: PEAK "(" "DISTINCT "? value ")" | count | NAME "(" values ")" | "CAST(" value " AS " KIND ")"
+count: "COUNT(" ("*" | rows | "DISTINCT "? value) ")"
+case: "CASE WHEN " conditions " THEN " value (" ELSE " value)? " END"
+SIGN: " = " | " <> " | " > " | " >= " | " < " | " <= "
+JOIN: " JOIN " | " LEFT JOIN " | " CROSS JOIN "
+PEAK: "MAX" | "MIN" | "SUM" | "AVG"
+NAME: MATHS | WORDS | "DATE" | "JULIANDAY" | "STRFTIME" | "COALESCE" | "NULLIF"
+MATHS: "ROUND" | "ABS"
+WORDS: "LENGTH" | "LOWER" | "UPPER" | "SUBSTRING"
+KIND: "REAL" | "INTEGER" | "TEXT"
+NUMBER: /[0-9]{1,12}(\.[0-9]{1,6})?/
+TEXT: /'([^'\n]|''){0,100}'/
+"""
+
+
+def select(columns: Sequence[str], end: str = "") -> str:
+    """One short SELECT over these columns, in the spelling of sqlglot's SQLite.
+
+    Args:
+        columns: `table.column` each.
+        end: The base's end-of-turn token, as for `quote`.
+    """
+    tables = dict.fromkeys(column.partition(".")[0] for column in columns)
+    stop = f" {end}" if _NAMED.fullmatch(end) else ""
+    rows = _any([f"{table}.*" for table in tables])
+    return f"{HEAD}start: query{stop}\ncolumn: {_any(columns)}\ntable: {_any([*tables])}\nrows: {rows}{_SELECT}"
+
+
 def _any(options: Sequence[str]) -> str:
     return " | ".join(_literal(option) for option in options)
 

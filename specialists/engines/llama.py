@@ -12,7 +12,7 @@ from typing import Any
 
 from ...core.errors import EngineError, UnknownAdapter, unknown
 from ...core.settings import settings
-from ..constraint import Constraint, Json, OneOf
+from ..constraint import Constraint, Json, OneOf, Select
 from . import grammar
 from .llama_chat import LlamaChat
 from .llama_server import LlamaServer
@@ -98,6 +98,8 @@ class LlamaEngine:
             return {"options": list(constraint.options)}
         if isinstance(constraint, Json):
             return {"grammar": self._schema_grammar(constraint)}
+        if isinstance(constraint, Select):
+            return {"grammar": grammar.select(constraint.columns, self._end)}
         return {"grammar": grammar.quote(constraint.texts, constraint.alternatives, self._end)}
 
     def count(self, text: str) -> int:

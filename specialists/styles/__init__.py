@@ -12,10 +12,11 @@ from .free import free
 from .json import json
 from .label import label
 from .quote import quote
+from .sql import sql
 
 Style = Callable[[Work], Draft]
 
-_STYLES: dict[str, Style] = {"quote": quote, "free": free, "label": label, "json": json, "act": act}
+_STYLES: dict[str, Style] = {"quote": quote, "free": free, "label": label, "json": json, "act": act, "sql": sql}
 
 
 def find_style(name: str) -> Style:

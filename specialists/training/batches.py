@@ -56,6 +56,7 @@ def collate(rows: Sequence[Encoded]) -> Batch:
     targets: list[int] = []
     for number, row in enumerate(rows):
         ids[number, : len(row.ids)] = torch.tensor(row.ids)
-        positions += [number * width + p for p in range(row.start - 1, len(row.ids) - 1)]
-        targets += row.ids[row.start :]
+        for start, end in row.answers:
+            positions += [number * width + p for p in range(start - 1, end - 1)]
+            targets += row.ids[start:end]
     return Batch(ids, torch.tensor(positions), torch.tensor(targets), sum(len(row.ids) for row in rows))

@@ -12,7 +12,10 @@ from ..renderer import Message
 
 @dataclass(frozen=True)
 class TrainingExample:
-    """One prompt and its answer. `messages` come from `renderer.render`, never from elsewhere."""
+    """One prompt and its answer. `messages` come from `renderer.render`, never from elsewhere.
+
+    Answers of earlier turns among them are learnt as well: several questions about one thing cost its reading once.
+    """
 
     messages: list[Message]
     answer: str
@@ -20,10 +23,15 @@ class TrainingExample:
 
 @dataclass(frozen=True)
 class Encoded:
-    """Token ids of prompt and answer together; `start` is where the answer begins."""
+    """Token ids of prompt and answers together, and where the answers are: `(start, end)` of each."""
 
     ids: list[int]
-    start: int
+    answers: tuple[tuple[int, int], ...]
+
+    @property
+    def start(self) -> int:
+        """Where the last answer begins."""
+        return self.answers[-1][0]
 
 
 def encode(
@@ -31,7 +39,7 @@ def encode(
 ) -> tuple[list[Encoded], int]:
     """Token ids of `examples`, and how many were left out because they are longer than `longest` tokens.
 
-    Prompt and answer are tokenised apart, as at inference: a token never spans both.
+    Prompts and answers are tokenised apart, as at inference: a token never spans both.
     """
     encoded = [_encode(example, tokenizer) for example in examples]
     kept = [e for e in encoded if len(e.ids) <= longest]
@@ -39,11 +47,18 @@ def encode(
 
 
 def _encode(example: TrainingExample, tokenizer: PreTrainedTokenizerFast) -> Encoded:
-    messages = example.messages
-    prompt = str(tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
-    turn = [*messages, {"role": "assistant", "content": example.answer}]
-    whole = str(tokenizer.apply_chat_template(turn, tokenize=False))
-    # What the template writes after an answer: the end-of-turn token, and white space that nobody generates.
-    answer = whole[len(prompt) :].rstrip()
-    ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
-    return Encoded(ids + tokenizer(answer, add_special_tokens=False)["input_ids"], len(ids))
+    turns = [*example.messages, {"role": "assistant", "content": example.answer}]
+    ids, answers, said = list[int](), list[tuple[int, int]](), 0
+    for number, turn in enumerate(turns):
+        if turn["role"] != "assistant":
+            continue
+        prompt = str(tokenizer.apply_chat_template(turns[:number], add_generation_prompt=True, tokenize=False))
+        whole = str(tokenizer.apply_chat_template(turns[: number + 1], tokenize=False))
+        # What the template writes after an answer: the end-of-turn token, and white space that nobody generates.
+        answer = whole[len(prompt) :].rstrip()
+        ids += tokenizer(prompt[said:], add_special_tokens=False)["input_ids"]
+        start = len(ids)
+        ids += tokenizer(answer, add_special_tokens=False)["input_ids"]
+        answers.append((start, len(ids)))
+        said = len(prompt) + len(answer)
+    return Encoded(ids, tuple(answers))

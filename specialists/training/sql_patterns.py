@@ -1,0 +1,190 @@
+"""Patterns of questions about things of one kind, with their short SQL."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from ..sql.catalogue import quoted
+from .sql_setting import Condition, Setting, words
+from .sql_worlds import Thing
+
+Pair = tuple[str, str]
+"""A question and its short SQL."""
+
+Pattern = Callable[[Setting, Thing, random.Random], Pair | None]
+"""What a pattern makes of a table; None when it does not fit."""
+
+
+def where(*conditions: Condition | None) -> str:
+    found = [c.sql for c in conditions if c]
+    return f" WHERE {' AND '.join(found)}" if found else ""
+
+
+def some(setting: Setting, thing: Thing, dice: random.Random, chance: float = 0.6) -> tuple[str, list[Condition]]:
+    """A plural, perhaps narrowed down once or twice."""
+    first = setting.condition(thing) if dice.random() < chance else None
+    second = setting.condition(thing) if first and dice.random() < 0.25 else None
+    if first and second and first.sql.split()[0] == second.sql.split()[0]:
+        second = None
+    found = [c for c in (first, second) if c]
+    return " ".join((thing.plural, " and ".join(c.words for c in found))).replace("_", " "), found
+
+
+def listed(s: Setting, t: Thing, dice: random.Random) -> Pair:
+    text, found = some(s, t, dice, 0.85)
+    label = ", ".join(s.label(t))
+    ask = ("list the {}", "show me all {}", "which are the {}", "give me the {}", "what are the {}", "name the {}")
+    if s.label(t)[0].endswith("name"):
+        ask += ("what are the names of the {}", "list the names of {}")
+    return dice.choice(ask).format(text), f"SELECT {label}{where(*found)}"
+
+
+def columns(s: Setting, t: Thing, dice: random.Random) -> Pair | None:
+    own = [f for f in t.features if f.kind != ">"]
+    if len(own) < 2:
+        return None
+    text, found = some(s, t, dice, 0.7)
+    chosen = dice.sample(own, dice.choice((1, 2, 2)))
+    asked = " and ".join(words(f.name) for f in chosen)
+    ask = ("what are the {} of {}", "list the {} of {}", "show the {} of all {}", "return the {} for {}")
+    return dice.choice(ask).format(asked, text), f"SELECT {', '.join(s.column(t, f) for f in chosen)}{where(*found)}"
+
+
+def look_up(s: Setting, t: Thing, dice: random.Random) -> Pair | None:
+    """A property of one named thing."""
+    names = t.of("name")
+    others = [f for f in t.features if f.kind not in ("name", ">")]
+    if not names or not names[0].values or not others:
+        return None
+    value, feature = dice.choice(names[0].values), dice.choice(others)
+    shown, name = dice.choice((value, value.lower(), f'"{value}"')), words(feature.name)
+    ask = ["what is the {0} of {1}", "give me the {0} of the {2} {1}", "{0} of {1}", "what {0} does {1} have"]
+    if feature.kind == "n":
+        ask += ["how many {0} does {1} have", "how high is the {0} of {1}"]
+    if feature.kind in ("d", "y"):
+        ask += ["when was {1} {0}", "when was the {2} {1} {0}"]
+    if feature.name in ("city", "country", "region", "county", "town"):
+        ask += ["where is {1}", "in which {0} is {1}"]
+    sql = f"SELECT {s.column(t, feature)} WHERE {s.column(t, names[0])} = '{value}'"
+    return dice.choice(ask).format(name, shown, t.noun), sql
+
+
+def parent_of(s: Setting, t: Thing, dice: random.Random) -> Pair | None:
+    """Which parent a named thing belongs to."""
+    if not s.parents(t) or not t.of("name") or not t.of("name")[0].values:
+        return None
+    parent, value = dice.choice(s.parents(t)), dice.choice(t.of("name")[0].values)
+    feature = dice.choice([f for f in parent.features if f.kind != ">"])
+    what = parent.noun if feature.kind == "name" else f"{words(feature.name)} of the {parent.noun}"
+    ask = ("which is the {0} of {1}", "what is the {0} of the {2} {1}", "what {0} does {1} belong to")
+    target = s.label(parent)[0] if feature.kind == "name" else s.column(parent, feature)
+    if feature.kind == "name" and target == s.key(parent):
+        target = s.link(t, parent)
+    return dice.choice(ask).format(
+        what, value, t.noun
+    ), f"SELECT {target} WHERE {s.column(t, t.of('name')[0])} = '{value}'"
+
+
+def count(s: Setting, t: Thing, dice: random.Random) -> Pair:
+    text, found = some(s, t, dice, 0.85)
+    ask = (
+        "how many {} are there",
+        "how many {}",
+        "count the {}",
+        "what is the number of {}",
+        "number of {}",
+        "total number of {}",
+    )
+    return dice.choice(ask).format(text), f"SELECT COUNT({quoted(s.table(t))}.*){where(*found)}"
+
+
+def distinct(s: Setting, t: Thing, dice: random.Random) -> Pair | None:
+    usable = t.of("c", ">")
+    if not usable:
+        return None
+    feature = dice.choice(usable)
+    name = words(feature.name)
+    many = s.world[feature.name].plural if feature.kind == ">" else f"{name}s"
+    ask = (
+        "how many different {} do the {} have",
+        "how many unique {} are there among the {}",
+        "count of distinct {} of {}",
+    )
+    text, found = some(s, t, dice, 0.4)
+    return dice.choice(ask).format(many, text), f"SELECT COUNT(DISTINCT {s.column(t, feature)}){where(*found)}"
+
+
+AGGREGATES = (
+    ("AVG", ("average {}", "mean {}", "avg {}")),
+    ("SUM", ("total {}", "sum of the {}", "combined {}")),
+    ("MAX", ("highest {}", "maximum {}", "largest {}")),
+    ("MIN", ("lowest {}", "minimum {}", "smallest {}")),
+)
+
+
+def aggregate(s: Setting, t: Thing, dice: random.Random) -> Pair | None:
+    if not t.of("n"):
+        return None
+    feature, (function, names) = dice.choice(t.of("n")), dice.choices(AGGREGATES, (3, 3, 1, 1))[0]
+    text, found = some(s, t, dice)
+    ask = ("what is the {} of {}", "{} of {}", "what's the {} of the {}", "give the {} for {}", "find the {} of all {}")
+    asked = dice.choice(names).format(words(feature.name))
+    return dice.choice(ask).format(asked, text), f"SELECT {function}({s.column(t, feature)}){where(*found)}"
+
+
+def superlative(s: Setting, t: Thing, dice: random.Random) -> Pair | None:
+    """The thing with the highest value, or something about it."""
+    if not t.of("n"):
+        return None
+    feature, low = dice.choice(t.of("n")), dice.random() < 0.35
+    text, found = some(s, t, dice, 0.5)
+    narrowed = text.removeprefix(words(t.plural)).strip()
+    one = f"{words(t.noun)} {narrowed}"
+    column, name = s.column(t, feature), words(feature.name)
+    peak = f"{'MIN' if low else 'MAX'}({column})"
+    if feature.values and dice.random() < 0.6:
+        what = f"the {feature.values[low]} {one}"
+    else:
+        most = dice.choice(("lowest", "smallest", "least") if low else ("highest", "largest", "most"))
+        what = f"the {one} with the {most} {name}"
+    others = [f for f in t.features if f not in (feature, *t.of("name")) and f.kind != ">"]
+    if others and dice.random() < 0.35:
+        other = dice.choice(others)
+        target, ask = s.column(t, other), f"what is the {words(other.name)} of {what}"
+    else:
+        both = dice.random() < 0.2
+        target = ", ".join([*s.label(t), *([column] if both else [])])
+        ask = dice.choice(("what is {}", "which is {}", "find {}", "give me the name of {}")).format(what)
+        ask += f" and what is its {name}" if both else ""
+    conditions = " AND ".join([*(c.sql for c in found), f"{column} = {peak}"])
+    return ask, f"SELECT {target} WHERE {conditions}"
+
+
+def top(s: Setting, t: Thing, dice: random.Random) -> Pair | None:
+    if not t.of("n", "y", "d"):
+        return None
+    feature, low, count = dice.choice(t.of("n", "n", "y", "d")), dice.random() < 0.3, dice.choice((2, 3, 3, 5, 5, 10))
+    text, found = some(s, t, dice, 0.35)
+    column, name = s.column(t, feature), words(feature.name)
+    number = dice.choice((str(count), {2: "two", 3: "three", 5: "five", 10: "ten"}[count]))
+    if dice.random() < 0.5:
+        ask = f"top {number} {text} {dice.choice(('by', 'with the lowest' if low else 'with the highest'))} {name}"
+        low = low and "lowest" in ask
+        ask = dice.choice(("what are the {}", "show the {}", "list the {}", "{}")).format(ask)
+        limit = f" LIMIT {count}"
+    else:
+        way = dice.choice(
+            (" in ascending order", " from lowest to highest", "")
+            if low
+            else (" in descending order", " from highest to lowest")
+        )
+        ask = dice.choice(
+            ("list the {} ordered by {}{}", "show all {} sorted by {}{}", "what are the {}, ordered by {}{}")
+        ).format(text, name, way)
+        limit = ""
+    shown = dice.choice((s.label(t), [*s.label(t), column]))
+    if len(shown) > len(s.label(t)):
+        ask += f" and show the {name}" if dice.random() < 0.7 else ""
+        shown = shown if ask.endswith(f"show the {name}") else s.label(t)
+    return ask, f"SELECT {', '.join(shown)}{where(*found)} ORDER BY {column}{'' if low else ' DESC'}{limit}"
