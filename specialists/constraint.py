@@ -19,6 +19,8 @@ class Json:
     """JSON that fits a JSON Schema."""
 
     schema: Mapping[str, Any]
+    lenient: bool = False
+    """Let pass what an engine cannot enforce of the schema; otherwise it refuses such a schema."""
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,7 @@ class Specialist:
         if good:
             citations = (*(with_context(c, work.passages) for c in draft.citations), *work.brief.citations)
             return self._answer(replace(draft, citations=citations), sure, work, "")
-        reason = "nothing in its documents answers this" if not draft.found else f"only {sure:.0%} sure"
+        reason = draft.reason if not draft.found else f"only {sure:.0%} sure"
         if to := self._best_colleague(work.brief):
             return self._hand_over(to, work.brief, work, reason=f"{self.card.name}: {reason}")
         return self._answer(draft, sure, work, reason)

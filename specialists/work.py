@@ -83,6 +83,8 @@ class Draft:
     probability: float | None = None
     """Probability of the chosen option, for styles that choose."""
     tool_calls: tuple[ToolCall, ...] = ()
+    reason: str = "nothing in its documents answers this"
+    """Why nothing was found, for people."""
 
 
 @dataclass

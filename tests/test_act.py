@@ -106,6 +106,7 @@ def test_none_fits() -> None:
     assert answer.kind == "abstain"
     assert not DONE
     assert not answer.tool_calls
+    assert answer.reason == "none of its tools fits this"
 
 
 def test_the_same_call_again_is_the_end() -> None:
@@ -129,6 +130,7 @@ def test_two_failures_in_a_row_are_the_end() -> None:
     assert answer.kind == "abstain"
     assert len(engine.calls) == 2
     assert len(answer.tool_calls) == 2
+    assert answer.reason.startswith("count_parts failed: no part '1'")
 
 
 @pytest.mark.parametrize("garbage", ["count the parts", '{"name": "count_parts", "argum', "{}", "[1]", "null", "7"])

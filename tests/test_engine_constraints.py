@@ -185,6 +185,14 @@ def test_a_schema_that_cannot_be_enforced_is_an_error(engine: LlamaEngine, schem
         engine.constrain(Json(schema))
 
 
+def test_what_cannot_be_enforced_may_be_let_pass(engine: LlamaEngine) -> None:
+    schema = {"type": "array", "items": {"enum": ["a"]}, "uniqueItems": True, "minItems": 1, "maxItems": 2}
+    with pytest.raises(EngineError):
+        engine.constrain(Json(schema))
+    rule = engine.constrain(Json(schema, lenient=True))
+    assert set(json.loads(str(engine.chat().invoke("Say it.", **rule).content))) == {"a"}
+
+
 def test_objects_are_closed_unless_they_say_otherwise() -> None:
     inner = {"type": "object", "properties": {"a": {"type": "null"}}}
     rule = grammar.json_rule({"type": "array", "items": inner})

@@ -30,9 +30,9 @@ def one_of(options: Sequence[str]) -> str:
     return f"{HEAD}start: {_any(options)}\n"
 
 
-def fits(schema: Mapping[str, Any]) -> str:
+def fits(schema: Mapping[str, Any], *, lenient: bool = False) -> str:
     """JSON that fits a JSON Schema; see `json_rule`."""
-    return f"{HEAD}start: {json_rule(schema)}\n"
+    return f"{HEAD}start: {json_rule(schema, lenient=lenient)}\n"
 
 
 def json_rule(schema: Mapping[str, Any], *, lenient: bool = False) -> str:

@@ -109,7 +109,7 @@ class LlamaEngine:
         self.server.close()
 
     def _schema_grammar(self, constraint: Json) -> str:
-        rule = grammar.fits(constraint.schema)
+        rule = grammar.fits(constraint.schema, lenient=constraint.lenient)
         if rule not in self._accepted:
             # llama.cpp would say nothing and answer without any constraint.
             if not self.server.accepts(rule):

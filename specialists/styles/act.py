@@ -23,7 +23,7 @@ def act(work: Work) -> Draft:
     small model that retells a number may change it.
     """
     if work.hands is None:
-        return Draft(text=NOT_FOUND, found=False)
+        return Draft(text=NOT_FOUND, found=False, reason="it has no tools")
     fitting = work.selection.fitting(work.brief.task, work.hands.functions)
     run, calls = work.hands.begin(untrusted=bool(work.passages)), list[ToolCall]()
     reply, sure = _first(work, fitting)
@@ -41,6 +41,7 @@ def act(work: Work) -> Draft:
         certainty=certainty,
         probability=sure if found else None,
         tool_calls=tuple(calls),
+        reason=f"{calls[-1].name} failed: {calls[-1].error}" if calls else "none of its tools fits this",
     )
 
 
@@ -60,7 +61,8 @@ def _ask(work: Work, fitting: Fitting, calls: Sequence[ToolCall] = (), *, forced
     """The model's next call, or none unless it is forced; the calls that were made are known to it."""
     messages = work.prompt("call", functions=fitting.functions, more=[called(c) for c in calls])
     schema = call_schema(fitting.functions) if forced else call_or_none(fitting.functions)
-    return work.ask(messages, Json(schema))
+    # A tool of somebody else may say more in its schema than a grammar can: the tool itself checks that.
+    return work.ask(messages, Json(schema, lenient=True))
 
 
 def _do(work: Work, run: Callable[[ToolCall], ToolCall], call: ToolCall) -> ToolCall:
