@@ -1,0 +1,149 @@
+"""Texts with one right label among some: what the skill `label` learns from.
+
+Every prompt offers other labels, in another order and spelling, so that the skill reads them and learns none by heart.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..renderer import Shot, render
+from .example import TrainingExample
+from .sets import kept_aside, read_rows
+
+WORDS = 90
+"""Longer texts are cut to so many words in training."""
+
+TOGETHER = 4
+"""Texts that share one list of labels in a prompt."""
+
+OFFERED = (2, 9)
+"""Labels in a list, where the set has a list of its own."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A text and its label."""
+
+    group: str
+    """Contract, asset or label: what a split must not cut through."""
+    text: str
+    answers: tuple[str, ...]
+    """All labels that are right."""
+    choices: tuple[str, ...] = ()
+    """Its own labels; empty where the whole set shares one list."""
+
+
+def clauses(folder: Path) -> Iterator[Labelled]:
+    """Contract clauses (CUAD)."""
+    for row in read_rows(folder, "law_cuad_clause"):
+        yield Labelled(f"law/{row['meta']['contract']}", row["input"], tuple(row["answers"]))
+
+
+def sensors(folder: Path) -> Iterator[Labelled]:
+    """Which sensor tells of which failure (FailureSensorIQ); every question has its own choices."""
+    for row in read_rows(folder, "industrial_fsiq"):
+        group = f"industrial/{row['meta']['asset']}"
+        yield Labelled(group, row["input"], (row["answer"],), tuple(row["choices"]))
+
+
+def abstracts(folder: Path) -> Iterator[Labelled]:
+    """Yes, no or maybe from an abstract (PubMedQA); findings stand at its end."""
+    for row in read_rows(folder, "health_pubmedqa"):
+        text = f"{_last(row['context'], WORDS)}\n{row['input']}"
+        yield Labelled(f"health/{row['id']}", text, (row["answer"],), ("yes", "no", "maybe"))
+
+
+def intents(folder: Path) -> Iterator[Labelled]:
+    """What customers of a bank want (Banking77)."""
+    for row in read_rows(folder, "intent_banking77"):
+        yield Labelled(f"intent/{row['answer']}", row["input"], (row["answer"],))
+
+
+def requests(folder: Path) -> Iterator[Labelled]:
+    """What people ask an assistant for (CLINC150): of which field, or precisely what."""
+    for number, row in enumerate(read_rows(folder, "route_clinc")):
+        intent = row["meta"]["intent"]
+        if row["answer"] != "oos":
+            yield Labelled(f"request/{intent}", row["input"], (intent if number % 3 else row["answer"],))
+
+
+def statements(folder: Path) -> Iterator[Labelled]:
+    """Does a text bear out what is said (BEGIN)."""
+    for row in read_rows(folder, "faith_begin"):
+        text = f"{_first(row['context'], WORDS)}\nIs this borne out: {row['response']}"
+        answer = "borne out" if row["answer"] == "Fully attributable" else "not borne out"
+        yield Labelled(f"faith/{row['id']}", text, (answer,), ("borne out", "not borne out"))
+
+
+SOURCES: dict[str, tuple[int, Callable[[Path], Iterator[Labelled]]]] = {
+    "law_cuad_clause": (900, clauses),
+    "industrial_fsiq": (700, sensors),
+    "health_pubmedqa": (160, abstracts),
+    "intent_banking77": (700, intents),
+    "route_clinc": (900, requests),
+    "faith_begin": (160, statements),
+}
+"""Set to how many of its texts are shown in one round, and its reader."""
+
+
+def labelled(folder: Path, name: str) -> list[Labelled]:
+    """All texts of a set."""
+    return [*SOURCES[name][1](folder)]
+
+
+def aside(one: Labelled) -> bool:
+    """Whether the text's contract, asset or label belongs to the part that is only scored."""
+    return kept_aside(one.group)
+
+
+def lessons(found: Sequence[Labelled], count: int, dice: random.Random) -> list[TrainingExample]:
+    """Prompts with `count` texts in all; those of a shared list stand several in one."""
+    chosen = dice.sample(found, min(count, len(found)))
+    if any(one.choices for one in chosen):
+        return [_alone(one, dice) for one in chosen]
+    known = sorted({answer for one in found for answer in one.answers})
+    return [_together(chosen[at : at + TOGETHER], known, dice) for at in range(0, len(chosen), TOGETHER)]
+
+
+def _alone(one: Labelled, dice: random.Random) -> TrainingExample:
+    spell = _spelling(dice)
+    choices = dice.sample(one.choices, len(one.choices))
+    return TrainingExample(render("label", one.text, labels=[*map(spell, choices)]), spell(one.answers[0]))
+
+
+def _together(some: Sequence[Labelled], known: Sequence[str], dice: random.Random) -> TrainingExample:
+    """Texts with the labels that they need, and others. One that is right too, but was not drawn, is not offered."""
+    spell = _spelling(dice)
+    right = [dice.choice(one.answers) for one in some]
+    unsaid = {answer for one in some for answer in one.answers} - set(right)
+    others = [label for label in known if label not in unsaid and label not in right]
+    offered = [*dict.fromkeys(right), *dice.sample(others, min(len(others), dice.randint(*OFFERED)))]
+    dice.shuffle(offered)
+    turns = [(_first(one.text, WORDS), spell(answer)) for one, answer in zip(some, right, strict=True)]
+    shots = [Shot(*turn) for turn in turns[:-1]]
+    task, answer = turns[-1]
+    return TrainingExample(render("label", task, labels=[*map(spell, offered)], shots=shots), answer)
+
+
+def _spelling(dice: random.Random) -> Callable[[str], str]:
+    """One way to write labels: `Cap On Liability`, `cap on liability`, `cap_on_liability`."""
+    match dice.randrange(4):
+        case 0:
+            return lambda label: label.replace("_", " ").lower()
+        case 1:
+            return lambda label: label.replace(" ", "_").lower() if len(label.split()) < 5 else label
+    return lambda label: label.replace("_", " ")
+
+
+def _first(text: str, count: int) -> str:
+    words = text.split()
+    return text if len(words) <= count else " ".join(words[:count])
+
+
+def _last(text: str, count: int) -> str:
+    words = text.split()
+    return text if len(words) <= count else " ".join(words[-count:])
