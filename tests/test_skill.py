@@ -50,11 +50,13 @@ def test_a_trained_skill_is_sealed(tmp_path: Path, models: ModelStore, monkeypat
     main(SKILL)
     figures = tmp_path / "figures.json"
     row = {"set": "codes", "system": "metier codes", "metric": "em", "value": 0.5, "n": 2, "low": 0.0, "high": 1.0}
-    figures.write_text(json.dumps({"rows": [row, {**row, "metric": "f1", "value": 0.75}]}))
+    figures.write_text(
+        json.dumps({"rows": [row, {**row, "metric": "f1", "value": 0.75}, {**row, "metric": "p50_s", "value": 1.5}]})
+    )
     seal.main(out, figures)
 
     card = (out / "README.md").read_text()
-    assert "| codes | metier codes | 2 | 50.0 (0–100) | 75.0 (0–100) |" in card
+    assert "| codes | metier codes | 2 | 50.0 (0–100) | 75.0 (0–100) | 1.50 (0.00–1.00) |" in card
     assert f"| codes.jsonl | our own | CC0 | `{sha256(data / 'codes.jsonl')[:16]}…` |" in card
     assert "absent" not in card, "only sets that were read are named"
     assert "DATA OUT --minutes 1 --rounds 3 --rank 1 --longest 1024 --seed 0" in card

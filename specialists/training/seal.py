@@ -46,7 +46,7 @@ Trained on the unpacked weights of the GGUF with SHA-256 `{base[gguf_sha256]}`.
 
 ## Figures
 
-On rows that were kept aside, through the embedded engine, in percent with 95 % bootstrap intervals:
+On rows that were kept aside, through the embedded engine, in percent (`_s`: seconds) with 95 % bootstrap intervals:
 
 {figures}
 
@@ -61,10 +61,16 @@ def figures(rows: list[dict[str, Any]]) -> str:
     metrics = list(dict.fromkeys(row["metric"] for row in rows))
     lines: dict[tuple[str, str], dict[str, str]] = {}
     for row in rows:
-        cell = f"{100 * row['value']:.1f} ({100 * row['low']:.0f}–{100 * row['high']:.0f})"
-        lines.setdefault((row["set"], row["system"]), {"n": str(row["n"])})[row["metric"]] = cell
+        lines.setdefault((row["set"], row["system"]), {"n": str(row["n"])})[row["metric"]] = _cell(row)
     body = [[*key, cells["n"], *(cells.get(m, "") for m in metrics)] for key, cells in lines.items()]
     return _table(["set", "system", "n", *metrics], body)
+
+
+def _cell(row: dict[str, Any]) -> str:
+    """Seconds as they are, fractions in percent."""
+    if row["metric"].endswith("_s"):
+        return f"{row['value']:.2f} ({row['low']:.2f}–{row['high']:.2f})"
+    return f"{100 * row['value']:.1f} ({100 * row['low']:.0f}–{100 * row['high']:.0f})"
 
 
 def card(training: dict[str, Any], rows: list[dict[str, Any]]) -> str:
