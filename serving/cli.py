@@ -18,6 +18,7 @@ from . import (
     ask_cli,
     build_cli,
     doctor,
+    eval_cli,
     graph_cli,
     init_cli,
     knowledge_cli,
@@ -40,6 +41,7 @@ app.command("ask")(ask_cli.ask)
 app.command("chat")(ask_cli.chat)
 app.add_typer(route_cli.app, name="route")
 app.command("train")(train_cli.train)
+app.command("eval")(eval_cli.evaluate)
 app.command("graph")(graph_cli.graph)
 app.add_typer(knowledge_cli.app, name="knowledge")
 app.add_typer(models_cli.app, name="models")

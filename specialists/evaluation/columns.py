@@ -35,7 +35,8 @@ def columns(results: Sequence[Result], style: str, threshold: float) -> dict[str
 
     Refusals score 0 where there is an answer (and 1 where nobody should answer). `answered` is the share of answers,
     `…_answered` the main metric among them; `abstain_precision` the share of refusals that were due,
-    `abstain_recall` the share of due refusals; `aurc` the area under the risk-coverage curve (lower is better).
+    `abstain_recall` the share of due refusals (both only where any is due); `aurc` the area under the risk-coverage
+    curve (lower is better).
     """
     rules = style_of(style)
     refused = np.array([r.refused(threshold) for r in results])
@@ -54,7 +55,7 @@ def columns(results: Sequence[Result], style: str, threshold: float) -> dict[str
     found |= {
         "answered": _mean(~refused),
         f"{rules.main}_answered": _mean(np.where(refused, np.nan, main)),
-        "abstain_precision": _mean(np.where(refused, due, np.nan)),
+        "abstain_precision": _mean(np.where(refused & due.any(), due, np.nan)),
         "abstain_recall": _mean(np.where(due, refused, np.nan)),
         "aurc": Column(np.column_stack([_sureness(results), 1 - main]), aurc),
         **{name: _mean(_grounding(results, refused, name)) for name in ("citation_precision", "faithfulness")},

@@ -45,6 +45,12 @@ class Summary(Value):
     """Confidence below which it refuses."""
     systems: tuple[SystemSummary, ...]
 
+    @property
+    def metrics(self) -> list[str]:
+        """All names, in the order of the system that has most."""
+        most_first = sorted((list(s.metrics) for s in self.systems), key=len, reverse=True)
+        return list(dict.fromkeys(name for names in most_first for name in names))
+
 
 class Report(Value):
     """A team's evaluation."""
