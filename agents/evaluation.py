@@ -147,6 +147,11 @@ def read_questions(blueprint: Blueprint, name: str) -> list[Question]:
     return list(found.values())
 
 
+def held_out(blueprint: Blueprint) -> list[str]:
+    """The questions of all evaluation sets of the team: nobody on it may learn from them."""
+    return [question.input for name in blueprint.specialists for question in read_questions(blueprint, name)]
+
+
 def compare(bench: Bench, names: Sequence[str], systems: Sequence[str] = SYSTEMS) -> Report:
     """Evaluate specialists, each with all of `systems` that it has.
 

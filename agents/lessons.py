@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from ..core.models import ModelStore
+from ..core.embedding import Embedder
+from ..core.files import sha256
+from ..core.models import LocalModel, ModelStore
 from ..core.onnx_embedder import load_embedder
 from ..core.types import Passage
+from ..specialists.evaluation.leaks import leaked
 from ..specialists.knowledge.citation import cite
 from ..specialists.knowledge.knowledge import Knowledge
+from ..specialists.registry.record import training_record
 from ..specialists.renderer import NOT_FOUND, render
 from ..specialists.skills import find_skill, skill_names
 from ..specialists.training.config import TrainConfig, TrainReport
 from ..specialists.training.example import TrainingExample
 from ..specialists.training.trainer import Report, silent, train
-from .blueprint import Blueprint, read_rows
+from .blueprint import Blueprint, fingerprint, read_rows
 from .builder import knowledge_folder
+from .evaluation import held_out
 
 EPOCHS, LEARNING_RATE = 3, 7e-4
 """Gentler than for a skill: a few hundred lessons, from an adapter that can quote already."""
@@ -25,7 +32,9 @@ ABSENT = 0.15
 """Share of lessons whose answer is taken away, so that the model learns to say so."""
 
 
-def lessons(blueprint: Blueprint, name: str, knowledge: Knowledge, seed: int = 0) -> list[TrainingExample]:
+def lessons(
+    blueprint: Blueprint, name: str, knowledge: Knowledge, embedder: Embedder, seed: int = 0
+) -> list[TrainingExample]:
     """Prompts and answers from the `.jsonl` examples of one specialist that have an `answer`.
 
     Each question comes twice: with the passages that a search finds, and with the right passage among fewer others.
@@ -34,7 +43,7 @@ def lessons(blueprint: Blueprint, name: str, knowledge: Knowledge, seed: int = 0
     card, dice = blueprint.specialists[name], random.Random(f"{seed}/{name}")
     top_k = card.knowledge.top_k if card.knowledge else 0
     made: list[TrainingExample] = []
-    for row in _answered(blueprint, name):
+    for row in answered(blueprint, name, embedder):
         found = knowledge.search(row["input"], k=top_k + 3)
         right = [p for p in found if cite(row["answer"], [p])]
         wrong = [p for p in found if p not in right]
@@ -53,16 +62,19 @@ def lessons(blueprint: Blueprint, name: str, knowledge: Knowledge, seed: int = 0
 def learn(
     blueprint: Blueprint,
     names: Sequence[str],
-    out: Path,
+    out: Path | None = None,
     *,
     minutes: float = 15.0,
     seed: int = 0,
     store: ModelStore | None = None,
     report: Report = silent,
-) -> TrainReport:
-    """Train one adapter on the lessons of the named specialists and write it to `out`.
+) -> Learnt:
+    """Train one adapter on the lessons of the named specialists; it becomes the challenger of each.
 
     It goes on from the skill `quote`; evaluation sets stay unseen. Needs the extra `train`.
+
+    Args:
+        out: Write the adapter there instead, and leave the registry alone.
 
     Raises:
         InputError: none of their examples has an answer that a search finds.
@@ -70,23 +82,61 @@ def learn(
     """
     store = store or ModelStore()
     embedder, base = load_embedder(blueprint.card.embedder, store), store.find(blueprint.card.base)
-    rows: list[TrainingExample] = []
+    rows: dict[str, list[TrainingExample]] = {}
     for name in names:
         if blueprint.specialists[name].knowledge:
             knowledge = Knowledge.open(knowledge_folder(blueprint, name), embedder)
-            rows += lessons(blueprint, name, knowledge, seed)
+            rows[name] = lessons(blueprint, name, knowledge, embedder, seed)
             knowledge.close()
-    random.Random(seed).shuffle(rows)
     start = find_skill("quote") if "quote" in skill_names() else None
     recipe = TrainConfig(minutes=minutes, epochs=EPOCHS, learning_rate=LEARNING_RATE, seed=seed)
-    return train(rows, base, out, recipe, start=start, report=report)
+    shuffled = [row for some in rows.values() for row in some]
+    random.Random(seed).shuffle(shuffled)
+    folder = out or blueprint.state / "training" / fingerprint(sorted(names))
+    trained = train(shuffled, base, folder, recipe, start=start, report=report)
+    taught = [name for name, some in rows.items() if some]
+    if out is not None:
+        return Learnt(trained, {})
+    versions = {name: _register(blueprint, name, taught, folder, base, recipe, trained, start) for name in taught}
+    shutil.rmtree(folder)
+    return Learnt(trained, versions)
 
 
-def _answered(blueprint: Blueprint, name: str) -> Iterator[dict[str, str]]:
-    folder: Path = blueprint.folders[name]
-    for entry in blueprint.specialists[name].examples:
-        if entry.endswith(".jsonl"):
-            yield from (row for row in read_rows(folder / entry) if row.get("answer"))
+class Learnt(NamedTuple):
+    """What came of training."""
+
+    report: TrainReport
+    versions: dict[str, str]
+    """Specialist to its new challenger."""
+
+
+def _register(
+    blueprint: Blueprint,
+    name: str,
+    taught: Sequence[str],
+    folder: Path,
+    base: LocalModel,
+    recipe: TrainConfig,
+    report: TrainReport,
+    start: Path | None,
+) -> str:
+    """The adapter as the challenger of one of those it was trained on."""
+    data = {f"{n}/{e}": sha256(blueprint.folders[n] / e) for n in taught for e in _files(blueprint, n)}
+    card, plain = blueprint.specialists[name], recipe.model_dump(mode="json")
+    record = training_record(card, base, data, plain, report.model_dump(mode="json"), start)
+    return blueprint.registry.add(name, folder, record, f"trained on {report.examples} lessons").id
+
+
+def answered(blueprint: Blueprint, name: str, embedder: Embedder) -> list[dict[str, Any]]:
+    """A specialist's examples with answers, without those that repeat a question of any evaluation set of the team."""
+    rows = [row for entry in _files(blueprint, name) for row in read_rows(blueprint.folders[name] / entry)]
+    rows = [row for row in rows if row.get("answer")]
+    repeats = leaked([row["input"] for row in rows], held_out(blueprint), embedder)
+    return [row for place, row in enumerate(rows) if place not in repeats]
+
+
+def _files(blueprint: Blueprint, name: str) -> list[str]:
+    return [entry for entry in blueprint.specialists[name].examples if entry.endswith(".jsonl")]
 
 
 def _lesson(instructions: str, task: str, passages: list[Passage], answer: str) -> TrainingExample:

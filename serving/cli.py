@@ -23,6 +23,7 @@ from . import (
     init_cli,
     knowledge_cli,
     models_cli,
+    registry_cli,
     route_cli,
     schema_cli,
     train_cli,
@@ -42,6 +43,7 @@ app.command("chat")(ask_cli.chat)
 app.add_typer(route_cli.app, name="route")
 app.command("train")(train_cli.train)
 app.command("eval")(eval_cli.evaluate)
+app.add_typer(registry_cli.app, name="registry")
 app.command("graph")(graph_cli.graph)
 app.add_typer(knowledge_cli.app, name="knowledge")
 app.add_typer(models_cli.app, name="models")

@@ -16,11 +16,11 @@ from .ask_cli import TeamFolder
 def train(
     specialists: Annotated[list[str] | None, typer.Argument(help="Whose examples to learn; left out: all.")] = None,
     team: TeamFolder = Path(),
-    out: Annotated[Path | None, typer.Option(help="Folder of the adapter; left out: `adapter` in the team.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the adapter there, and leave the registry alone.")] = None,
     minutes: Annotated[float, typer.Option(min=0.1, help="Wall time for the training steps.")] = 15.0,
     seed: Annotated[int, typer.Option(help="The same seed, data and steps give the same adapter.")] = 0,
 ) -> None:
-    """Learn from the examples that have answers: an adapter that goes on from the shipped skill."""
+    """Learn from the examples that have answers: a new adapter, the challenger of each specialist."""
     from ..agents.blueprint import Blueprint
 
     try:
@@ -33,17 +33,22 @@ def train(
     for name in names:
         if name not in blueprint.specialists:
             raise InputError(unknown("specialist", name, blueprint.specialists))
-    folder = out or blueprint.root / "adapter"
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         bar = progress.add_task("reading the examples", total=1.0)
-        report = learn(
+        learnt = learn(
             blueprint,
             names,
-            folder,
+            out,
             minutes=minutes,
             seed=seed,
             report=lambda line, done, left: progress.update(bar, description=line, completed=done),
         )
-    typer.echo(f"{folder}: {report.examples} lessons, {report.steps} steps, {report.tokens_per_second:.0f} tokens/s")
-    typer.echo(f"Use it: write `model: {{adapter: …}}` into the cards of {', '.join(names)}, then: metier build")
+    done = learnt.report
+    typer.echo(f"{done.examples} lessons, {done.steps} steps, {done.tokens_per_second:.0f} tokens/s")
+    for name, version in learnt.versions.items():
+        typer.echo(f"{name}: {version} is the challenger now")
+    next_step = (
+        f"`model: {{adapter: {out}}}` in a card uses it" if out else f"metier build -t {team} decides if it is better"
+    )
+    typer.echo(f"next: {next_step}")

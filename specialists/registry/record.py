@@ -46,5 +46,5 @@ def training_record(
         "seed": config.get("seed"),
         "config": dict(config),
         "report": dict(report),
-        "card": card.model_dump(exclude_defaults=True),
+        "card": card.model_dump(),
     }
