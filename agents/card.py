@@ -42,6 +42,10 @@ class MemoryCard(Section):
     checkpoints: str = "sqlite"
     """Where threads are saved: `sqlite` (beside the team), `postgresql://…` (extra `postgres`), or `none`. `env:NAME`
     reads the address from a variable."""
+    facts: str = "sqlite"
+    """Where long-term facts about users are kept: `sqlite`, `postgresql://…`, `env:NAME` or `none`, as for threads."""
+    facts_days: float | None = Field(default=None, gt=0)
+    """Days after which a fact is forgotten that was not said again. Left out: never."""
     durability: Literal["sync", "async", "exit"] = "sync"
     """When a step is saved: before the next begins, while it runs, or only when the turn ends."""
 

@@ -19,6 +19,7 @@ from ..core.types import Answer, Brief, Budget, Handoff, Outcome, Part, Route, T
 from ..memory.window import recall
 from .guardrails import Guard
 from .join import join
+from .memories import Memories, for_specialist
 from .state import Desk, Plain, State, Update
 
 
@@ -46,9 +47,11 @@ class Nodes:
         window: int,
         guard_in: Guard,
         guard_out: Guard,
+        memories: Memories | None = None,
     ) -> None:
         self.specialists, self.router, self.budget, self.window = specialists, router, budget, window
         self._guard_in, self._guard_out = guard_in, guard_out
+        self._memories = memories or Memories(None)
 
     def guard_in(self, state: State) -> Update:
         """Look at the task before anybody works on it."""
@@ -62,11 +65,12 @@ class Nodes:
         }
 
     def recall(self, state: State) -> Update:
-        """Take from the thread what the task refers to."""
+        """Take from the thread what the task refers to, and from long-term memory what bears on it."""
         found = recall(state["task"]["text"], _turns(state)[-2 * self.window :] if self.window else [])
-        if found.window:
-            _emit(Event(name="recall", data={"query": found.query}))
-        return {"recalled": {"query": found.query, "window": [t.model_dump() for t in found.window], "facts": []}}
+        said = self._memories.recall(found.query)
+        if found.window or said:
+            _emit(Event(name="recall", data={"query": found.query, "facts": [one["text"] for one in said]}))
+        return {"recalled": {"query": found.query, "window": [t.model_dump() for t in found.window], "facts": said}}
 
     def route(self, state: State) -> Update:
         """Ask the router who should work; a specialist that the caller named wins."""
@@ -122,7 +126,11 @@ class Nodes:
             return {"joined": Answer(text=refusal, kind="abstain", reason=refusal).model_dump(mode="json")}
         outcomes = sorted(state.get("outcomes", []), key=lambda o: o["part"])
         answers = [Answer.model_validate(o["answer"]) for o in outcomes]
-        answer = join(Route.model_validate(state["route"]), answers)
+        route = Route.model_validate(state["route"])
+        answer = join(route, answers)
+        if answer.kind in ("abstain", "clarify"):
+            own = self._memories.answer(state["task"]["text"], state["recalled"]["facts"], route)
+            answer = own.model_copy(update={"usage": answer.usage}) if own else answer
         return {"joined": answer.model_dump(mode="json")}
 
     def guard_out(self, state: State) -> Update:
@@ -142,7 +150,9 @@ class Nodes:
         return {"answer": answer.model_copy(update={"guards": acted}).model_dump(mode="json")}
 
     def remember(self, state: State) -> Update:
-        """The answer joins the thread."""
+        """The answer joins the thread; what the task says is noted."""
+        if not state["task"]["refusal"]:
+            self._memories.note(state["task"]["text"])
         answer = {**state["answer"], "timings": state["timings"]}
         _emit(Event(name="answer", specialist=answer["specialist"], data=answer))
         message = AIMessage(content=answer["text"], name="metier", response_metadata={"metier": _slim(answer)})
@@ -155,7 +165,7 @@ class Nodes:
         return Brief(
             task=part.text,
             query=recalled["query"] if alone else part.text,
-            facts=tuple(recalled["facts"]),
+            facts=for_specialist(recalled["facts"], part.specialist),
             window=window,
             touched=tuple(sorted({touch for turn in window for touch in turn.touched})),
             colleagues={n: p for n, p in route.probabilities.items() if n != part.specialist},

@@ -36,7 +36,7 @@ class State(TypedDict):
     task: Plain
     """`guard_in`: {text, guards, refusal}."""
     recalled: Plain
-    """`recall`: {query, window, facts}."""
+    """`recall`: {query, window, facts}; facts are quotes from long-term memory."""
     route: Plain
     """`route`: a Route."""
     outcomes: Annotated[list[Plain], gather]

@@ -25,6 +25,7 @@ from ..core.events import Emit, Event, ignore
 from ..core.models import LocalModel, ModelStore
 from ..core.onnx_embedder import load_embedder
 from ..core.types import Answer, Budget, Route
+from ..memory.fact import Owner
 from ..router.log import LoggedRouter
 from ..router.router import Router
 from ..specialists.adapters import loadable
@@ -41,7 +42,9 @@ from .evidence import by_evidence
 from .graph import RECURSION_LIMIT, compile_graph
 from .guardrails import build_guards
 from .journal import GraphJournal
+from .memories import Memories, configured, open_memories, origin
 from .nodes import Nodes
+from .streaming import in_thread
 from .threads import Threads, open_threads
 from .toolbox import open_hands
 from .versions import adapter_of, version_of
@@ -61,6 +64,7 @@ class Team:
         engine: Engine,
         embedder: Any,
         threads: Threads,
+        memories: Memories,
         resources: ExitStack,
     ) -> None:
         self.card = blueprint.card
@@ -68,14 +72,16 @@ class Team:
         self.router = router
         self.engine = engine
         self.threads = threads
+        self.facts = memories.facts
         self._resources = resources
         self._nodes = Nodes(
             specialists,
-            LoggedRouter(router, decisions(blueprint)) if self.card.router.log else router,
+            LoggedRouter(router, decisions(blueprint), origin) if self.card.router.log else router,
             budget=Budget(**self.card.budget.model_dump(exclude={"tool_seconds"})),
             window=self.card.memory.window,
             guard_in=build_guards(self.card.guardrails, "in", embedder=embedder),
             guard_out=build_guards(self.card.guardrails, "out", embedder=embedder),
+            memories=memories,
         )
         self._handoffs = {n: [h.to for h in s.card.handoffs] for n, s in specialists.items()}
         self._saved = self._compile(threads.saver)
@@ -105,6 +111,8 @@ class Team:
             undo.callback(engine.close)
             threads = open_threads(plan)
             undo.callback(threads.close)
+            memories = open_memories(plan, embedder)
+            undo.callback(memories.close)
             specialists: dict[str, Specialist] = {}
             for name, card in plan.specialists.items():
                 knowledge = Knowledge.open(knowledge_folder(plan, name), embedder) if card.knowledge else None
@@ -121,7 +129,7 @@ class Team:
                     version=version_of(plan, name, base, knowledge, published[name]),
                 )
             router = Router.load(plan.state / "router", embedder).with_second_look(by_evidence(specialists))
-            return cls(plan, specialists, router, engine, embedder, threads, undo.pop_all())
+            return cls(plan, specialists, router, engine, embedder, threads, memories, undo.pop_all())
 
     @classmethod
     def of(cls, name: str, *specialists: SpecialistCard, folder: Path | str = ".", **card: Any) -> Team:
@@ -144,7 +152,14 @@ class Team:
         return self._compile(None)
 
     def ask(
-        self, task: str, *, thread_id: str | None = None, specialist: str | None = None, emit: Emit = ignore
+        self,
+        task: str,
+        *,
+        thread_id: str | None = None,
+        specialist: str | None = None,
+        user: str | None = None,
+        tenant: str | None = None,
+        emit: Emit = ignore,
     ) -> Answer:
         """Work on one task.
 
@@ -152,6 +167,8 @@ class Team:
             task: In the user's words.
             thread_id: Conversation that it belongs to; None begins a new one.
             specialist: Skip the router and ask this one.
+            user: Whose long-term memory is used; None keeps and recalls nothing of a person.
+            tenant: Whom the user belongs to, where several organisations share the team.
             emit: Told of every event while the work goes on.
 
         Returns:
@@ -159,26 +176,28 @@ class Team:
 
         Raises:
             ConfigError: there is no such specialist.
-            StateError: the thread waits for a decision about its last task.
+            StateError: the thread waits for a decision about its last task, or is another user's.
         """
-        return _answer(self.stream(task, thread_id=thread_id, specialist=specialist), emit)
+        more = {"thread_id": thread_id, "specialist": specialist, "user": user, "tenant": tenant}
+        return _answer(self.stream(task, **more), emit)
 
-    def stream(self, task: str, *, thread_id: str | None = None, specialist: str | None = None) -> Iterator[Event]:
-        """The events of one task as they happen; the last one is `answer` or `waiting` and holds the whole `Answer`.
-
-        Raises:
-            ConfigError: there is no such specialist.
-            StateError: the thread waits for a decision about its last task.
-        """
+    def stream(
+        self,
+        task: str,
+        *,
+        thread_id: str | None = None,
+        specialist: str | None = None,
+        user: str | None = None,
+        tenant: str | None = None,
+    ) -> Iterator[Event]:
+        """The events of `ask` as they happen; the last one is `answer` or `waiting` and holds the whole `Answer`."""
         if specialist is not None and specialist not in self.specialists:
             raise ConfigError(unknown("specialist", specialist, self.specialists))
-        left = self.threads.unfinished(thread_id) if thread_id else None
-        if left and left.questions:
-            raise StateError(
-                f"thread '{thread_id}' waits for a decision about its last task", hint=f"metier approve {thread_id}"
-            )
+        owner = Owner(user, tenant)
+        if thread_id:
+            self.threads.admit(thread_id, owner)
         given = {"messages": [("user", task)], "attached": specialist}
-        yield from self._work(given, thread_id or f"once-{uuid4().hex}", str(uuid4()))
+        yield from self._work(given, thread_id or f"once-{uuid4().hex}", str(uuid4()), owner)
 
     def resume(self, thread_id: str, decisions: Sequence[Decision] = (), *, emit: Emit = ignore) -> Answer:
         """Go on with a task that waits for a person or that was broken off, also in another process.
@@ -205,11 +224,12 @@ class Team:
         if left is None:
             raise StateError(f"nothing is unfinished in thread '{thread_id}'", hint="metier threads list")
         decided = left.resume(decisions)
-        yield from self._work(Command(resume=decided) if decided else None, thread_id, left.run_id)
+        owner = self.threads.owner(thread_id) or Owner(None)
+        yield from self._work(Command(resume=decided) if decided else None, thread_id, left.run_id, owner)
 
-    def _work(self, given: Any, thread: str, run: str) -> Iterator[Event]:
+    def _work(self, given: Any, thread: str, run: str, owner: Owner) -> Iterator[Event]:
         config: RunnableConfig = {
-            "configurable": {"thread_id": thread},
+            "configurable": {"thread_id": thread, **configured(owner)},
             "recursion_limit": RECURSION_LIMIT,
             "run_name": self.card.name,
             "metadata": {"run_id": run},
@@ -234,12 +254,7 @@ class Team:
         left = self.threads.unfinished(thread)
         if left is None or not left.questions:
             raise StateError("the graph ended without an answer")
-        why = "; ".join(action.description for action in left.request.action_requests)
-        waiting = Answer(
-            text=f"Waiting for a decision: {why}.", kind="waiting", reason=why, thread_id=thread, run_id=left.run_id,
-            data=left.request.model_dump(mode="json"), timings={"total": seconds},
-        )  # fmt: skip
-        return Event(name="waiting", data=waiting.model_dump(mode="json"))
+        return Event(name="waiting", data=left.waiting(thread, seconds).model_dump(mode="json"))
 
     async def aask(self, task: str, **more: Any) -> Answer:
         """`ask` for asynchronous callers; the work runs in a thread."""
@@ -247,19 +262,8 @@ class Team:
 
     async def astream(self, task: str, **more: Any) -> AsyncIterator[Event]:
         """`stream` for asynchronous callers; the work runs in one thread."""
-        loop, queue = asyncio.get_running_loop(), asyncio.Queue[Event | None]()
-
-        def pump() -> None:
-            try:
-                for event in self.stream(task, **more):
-                    loop.call_soon_threadsafe(queue.put_nowait, event)
-            finally:
-                loop.call_soon_threadsafe(queue.put_nowait, None)
-
-        work = asyncio.create_task(asyncio.to_thread(pump))
-        while (event := await queue.get()) is not None:
+        async for event in in_thread(lambda: self.stream(task, **more)):
             yield event
-        await work
 
     def route(self, task: str, *, context: Sequence[str] = ()) -> Route:
         """Who would work on this, without doing it."""

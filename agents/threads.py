@@ -12,9 +12,11 @@ from pydantic import Field
 from ..core.errors import InputError, StateError, unknown
 from ..core.types import Answer, Value
 from ..memory.checkpoints import ThreadSaver, open_checkpoints
+from ..memory.fact import Owner
 from ..tools.approval import ApprovalRequest, ApprovalResponse, Decision
 from ..tools.ledger import Ledger
 from .blueprint import Blueprint
+from .memories import owner_of
 
 Standing = Literal["answered", "waiting", "unfinished"]
 """`waiting` for a person's decision; `unfinished` when the process ended in the middle of a task."""
@@ -52,6 +54,15 @@ class Unfinished(Value):
             action_requests=tuple(a for q in asked for a in q.action_requests),
             review_configs=tuple(r for q in asked for r in q.review_configs),
         )
+
+    def waiting(self, thread_id: str, seconds: float) -> Answer:
+        """The answer of a task that waits for a person, `seconds` after it began or went on."""
+        why = "; ".join(action.description for action in self.request.action_requests)
+        data = self.request.model_dump(mode="json")
+        return Answer(
+            text=f"Waiting for a decision: {why}.", kind="waiting", reason=why, data=data, thread_id=thread_id,
+            run_id=self.run_id, timings={"total": seconds},
+        )  # fmt: skip
 
     def resume(self, decisions: Sequence[Decision]) -> dict[str, Any]:
         """The decisions by interrupt, as LangGraph takes them.
@@ -114,6 +125,25 @@ class Threads:
         if last is None or not _begun(last) or _thread(last).standing == "answered":
             return None
         return Unfinished(run_id=last.metadata.get("run_id", ""), questions=_questions(last))
+
+    def owner(self, thread_id: str) -> Owner | None:
+        """Whose conversation it is; None when there is none of that name."""
+        last = self.saver.get_tuple(_place(thread_id)) if self.saver else None
+        return owner_of(last.metadata) if last else None
+
+    def admit(self, thread_id: str, owner: Owner) -> None:
+        """May this owner's next task join the conversation?
+
+        Raises:
+            StateError: it is another user's, or waits for a decision about its last task.
+        """
+        if self.owner(thread_id) not in (None, Owner(None), owner):
+            raise StateError(f"thread '{thread_id}' is another user's", hint="begin another thread")
+        left = self.unfinished(thread_id)
+        if left and left.questions:
+            raise StateError(
+                f"thread '{thread_id}' waits for a decision about its last task", hint=f"metier approve {thread_id}"
+            )
 
     def fork(self, thread_id: str, checkpoint: str, to: str | None = None) -> str:
         """A new conversation that is what this one was at a moment. Gives its name.

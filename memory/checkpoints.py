@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from ..core.errors import ConfigError, MissingExtra, unknown
+from .address import POSTGRES, address
 from .saver import ThreadSaver
 from .sqlite import SqliteThreads
 
@@ -23,13 +23,12 @@ def open_checkpoints(kind: str, folder: Path) -> ThreadSaver | None:
         MissingExtra: PostgreSQL without the extra `postgres`.
         StateError: the store cannot be opened.
     """
-    if kind.startswith("env:"):
-        kind = _variable(kind.removeprefix("env:"))
+    kind = address(kind, "memory.checkpoints")
     if kind == "none":
         return None
     if kind == "sqlite":
         return SqliteThreads(folder / "threads.sqlite")
-    if not kind.startswith(("postgresql://", "postgres://")):
+    if not kind.startswith(POSTGRES):
         kinds = ["sqlite", "postgresql://…", "env:NAME", "none"]
         raise ConfigError(unknown("checkpoint store", kind, kinds), field="memory.checkpoints")
     try:
@@ -37,9 +36,3 @@ def open_checkpoints(kind: str, folder: Path) -> ThreadSaver | None:
     except ImportError:
         raise MissingExtra("langgraph-checkpoint-postgres", "postgres") from None
     return PostgresThreads(kind)
-
-
-def _variable(name: str) -> str:
-    if not os.environ.get(name):
-        raise ConfigError(f"the variable {name} is not set", field="memory.checkpoints", hint=f"export {name}=…")
-    return os.environ[name]

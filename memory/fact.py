@@ -33,6 +33,14 @@ class Fact(Value):
     """The user's whole turn in which it was said."""
 
 
+class Recalled(NamedTuple):
+    """A fact that matters for a question."""
+
+    fact: Fact
+    relevance: float
+    """About 0 to 1."""
+
+
 class Owner(NamedTuple):
     """Whose facts."""
 

@@ -10,22 +10,26 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 from uuid import uuid4
 
 from langgraph.store.base import Item, PutOp, SearchItem, SearchOp
 
 from ..core.embedding import Embedder
 from ..core.errors import ConfigError, InputError, unknown
+from .address import POSTGRES, address
 from .extract import Found, about, extract, updated
-from .fact import ROOT, Fact, Owner
+from .fact import ROOT, Fact, Owner, Recalled
 from .facts_postgres import PostgresFacts
 from .facts_sqlite import SqliteFacts
+from .quotes import Quote, quotes
 from .statements import sentences
 from .store import FactStore
 
 LEAST = 0.3
-"""Relevance from which a fact is recalled: keeps 95 % of the needed ones (docs/log-memory.md)."""
+"""Relevance that the best fact must have for anything to be recalled (docs/log-memory.md)."""
+NEAR = 0.5
+"""The others need this share of the best one's."""
 K = 3
 """Facts recalled at most."""
 LONGEST = 4_000
@@ -33,34 +37,32 @@ LONGEST = 4_000
 _ALL = 1_000_000
 
 
-class Recalled(NamedTuple):
-    """A fact that matters for a question."""
-
-    fact: Fact
-    relevance: float
-    """About 0 to 1."""
-
-
 def open_facts(kind: str, folder: Path, embedder: Embedder | None = None, *, days: float | None = None) -> Facts | None:
-    """The facts of a team: `sqlite` keeps `folder/facts.sqlite`, `postgresql://…` a table there, `none` nothing.
+    """The facts of a team.
 
     Args:
+        kind: `sqlite` keeps `folder/facts.sqlite`, `postgresql://…` a table in that database, `env:NAME` reads the
+            address from a variable, `none` keeps nothing.
+        folder: Where the team keeps its state.
         embedder: None for what only reads, writes and deletes; recalling needs one.
         days: How long a fact is kept after it was said last; None is for ever.
 
     Raises:
-        ConfigError: there is no such kind.
+        ConfigError: there is no such kind, or the variable is not set.
         MissingExtra: psycopg is not installed.
         StateError: the database cannot be opened.
     """
+    kind = address(kind, "memory.facts")
     if kind == "none":
         return None
     if kind == "sqlite":
         database = SqliteFacts(folder / "facts.sqlite")
-    elif kind.startswith(("postgresql://", "postgres://")):
+    elif kind.startswith(POSTGRES):
         database = PostgresFacts(kind)
     else:
-        raise ConfigError(unknown("fact store", kind, ["sqlite", "postgresql://…", "none"]), field="memory.facts")
+        raise ConfigError(
+            unknown("fact store", kind, ["sqlite", "postgresql://…", "env:NAME", "none"]), field="memory.facts"
+        )
     return Facts(FactStore(database, embedder, fields=("about", "text"), ttl=None if days is None else days * 24 * 60))
 
 
@@ -96,12 +98,25 @@ class Facts:
         return list(dict.fromkeys(Owner.of(namespace)[0] for namespace in found))
 
     def recall(self, query: str, owner: Owner, *, k: int = K, least: float = LEAST) -> list[Recalled]:
-        """The user's and everybody's facts that matter for a question, most relevant first; `least` is how much."""
+        """The user's and everybody's facts that matter for a question, most relevant first.
+
+        Args:
+            k: At most so many.
+            least: Nothing is recalled when no fact is as relevant as this.
+        """
         whose = dict.fromkeys([owner, Owner(None, owner.tenant)])
         ops = [SearchOp(o.namespace(below=True), query=query, limit=k, refresh_ttl=False) for o in whose]
         found = [item for items in cast("list[list[SearchItem]]", self.store.batch(ops)) for item in items]
-        found.sort(key=lambda item: -(item.score or 0.0))
-        return [Recalled(_fact(item), item.score) for item in found[:k] if item.score and item.score >= least]
+        best = max((item.score or 0.0 for item in found), default=0.0)
+        if best < least:
+            return []
+        found = sorted(found, key=lambda item: -(item.score or 0.0))[:k]
+        return [Recalled(_fact(item), score) for item in found if (score := item.score or 0.0) >= NEAR * best]
+
+    def quotes(self, query: str, owner: Owner) -> list[Quote]:
+        """What of the recalled facts bears on a question, word for word."""
+        found = self.recall(query, owner)
+        return quotes(query, found, self.store.embedder) if found and self.store.embedder else []
 
     def forget(self, owner: Owner, ids: Iterable[str]) -> list[Fact]:
         """Delete facts by their ids; those that there were."""

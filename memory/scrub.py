@@ -7,7 +7,6 @@ from pathlib import Path
 
 from ..core.errors import StateError
 
-
 _PATIENCE = 3000
 """Milliseconds to wait for others to finish."""
 

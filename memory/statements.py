@@ -34,8 +34,9 @@ _LEAD = re.compile(
     re.IGNORECASE,
 )
 _REQUEST = re.compile(
-    r"^\W*(?:please(?! (?:remember|note|keep|make|don))|forget|ignore|tell|show|give|explain|let me know|help me|thanks|"
-    r"looking forward to|if (?:so|not)|thank you|hi|hello|hey|bye|cheers)\b|"
+    r"^\W*(?:please(?! (?:remember|note|keep|make|don))|forget|ignore|tell|show|give|name|list|describe|"
+    r"explain|remind me|calculate|return|answer|translate|let me know|help me|"
+    r"thanks|looking forward to|if (?:so|not)|thank you|hi|hello|hey|bye|cheers)\b|"
     r"^\W*I (?:see|agree|know|understand|guess(?: so)?|hope so|think so)\W*$",
     re.IGNORECASE,
 )

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from ..core.errors import StateError, unknown
+from ..core.files import write_atomic
 from ..core.types import Route, Value
 from .example import Example, normalise
 from .router import Router
@@ -31,6 +32,8 @@ class Decision(Value):
     router: str
     """The router's fingerprint."""
     route: Route
+    origin: dict[str, str] = Field(default_factory=dict)
+    """Where the task came from, as far as it was told: `thread_id`, `user_id`, `tenant`."""
 
 
 class Correction(Value):
@@ -66,6 +69,7 @@ class DecisionLog:
         *,
         context: Sequence[str] = (),
         attachments: Sequence[str] = (),
+        origin: Mapping[str, str] | None = None,
     ) -> str:
         """Keep a decision; returns its id."""
         decision = Decision(
@@ -77,6 +81,7 @@ class DecisionLog:
             features=features_hash(router, text),
             router=router.fingerprint,
             route=route,
+            origin=dict(origin or {}),
         )
         self._append(decision)
         return decision.id
@@ -116,6 +121,16 @@ class DecisionLog:
                 )
         return found
 
+    def forget(self, forgotten: Callable[[Decision], bool]) -> tuple[int, int]:
+        """Write the file anew without some decisions and what corrects them; how many of each there were."""
+        with self._lock:
+            lines = list(self._lines())
+            gone = {line.id for line in lines if isinstance(line, Decision) and forgotten(line)}
+            left = [line for line in lines if (line.id if isinstance(line, Decision) else line.corrects) not in gone]
+            if gone:
+                write_atomic(self.path, "".join(line.model_dump_json() + "\n" for line in left))
+        return len(gone), len(lines) - len(left) - len(gone)
+
     def _append(self, line: Value) -> None:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -142,8 +157,9 @@ class DecisionLog:
 class LoggedRouter:
     """Routes as its router does, and keeps every decision."""
 
-    def __init__(self, router: Router, log: DecisionLog) -> None:
-        self._router, self._log = router, log
+    def __init__(self, router: Router, log: DecisionLog, origin: Callable[[], Mapping[str, str]] = dict) -> None:
+        """`origin` tells where the task that is being routed came from."""
+        self._router, self._log, self._origin = router, log, origin
 
     def route(self, text: str, *, context: Sequence[str] = ()) -> Route:
         """The router's decision.
@@ -152,7 +168,7 @@ class LoggedRouter:
             StateError: it could not be kept.
         """
         route = self._router.route(text, context=context)
-        self._log.add(self._router, text, route, context=context)
+        self._log.add(self._router, text, route, context=context, origin=self._origin())
         return route
 
 

@@ -1,0 +1,121 @@
+"""What the stations of a turn do with long-term memory: recall, answer from it, note.
+
+Whose turn it is stands in LangGraph's config: `configurable: {user_id: …, tenant: …}`. Without a user nothing is noted,
+and only what was added for everybody is recalled.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from langgraph.config import get_config
+
+from ..core.embedding import Embedder
+from ..core.types import Answer, Citation, Route
+from ..memory.extract import extract
+from ..memory.fact import Owner
+from ..memory.facts import Facts, open_facts
+from ..memory.quotes import Quote
+from ..memory.statements import asks, sentences
+from ..memory.times import as_asked
+from .blueprint import Blueprint
+from .state import Plain
+
+SOURCE = "memory"
+"""The source of citations from memory."""
+_OWN = re.compile(r"\b(?:I|me|my|mine|myself|we|us|our|ours)\b", re.IGNORECASE)
+
+
+def owner_of(configurable: Mapping[str, Any]) -> Owner:
+    """The user and tenant of a run."""
+    return Owner(configurable.get("user_id"), configurable.get("tenant"))
+
+
+def configured(owner: Owner) -> dict[str, str]:
+    """The entries of LangGraph's `configurable` that name an owner."""
+    named = {"user_id": owner.user, "tenant": owner.tenant}
+    return {name: value for name, value in named.items() if value is not None}
+
+
+def origin() -> dict[str, str]:
+    """Thread, user and tenant of the run that this code is part of."""
+    place = get_config().get("configurable", {})
+    return {name: str(place[name]) for name in ("thread_id", "user_id", "tenant") if place.get(name) is not None}
+
+
+class Memories:
+    """Long-term memory at the team's stations; does nothing where the team keeps no facts (None)."""
+
+    def __init__(self, facts: Facts | None) -> None:
+        self.facts = facts
+
+    def close(self) -> None:
+        """Close the database."""
+        if self.facts is not None:
+            self.facts.close()
+
+    def recall(self, query: str) -> list[Plain]:
+        """What the user said that bears on a task: quotes as JSON, most relevant first."""
+        if self.facts is None:
+            return []
+        return [quote.model_dump(mode="json") for quote in self.facts.quotes(query, _owner())]
+
+    def note(self, task: str) -> None:
+        """Remember what a task says."""
+        if self.facts is not None:
+            self.facts.note(task, _owner(), thread_id=origin().get("thread_id", ""))
+
+    def answer(self, task: str, recalled: Sequence[Plain], route: Route) -> Answer | None:
+        """The answer of the team itself, where no specialist has one: what was said, or that it is noted."""
+        said = [Quote.model_validate(one) for one in recalled]
+        if _OWN.search(task) is None:
+            said = [quote for quote in said if quote.fact.user is None]
+        told = bool(extract(task)) and not any(map(asks, sentences(task)))
+        if said and not told:
+            return _quoting(task, said, route)
+        if told and self.facts is not None and _owner().user is not None:
+            return Answer(text="Noted.", confidence=1.0, reason="a fact to remember, no question", route=route)
+        return None
+
+
+def open_memories(plan: Blueprint, embedder: Embedder | None = None) -> Memories:
+    """The long-term memory of a team; without an embedder nothing can be recalled from it.
+
+    Raises:
+        ConfigError: `memory.facts` names no store.
+        MissingExtra: PostgreSQL without the extra `postgres`.
+        StateError: the store cannot be opened.
+    """
+    card = plan.card.memory
+    return Memories(open_facts(card.facts, plan.state, embedder, days=card.facts_days))
+
+
+def for_specialist(recalled: Sequence[Plain], specialist: str) -> tuple[str, ...]:
+    """The quotes that a specialist is told."""
+    return tuple(one["text"] for one in recalled if one["fact"]["specialist"] in (None, specialist))
+
+
+def _owner() -> Owner:
+    return owner_of(origin())
+
+
+def _quoting(task: str, said: Sequence[Quote], route: Route) -> Answer:
+    return Answer(
+        text="\n".join(f"{_who(quote)} “{as_asked(quote.text, task)}”" for quote in said),
+        citations=tuple(_cited(quote) for quote in said),
+        confidence=min(1.0, said[0].relevance),
+        reason="from memory",
+        route=route,
+    )
+
+
+def _who(quote: Quote) -> str:
+    return "It is on record:" if quote.fact.user is None else "You said:"
+
+
+def _cited(quote: Quote) -> Citation:
+    when = f"{quote.fact.how} {quote.fact.when[:10]}"
+    end = len(quote.text)
+    return Citation(source=SOURCE, quote=quote.text, start=0, end=end, heading=(when,), passage=quote.fact.id)
