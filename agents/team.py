@@ -7,7 +7,7 @@ answer = team.ask("How often is the carousel bearing greased?", thread_id="shift
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from time import perf_counter
@@ -22,13 +22,13 @@ from langgraph.types import Command
 
 from ..core.errors import ConfigError, StateError, unknown
 from ..core.events import Emit, Event, ignore
-from ..core.models import LocalModel, ModelStore
+from ..core.models import ModelStore
 from ..core.onnx_embedder import load_embedder
 from ..core.types import Answer, Budget, Route
 from ..memory.fact import Owner
+from ..memory.inbox import Note, Verdict
 from ..router.log import LoggedRouter
 from ..router.router import Router
-from ..specialists.adapters import loadable
 from ..specialists.card import SpecialistCard
 from ..specialists.engines import Engine, open_engine
 from ..specialists.knowledge.knowledge import Knowledge
@@ -39,6 +39,7 @@ from .builder import Manifest, build, decisions, find_base, knowledge_folder
 from .card import TeamCard
 from .desk import open_desk
 from .evidence import by_evidence
+from .feedback import note_of, open_inbox
 from .graph import RECURSION_LIMIT, compile_graph
 from .guardrails import build_guards
 from .journal import GraphJournal
@@ -47,7 +48,7 @@ from .nodes import Nodes
 from .streaming import in_thread
 from .threads import Threads, open_threads
 from .toolbox import open_hands
-from .versions import adapter_of, version_of
+from .versions import adapter_names, adapter_of, version_of
 
 
 class Team:
@@ -73,7 +74,7 @@ class Team:
         self.engine = engine
         self.threads = threads
         self.facts = memories.facts
-        self._resources = resources
+        self._inbox, self._resources = open_inbox(blueprint), resources
         self._nodes = Nodes(
             specialists,
             LoggedRouter(router, decisions(blueprint), origin) if self.card.router.log else router,
@@ -103,11 +104,10 @@ class Team:
         embedder = load_embedder(plan.card.embedder, store)
         base = find_base(plan, store)
         published = {name: adapter_of(plan, name) for name in plan.specialists}
-        adapters = _adapters(plan, published, base)
+        adapters = adapter_names(plan, published, base)
         with ExitStack() as undo:
-            engine = open_engine(
-                plan.card.engine, base or plan.card.base, {a: Path(a) for a in adapters.values() if a and base}
-            )
+            files = {name: Path(name) for name in adapters.values() if name and base}
+            engine = open_engine(plan.card.engine, base or plan.card.base, files)
             undo.callback(engine.close)
             threads = open_threads(plan)
             undo.callback(threads.close)
@@ -269,6 +269,12 @@ class Team:
         """Who would work on this, without doing it."""
         return self.router.route(task, context=context)
 
+    def feedback(self, verdict: Verdict, correction: str | None = None, **whom: str | None) -> Note:
+        """Say what an answer was worth. Who is meant by `thread_id` and `specialist`, and errors: as `note_of`."""
+        note = note_of(self.threads, self.specialists, verdict, correction=correction, **whom)
+        self._inbox.add(note)
+        return note
+
     def close(self) -> None:
         """Free the model and close the files. The team cannot be used afterwards."""
         self._resources.close()
@@ -288,11 +294,3 @@ def _answer(events: Iterator[Event], emit: Emit) -> Answer:
     for last in events:
         emit(last)
     return Answer.model_validate(last.data)
-
-
-def _adapters(plan: Blueprint, published: Mapping[str, Path | None], base: LocalModel | None) -> dict[str, str | None]:
-    """What the engine calls the adapter of each specialist: here a file, on a server the name on the card."""
-    if base is None:
-        return {name: card.model.adapter for name, card in plan.specialists.items()}
-    files = {name: loadable(source, base) for name, source in published.items()}
-    return {name: str(file) if file else None for name, file in files.items()}

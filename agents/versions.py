@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from ..core.models import LocalModel
-from ..specialists.adapters import adapter_version, in_use
+from ..specialists.adapters import adapter_version, in_use, loadable
 from ..specialists.knowledge.knowledge import Knowledge
 from .blueprint import Blueprint, fingerprint
 
@@ -29,3 +30,13 @@ def version_of(
     model = base.sha256("gguf") if base else [blueprint.card.engine, blueprint.card.base]
     card = blueprint.specialists[name].model_dump()
     return fingerprint(card, documents, model, adapter_version(adapter))
+
+
+def adapter_names(
+    blueprint: Blueprint, published: Mapping[str, Path | None], base: LocalModel | None
+) -> dict[str, str | None]:
+    """What the engine calls the adapter of each specialist: here its file, on a server the name on the card."""
+    if base is None:
+        return {name: card.model.adapter for name, card in blueprint.specialists.items()}
+    files = {name: loadable(source, base) for name, source in published.items()}
+    return {name: str(file) if file else None for name, file in files.items()}

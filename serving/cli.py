@@ -19,6 +19,7 @@ from . import (
     build_cli,
     doctor,
     eval_cli,
+    feedback_cli,
     graph_cli,
     init_cli,
     knowledge_cli,
@@ -42,6 +43,8 @@ app.command("ask")(ask_cli.ask)
 app.command("chat")(ask_cli.chat)
 app.add_typer(route_cli.app, name="route")
 app.command("train")(train_cli.train)
+app.command("feedback")(feedback_cli.feedback)
+app.add_typer(feedback_cli.app, name="examples")
 app.command("eval")(eval_cli.evaluate)
 app.add_typer(registry_cli.app, name="registry")
 app.command("graph")(graph_cli.graph)
