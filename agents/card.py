@@ -38,7 +38,9 @@ class MemoryCard(Section):
     """What is remembered between turns."""
 
     window: int = Field(default=6, ge=0)
-    """Turns of the thread that a follow-up may refer to."""
+    """Last turns of the thread that are kept as they are; of earlier ones the key sentences. 0: no turn is recalled."""
+    recall_tokens: int = Field(default=400, ge=20)
+    """Words and punctuation marks of earlier turns that a task which refers to them brings along."""
     checkpoints: str = "sqlite"
     """Where threads are saved: `sqlite` (beside the team), `postgresql://…` (extra `postgres`), or `none`. `env:NAME`
     reads the address from a variable."""

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, AnyMessage, RemoveMessage
 from langgraph.config import get_stream_writer
 from langgraph.types import Command, Send
 
 from ..core.errors import InputError, MetierError
 from ..core.events import Emit, Event
 from ..core.types import Answer, Brief, Budget, Handoff, Outcome, Part, Route, Turn
-from ..memory.window import recall
+from ..memory.window import recall, roll
 from .guardrails import Guard
 from .join import join
 from .memories import Memories, for_specialist
@@ -48,8 +48,10 @@ class Nodes:
         guard_in: Guard,
         guard_out: Guard,
         memories: Memories | None = None,
+        recall_tokens: int = 400,
     ) -> None:
-        self.specialists, self.router, self.budget, self.window = specialists, router, budget, window
+        self.specialists, self.router, self.budget = specialists, router, budget
+        self.window, self.recall_tokens = window, recall_tokens
         self._guard_in, self._guard_out = guard_in, guard_out
         self._memories = memories or Memories(None)
 
@@ -66,11 +68,17 @@ class Nodes:
 
     def recall(self, state: State) -> Update:
         """Take from the thread what the task refers to, and from long-term memory what bears on it."""
-        found = recall(state["task"]["text"], _turns(state)[-2 * self.window :] if self.window else [])
+        kept, gone = _split(state["messages"][:-1], self.window)
+        earlier = roll([Turn.model_validate(t) for t in state.get("earlier", [])], _turns(gone)) if self.window else []
+        found = recall(state["task"]["text"], [*earlier, *_turns(kept)], tokens=self.recall_tokens)
         said = self._memories.recall(found.query)
         if found.window or said:
             _emit(Event(name="recall", data={"query": found.query, "facts": [one["text"] for one in said]}))
-        return {"recalled": {"query": found.query, "window": [t.model_dump() for t in found.window], "facts": said}}
+        return {
+            "recalled": {"query": found.query, "window": [t.model_dump() for t in found.window], "facts": said},
+            "earlier": [t.model_dump() for t in earlier],
+            "messages": [RemoveMessage(id=m.id) for m in gone if m.id],
+        }
 
     def route(self, state: State) -> Update:
         """Ask the router who should work; a specialist that the caller named wins."""
@@ -185,14 +193,21 @@ def _task(state: State) -> str:
     return str(messages[-1].text)
 
 
-def _turns(state: State) -> list[Turn]:
+def _split(messages: Sequence[AnyMessage], window: int) -> tuple[Sequence[AnyMessage], Sequence[AnyMessage]]:
+    """The last `window` turns, and those before them."""
+    tasks = [number for number, message in enumerate(messages) if message.type == "human"]
+    start = 0 if len(tasks) <= window else tasks[-window] if window else len(messages)
+    return messages[start:], messages[:start]
+
+
+def _turns(messages: Sequence[AnyMessage]) -> list[Turn]:
     return [
         Turn(
             role="user" if m.type == "human" else "assistant",
             text=str(m.text),
             touched=m.response_metadata.get("metier", {}).get("touched", ()),
         )
-        for m in state["messages"][:-1]
+        for m in messages
         if m.type in ("human", "ai")
     ]
 

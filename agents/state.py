@@ -27,10 +27,12 @@ def add_up(old: dict[str, float], new: dict[str, float]) -> dict[str, float]:
 
 
 class State(TypedDict):
-    """What flows along the graph; `messages` is the thread and the only field that outlives the turn."""
+    """What flows along the graph; `messages` and `earlier` are the thread and outlive the turn."""
 
     messages: Annotated[list[AnyMessage], add_messages]
-    """Written by the caller (the task is the last message) and by `remember`."""
+    """Written by the caller (the task is the last message) and by `remember`; `recall` takes the oldest out."""
+    earlier: list[Plain]
+    """`recall`: the turns that have left `messages`, in short; each a Turn."""
     attached: str | None
     """Name of a specialist that the caller insists on. Written by the caller."""
     task: Plain

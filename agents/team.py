@@ -80,6 +80,7 @@ class Team:
             LoggedRouter(router, decisions(blueprint), origin) if self.card.router.log else router,
             budget=Budget(**self.card.budget.model_dump(exclude={"tool_seconds"})),
             window=self.card.memory.window,
+            recall_tokens=self.card.memory.recall_tokens,
             guard_in=build_guards(self.card.guardrails, "in", embedder=embedder),
             guard_out=build_guards(self.card.guardrails, "out", embedder=embedder),
             memories=memories,

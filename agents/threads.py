@@ -7,6 +7,7 @@ from typing import Any, Literal
 from uuid import uuid4
 
 from langgraph.checkpoint.base import WRITES_IDX_MAP, CheckpointTuple
+from langgraph.graph.message import add_messages
 from pydantic import Field
 
 from ..core.errors import InputError, StateError, unknown
@@ -31,7 +32,7 @@ class Thread(Value):
     at: str
     """When it was saved, ISO 8601."""
     turns: int
-    """Tasks so far."""
+    """Tasks that are still known."""
     standing: Standing
     task: str
     """The last task."""
@@ -224,19 +225,22 @@ def _place(thread_id: str) -> Any:
 
 
 def _begun(found: CheckpointTuple) -> bool:
-    """Has the task arrived? The very first checkpoint of a thread is empty."""
-    return bool(found.checkpoint["channel_values"].get("messages"))
+    """Is there a task? A thread that was copied before its first has none."""
+    values = found.checkpoint["channel_values"]
+    return bool(values.get("messages") or values.get("__start__"))
 
 
 def _thread(found: CheckpointTuple) -> Thread:
-    messages = found.checkpoint["channel_values"]["messages"]
+    values = found.checkpoint["channel_values"]
+    given = values.get("__start__")  # a task that has arrived, and on which no station has begun
+    messages: Any = add_messages(values.get("messages", []), given["messages"] if given else [])
     tasks = [m for m in messages if m.type == "human"]
     done = messages[-1].type == "ai"
     return Thread(
         id=found.config["configurable"]["thread_id"],  # pyright: ignore[reportTypedDictNotRequiredAccess]
         checkpoint=found.checkpoint["id"],
         at=found.checkpoint["ts"],
-        turns=len(tasks),
+        turns=len(tasks) + sum(turn["role"] == "user" for turn in values.get("earlier", [])),
         standing="answered" if done else "waiting" if _questions(found) else "unfinished",
         task=str(tasks[-1].text) if tasks else "",
         text=str(messages[-1].text) if done else "",

@@ -1,20 +1,40 @@
-"""What of the thread matters for the task at hand: only a task that refers back gets the last turns with it."""
+"""What of the thread matters for the task at hand: only a task that refers back gets an earlier turn with it.
+
+The last turns are kept as they are; what leaves this window stays as a rolling summary, which quotes: of each turn its
+question and the sentences of the answer that speak of it.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from ..core.terms import terms
 from ..core.types import Turn
 
-_REFERS = re.compile(
-    r"^\s*(?:and|or|but|also|then|what about|how about|same|what else|why|since when|until when|by whom|for whom)\b"
-    r"|\b(?:it|its|that|those|these|this one|they|them|their|there|the same|the other|the latter|the former|instead)\b",
+REACH = 50
+"""Turns that the summary reaches back; older ones are forgotten."""
+SHORT = 40
+"""Words of a turn in the summary, for the question and for the answer each."""
+
+_ELLIPSIS = re.compile(
+    r"^\s*(?:and|or|but|also|then|what about|how about|same|what else|why|since when|until when|by whom|for whom)\b",
     re.IGNORECASE,
 )
-_SHORT = 4
+_PRONOUN = re.compile(
+    r"\b(?:it|its|that|those|these|this one|they|them|their|there|the same|the other|the latter|the former|instead)\b",
+    re.IGNORECASE,
+)
+_EARLIER = re.compile(
+    r"\b(?:earlier|before that|previous(?:ly)?|you (?:said|told|mentioned|named)|I (?:asked|mentioned)|"
+    r"we (?:talked|spoke)|(?:go|coming|come) back to|at first|first question|once more)\b",
+    re.IGNORECASE,
+)
+_FEW = 4
 """Words up to which a task counts as an ellipsis ('for line 3?')."""
+_SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
+_TOKEN = re.compile(r"\w+|[^\w\s]")
 
 
 @dataclass(frozen=True)
@@ -33,18 +53,80 @@ def refers_back(task: str) -> bool:
     >>> refers_back("And for the labeller?"), refers_back("How often is the chiller's filter cleaned?")
     (True, False)
     """
-    return bool(_REFERS.search(task)) or len(task.split()) <= _SHORT
+    marked = any(mark.search(task) for mark in (_ELLIPSIS, _PRONOUN, _EARLIER))
+    return marked or len(task.split()) <= _FEW
 
 
-def recall(task: str, turns: Sequence[Turn]) -> Recalled:
-    """Join a task that refers back with the last question and answer; leave others alone.
+def recall(task: str, turns: Sequence[Turn], *, tokens: int = 400) -> Recalled:
+    """Join a task that refers back with the question and answer it refers to; leave others alone.
+
+    That is the last exchange, unless the task speaks of an earlier one: it says so ("you said earlier …"), or has a
+    pronoun and shares words with an earlier exchange and none with the last.
 
     Args:
         task: The new task.
-        turns: The thread so far, oldest first.
+        turns: The thread so far, oldest first; what has left the window as `roll` shortened it.
+        tokens: Words and punctuation marks that the earlier turns may have; a longer answer becomes its key sentences.
     """
-    asked = next((t for t in reversed(turns) if t.role == "user"), None)
-    if asked is None or not refers_back(task):
+    exchanges = list(_exchanges(turns))
+    if not exchanges or not refers_back(task):
         return Recalled(query=task)
-    last = turns[-2:] if turns[-1].role == "assistant" else turns[-1:]
-    return Recalled(query=f"{asked.text} {task}", window=tuple(last))
+    asked, *answers = _meant(task, exchanges)
+    left = max(tokens - _count(asked.text), 0)
+    window = (asked, *(_cut(answer, asked.text, left) for answer in answers))
+    return Recalled(query=f"{asked.text} {task}", window=window)
+
+
+def roll(earlier: Sequence[Turn], leaving: Sequence[Turn]) -> list[Turn]:
+    """The summary once some turns have left the window: they join it in short, and the oldest are forgotten."""
+    short = [
+        turn.model_copy(update={"text": key_sentences(turn.text, exchange[0].text, SHORT)})
+        for exchange in _exchanges(leaving)
+        for turn in exchange
+    ]
+    kept = list(_exchanges([*earlier, *short]))[-REACH:]
+    return [turn for exchange in kept for turn in exchange]
+
+
+def key_sentences(text: str, question: str, words: int) -> str:
+    """The sentences that share most with the question, in their order, up to about `words` words.
+
+    >>> key_sentences("Dear all. Guests use the net Blue. Thank you.", "Which net do guests use?", 5)
+    'Guests use the net Blue.'
+    """
+    sentences = [s.strip() for s in _SENTENCE.split(text) if s.strip()]
+    asked = set(terms(question))
+    best = sorted(range(len(sentences)), key=lambda i: -len(asked & set(terms(sentences[i]))))
+    chosen: list[int] = []
+    for index in best:
+        if chosen and sum(len(sentences[i].split()) for i in (*chosen, index)) > words:
+            break
+        chosen.append(index)
+    return " ".join(" ".join(sentences[i] for i in sorted(chosen)).split()[:words])
+
+
+def _exchanges(turns: Sequence[Turn]) -> Iterator[list[Turn]]:
+    """A question with its answer, if it has one; an answer without a question has nothing to be found by."""
+    for number, turn in enumerate(turns):
+        if turn.role == "user":
+            yield [turn, *(t for t in turns[number + 1 : number + 2] if t.role == "assistant")]
+
+
+def _meant(task: str, exchanges: Sequence[list[Turn]]) -> list[Turn]:
+    words = set(terms(task))
+    shared = [len(words & set(terms(" ".join(t.text for t in exchange)))) for exchange in exchanges]
+    best = max(range(len(exchanges)), key=lambda i: (shared[i], i))
+    said = _EARLIER.search(task)
+    pronoun = _PRONOUN.search(task) and not _ELLIPSIS.search(task) and not shared[-1]
+    return exchanges[best if shared[best] and (said or pronoun) else -1]
+
+
+def _cut(answer: Turn, question: str, tokens: int) -> Turn:
+    if _count(answer.text) <= tokens:
+        return answer
+    # A word comes with about a third of a mark.
+    return answer.model_copy(update={"text": key_sentences(answer.text, question, tokens * 3 // 4)})
+
+
+def _count(text: str) -> int:
+    return len(_TOKEN.findall(text))

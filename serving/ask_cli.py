@@ -13,6 +13,7 @@ from rich.console import Console
 from ..core.errors import InputError, MetierError
 from ..core.events import Event
 from ..core.types import Answer
+from .decisions import WAITING, ask_decisions
 from .show import show_answer
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 TeamFolder = Annotated[
     Path, typer.Option("--team", "-t", envvar="METIER_TEAM", help="Folder with team.yaml.", show_default=True)
 ]
+User = Annotated[str, typer.Option("--user", "-u", envvar="METIER_USER", help="Whose memory is used.")]
+ME = "me"
+"""The user of a command line that names none: the one person at this machine."""
 NOBODY = 5
 """Exit code when the team had no answer."""
 MOST_BYTES = 4_000_000
@@ -32,6 +36,7 @@ def ask(
     team: TeamFolder = Path(),
     thread: Annotated[str | None, typer.Option(help="Conversation to go on with.")] = None,
     specialist: Annotated[str | None, typer.Option("--specialist", "-s", help="Skip the router, ask this one.")] = None,
+    user: User = ME,
     json: Annotated[bool, typer.Option("--json", help="Print the whole answer as JSON.")] = False,
 ) -> None:
     """Ask the team one thing."""
@@ -40,17 +45,20 @@ def ask(
         raise InputError("there is no task", hint='metier ask "How often is the filler greased?"')
     opened = open_team(team, quiet=json)
     with opened:
-        answer = _work(opened, text, thread, specialist, quiet=json)
+        answer = _work(opened, text, thread, specialist, user, quiet=json)
+        if not json:
+            answer = _decided(opened, answer)
     if json:
         print(answer.model_dump_json(indent=2))
     else:
         show_answer(Console(), answer)
-    raise typer.Exit(0 if answer.kind == "answer" else NOBODY)
+    raise typer.Exit({"answer": 0, "waiting": WAITING}.get(answer.kind, NOBODY))
 
 
 def chat(
     team: TeamFolder = Path(),
     thread: Annotated[str | None, typer.Option(help="Conversation to go on with.")] = None,
+    user: User = ME,
 ) -> None:
     """Talk with the team; it remembers what was said before. End with Ctrl-D or /quit."""
     console = Console()
@@ -65,7 +73,7 @@ def chat(
                 console.print(f"[dim]new thread {name}[/]")
             elif text:
                 try:
-                    show_answer(console, _work(opened, text, name, None))
+                    show_answer(console, _decided(opened, _work(opened, text, name, None, user)))
                 except MetierError as error:
                     console.print(f"[red]{error}[/]", highlight=False, markup=False)
     console.print(f"[dim]go on later: metier chat --thread {name}[/]")
@@ -89,7 +97,9 @@ def open_team(folder: Path, *, quiet: bool = False) -> Team:
         return Team.load(blueprint)
 
 
-def _work(team: Team, text: str, thread: str | None, specialist: str | None, *, quiet: bool = False) -> Answer:
+def _work(
+    team: Team, text: str, thread: str | None, specialist: str | None, user: str, *, quiet: bool = False
+) -> Answer:
     """Ask with a live line that says what is going on."""
     words = Console(stderr=True, quiet=quiet)
     with words.status("reading the task …", spinner="dots") as status:
@@ -98,7 +108,19 @@ def _work(team: Team, text: str, thread: str | None, specialist: str | None, *, 
             if event.name in _STATUS:
                 status.update(_STATUS[event.name].format(who=event.specialist or "", **_first(event)))
 
-        return team.ask(text, thread_id=thread, specialist=specialist, emit=follow)
+        return team.ask(text, thread_id=thread, specialist=specialist, user=user, emit=follow)
+
+
+def _decided(team: Team, answer: Answer) -> Answer:
+    """The answer after a person at the terminal has decided what it waits for; as it is when nobody sits there."""
+    from ..tools.approval import ApprovalRequest
+
+    while answer.kind == "waiting" and sys.stdin.isatty():
+        made = ask_decisions(Console(), ApprovalRequest.model_validate(answer.data))
+        if made is None:
+            break
+        answer = team.resume(answer.thread_id, made)
+    return answer
 
 
 _STATUS = {

@@ -1,7 +1,7 @@
 """The command line. Commands live beside this file, one noun each; errors end here, as words and an exit code.
 
 Exit codes: 0 done · 1 failed · 2 bad input or a wrong file · 3 something is missing on this machine ·
-4 denied by policy · 5 nobody on the team had an answer · 130 interrupted.
+4 denied by policy · 5 nobody on the team had an answer · 6 a person must decide first · 130 interrupted.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from rich.markup import escape
 
 from ..core.errors import MetierError
 from . import (
+    approve_cli,
     ask_cli,
     build_cli,
     doctor,
@@ -27,6 +28,7 @@ from . import (
     registry_cli,
     route_cli,
     schema_cli,
+    threads_cli,
     train_cli,
 )
 
@@ -41,6 +43,8 @@ app.command("init")(init_cli.init)
 app.command("build")(build_cli.build)
 app.command("ask")(ask_cli.ask)
 app.command("chat")(ask_cli.chat)
+app.command("approve")(approve_cli.approve)
+app.add_typer(threads_cli.app, name="threads")
 app.add_typer(route_cli.app, name="route")
 app.command("train")(train_cli.train)
 app.command("feedback")(feedback_cli.feedback)

@@ -35,6 +35,8 @@ def signature(answer: Answer) -> str:
         path = " → ".join(answer.handoffs) if answer.handoffs else answer.specialist
         parts.append(f"{path}@{answer.version}" if answer.version else path)
         parts.append(f"{answer.confidence:.0%} sure")
+    elif answer.kind == "waiting":
+        parts.append(f"metier approve {answer.thread_id}")
     elif answer.reason:
         parts.append(answer.reason)
     parts += [f"{name}: {did}" for name, did in answer.guards.items()]

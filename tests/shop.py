@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +20,7 @@ from metier.agents.blueprint import Blueprint
 from metier.agents.card import MemoryCard, RouterCard, TeamCard
 from metier.agents.guardrails import GuardContext, Verdict
 from metier.agents.journal import GraphJournal
+from metier.agents.memories import Memories
 from metier.agents.team import Team
 from metier.agents.threads import open_threads
 from metier.agents.toolbox import open_hands
@@ -48,7 +50,13 @@ def lines(path: Path) -> list[str]:
 
 def tools(context: ToolContext) -> list[BaseTool]:
     """`look` and `mail` read, `book` and `pay` write, `send` reaches outside."""
-    done = context.root / "done.txt"
+    return _tools(context.root)
+
+
+@cache
+def _tools(root: Path) -> list[BaseTool]:
+    """Made once: their schemas are most of the work of opening the team."""
+    done = root / "done.txt"
 
     def effect(line: str) -> str:
         time.sleep(PAUSE)
@@ -59,7 +67,7 @@ def tools(context: ToolContext) -> list[BaseTool]:
     @tool(effect="read", untrusted_output=False, sensitive=True)
     def look(order: str) -> str:
         """Look an order up in the books."""
-        note(context.root / "looked.txt", order)
+        note(root / "looked.txt", order)
         return f"order {order} is open"
 
     @tool(effect="read", untrusted_output=True, sensitive=False)
@@ -138,12 +146,13 @@ def open_shop(
     """The team: `clerk` and `helper` with all tools, and `porter`, who hands everything over to the clerk."""
     porter = card("porter", handoffs=[HandoffCard(to="clerk", when=".")])
     cards = [card("clerk"), card("helper"), porter]
+    memory = MemoryCard(checkpoints=checkpoints, **more.pop("memory", {}))
     team = TeamCard(
         name="shop",
         specialists=[c.name for c in cards],
         router=RouterCard(log=False),
-        memory=MemoryCard(checkpoints=checkpoints),
         **{"guardrails": ["injection", "metier.tests.shop:allow"], **more},
+        memory=memory,
     )
     plan = Blueprint.of(team, cards, folder)
     engine, resources = ScriptedEngine(planned), ExitStack()
@@ -156,4 +165,4 @@ def open_shop(
         made.seen = seen or made.seen
         specialists[c.name] = made
     router: Any = ByName([c.name for c in cards], seen or (lambda what: None))
-    return Team(plan, specialists, router, engine, None, threads, resources)
+    return Team(plan, specialists, router, engine, None, threads, Memories(None), resources)

@@ -30,6 +30,7 @@ class Ledger:
         with self._lock:
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = FULL")
+            self._connection.execute("PRAGMA secure_delete = ON")
             self._connection.execute(
                 "CREATE TABLE IF NOT EXISTS effects (key TEXT PRIMARY KEY, state TEXT, result TEXT)"
             )
@@ -66,9 +67,11 @@ class Ledger:
     def erase(self, prefix: str = "") -> int:
         """Forget all effects whose key begins with `prefix` (a thread's, say); how many there were."""
         with self._lock:
-            return self._connection.execute(
+            gone = self._connection.execute(
                 "DELETE FROM effects WHERE substr(key, 1, ?) = ?", (len(prefix), prefix)
             ).rowcount
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # nothing stays in the write-ahead file either
+        return gone
 
     def close(self) -> None:
         """Close the file."""
