@@ -56,11 +56,16 @@ class Memories:
         if self.facts is not None:
             self.facts.close()
 
-    def recall(self, query: str) -> list[Plain]:
-        """What the user said that bears on a task: quotes as JSON, most relevant first."""
+    def recall(self, *queries: str) -> list[Plain]:
+        """What the user said that bears on a task: quotes as JSON, most relevant first.
+
+        Args:
+            queries: The task as it is, then as it may be meant; the first that finds something counts.
+        """
         if self.facts is None:
             return []
-        return [quote.model_dump(mode="json") for quote in self.facts.quotes(query, _owner())]
+        found = (self.facts.quotes(query, _owner()) for query in dict.fromkeys(queries))
+        return [quote.model_dump(mode="json") for quote in next(filter(None, found), [])]
 
     def note(self, task: str) -> None:
         """Remember what a task says."""

@@ -71,7 +71,7 @@ class Nodes:
         kept, gone = _split(state["messages"][:-1], self.window)
         earlier = roll([Turn.model_validate(t) for t in state.get("earlier", [])], _turns(gone)) if self.window else []
         found = recall(state["task"]["text"], [*earlier, *_turns(kept)], tokens=self.recall_tokens)
-        said = self._memories.recall(found.query)
+        said = self._memories.recall(state["task"]["text"], found.query)
         if found.window or said:
             _emit(Event(name="recall", data={"query": found.query, "facts": [one["text"] for one in said]}))
         return {

@@ -37,6 +37,14 @@ class ThreadSaver(BaseCheckpointSaver[str]):
         """Keep only the last checkpoint of each thread (`keep_latest`), or nothing (`delete`)."""
 
     @abstractmethod
+    def scrub(self) -> None:
+        """Take what was deleted out of the files as well.
+
+        Raises:
+            StateError: somebody else uses them.
+        """
+
+    @abstractmethod
     def close(self) -> None:
         """Close files and connections."""
 

@@ -10,6 +10,7 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 
 from ..core.errors import StateError
 from .saver import ThreadSaver
+from .scrub import scrub
 
 _CHECKPOINT = "thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint, metadata"
 _WRITE = "thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, value"
@@ -33,6 +34,7 @@ class SqliteThreads(ThreadSaver, SqliteSaver):
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
         connection = sqlite3.connect(path, check_same_thread=False, timeout=30)
         try:
             # WAL with NORMAL survives a killed process; only a power cut can cost the last turn.
@@ -86,6 +88,12 @@ class SqliteThreads(ThreadSaver, SqliteSaver):
             for thread in threads:
                 cursor.execute(_ORPHANS, thread)
         self._forget_for_good()
+
+    def scrub(self) -> None:
+        """Write the file anew; see `ThreadSaver`."""
+        with self.lock:
+            self.conn.commit()
+            scrub(self.conn, self._path)
 
     def close(self) -> None:
         """Close the file."""

@@ -24,6 +24,7 @@ from . import (
     graph_cli,
     init_cli,
     knowledge_cli,
+    memory_cli,
     models_cli,
     registry_cli,
     route_cli,
@@ -53,6 +54,7 @@ app.command("eval")(eval_cli.evaluate)
 app.add_typer(registry_cli.app, name="registry")
 app.command("graph")(graph_cli.graph)
 app.add_typer(knowledge_cli.app, name="knowledge")
+app.add_typer(memory_cli.app, name="memory")
 app.add_typer(models_cli.app, name="models")
 app.command("schema")(schema_cli.schema)
 app.command("doctor")(doctor.doctor)

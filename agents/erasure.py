@@ -1,0 +1,204 @@
+"""What a team keeps of somebody, in all places at once: read it out, or erase it without a trace. Loads no model.
+
+    facts.sqlite      long-term facts                    by user, or by the thread in which they were said
+    threads.sqlite    conversations                      by the user who had them
+    effects.sqlite    what their tasks did               by thread
+    decisions.jsonl   how their tasks were routed        by user or thread
+    inbox/            what was said about the answers    by thread
+
+A router that learnt from a correction of an erased task is fitted again without it. Facts for everybody are nobody's,
+and examples that were accepted belong to the team's own files: neither is touched, unless everything is erased.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from typing import Any, NamedTuple
+
+from langchain_core.messages import AnyMessage
+
+from ..core.errors import InputError
+from ..core.types import Value
+from ..memory.fact import Fact, Owner
+from ..memory.facts import Facts
+from ..memory.inbox import Note
+from ..memory.scrub import scrub
+from ..router.log import Decision
+from .blueprint import Blueprint
+from .builder import build, decisions
+from .feedback import open_inbox
+from .memories import open_memories, owner_of
+from .threads import Threads, open_threads
+
+
+class Scope(NamedTuple):
+    """Whose traces: of an owner, of one thread, of both together (a thread of an owner), or everybody's."""
+
+    owner: Owner | None = None
+    thread: str | None = None
+
+    def holds(self, origin: Mapping[str, Any]) -> bool:
+        """Does something of that origin (`thread_id`, `user_id`, `tenant`) belong to it?"""
+        return self.owner in (None, owner_of(origin)) and self.thread in (None, origin.get("thread_id"))
+
+    @property
+    def all(self) -> bool:
+        return self == Scope()
+
+
+class Message(Value):
+    """One turn of a conversation."""
+
+    role: str
+    text: str
+    answer: dict[str, Any] | None = None
+    """What is kept of an answer: specialist, citations, confidence …"""
+
+
+class Conversation(Value):
+    """A whole conversation."""
+
+    id: str
+    user: str | None
+    tenant: str | None
+    messages: tuple[Message, ...]
+    earlier: tuple[Message, ...] = ()
+    """What the conversation keeps in short of turns that have left it."""
+
+
+class Kept(Value):
+    """Everything that a team keeps of somebody."""
+
+    facts: tuple[Fact, ...]
+    threads: tuple[Conversation, ...]
+    decisions: tuple[Decision, ...]
+    notes: tuple[Note, ...]
+
+
+class Erased(Value):
+    """How much was erased."""
+
+    facts: int
+    threads: int
+    decisions: int
+    notes: int
+    router_fitted: bool
+    """The router had learnt from it and was fitted again."""
+
+
+def export(plan: Blueprint, scope: Scope) -> Kept:
+    """Everything of that scope.
+
+    Raises:
+        ConfigError: the card names no store for threads or facts.
+        StateError: a store cannot be opened.
+    """
+    with _stores(plan) as (threads, facts):
+        names = _names(threads, scope)
+        found = [_conversation(threads, name) for name in names]
+        return Kept(
+            facts=tuple(_facts(facts, scope)) if facts else (),
+            threads=tuple(found),
+            decisions=tuple(d for d in decisions(plan).decisions() if _about(scope, names, d.origin)),
+            notes=tuple(note for note in _notes(plan) if scope.all or note.thread_id in _threads(scope, names)),
+        )
+
+
+def erase(plan: Blueprint, scope: Scope) -> Erased:
+    """Delete everything of that scope, down to the bytes in the team's files.
+
+    Nobody may use the team meanwhile.
+
+    Raises:
+        ConfigError: the card names no store for threads or facts.
+        StateError: a store cannot be opened, or another process uses it.
+    """
+    with _stores(plan) as (threads, facts):
+        names = _names(threads, scope)
+        count = facts.erase(scope.owner, scope.thread) if facts else 0
+        for name in names:
+            threads.delete(name)
+        if scope.all:
+            threads.ledger.erase()
+        if threads.saver:
+            threads.saver.scrub()
+        lines, corrections = decisions(plan).forget(lambda line: scope.all or _about(scope, names, line.origin))
+        notes = [note for note in _notes(plan) if scope.all or note.thread_id in _threads(scope, names)]
+        for note in notes:
+            open_inbox(plan).settle(note.specialist, note.id)
+    if scope.all:
+        shutil.rmtree(plan.state / "output", ignore_errors=True)
+    for path in plan.state.glob("*.sqlite"):
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            scrub(connection, path)
+    if corrections:
+        build(plan)
+    return Erased(facts=count, threads=len(names), decisions=lines, notes=len(notes), router_fitted=bool(corrections))
+
+
+def scope_of(user: str | None, tenant: str | None, thread: str | None, everything: bool) -> Scope:
+    """The scope that was asked for.
+
+    Raises:
+        InputError: nothing was named, or too much.
+    """
+    if everything == bool(user is not None or thread) or (tenant is not None and user is None):
+        raise InputError(
+            "say whose: a user, a thread, or everybody", hint="--user NAME (with --tenant), --thread NAME or --all"
+        )
+    return Scope(None if user is None else Owner(user, tenant), thread)
+
+
+@contextmanager
+def _stores(plan: Blueprint) -> Iterator[tuple[Threads, Facts | None]]:
+    with closing(open_threads(plan)) as threads, closing(open_memories(plan)) as memories:
+        yield threads, memories.facts
+
+
+def _names(threads: Threads, scope: Scope) -> list[str]:
+    if threads.saver is None:
+        return []
+    owners = ((name, threads.owner(name) or Owner(None)) for name in threads.saver.thread_ids())
+    return [n for n, o in owners if scope.owner in (None, o) and scope.thread in (None, n)]
+
+
+def _threads(scope: Scope, names: list[str]) -> set[str]:
+    return {*names, *([scope.thread] if scope.thread and scope.owner is None else [])}
+
+
+def _about(scope: Scope, names: list[str], origin: Mapping[str, Any]) -> bool:
+    return scope.holds(origin) or origin.get("thread_id") in names
+
+
+def _facts(facts: Facts, scope: Scope) -> Iterator[Fact]:
+    for owner in facts.owners():
+        if scope.owner in (None, owner):
+            yield from (fact for fact in facts.of(owner) if scope.thread in (None, fact.thread_id))
+
+
+def _notes(plan: Blueprint) -> list[Note]:
+    return [note for name in plan.specialists for note in open_inbox(plan).notes(name)]
+
+
+def _conversation(threads: Threads, name: str) -> Conversation:
+    """All turns that are still saved: the last moment holds the latest, earlier ones those that have left it."""
+    assert threads.saver is not None
+    owner = threads.owner(name) or Owner(None)
+    found = list(threads.saver.list({"configurable": {"thread_id": name, "checkpoint_ns": ""}}))
+    values = [moment.checkpoint["channel_values"] for moment in reversed(found)]
+    messages = {message.id: message for value in values for message in value.get("messages", [])}
+    return Conversation(
+        id=name,
+        user=owner.user,
+        tenant=owner.tenant,
+        messages=tuple(map(_message, messages.values())),
+        earlier=tuple(Message(role=turn["role"], text=turn["text"]) for turn in values[-1].get("earlier", [])),
+    )
+
+
+def _message(message: AnyMessage) -> Message:
+    role = "user" if message.type == "human" else "assistant"
+    return Message(role=role, text=str(message.text), answer=message.response_metadata.get("metier"))
