@@ -100,7 +100,7 @@ class Team:
         plan = folder if isinstance(folder, Blueprint) else Blueprint.read(folder)
         manifest = Manifest.read(plan.state)
         if manifest is None or set(manifest.versions) != set(plan.specialists):
-            raise StateError(f"team '{plan.card.name}' is not built", hint=f"metier build {plan.root}")
+            raise StateError(f"team '{plan.card.name}' is not built", hint=f"metier build -t {plan.root}")
         store = store or ModelStore()
         embedder = load_embedder(plan.card.embedder, store)
         base = find_base(plan, store)

@@ -79,7 +79,8 @@ class Decider:
         pieces = segments(text)
         if not follows and not pieces and (route := self._by_words(text, read, ruling)):
             return route
-        if pieces and (route := self._by_parts(text, pieces, ruling)):
+        # Most tasks with a seam are one task; only where words see a difference is each piece embedded.
+        if pieces and not self.model.shortcut.agree(pieces) and (route := self._by_parts(text, pieces, ruling)):
             return route
         return self._by_model(text, read, context if follows else (), ruling)
 
@@ -98,12 +99,12 @@ class Decider:
         return decide.by_words(text, names, names[column], 1 - WRONG, f"{names[column]}, the words are certain")
 
     def _by_parts(self, text: str, pieces: Sequence[str], ruling: Ruling) -> Route | None:
-        judged = self.judge([text, *pieces])
-        whole = self._verdict(judged, 0, ruling)
-        chances = np.array([[v.joint(i) for i in range(len(v.names))] for v in self._verdicts(judged, ruling)[1:]])
+        verdicts = self._verdicts(self.judge(pieces), ruling)
+        chances = np.array([[v.joint(i) for i in range(len(v.names))] for v in verdicts])
         shared = assign(pieces, chances, self.model.calibration.part)
         if not shared:
             return None
+        whole = self._verdict(self.judge([text]), 0, ruling)
         return decide.to_several(shared, whole.noted(ruling.reason), _least_sure(chances, {p.column for p in shared}))
 
     def _by_model(self, text: str, read: str, context: Sequence[str], ruling: Ruling) -> Route:

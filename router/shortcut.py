@@ -38,13 +38,20 @@ class Shortcut(NamedTuple):
         """The column of the specialist, where the words are certain and none is unknown."""
         if self.margin == NEVER or any(word not in self.terms for word in WORD.findall(text.lower())):
             return None
-        found = [self.terms[term] for term in set(words(text)) if term in self.terms]
-        scores = self.weights[found].sum(axis=0) + self.bias
+        scores = self._scores(text)
         best = int(scores.argmax())
         if best == len(scores) - 1:
             return None
         lead = float(scores[best] - np.delete(scores, best).max())
         return best if lead >= self.margin else None
+
+    def agree(self, texts: Sequence[str]) -> bool:
+        """Whether words, where they can be trusted at all, send all texts the same way."""
+        return self.margin != NEVER and len({int(self._scores(text).argmax()) for text in texts}) == 1
+
+    def _scores(self, text: str) -> Matrix:
+        found = [self.terms[term] for term in set(words(text)) if term in self.terms]
+        return self.weights[found].sum(axis=0) + self.bias
 
 
 def fit_shortcut(texts: Sequence[str], labels: np.ndarray, columns: int) -> Shortcut:

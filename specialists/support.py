@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from ..core.types import Citation, Passage
 from .knowledge.citation import cite
@@ -39,6 +40,7 @@ def codes(text: str) -> set[str]:
     return {w for w in content_words(text) if any(c.isdigit() for c in w) and any(c.isalpha() for c in w)}
 
 
+@lru_cache(maxsize=20_000)
 def stem(word: str) -> str:
     """A crude common form, so that `greased`, `greasing` and `grease` meet. Codes with digits stay as they are."""
     if any(c.isdigit() for c in word):

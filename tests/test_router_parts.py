@@ -204,6 +204,9 @@ def test_words_alone_decide_only_with_many_examples_and_never_on_unknown_words()
     assert shortcut.decide("oil the bearing chain pump") is None
     assert shortcut.decide("grease oil bearing chain pump") == 0
     assert fit_shortcut(texts[:100], labels[:100], 3).margin == NEVER
+    assert shortcut.agree(["grease the chain", "oil the pump"])
+    assert not shortcut.agree(["grease the chain", "wear a mask"])
+    assert not shortcut._replace(margin=NEVER).agree(["grease the chain", "oil the pump"])  # words prove nothing here
 
 
 def test_flatten_drops_blanks_and_repetitions():
