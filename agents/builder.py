@@ -28,7 +28,7 @@ from ..specialists.styles import find_style
 from ..tools.context import ToolContext
 from ..tools.registry import build_tools
 from .blueprint import Blueprint, fingerprint
-from .gate import Verdict, decide
+from .gate import Gate, Verdict, decide
 from .guardrails import build_guards
 from .versions import adapter_of, version_of
 
@@ -103,14 +103,15 @@ def build(
     store: ModelStore | None = None,
     progress: Progress = ignore,
     fresh: bool = False,
-    hold: bool = False,
+    gate: Gate = "off",
 ) -> BuildReport:
     """Index the documents, fit the router, let better challengers through. A crash leaves the last build usable.
 
     Args:
         store: Where models are; None is the user's cache.
         fresh: Build everything anew; threads are kept.
-        hold: Evaluate challengers, and promote none.
+        gate: `promote` challengers that are better, `hold` them after evaluating, or leave them alone (`off`): to
+            evaluate one takes minutes.
 
     Raises:
         ConfigError: a card or example file is wrong.
@@ -127,7 +128,7 @@ def build(
         with FileLock(blueprint.state / "build.lock", timeout=0):
             if fresh:
                 _forget(blueprint)
-            knowledge, fitted, verdicts = _run(blueprint, base, embedder, progress, hold)
+            knowledge, fitted, verdicts = _run(blueprint, base, embedder, progress, gate)
     except Timeout as error:
         raise StateError(f"another build of '{blueprint.card.name}' is running", hint="wait for it to end") from error
     reports = {name: opened.report for name, opened in knowledge.items() if opened.report}
@@ -139,7 +140,7 @@ def build(
 
 
 def _run(
-    blueprint: Blueprint, base: LocalModel | None, embedder: Embedder, progress: Progress, hold: bool
+    blueprint: Blueprint, base: LocalModel | None, embedder: Embedder, progress: Progress, gate: Gate
 ) -> tuple[dict[str, Knowledge], bool, list[Verdict]]:
     """The open indexes, whether the router was fitted, and what the gate did. The manifest is written last."""
     with_documents = [name for name, card in blueprint.specialists.items() if card.knowledge]
@@ -148,7 +149,7 @@ def _run(
     fitted = last is None or last.router != fingerprint(needs) or not (blueprint.state / "router").exists()
     if fitted:
         _fit_router(needs, blueprint.state / "router", embedder, progress)
-    verdicts = decide(blueprint, base, embedder, knowledge, progress, hold=hold)
+    verdicts = decide(blueprint, base, embedder, knowledge, progress, gate)
     versions = {
         name: version_of(blueprint, name, base, knowledge.get(name), adapter_of(blueprint, name))
         for name in blueprint.specialists

@@ -14,7 +14,9 @@ from pathlib import Path
 
 from ..core.embedding import Embedder
 from ..core.errors import ConfigError, InputError, unknown
+from ..core.files import sha256
 from ..core.models import LocalModel
+from ..core.types import Budget
 from ..specialists.adapters import candidates, loadable
 from ..specialists.engines import Engine, open_engine
 from ..specialists.evaluation.measures import Ground
@@ -24,7 +26,7 @@ from ..specialists.evaluation.summary import Report, summarise
 from ..specialists.knowledge.knowledge import Knowledge
 from ..specialists.registry.registry import ALIASES
 from ..specialists.specialist import Specialist
-from .blueprint import Blueprint, read_rows
+from .blueprint import Blueprint, fingerprint, read_rows
 from .desk import open_desk
 from .dry import dry_tools
 from .versions import adapter_of, version_of
@@ -121,11 +123,17 @@ class Bench:
             self.progress(f"{name}: {trial.system}", done, of)
 
         ground = Ground(knowledge.text if knowledge else None, desk.database if desk else None)
-        return evaluate(specialist, questions, trial.folder, ground, tell)
+        budget = Budget(**plan.card.budget.model_dump(exclude={"tool_seconds"}))
+        return evaluate(specialist, questions, trial.folder, ground, tell, budget)
 
     def _trial(self, name: str, system: str, adapter: Path | None) -> Trial:
-        version = version_of(self.blueprint, name, self.base, self.knowledge.get(name), adapter)
-        return Trial(name, system, adapter, version, self.blueprint.state / EVALUATIONS / version)
+        plan, card = self.blueprint, self.blueprint.specialists[name]
+        version = version_of(plan, name, self.base, self.knowledge.get(name), adapter)
+        database = plan.folders[name] / (card.database or "")
+        if card.database and database.is_file():
+            # Rows change while the version stays; what was said of the old ones is worth nothing.
+            version = fingerprint(version, sha256(database), plan.tasks(name))
+        return Trial(name, system, adapter, version, plan.state / EVALUATIONS / version)
 
 
 def read_questions(blueprint: Blueprint, name: str) -> list[Question]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 from ..core.embedding import Embedder
 from ..core.models import LocalModel
@@ -12,6 +13,9 @@ from ..specialists.evaluation.gate import judge
 from ..specialists.knowledge.knowledge import Knowledge
 from .blueprint import Blueprint
 from .evaluation import Bench, Progress, threshold
+
+Gate = Literal["promote", "hold", "off"]
+"""What is done with challengers: evaluate and promote the better ones, only evaluate, or nothing."""
 
 
 class Verdict(Value):
@@ -29,8 +33,7 @@ def decide(
     embedder: Embedder,
     knowledge: Mapping[str, Knowledge],
     progress: Progress,
-    *,
-    hold: bool,
+    gate: Gate,
 ) -> list[Verdict]:
     """Evaluate every challenger on its specialist's own questions, and promote the better ones.
 
@@ -38,19 +41,18 @@ def decide(
 
     Args:
         base: None when a server runs it: nothing is decided then.
-        hold: Evaluate, but leave everything as it is.
 
     Raises:
         IntegrityError: a challenger was changed after it was made.
     """
     waiting = [name for name in blueprint.specialists if blueprint.registry.state(name).challenger]
-    if not waiting or base is None:
+    if gate == "off" or not waiting or base is None:
         return []
     bench = Bench(blueprint, base, embedder, knowledge, progress)
-    return [_decide(bench, name, hold) for name in waiting]
+    return [_decide(bench, name, hold=gate == "hold") for name in waiting]
 
 
-def _decide(bench: Bench, name: str, hold: bool) -> Verdict:
+def _decide(bench: Bench, name: str, *, hold: bool) -> Verdict:
     plan, registry = bench.blueprint, bench.blueprint.registry
     version = registry.find(name, "challenger")
     better, why = _compare(bench, name)

@@ -24,7 +24,7 @@ def build(
 
     blueprint = Blueprint.read(team)
     with shown(Console(stderr=True), quiet=json) as progress:
-        report = build_team(blueprint, progress=progress, fresh=fresh, hold=hold)
+        report = build_team(blueprint, progress=progress, fresh=fresh, gate="hold" if hold else "promote")
     if json:
         print(report.model_dump_json(indent=2))
         return

@@ -40,7 +40,7 @@ def evaluate(
     names = specialists or list(blueprint.specialists)
     with shown(Console(stderr=True), quiet=json) as progress:
         if changed_since_build(blueprint) != []:
-            build(blueprint, progress=progress, hold=True)
+            build(blueprint, progress=progress)
         with open_bench(blueprint, progress, limit=limit, seed=seed, fresh=fresh) as bench:
             found = run(bench, names, [s.strip() for s in compare.split(",")])
     if report:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,8 @@ from metier.specialists.evaluation.question import Question, Result
 from metier.specialists.evaluation.run import FILE, evaluate, read_results
 from metier.specialists.evaluation.statistics import difference, figure
 from metier.specialists.specialist import Specialist
+from metier.tools.context import ToolContext
+from metier.tools.sql import connect
 
 TEXT = "The pump is greased every 200 h. The valve is red."
 
@@ -47,6 +50,8 @@ def value(results: list[Result], name: str, style: str = "quote", threshold: flo
 def test_a_row_is_a_question_or_says_what_is_missing() -> None:
     assert question("200 h").texts == ["200 h"]
     assert Question.of({"input": "x", "answers": ["a", "b"]}).texts == ["a", "b"]
+    both = Question.of({"input": "x", "answer": "7", "sql": "SELECT 7"})
+    assert (both.texts, both.sql) == (["7"], "SELECT 7"), "a quote is measured by the answer"
     assert not question(None).answerable
     assert not question([]).answerable
     assert question(0).answers == (0,)
@@ -158,6 +163,26 @@ def test_objects_are_compared_as_a_whole_and_by_field() -> None:
     assert objects_match("no JSON", {"a": 1}) == (False, 0.0)
 
 
+def test_statements_are_compared_by_their_rows(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "stock.sqlite") as made:
+        made.executescript("CREATE TABLE parts (name, count); INSERT INTO parts VALUES ('seal', 7), ('valve', 2)")
+    made.close()
+    ground = Ground(database=connect(ToolContext(tmp_path), "stock.sqlite"))
+
+    def score(said: str, **row: object) -> float:
+        call = ToolCall(name="query_database", arguments={"query": said})
+        asked = Question.of({"input": "how many seals?", **row})
+        return STYLES["sql"].measure(asked, Answer(text="7", tool_calls=(call,)), ground)["execution_match"]
+
+    right = "SELECT count FROM parts WHERE name = 'seal'"
+    assert score("SELECT max(count) FROM parts", answer="seven", sql=right) == 1
+    assert score("SELECT count FROM parts", sql=right) == 0
+    assert score("SELECT nothing FROM parts", sql=right) == 0
+    assert score("SELECT name FROM parts", answers=["SELECT name FROM parts ORDER BY name DESC"]) == 0
+    assert score("SELECT name FROM parts", answers=["SELECT name FROM parts ORDER BY name"]) == 1
+    assert score("SELECT 1", answer="7") == 1, "without a statement the answer's text counts"
+
+
 SCORES = st.lists(st.floats(0, 1), min_size=2, max_size=40)
 
 
@@ -244,10 +269,11 @@ def test_a_changed_question_is_asked_again_and_the_others_are_not(tmp_path: Path
     assert len(asked) == 6
 
 
-def test_an_engine_that_fails_is_a_refusal_with_its_reason(tmp_path: Path) -> None:
+def test_an_engine_that_fails_is_a_refusal_for_now(tmp_path: Path) -> None:
     results = evaluate(Specialist(CARD, ScriptedEngine(["one"])), QUESTIONS[:2], tmp_path, Ground(), quiet)
     assert [r.found for r in results] == [True, False]
     assert results[1].reason.startswith("EngineError: the script has 1 replies")
+    assert list(read_results(tmp_path)) == [QUESTIONS[0].id], "what failed is asked again the next time"
 
 
 def test_two_runs_of_one_version_do_not_mix(tmp_path: Path) -> None:

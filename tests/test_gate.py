@@ -15,6 +15,7 @@ from metier.agents.bench import open_bench
 from metier.agents.blueprint import Blueprint
 from metier.agents.builder import build
 from metier.agents.evaluation import Trial
+from metier.agents.gate import Gate
 from metier.agents.team import Team
 from metier.core.errors import IntegrityError
 from metier.serving.cli import main
@@ -93,8 +94,8 @@ def made(question: Question, right: bool) -> Result:
                   confidence=0.9, scores=scores, seconds=1, input_tokens=9, output_tokens=3)  # fmt: skip
 
 
-def verdict(plan: Blueprint, models, **more: bool) -> tuple[bool, str]:
-    (found,) = build(plan, store=models, **more).gate
+def verdict(plan: Blueprint, models, gate: Gate = "promote") -> tuple[bool, str]:
+    (found,) = build(plan, store=models, gate=gate).gate
     return found.promoted, found.why
 
 
@@ -112,7 +113,7 @@ def test_a_better_challenger_is_promoted_and_works_from_then_on(plan: Blueprint,
         version = team.specialists[NAME].version
         assert version != before
         assert team.ask("Which network do guests use?", specialist=NAME).version == version
-    assert build(plan, store=models).gate == ()
+    assert build(plan, store=models, gate="promote").gate == ()
     plan.registry.rollback(NAME)
     with Team.load(plan, store=models) as team:
         assert team.specialists[NAME].version == before, "a rollback works at once"
@@ -133,7 +134,8 @@ def test_a_challenger_that_is_no_better_stays_and_the_reason_is_told_once(plan: 
 def test_hold_evaluates_and_promotes_nothing(plan: Blueprint, models, tmp_path: Path) -> None:
     challenge(plan, models, tmp_path)
     answered(plan, models, used=0, challenger=12)
-    promoted, why = verdict(plan, models, hold=True)
+    assert build(plan, store=models).gate == (), "nobody waits for the gate who did not ask for it"
+    promoted, why = verdict(plan, models, gate="hold")
     assert not promoted
     assert why.startswith("held back")
     assert verdict(plan, models)[0]

@@ -76,7 +76,8 @@ def call_scores(question: Question, answer: Answer, ground: Ground) -> Scores:
 def sql_scores(question: Question, answer: Answer, ground: Ground) -> Scores:
     """Whether the statement gives the rows of a right one (execution match: Zhong et al., EMNLP 2020)."""
     ran = [call.arguments.get("query", "") for call in answer.tool_calls if call.error is None]
-    good = ran and any(_same_rows(str(ran[-1]), wanted, answer, ground.database) for wanted in question.texts)
+    right = [question.sql] if question.sql else question.texts
+    good = ran and any(_same_rows(str(ran[-1]), wanted, answer, ground.database) for wanted in right)
     return {"execution_match": float(bool(good))}
 
 

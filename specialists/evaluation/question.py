@@ -23,6 +23,8 @@ class Question(Value):
     answers: tuple[Any, ...]
     """Right answers, any of which will do: texts, or what the style gives (a call, an object). Empty: nobody should
     answer this."""
+    sql: str | None = None
+    """A statement that gives the answer."""
     source: str | None = None
     """The document that holds the answer, as far as the row says."""
 
@@ -37,15 +39,16 @@ class Question(Value):
             raise ConfigError("row without an 'input' text")
         if not {"answer", "answers", "sql"} & set(row):
             raise ConfigError("row without an 'answer'", hint='"answer": null says that nobody should answer it')
-        answers = row.get("answers") or [row.get("sql") or row.get("answer")]
+        answers = row.get("answers") or [row.get("sql") if row.get("answer") is None else row["answer"]]
         if not isinstance(answers, list):
             raise ConfigError(f"'answers' should be a list, found {type(answers).__name__}")
         text = json.dumps(row, sort_keys=True, ensure_ascii=False)
         return cls(
             id=hashlib.sha256(text.encode()).hexdigest()[:12],
             input=row["input"],
-            answers=tuple(a for a in answers if a not in (None, "", [], {})),
-            source=row.get("source") if isinstance(row.get("source"), str) else None,
+            answers=tuple(a for a in answers if a is not None and a not in ("", [], {})),
+            sql=_text(row.get("sql")),
+            source=_text(row.get("source")),
         )
 
     @property
@@ -56,6 +59,10 @@ class Question(Value):
     def texts(self) -> list[str]:
         """The right answers as texts."""
         return [a if isinstance(a, str) else json.dumps(a, ensure_ascii=False) for a in self.answers]
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 class Result(Value):

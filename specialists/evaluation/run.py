@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from ...core.errors import MetierError, StateError
-from ...core.types import Answer, Brief, Outcome
+from ...core.types import Answer, Brief, Budget
 from ..specialist import Specialist
 from .measures import Ground, grounding, style_of
 from .question import Question, Result
@@ -24,15 +24,22 @@ Progress = Callable[[int, int], None]
 
 
 def evaluate(
-    specialist: Specialist, questions: Sequence[Question], folder: Path, ground: Ground, progress: Progress
+    specialist: Specialist,
+    questions: Sequence[Question],
+    folder: Path,
+    ground: Ground,
+    progress: Progress,
+    budget: Budget | None = None,
 ) -> list[Result]:
     """The results of `questions`, in their order; those that `folder` holds already are not asked again.
 
-    The specialist is asked by itself, without router and colleagues.
+    The specialist is asked by itself, without router and colleagues. A question on which it fails counts as refused,
+    and is asked again the next time.
 
     Args:
         specialist: With `abstain_below` 0, so that every draft is seen; refusals are made of confidences afterwards.
         folder: Of this very version of the specialist.
+        budget: For each question.
 
     Raises:
         StateError: another process evaluates the same version.
@@ -44,9 +51,12 @@ def evaluate(
             for question in questions:
                 if question.id in done:
                     continue
-                done[question.id] = _ask(specialist, question, ground)
-                file.write(done[question.id].model_dump_json() + "\n")
-                file.flush()
+                try:
+                    done[question.id] = _ask(specialist, question, ground, budget or Budget())
+                    file.write(done[question.id].model_dump_json() + "\n")
+                    file.flush()
+                except MetierError as error:
+                    done[question.id] = _failed(question, error)
                 progress(len([q for q in questions if q.id in done]), len(questions))
     return [done[q.id] for q in questions]
 
@@ -88,15 +98,17 @@ def _end_line(path: Path) -> None:
             file.write(b"\n")
 
 
-def _ask(specialist: Specialist, question: Question, ground: Ground) -> Result:
+def _ask(specialist: Specialist, question: Question, ground: Ground, budget: Budget) -> Result:
     start = perf_counter()
-    try:
-        outcome: Outcome = specialist.run(Brief(task=question.input))
-    except MetierError as error:
-        outcome = Answer(text="", kind="abstain", reason=f"{type(error).__name__}: {error.message}")
+    outcome = specialist.run(Brief(task=question.input, budget=budget))
     seconds = perf_counter() - start
     assert isinstance(outcome, Answer)  # without colleagues in the brief nobody can take over
     scores: Mapping[str, float] = {}
     if outcome.kind == "answer":
         scores = style_of(specialist.card.style).measure(question, outcome, ground)
     return Result.of(question, outcome, {**scores, **grounding(question, outcome, ground)}, seconds)
+
+
+def _failed(question: Question, error: MetierError) -> Result:
+    reason = f"{type(error).__name__}: {error.message}"
+    return Result.of(question, Answer(text="", kind="abstain", reason=reason), {}, seconds=0.0)
