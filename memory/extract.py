@@ -105,21 +105,27 @@ def about(text: str) -> str:
     return "; ".join(dict.fromkeys(name for sentence in sentences(text) if (name := attribute(sentence))))
 
 
-def updated(old: str, said: Sequence[str]) -> str:
-    """An older fact without what the sentences `said` repeat or replace; empty when nothing is left of it.
+class Update:
+    """What sentences that are said now do to older facts.
 
-    >>> updated("My name is Ann and I ride a Domane.", ["Call me Bea."])
+    >>> Update(["Call me Bea."]).of("My name is Ann and I ride a Domane.")
     'I ride a Domane.'
     """
-    same, replaced = {signature(one) for one in said}, {name for one in said if (name := attribute(one))}
-    left: list[str] = []
-    for sentence in sentences(old):
-        if attribute(sentence) in replaced:
-            further = _FURTHER.search(sentence)
-            left += [sentence[further.end() :]] if further else []
-        elif signature(sentence) not in same:
-            left.append(sentence)
-    return " ".join(left)
+
+    def __init__(self, said: Sequence[str]) -> None:
+        self._same = {signature(one) for one in said}
+        self._replaced = {name for one in said if (name := attribute(one))}
+
+    def of(self, old: str) -> str:
+        """The older fact without what they repeat or replace; empty when nothing is left of it."""
+        left: list[str] = []
+        for sentence in sentences(old):
+            if self._replaced and attribute(sentence) in self._replaced:
+                further = _FURTHER.search(sentence)
+                left += [sentence[further.end() :]] if further else []
+            elif signature(sentence) not in self._same:
+                left.append(sentence)
+        return " ".join(left)
 
 
 def _groups(said: list[str]) -> list[str]:

@@ -18,7 +18,7 @@ from langgraph.store.base import Item, PutOp, SearchItem, SearchOp
 from ..core.embedding import Embedder
 from ..core.errors import ConfigError, InputError, unknown
 from .address import POSTGRES, address
-from .extract import Found, about, extract, updated
+from .extract import Found, Update, about, extract
 from .fact import ROOT, Fact, Owner, Recalled
 from .facts_postgres import PostgresFacts
 from .facts_sqlite import SqliteFacts
@@ -151,8 +151,11 @@ class Facts:
         now: dict[str, dict[str, Any]] = dict(old)
         new: list[str] = []
         for text, how in found:
-            said = sentences(text)
-            now = {key: _revised(value, updated(value["text"], said)) for key, value in now.items()}
+            update = Update(sentences(text))
+            left = {key: update.of(value["text"]) for key, value in now.items()}
+            now = {
+                key: value if left[key] == value["text"] else _revised(value, left[key]) for key, value in now.items()
+            }
             new.append(uuid4().hex[:12])
             now[new[-1]] = _revised({"how": how, "when": _now(), "thread_id": "", "turn": "", **origin}, text)
         changed = [PutOp(namespace, key, value if value["text"] else None, ttl=self._ttl)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metier.core.errors import ConfigError, InputError
-from metier.memory.extract import attribute, extract, updated
+from metier.memory.extract import Update, attribute, extract
 from metier.memory.fact import Owner
 from metier.memory.facts import Facts, open_facts
 from metier.memory.facts_sqlite import SqliteFacts
@@ -82,7 +82,10 @@ def test_questions_are_known_with_and_without_their_mark():
 
 
 def test_rules_and_extractor():
-    turn = "Please remember that gate 3 opens at six. Don't forget: Rex bites. We use Grafana. I slept badly. It rained all night."
+    turn = (
+        "Please remember that gate 3 opens at six. Don't forget: Rex bites. We use Grafana. I slept badly. It rained "
+    )
+    turn += "all night."
     assert [(f.text, f.how) for f in extract(turn)] == [
         ("gate 3 opens at six.", "said"),
         ("Rex bites.", "said"),
@@ -300,4 +303,4 @@ def test_no_extension_of_sqlite_is_needed(facts, tmp_path):
 
 def test_a_repeated_sentence_counts_once():
     assert [f.text for f in extract("I like tea. I like tea.")] == ["I like tea."]
-    assert updated("I like tea. It rains.", ["I like tea!"]) == "It rains."
+    assert Update(["I like tea!"]).of("I like tea. It rains.") == "It rains."
