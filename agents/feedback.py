@@ -15,6 +15,7 @@ from ..specialists.evaluation.leaks import leaked
 from ..specialists.metrics import normalise
 from .blueprint import Blueprint
 from .evaluation import held_out
+from .examples import example_files
 from .threads import Threads
 
 
@@ -156,7 +157,7 @@ def example_file(blueprint: Blueprint, name: str) -> Path:
     Raises:
         ConfigError: it names none.
     """
-    files = [entry for entry in blueprint.specialists[name].examples if entry.endswith(".jsonl")]
+    files = example_files(blueprint, name)
     if not files:
         raise ConfigError(
             f"the card of '{name}' names no file of examples", field="examples", hint="examples: [examples.jsonl]"

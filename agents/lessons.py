@@ -6,14 +6,13 @@ import random
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..core.embedding import Embedder
 from ..core.files import sha256
 from ..core.models import LocalModel, ModelStore
 from ..core.onnx_embedder import load_embedder
 from ..core.types import Passage
-from ..specialists.evaluation.leaks import leaked
 from ..specialists.knowledge.citation import cite
 from ..specialists.knowledge.knowledge import Knowledge
 from ..specialists.registry.record import training_record
@@ -22,9 +21,9 @@ from ..specialists.skills import find_skill, skill_names
 from ..specialists.training.config import TrainConfig, TrainReport
 from ..specialists.training.example import TrainingExample
 from ..specialists.training.trainer import Report, silent, train
-from .blueprint import Blueprint, fingerprint, read_rows
+from .blueprint import Blueprint, fingerprint
 from .builder import knowledge_folder
-from .evaluation import held_out
+from .examples import answered, example_files
 
 EPOCHS, LEARNING_RATE = 3, 7e-4
 """Gentler than for a skill: a few hundred lessons, from an adapter that can quote already."""
@@ -121,22 +120,10 @@ def _register(
     start: Path | None,
 ) -> str:
     """The adapter as the challenger of one of those it was trained on."""
-    data = {f"{n}/{e}": sha256(blueprint.folders[n] / e) for n in taught for e in _files(blueprint, n)}
+    data = {f"{n}/{e}": sha256(blueprint.folders[n] / e) for n in taught for e in example_files(blueprint, n)}
     card, plain = blueprint.specialists[name], recipe.model_dump(mode="json")
     record = training_record(card, base, data, plain, report.model_dump(mode="json"), start)
     return blueprint.registry.add(name, folder, record, f"trained on {report.examples} lessons").id
-
-
-def answered(blueprint: Blueprint, name: str, embedder: Embedder) -> list[dict[str, Any]]:
-    """A specialist's examples with answers, without those that repeat a question of any evaluation set of the team."""
-    rows = [row for entry in _files(blueprint, name) for row in read_rows(blueprint.folders[name] / entry)]
-    rows = [row for row in rows if row.get("answer")]
-    repeats = leaked([row["input"] for row in rows], held_out(blueprint), embedder)
-    return [row for place, row in enumerate(rows) if place not in repeats]
-
-
-def _files(blueprint: Blueprint, name: str) -> list[str]:
-    return [entry for entry in blueprint.specialists[name].examples if entry.endswith(".jsonl")]
 
 
 def _lesson(instructions: str, task: str, passages: list[Passage], answer: str) -> TrainingExample:

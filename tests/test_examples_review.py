@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from metier.agents.blueprint import Blueprint
 from metier.agents.builder import build
+from metier.agents.examples import answered
 from metier.agents.feedback import accept, example_file, open_inbox, proposals
-from metier.agents.lessons import answered
 from metier.agents.team import Team
 from metier.core.errors import ConfigError, InputError, StateError
 from metier.memory.inbox import Inbox, Note

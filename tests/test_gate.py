@@ -16,13 +16,16 @@ from metier.agents.blueprint import Blueprint
 from metier.agents.builder import build
 from metier.agents.evaluation import Trial
 from metier.agents.gate import Gate
+from metier.agents.lessons import learn
 from metier.agents.team import Team
 from metier.core.errors import IntegrityError
+from metier.core.files import sha256
 from metier.serving.cli import main
 from metier.serving.init_cli import init_team
 from metier.specialists.evaluation.question import Question, Result
 from metier.specialists.evaluation.run import FILE
 from metier.specialists.registry.exchange import import_adapter
+from metier.specialists.skills import find_skill
 
 NAME = "helpdesk"
 ROWS = [{"input": f"What is code {n}?", "answer": f"code {n}"} for n in range(12)]
@@ -236,3 +239,19 @@ def test_the_registry_from_the_command_line(run, plan: Blueprint, models, tmp_pa
     assert plan.registry.state(NAME).champion == rows[1]["version"]
     assert run("registry", "remove", NAME, rows[0]["version"], *at)[0] == 0
     assert plan.registry.versions(NAME) == [rows[1]["version"]]
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
+def test_training_makes_a_challenger_that_tells_where_it_comes_from(plan: Blueprint, models) -> None:
+    learnt = learn(plan, [NAME], minutes=0.01, store=models)
+    version = plan.registry.find(NAME, "challenger")
+    assert learnt.versions == {NAME: version.id}
+    assert version.record["data"] == {f"{NAME}/examples.jsonl": sha256(plan.folders[NAME] / "examples.jsonl")}
+    assert version.record["start"] == sha256(find_skill("quote") / "adapter_model.safetensors")
+    assert version.record["base"]["gguf_sha256"] == models.find("smollm2-135m").sha256("gguf")
+    assert version.record["report"]["steps"] == learnt.report.steps
+    assert version.record["config"]["seed"] == version.record["seed"] == 0
+    assert list((plan.state / "training").iterdir()) == []
+    with open_bench(plan, lambda *now: None, store=models, limit=1) as bench:
+        trials = bench.trials(NAME, ["challenger"])
+        assert len(bench.run(trials)[0]) == 1, "the engine can work with it"
