@@ -30,6 +30,7 @@ from ..tools.registry import build_tools
 from .blueprint import Blueprint, fingerprint
 from .gate import Gate, Verdict, decide
 from .guardrails import build_guards
+from .heads import fit_heads
 from .versions import adapter_of, version_of
 
 FEW = 5
@@ -149,6 +150,7 @@ def _run(
     fitted = last is None or last.router != fingerprint(needs) or not (blueprint.state / "router").exists()
     if fitted:
         _fit_router(needs, blueprint.state / "router", embedder, progress)
+    fit_heads(blueprint, base, embedder, lambda name: adapter_of(blueprint, name), progress)
     verdicts = decide(blueprint, base, embedder, knowledge, progress, gate)
     versions = {
         name: version_of(blueprint, name, base, knowledge.get(name), adapter_of(blueprint, name))

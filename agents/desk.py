@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from ..specialists.sql.desk import Desk
 from ..tools.context import ToolContext
 from ..tools.sql import connect
@@ -13,11 +15,12 @@ def open_desk(plan: Blueprint, name: str) -> Desk | None:
 
     Raises:
         ConfigError: an example file is wrong, or the environment variable holds no address.
-        ToolError: there is no such database, or it is outside the specialist's folder.
+        ToolError: there is no such database, or it is outside the team's folder.
     """
     card, folder = plan.specialists[name], plan.folders[name]
     if card.database is None:
         return None
     rows = [row for entry in card.examples if entry.endswith(".jsonl") for row in read_rows(folder / entry)]
     solved = [(row["input"], row["sql"]) for row in rows if isinstance(row.get("sql"), str)]
-    return Desk(card.database, connect(ToolContext(folder), card.database), solved)
+    place = card.database if card.database.startswith("env:") else os.path.relpath(folder / card.database, plan.root)
+    return Desk(place, connect(ToolContext(plan.root), place), solved)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
@@ -42,6 +42,7 @@ from .evidence import by_evidence
 from .feedback import note_of, open_inbox
 from .graph import RECURSION_LIMIT, compile_graph
 from .guardrails import build_guards
+from .heads import open_head
 from .journal import GraphJournal
 from .memories import Memories, configured, open_memories, origin
 from .nodes import Nodes
@@ -108,12 +109,9 @@ class Team:
         adapters = adapter_names(plan, published, base)
         with ExitStack() as undo:
             files = {name: Path(name) for name in adapters.values() if name and base}
-            engine = open_engine(plan.card.engine, base or plan.card.base, files)
-            undo.callback(engine.close)
-            threads = open_threads(plan)
-            undo.callback(threads.close)
-            memories = open_memories(plan, embedder)
-            undo.callback(memories.close)
+            engine = undo.enter_context(closing(open_engine(plan.card.engine, base or plan.card.base, files)))
+            threads = undo.enter_context(closing(open_threads(plan)))
+            memories = undo.enter_context(closing(open_memories(plan, embedder)))
             specialists: dict[str, Specialist] = {}
             for name, card in plan.specialists.items():
                 knowledge = Knowledge.open(knowledge_folder(plan, name), embedder) if card.knowledge else None
@@ -125,6 +123,7 @@ class Team:
                     hands=open_hands(plan, name, knowledge, threads.ledger),
                     embedder=embedder,
                     desk=open_desk(plan, name),
+                    head=open_head(plan, name),
                     journal=GraphJournal(),
                     abstain_below=plan.card.abstain_below,
                     version=version_of(plan, name, base, knowledge, published[name]),

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from ..core.files import sha256
 from ..core.models import LocalModel
 from ..specialists.adapters import adapter_version, in_use, loadable
 from ..specialists.knowledge.knowledge import Knowledge
 from .blueprint import Blueprint, fingerprint
+from .heads import head_file
 
 
 def adapter_of(blueprint: Blueprint, name: str) -> Path | None:
@@ -25,11 +27,12 @@ def adapter_of(blueprint: Blueprint, name: str) -> Path | None:
 def version_of(
     blueprint: Blueprint, name: str, base: LocalModel | None, knowledge: Knowledge | None, adapter: Path | None
 ) -> str:
-    """Card, documents, base and adapter in 12 hex digits; stands in every answer and names its evaluation."""
+    """Card, documents, base, adapter and head in 12 hex digits; stands in every answer and names its evaluation."""
     documents = {d.source: d.sha256 for d in knowledge.documents()} if knowledge else {}
     model = base.sha256("gguf") if base else [blueprint.card.engine, blueprint.card.base]
     card = blueprint.specialists[name].model_dump()
-    return fingerprint(card, documents, model, adapter_version(adapter))
+    head = head_file(blueprint, name)
+    return fingerprint(card, documents, model, adapter_version(adapter), *([sha256(head)] if head else []))
 
 
 def adapter_names(

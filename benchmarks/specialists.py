@@ -1,115 +1,115 @@
-"""What specialists gain from being trained: the untrained base against the shipped skills.
+"""What specialists gain from being trained: base → skill → adapter for the set, and heads without a language model.
 
-`python benchmarks/specialists.py DATA [--only SET] [--limit N] [--seed S] [--json OUT] [--train DIR] [--skill PATH]`
+`python benchmarks/specialists.py DATA [--only SET] [--limit N] [--seed S] [--json OUT] [--train DIR] [--minutes M]`
 
-Each question is asked with its passage (`em`, `f1`), and with three passages in any order of which the right one is
-missing in a third of the cases (system names end in `, 3 passages`; `found_*` count how it tells these cases apart).
-Both systems use the same prompts, engine and grammar. Where DATA is the training folder, only documents are scored
-that the skill never saw.
+`base` is untrained, `metier SKILL` the shipped skill, `metier adapter` goes on from it on the set's rows in `--train`
+for at most M minutes (0, the default, leaves it out). Adapters are kept by the hash of all that they are made of, so
+that a second run only evaluates. Where DATA is the training folder, documents, assets, templates and databases are
+scored that nothing was trained on. `adapter_bytes` is what one more specialist costs in memory, `switch_s` what a
+request waits when the request before it had another adapter, both prompts being known.
 """
 
 from __future__ import annotations
 
-import random
+import hashlib
+import time
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
-from harness import Report, parser, progress, wanted
+from harness import Report, parser, quantile, say, wanted
+from trades import label, quote, sql
+from trades.trade import System, Trade
 
-from metier.core.models import ModelStore
-from metier.specialists.constraint import Quote
+from metier.core.files import sha256
+from metier.core.models import LocalModel, ModelStore
+from metier.core.settings import settings
 from metier.specialists.engines.llama import LlamaEngine
-from metier.specialists.metrics import exact_match, token_f1
-from metier.specialists.renderer import NOT_FOUND, render
-from metier.specialists.skills import find_skill
+from metier.specialists.skills import find_skill, skill_names
+from metier.specialists.training.config import TrainConfig
 from metier.specialists.training.convert import gguf_adapter
-from metier.specialists.training.quote_data import Question, Shown, aside, questions, show
+from metier.specialists.training.repository import WEIGHTS
+from metier.specialists.training.trainer import train
 
-SETS = ("finance_tatqa_span", "agri_agxqa", "law_cuad_qa")
-
-
-class Reply(NamedTuple):
-    shown: Shown
-    text: str
-
-    @property
-    def abstained(self) -> bool:
-        return self.text.strip() == NOT_FOUND
+TRADES: tuple[Trade, ...] = (quote, label, sql)
+SWITCHES = 200
+SLOTS = 3
+"""One for each system, so that all keep what they have read."""
 
 
-def ask(engine: LlamaEngine, adapter: str | None, shown: list[Shown], title: str) -> list[Reply]:
-    """What the base, with or without an adapter, answers under the grammar of the style `quote`."""
-    chat = engine.chat(adapter=adapter, slot=adapter or "base", max_tokens=96)
-    replies: list[Reply] = []
-    for one in progress(shown, title):
-        rule = engine.constrain(Quote(texts=one.passages, alternatives=[NOT_FOUND]))
-        messages = render("quote", one.question.task, one.passages)
-        replies.append(Reply(one, str(chat.invoke([(m["role"], m["content"]) for m in messages], **rule).text)))
-    return replies
+def trained(trade: Trade, args: Namespace, name: str, skill: Path, base: LocalModel) -> Path | None:
+    """The adapter of a set; trained only when there is none yet of this data, skill and recipe."""
+    if not args.minutes:
+        return None
+    examples = trade.lessons(args, name)
+    config = TrainConfig(minutes=args.minutes, epochs=3, seed=args.seed, learning_rate=5e-4)
+    parts = (repr(examples), sha256(skill / WEIGHTS), repr(config), base.sha256("gguf"))
+    made_of = hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    folder = settings().home / "bench" / "specialists" / f"{name}-{made_of[:16]}"
+    if not (folder / WEIGHTS).is_file():
+        say(f"{name}: training on {len(examples)} prompts, at most {args.minutes:g} minutes")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        last = 0.0
+
+        def tell(line: str, done: float, left: float) -> None:
+            nonlocal last
+            if time.monotonic() - last > 15:
+                last = time.monotonic()
+                say(f"{name}: {line}, {left:.0f} s left")
+
+        train(examples, base, folder, config, start=skill, report=tell)
+    return folder
 
 
-def given(asked: list[Question], seed: int) -> list[Shown]:
-    """The right passage alone, whole."""
-    dice = random.Random(seed)
-    return [show(q, dice, passages=1, gold=True, longest=None) for q in asked]
+def measure(report: Report, args: Namespace, trade: Trade, name: str, base: LocalModel) -> None:
+    """All systems on one set."""
+    asked = trade.rows(args, name)
+    skill = args.skill or (find_skill(trade.SKILL) if trade.SKILL in skill_names() else None)
+    own = trained(trade, args, name, skill, base) if skill else None
+    adapters = {n: gguf_adapter(p, base.files["gguf"]) for n, p in (("skill", skill), ("own", own)) if p}
+    engine = LlamaEngine(base.files["gguf"], adapters, slots=SLOTS)
+    systems = [System("base", engine, None)]
+    systems += [System(f"metier {trade.SKILL}", engine, "skill")] if skill else []
+    systems += [System("metier adapter", engine, "own", trained=True)] if own else []
+    for system in systems:
+        trade.score(report, args, name, system, asked)
+    trade.others(report, args, name, asked)
+    if own:
+        report.add_value(name, "metier adapter", "adapter_bytes", adapters["own"].stat().st_size)
+        report.add(name, "metier adapter", "switch_s", switches(engine), quantile(0.99))
+    engine.close()
 
 
-def among_three(asked: list[Question], seed: int) -> list[Shown]:
-    """Three passages, whole; the right one is missing in a third of the cases."""
-    dice = random.Random(seed)
-    return [show(q, dice, passages=3, gold=number % 3 != 2, longest=None) for number, q in enumerate(asked)]
+def switches(engine: LlamaEngine) -> Sequence[float]:
+    """Seconds that a change of adapter adds to a request for one token whose prompt was read before."""
+    chats = [engine.chat(adapter=name, slot=name, max_tokens=1) for name in ("skill", "own")]
+    prompt: list[Any] = [("user", "Which of the pumps was greased last?")]
 
+    def seconds(number: int) -> float:
+        start = time.perf_counter()
+        chats[number].invoke(prompt)
+        return time.perf_counter() - start
 
-def score(report: Report, name: str, system: str, replies: list[Reply]) -> None:
-    """Answers where there is one; abstention over all cases. An abstention counts as a wrong answer."""
-    answerable = [r for r in replies if r.shown.answerable]
-    report.add(name, system, "em", [exact_match(r.text, r.shown.question.answers) for r in answerable])
-    report.add(name, system, "f1", [token_f1(r.text, r.shown.question.answers) for r in answerable])
-    if len(answerable) == len(replies):
-        return
-    pairs = np.array([[r.abstained, not r.shown.answerable] for r in replies], dtype=float)
-    report.add(name, system, "abstain_precision", pairs, lambda p: _ratio(p[:, 0] * p[:, 1], p[:, 0]))
-    report.add(name, system, "abstain_recall", pairs, lambda p: _ratio(p[:, 0] * p[:, 1], p[:, 1]))
-
-
-def _ratio(part: np.ndarray, whole: np.ndarray) -> float:
-    return float(part.sum() / whole.sum()) if whole.sum() else 0.0
-
-
-def asked_of(args: Namespace, name: str) -> list[Question]:
-    """Questions of the set whose answer stands in the passage; unseen documents only."""
-    found = [q for q in questions(args.data, [name]) if q.answer]
-    if args.data.resolve() == args.train.resolve() and not args.all:
-        found = [q for q in found if aside(q)]
-    if args.limit and len(found) > args.limit:
-        found = random.Random(args.seed).sample(found, args.limit)
-    return found
-
-
-def systems(args: Namespace) -> Iterator[tuple[str, str | None]]:
-    yield "base", None
-    yield "metier quote", "quote"
+    for number in (0, 1, 0, 1):
+        seconds(number)
+    stay = float(np.median([seconds(0) for _ in range(SWITCHES)]))
+    return [max(0.0, seconds(turn % 2) - stay) for turn in range(SWITCHES)]
 
 
 def main() -> None:
     arguments = parser(__doc__ or "")
+    arguments.add_argument("--minutes", type=float, default=0.0, metavar="M", help="training time for each set")
     arguments.add_argument("--skill", type=Path, help="another PEFT folder in place of the shipped skill")
     arguments.add_argument("--all", action="store_true", help="score seen documents too (for a set that was left out)")
     args = arguments.parse_args()
-    gguf = ModelStore().find("smollm2-135m").files["gguf"]
-    adapter = gguf_adapter(args.skill or find_skill("quote"), gguf)
-    engine = LlamaEngine(gguf, {"quote": adapter}, slots=2)
-    report = Report(args)
-    for name in wanted(args, SETS):
-        asked = asked_of(args, name)
-        for system, lora in systems(args):
-            score(report, name, system, ask(engine, lora, given(asked, args.seed), f"{name} · {system}"))
-            replies = ask(engine, lora, among_three(asked, args.seed), f"{name} · {system}, 3 passages")
-            score(report, name, f"{system}, 3 passages", replies)
-    engine.close()
+    base, report = ModelStore().find("smollm2-135m"), Report(args)
+    names = wanted(args, [name for trade in TRADES for name in trade.SETS])
+    for trade in TRADES:
+        for name in names:
+            if name in trade.SETS:
+                measure(report, args, trade, name, base)
     report.finish()
 
 

@@ -85,8 +85,9 @@ class SpecialistCard(Section):
     """Tools that it may use, for `style: act`: a name (`calculator`), a name with options (`{use: sql, database: …}`),
     or `module:attribute` of any LangChain tool."""
     database: str | None = None
-    """What `style: sql` asks: a `.sqlite` or `.csv` file or a folder of CSV files, relative to the card, or `env:NAME`
-    of a PostgreSQL address. Examples with `sql` beside their `input` are shown to the model when they are alike."""
+    """What `style: sql` asks: a `.sqlite` or `.csv` file or a folder of CSV files, relative to the card and inside
+    the team's folder, or `env:NAME` of a PostgreSQL address. Of the examples that have `sql` beside their `input`, the
+    model is shown those that are like the task."""
     abstain_below: float | None = Field(default=None, ge=0, le=1)
     """Refuse below this confidence. Left out: the team's value."""
     evaluation: str | None = None

@@ -97,11 +97,10 @@ def render(
         system.append(schema if isinstance(schema, str) else json.dumps(schema, separators=(",", ":")))
     system += [signature(function) for function in functions]
     before = [f"{'Earlier question' if t.role == 'user' else 'Earlier answer'}: {neutralise(t.text)}" for t in window]
-    turns = [{"role": "system", "content": "\n".join(s for s in system if s)}]
-    for shot in shots:
-        turns.append({"role": "user", "content": _asked(shot.task, shot.facts)})
-        turns.append({"role": "assistant", "content": shot.answer})
-    return [*turns, {"role": "user", "content": _asked(task, facts, [*map(neutralise, passages)], before)}]
+    turns = [("system", "\n".join(s for s in system if s))]
+    turns += [turn for s in shots for turn in (("user", _asked(s.task, s.facts)), ("assistant", s.answer))]
+    turns.append(("user", _asked(task, facts, [*map(neutralise, passages)], before)))
+    return [{"role": role, "content": content} for role, content in turns]
 
 
 def _asked(task: str, facts: Sequence[str], passages: Sequence[str] = (), before: Sequence[str] = ()) -> str:

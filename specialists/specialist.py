@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from ..core.clock import timing
 from ..core.embedding import Embedder
@@ -22,6 +23,7 @@ from .call_decision import shipped_decision
 from .card import SpecialistCard
 from .confidence import confidence
 from .engines.engine import Engine
+from .head import Head, Labelled
 from .knowledge.knowledge import Knowledge
 from .renderer import NOT_FOUND
 from .selection import Selection
@@ -45,6 +47,7 @@ class Specialist:
         hands: Its tools, for the style `act`.
         embedder: Chooses the tools that fit a task; left out: the model is shown all of them.
         desk: Its database, for the style `sql`.
+        head: Chooses among its labels in the model's place, for the style `label`; needs the embedder.
         journal: Keeps the steps of who has tools, so that a run that was interrupted does not take them again.
         abstain_below: Confidence under which it hands over or abstains.
         version: Hash of all that it is made of, shown in each answer.
@@ -60,6 +63,7 @@ class Specialist:
         hands: Toolbox | None = None,
         embedder: Embedder | None = None,
         desk: Desk | None = None,
+        head: Head | None = None,
         journal: Journal | None = None,
         abstain_below: float = 0.3,
         version: str = "unversioned",
@@ -69,6 +73,7 @@ class Specialist:
         self.abstain_below = card.abstain_below if card.abstain_below is not None else abstain_below
         self._style = find_style(card.style)
         self._desk = desk
+        self._likely = partial(_likely, head, embedder) if head and embedder else None
         self._selection = Selection(embedder)
         self.decision = shipped_decision() if adapter and card.model.adapter in (None, "call") else None
         """When its tools are called; it was fitted for the shipped skill alone."""
@@ -89,7 +94,7 @@ class Specialist:
         passages = self._retrieve(brief, emit)
         hands = self._hands.open(brief.touched) if self._hands else None
         parts = (self.card, brief, passages, self.engine, self._chat, meter, emit, hands)
-        work = Work(*parts, self._journal, self._selection, self.decision, self._desk)
+        work = Work(*parts, self._journal, self._selection, self.decision, self._likely, self._desk)
         if to := self._asked_elsewhere(brief):
             noted = self._note(brief, passages)
             return self._hand_over(to, noted, work, reason="the card's rule for this kind of task")
@@ -179,3 +184,7 @@ class Specialist:
             touched=work.touched,
             usage=work.meter.usage,
         )
+
+
+def _likely(head: Head, embedder: Embedder, task: str) -> dict[str, float]:
+    return head.probabilities([Labelled(task, ())], embedder)[0]

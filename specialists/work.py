@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
@@ -104,6 +104,8 @@ class Work:
     """Which of the tools' functions the model is shown."""
     decision: CallDecision | None = None
     """Whether to call one; None leaves it to the model."""
+    likely: Callable[[str], Mapping[str, float]] | None = None
+    """Its label head: how probable each label is."""
     desk: Desk | None = None
     """Its database, for the style `sql`."""
 

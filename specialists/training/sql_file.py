@@ -15,6 +15,8 @@ MOST_STEPS = 50_000_000
 
 
 class Found(NamedTuple):
+    """Rows that came back: a `Table`."""
+
     columns: Sequence[str]
     rows: Sequence[Sequence[Any]]
     complete: bool

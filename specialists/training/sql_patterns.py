@@ -17,6 +17,7 @@ Pattern = Callable[[Setting, Thing, random.Random], Pair | None]
 
 
 def where(*conditions: Condition | None) -> str:
+    """Conditions as WHERE, or nothing."""
     found = [c.sql for c in conditions if c]
     return f" WHERE {' AND '.join(found)}" if found else ""
 
@@ -32,6 +33,7 @@ def some(setting: Setting, thing: Thing, dice: random.Random, chance: float = 0.
 
 
 def listed(s: Setting, t: Thing, dice: random.Random) -> Pair:
+    """All of a kind, perhaps narrowed down."""
     text, found = some(s, t, dice, 0.85)
     label = ", ".join(s.label(t))
     ask = ("list the {}", "show me all {}", "which are the {}", "give me the {}", "what are the {}", "name the {}")
@@ -41,6 +43,7 @@ def listed(s: Setting, t: Thing, dice: random.Random) -> Pair:
 
 
 def columns(s: Setting, t: Thing, dice: random.Random) -> Pair | None:
+    """One or two properties of some things."""
     own = [f for f in t.features if f.kind != ">"]
     if len(own) < 2:
         return None
@@ -87,6 +90,7 @@ def parent_of(s: Setting, t: Thing, dice: random.Random) -> Pair | None:
 
 
 def count(s: Setting, t: Thing, dice: random.Random) -> Pair:
+    """How many there are."""
     text, found = some(s, t, dice, 0.85)
     ask = (
         "how many {} are there",
@@ -100,6 +104,7 @@ def count(s: Setting, t: Thing, dice: random.Random) -> Pair:
 
 
 def distinct(s: Setting, t: Thing, dice: random.Random) -> Pair | None:
+    """How many different ones there are."""
     usable = t.of("c", ">")
     if not usable:
         return None
@@ -124,6 +129,7 @@ AGGREGATES = (
 
 
 def aggregate(s: Setting, t: Thing, dice: random.Random) -> Pair | None:
+    """An average, a sum, an extreme."""
     if not t.of("n"):
         return None
     feature, (function, names) = dice.choice(t.of("n")), dice.choices(AGGREGATES, (3, 3, 1, 1))[0]
@@ -162,6 +168,7 @@ def superlative(s: Setting, t: Thing, dice: random.Random) -> Pair | None:
 
 
 def top(s: Setting, t: Thing, dice: random.Random) -> Pair | None:
+    """The first few, or all in order."""
     if not t.of("n", "y", "d"):
         return None
     feature, low, count = dice.choice(t.of("n", "n", "y", "d")), dice.random() < 0.3, dice.choice((2, 3, 3, 5, 5, 10))

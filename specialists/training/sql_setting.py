@@ -194,4 +194,5 @@ def said(value: str) -> str:
 
 
 def words(name: str) -> str:
+    """A name as people say it."""
     return name.replace("_", " ")

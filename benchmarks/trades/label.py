@@ -1,0 +1,70 @@
+"""One of the labels: `accuracy`, any of the right ones counts. `metier head` is the encoder head, fitted to the set."""
+
+from __future__ import annotations
+
+import random
+from argparse import Namespace
+from collections.abc import Sequence
+
+from harness import Report, progress, sample
+
+from metier.core.onnx_embedder import load_embedder
+from metier.specialists.constraint import OneOf
+from metier.specialists.head import Head
+from metier.specialists.head import Labelled as Seen
+from metier.specialists.renderer import render
+from metier.specialists.training.example import TrainingExample
+from metier.specialists.training.label_data import SOURCES, Labelled, aside, labelled
+from metier.specialists.training.label_data import lessons as prompts
+from trades.trade import System, same
+
+SKILL = "label"
+SETS = ("law_cuad_clause", "industrial_fsiq", "health_pubmedqa", "intent_banking77")
+
+
+def rows(args: Namespace, name: str) -> list[Labelled]:
+    """Texts with the labels that are learnt from; those that a shared list does not hold cannot be answered right."""
+    found = labelled(args.data, name)
+    if same(args):
+        found = [one for one in found if _kept(one, name)]
+    return sample(found, args.limit, args.seed)
+
+
+def lessons(args: Namespace, name: str) -> list[TrainingExample]:
+    found = _learnt(args, name)
+    return prompts(found, min(len(found), 2 * SOURCES[name][0]), random.Random(args.seed))
+
+
+def score(report: Report, args: Namespace, name: str, system: System, asked: Sequence[Labelled]) -> None:
+    known = sorted({answer for one in labelled(args.train, name) for answer in one.answers})
+    chat = system.engine.chat(adapter=system.adapter, slot=system.name)
+    right: list[bool] = []
+    for one in progress(asked, f"{name} · {system.name}"):
+        options = one.choices or known
+        messages = render("label", one.text, labels=options)
+        rule = system.engine.constrain(OneOf(options))
+        said = chat.invoke([(m["role"], m["content"]) for m in messages], **rule).text
+        right.append(said in one.answers)
+    report.add(name, system.name, "accuracy", right)
+
+
+def others(report: Report, args: Namespace, name: str, asked: Sequence[Labelled]) -> None:
+    """The encoder head."""
+    embedder = load_embedder("minilm")
+    head = Head.fit([_seen(one) for one in _learnt(args, name)], embedder)
+    chances = head.probabilities([_seen(one) for one in asked], embedder)
+    right = [max(c, key=c.__getitem__) in one.answers for one, c in zip(asked, chances, strict=True)]
+    report.add(name, "metier head", "accuracy", right)
+
+
+def _learnt(args: Namespace, name: str) -> list[Labelled]:
+    return [one for one in labelled(args.train, name) if not (same(args) and _kept(one, name))]
+
+
+def _kept(one: Labelled, name: str) -> bool:
+    """Whether the text is scored. Intents are no unseen ones here: their texts are split, not their labels."""
+    return sum(map(ord, one.text)) % 7 == 0 if name == "intent_banking77" else aside(one)
+
+
+def _seen(one: Labelled) -> Seen:
+    return Seen(one.text, one.answers, one.choices)

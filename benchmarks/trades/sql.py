@@ -1,0 +1,88 @@
+"""Questions to a database: `execution_match`, the rows of any accepted query, in order where that query orders them."""
+
+from __future__ import annotations
+
+import random
+from argparse import Namespace
+from collections.abc import Sequence
+
+import sqlglot
+from harness import Report, progress, sample
+
+from metier.core.errors import MetierError
+from metier.core.types import Answer, Brief
+from metier.specialists.card import SpecialistCard
+from metier.specialists.specialist import Specialist
+from metier.specialists.sql.desk import Desk
+from metier.specialists.sql.match import same_rows
+from metier.specialists.training.example import TrainingExample
+from metier.specialists.training.sets import kept_aside
+from metier.specialists.training.sql import aside
+from metier.specialists.training.sql_data import Asked, questions, taught
+from metier.specialists.training.sql_data import lessons as prompts
+from metier.tools.database import open_database
+from trades.trade import System, same
+
+SKILL = "sql"
+SETS = ("sql_geoquery", "sql_defog")
+
+
+def rows(args: Namespace, name: str) -> list[Asked]:
+    found = questions(args.data, name)
+    return sample([q for q in found if _kept(q)] if same(args) else found, args.limit, args.seed)
+
+
+def lessons(args: Namespace, name: str) -> list[TrainingExample]:
+    made = prompts(taught(_learnt(args, name)), args.seed, 4)
+    random.Random(args.seed).shuffle(made)
+    return made
+
+
+def score(report: Report, args: Namespace, name: str, system: System, asked: Sequence[Asked]) -> None:
+    desks: dict[str, Desk] = {}
+    # Only a database that was learnt from has solved questions to show.
+    solved = [(q.task, q.gold[0]) for q in _learnt(args, name)] if system.trained and name == "sql_geoquery" else []
+    right: list[bool] = []
+    for one in progress(asked, f"{name} · {system.name}"):
+        place = str(one.database)
+        if place not in desks:
+            desks[place] = Desk(one.database.name, open_database(one.database), solved)
+        right.append(matches(_query(system, desks[place], one.task), one, desks[place]))
+    report.add(name, system.name, "execution_match", right)
+
+
+def others(report: Report, args: Namespace, name: str, asked: Sequence[Asked]) -> None:
+    """None."""
+
+
+def matches(query: str, one: Asked, desk: Desk) -> bool:
+    """Whether a query gives the rows of an accepted one."""
+    try:
+        found = desk.database.query(query, rows=5000)
+    except MetierError:
+        return False
+    for gold in one.gold:
+        ordered = bool(sqlglot.parse_one(gold, read="sqlite").args.get("order"))
+        if same_rows(found, desk.database.query(gold, rows=5000), ordered=ordered):
+            return True
+    return False
+
+
+def _query(system: System, desk: Desk, task: str) -> str:
+    """The query that a specialist answers with, or the last that it tried."""
+    card = SpecialistCard(
+        name=system.name.split()[-1], description="Asks the database.", style="sql", database=desk.source
+    )
+    specialist = Specialist(card, system.engine, desk=desk, adapter=system.adapter, abstain_below=0.0)
+    answer = specialist.run(Brief(task=task))
+    calls = answer.tool_calls if isinstance(answer, Answer) else ()
+    return calls[-1].arguments["query"] if calls else ""
+
+
+def _learnt(args: Namespace, name: str) -> list[Asked]:
+    return [q for q in questions(args.train, name) if not (same(args) and _kept(q))]
+
+
+def _kept(one: Asked) -> bool:
+    """Databases that the skill never saw; of one database, a fifth of the query templates."""
+    return aside(one) if one.group.startswith("sql_defog") else kept_aside(one.group, 0.2)
