@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from ..specialists.card import NAME, Section
-from ..tools.policy import TeamRules
+from ..tools.rules import TeamRules
 
 
 class BudgetCard(Section):

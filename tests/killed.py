@@ -6,6 +6,7 @@ open, and SIGKILL comes at a random moment after that. Then the run goes on in t
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import random
@@ -31,7 +32,7 @@ TASKS = {
 """Kinds of runs, in turn; `{0}` is the order."""
 LONGEST = 0.1
 """Seconds that a run takes, until it is known better."""
-AGAIN = 0.6
+AGAIN = 0.5
 """Share of killed runs that are killed once more, and so on."""
 
 
@@ -104,6 +105,7 @@ def main(folder: Path, runs: int, seed: int) -> None:
     dice, longest = random.Random(seed), LONGEST
     (folder / "starts").mkdir()
     open_shop(folder).close()
+    gc.freeze()  # what is loaded stays shared with the forks
     for number in range(runs):
         delay: float | None = dice.uniform(0, longest)
         while (seconds := attempt(folder, number, delay)) is None:

@@ -8,6 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_core.messages import HumanMessage
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.types import Command
 
 from metier.agents.team import Team
 from metier.core.errors import InputError, StateError
@@ -15,11 +20,11 @@ from metier.core.events import Event
 from metier.core.types import Answer, Brief, ToolCall
 from metier.specialists.engines.scripted import ScriptedEngine
 from metier.tests.shop import lines, open_shop, tools
-from metier.tools.approval import Action, ApprovalRequest, Approve, Edit, Reject, Respond
+from metier.tools.approval import Action, ApprovalRequest, ApprovalResponse, Approve, Edit, Reject, Respond
 from metier.tools.context import ToolContext
 from metier.tools.hands import Hands
 from metier.tools.ledger import Ledger
-from metier.tools.policy import TeamRules
+from metier.tools.rules import TeamRules
 from metier.tools.runner import ToolRunner
 
 Open = Callable[..., Team]
@@ -136,6 +141,22 @@ def test_the_stream_ends_with_what_waits(shop: Open) -> None:
     events = list(team.stream("clerk: mail(7) then pay(7)", thread_id="t"))
     assert events[-1].name == "waiting"
     assert [e.name for e in team.stream_on("t", [Approve()])][-1] == "answer"
+
+
+def test_a_graph_around_the_team_waits_as_well(shop: Open, tmp_path: Path) -> None:
+    parent = StateGraph(MessagesState)
+    parent.add_node("shop", shop().graph)
+    parent.add_edge(START, "shop")
+    graph = parent.compile(checkpointer=InMemorySaver())
+    config: RunnableConfig = {"configurable": {"thread_id": "outer"}}
+    waiting: Any = graph.invoke({"messages": [HumanMessage("clerk: mail(7) then pay(7)")]}, config)
+    [asked] = {i.id: i for i in waiting["__interrupt__"]}.values()
+    assert ApprovalRequest.model_validate(asked.value).action_requests[0].name == "pay"
+    assert "decisions" in asked.response_schema["properties"]
+    decided = ApprovalResponse(decisions=(Approve(),)).model_dump(mode="json")
+    messages = graph.invoke(Command(resume=decided), config)["messages"]
+    assert "did pay 7" in messages[-1].text
+    assert done(tmp_path) == ["pay 7"]
 
 
 def test_the_teams_rules_win(shop: Open, tmp_path: Path) -> None:

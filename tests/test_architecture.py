@@ -32,12 +32,15 @@ ONLY_IN = {
 }
 NEEDS_EXTRA = (
     *("agents.guardrails.train", "agents.lessons", "specialists.engines.remote", "specialists.engines.remote_chat"),
-    *("specialists.training", "tools.mcp_client", "tools.plot", "tools.python"),
+    *("memory.postgres", "specialists.training", "tools.mcp_client", "tools.plot", "tools.python"),
 )
 """Modules and folders that cannot be imported without an extra; all others import them late, behind `MissingExtra`."""
 NEWER = {"langchain_core.decisions"}
 """Modules that only newer versions have than the oldest we take: looked for where they are used."""
-COMES_WITH = {"pydantic_core": "pydantic", "urllib3": "requests", "openai": "langchain_openai"}
+COMES_WITH = {
+    **{"pydantic_core": "pydantic", "urllib3": "requests", "openai": "langchain_openai"},
+    "psycopg_pool": "psycopg",
+}
 """Libraries that are used through the one they belong to, and that it requires in the version it needs."""
 HEAVY = {
     *("faiss", "langchain", "langchain_core", "langgraph", "llama_index", "networkx", "numpy", "onnxruntime", "openai"),

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from metier.core.types import ToolCall
 from metier.tools.approval import Action, ApprovalRequest, ApprovalResponse, Approve, Edit, Respond, decision
 from metier.tools.calculator import calculate
-from metier.tools.policy import Allow, Ask, Deny, Policy, RunFacts, TeamRules, call_key
+from metier.tools.policy import Allow, Ask, Deny, Policy, RunFacts, call_key
+from metier.tools.rules import TeamRules
 from metier.tools.tool import Effects
 
 EFFECTS = [

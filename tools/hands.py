@@ -11,7 +11,8 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from ..core.journal import Journal, Unkept
 from ..core.types import ToolCall, Touch
 from .approval import Approve, Decision, Edit, Reject, Respond
-from .policy import Ask, Deny, Policy, RunFacts, TeamRules, call_key
+from .policy import Ask, Deny, Policy, RunFacts, call_key
+from .rules import TeamRules
 from .runner import ToolRunner
 from .tool import effects_of
 

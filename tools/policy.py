@@ -12,10 +12,11 @@ from fnmatch import fnmatchcase
 from typing import Literal
 
 from langchain_core.tools import BaseTool
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from ..core.errors import unknown
 from ..core.types import ToolCall, Touch, Value
+from .rules import TeamRules
 from .tool import Effects, effects_of
 
 
@@ -82,19 +83,6 @@ class RunFacts(Value):
     def approve(self, call: ToolCall) -> RunFacts:
         """The facts once a person approved exactly this call, for one time."""
         return self.model_copy(update={"approved": self.approved | {call_key(call)}})
-
-
-class TeamRules(Value):
-    """What the team's owner decides for everybody; wins over every card. Patterns as in file names: `send_*`."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
-
-    deny: tuple[str, ...] = ()
-    """Tools that never run."""
-    ask: tuple[str, ...] = ()
-    """Tools that always need a person."""
-    untrusted: Literal["ask", "deny"] = "ask"
-    """What happens to a write or external effect once the run has read untrusted text."""
 
 
 class Policy(Value):
