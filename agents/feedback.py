@@ -44,16 +44,8 @@ def note_of(
         InputError: the verdict and the correction do not fit together, or it is not clear whom it concerns.
         StateError: there is no such conversation, or no answer in it.
     """
-    if (verdict == "correction") != bool(correction and correction.strip()):
-        raise InputError(
-            "'correction' goes with the right answer, 'good' and 'bad' without",
-            hint='metier feedback correction "45 Nm"',
-        )
-    if thread_id is None:
-        kept = threads.list()
-        if not kept:
-            raise StateError("nobody has asked this team anything yet", hint='metier ask "…"')
-        thread_id = kept[0].id
+    _check(verdict, correction)
+    thread_id = thread_id or _latest(threads)
     moment, answer = threads.history(thread_id)[0], threads.answer(thread_id)
     if answer is None:
         raise StateError(f"the last task of thread '{thread_id}' has no answer yet")
@@ -70,6 +62,21 @@ def note_of(
         thread_id=thread_id,
         run_id=answer.run_id,
     )
+
+
+def _check(verdict: Verdict, correction: str | None) -> None:
+    if (verdict == "correction") != bool(correction and correction.strip()):
+        raise InputError(
+            "'correction' goes with the right answer, 'good' and 'bad' without",
+            hint='metier feedback correction "45 Nm"',
+        )
+
+
+def _latest(threads: Threads) -> str:
+    kept = threads.list()
+    if not kept:
+        raise StateError("nobody has asked this team anything yet", hint='metier ask "…"')
+    return kept[0].id
 
 
 def _concerned(answer: Answer, specialists: Collection[str], named: str | None) -> str:

@@ -13,6 +13,7 @@ from ..core.files import sha256
 from ..core.models import LocalModel, ModelStore
 from ..core.onnx_embedder import load_embedder
 from ..core.types import Passage
+from ..specialists.adapters import fits
 from ..specialists.knowledge.citation import cite
 from ..specialists.knowledge.knowledge import Knowledge
 from ..specialists.registry.record import training_record
@@ -81,13 +82,8 @@ def learn(
     """
     store = store or ModelStore()
     embedder, base = load_embedder(blueprint.card.embedder, store), store.find(blueprint.card.base)
-    rows: dict[str, list[TrainingExample]] = {}
-    for name in names:
-        if blueprint.specialists[name].knowledge:
-            knowledge = Knowledge.open(knowledge_folder(blueprint, name), embedder)
-            rows[name] = lessons(blueprint, name, knowledge, embedder, seed)
-            knowledge.close()
-    start = find_skill("quote") if "quote" in skill_names() else None
+    rows = {name: _taught(blueprint, name, embedder, seed) for name in names}
+    start = find_skill("quote") if "quote" in skill_names() and fits(find_skill("quote"), base.name) else None
     recipe = TrainConfig(minutes=minutes, epochs=EPOCHS, learning_rate=LEARNING_RATE, seed=seed)
     shuffled = [row for some in rows.values() for row in some]
     random.Random(seed).shuffle(shuffled)
@@ -99,6 +95,18 @@ def learn(
     versions = {name: _register(blueprint, name, taught, folder, base, recipe, trained, start) for name in taught}
     shutil.rmtree(folder)
     return Learnt(trained, versions)
+
+
+def _taught(blueprint: Blueprint, name: str, embedder: Embedder, seed: int) -> list[TrainingExample]:
+    """The lessons of a specialist that quotes from documents; for other styles none are made yet."""
+    card = blueprint.specialists[name]
+    if card.knowledge is None or card.style != "quote":
+        return []
+    knowledge = Knowledge.open(knowledge_folder(blueprint, name), embedder)
+    try:
+        return lessons(blueprint, name, knowledge, embedder, seed)
+    finally:
+        knowledge.close()
 
 
 class Learnt(NamedTuple):

@@ -48,6 +48,8 @@ def train(
     typer.echo(f"{done.examples} lessons, {done.steps} steps, {done.tokens_per_second:.0f} tokens/s")
     for name, version in learnt.versions.items():
         typer.echo(f"{name}: {version} is the challenger now")
+    for name in () if out else sorted(set(names) - set(learnt.versions)):
+        typer.echo(f"{name}: no lessons; they are made of answered examples, for `style: quote`")
     next_step = (
         f"`model: {{adapter: {out}}}` in a card uses it" if out else f"metier build -t {team} decides if it is better"
     )
