@@ -28,3 +28,16 @@ def by_evidence(specialists: Mapping[str, Specialist]) -> Callable[[str, Sequenc
         return ranked[0][1]
 
     return look
+
+
+def best_evidence(specialists: Mapping[str, Specialist]) -> Callable[[str, Sequence[str]], float]:
+    """A function `(task, names) -> evidence`: how much the documents of these specialists speak of a task, 0 to 1.
+
+    Who works without documents, with tools say, is always the one to ask: 1.
+    """
+
+    def look(task: str, names: Sequence[str]) -> float:
+        knowing = [specialists[name].knowledge for name in names]
+        return max((evidence(task, k.search(task, k=3)) if k else 1.0 for k in knowing), default=0.0)
+
+    return look

@@ -25,6 +25,10 @@ from .state import Plain
 
 SOURCE = "memory"
 """The source of citations from memory."""
+SURE = 0.4
+"""Relevance from which a question is answered from memory that does not speak of the user ("my", "we" …)."""
+AHEAD = 0.1
+"""By so much a user's own words must speak more of a question than any document, to be asked before a specialist."""
 _OWN = re.compile(r"\b(?:I|me|my|mine|myself|we|us|our|ours)\b", re.IGNORECASE)
 
 
@@ -72,17 +76,19 @@ class Memories:
         if self.facts is not None:
             self.facts.note(task, _owner(), thread_id=origin().get("thread_id", ""))
 
+    def comes_first(self, task: str, recalled: Sequence[Plain], evidence: float) -> bool:
+        """Is a question better answered from memory than by the specialists whose documents have that `evidence`?"""
+        said = _bearing(task, recalled)
+        return bool(said) and not _tells(task) and said[0].relevance >= evidence + AHEAD
+
     def answer(self, task: str, recalled: Sequence[Plain], route: Route) -> Answer | None:
         """The answer of the team itself, where no specialist has one: what was said, or that it is noted."""
-        said = [Quote.model_validate(one) for one in recalled]
-        if _OWN.search(task) is None:
-            said = [quote for quote in said if quote.fact.user is None]
-        told = bool(extract(task)) and not any(map(asks, sentences(task)))
-        if said and not told:
-            return _quoting(task, said, route)
-        if told and self.facts is not None and _owner().user is not None:
-            return Answer(text="Noted.", confidence=1.0, reason="a fact to remember, no question", route=route)
-        return None
+        if not _tells(task):
+            said = _bearing(task, recalled)
+            return _quoting(task, said, route) if said else None
+        if self.facts is None or _owner().user is None:
+            return None
+        return Answer(text="Noted.", confidence=1.0, reason="a fact to remember, no question", route=route)
 
 
 def open_memories(plan: Blueprint, embedder: Embedder | None = None) -> Memories:
@@ -100,6 +106,16 @@ def open_memories(plan: Blueprint, embedder: Embedder | None = None) -> Memories
 def for_specialist(recalled: Sequence[Plain], specialist: str) -> tuple[str, ...]:
     """The quotes that a specialist is told."""
     return tuple(one["text"] for one in recalled if one["fact"]["specialist"] in (None, specialist))
+
+
+def _tells(task: str) -> bool:
+    """Does a task only say something, and ask nothing?"""
+    return bool(extract(task)) and not any(map(asks, sentences(task)))
+
+
+def _bearing(task: str, recalled: Sequence[Plain]) -> list[Quote]:
+    said = [Quote.model_validate(one) for one in recalled]
+    return said if said and (_OWN.search(task) or said[0].relevance >= SURE) else []
 
 
 def _owner() -> Owner:

@@ -48,12 +48,13 @@ class Nodes:
         guard_in: Guard,
         guard_out: Guard,
         memories: Memories | None = None,
+        evidence: Callable[[str, Sequence[str]], float] = lambda task, names: 1.0,
         recall_tokens: int = 400,
     ) -> None:
         self.specialists, self.router, self.budget = specialists, router, budget
         self.window, self.recall_tokens = window, recall_tokens
         self._guard_in, self._guard_out = guard_in, guard_out
-        self._memories = memories or Memories(None)
+        self._memories, self._evidence = memories or Memories(None), evidence
 
     def guard_in(self, state: State) -> Update:
         """Look at the task before anybody works on it."""
@@ -87,9 +88,17 @@ class Nodes:
             part = Part(specialist=named, text=state["task"]["text"])
             route = Route(decision="one", parts=(part,), confidence=1.0, reason="named by the caller")
         else:
-            route = self.router.route(state["task"]["text"], context=_context(state))
+            route = self._asked(self.router.route(state["task"]["text"], context=_context(state)), state)
         _emit(Event(name="route", data=route.model_dump(mode="json")))
         return {"route": route.model_dump(mode="json")}
+
+    def _asked(self, route: Route, state: State) -> Route:
+        """The route, or nobody where what the user said before speaks more of the task than any document."""
+        task, recalled = state["task"]["text"], state["recalled"]["facts"]
+        names = [part.specialist for part in route.parts]
+        if not recalled or not names or not self._memories.comes_first(task, recalled, self._evidence(task, names)):
+            return route
+        return route.model_copy(update={"decision": "abstain", "parts": (), "reason": "memory knows more of this"})
 
     def dispatch(self, state: State) -> list[Send] | str:
         """Send each part to its specialist; straight to `join` when nobody was chosen."""

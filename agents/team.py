@@ -38,7 +38,7 @@ from .blueprint import Blueprint
 from .builder import Manifest, build, decisions, find_base, knowledge_folder
 from .card import TeamCard
 from .desk import open_desk
-from .evidence import by_evidence
+from .evidence import best_evidence, by_evidence
 from .feedback import note_of, open_inbox
 from .graph import RECURSION_LIMIT, compile_graph
 from .guardrails import build_guards
@@ -85,6 +85,7 @@ class Team:
             guard_in=build_guards(self.card.guardrails, "in", embedder=embedder),
             guard_out=build_guards(self.card.guardrails, "out", embedder=embedder),
             memories=memories,
+            evidence=best_evidence(specialists),
         )
         self._handoffs = {n: [h.to for h in s.card.handoffs] for n, s in specialists.items()}
         self._saved = self._compile(threads.saver)
