@@ -3,8 +3,8 @@
 `python benchmarks/memory.py DATA [--only SET] [--limit N] [--seed S] [--json OUT] [--train DIR] [--probes N]`
 
 The user turns of `backends/memory_bfcl` are noted as the station `remember` notes them, each scenario for a user of its
-own; then each question of `memory_bfcl` is asked in a new conversation. The team is the one that `metier init` writes:
-its documents know nothing of the questions, so that `base`, the same team without a user, shows what chance gives.
+own; then each question of `memory_bfcl` is asked in a new conversation. The team is the one that `metier init` writes,
+with its router, its documents and the small model; they know nothing of the questions.
 
 `answered` counts replies that contain one of the accepted answers (small letters, no punctuation); `answered_words`
 wants them as whole words. `recall_at_3` is the share of a question's needed facts (the parts of its evidence) that are
@@ -79,7 +79,7 @@ def needed(row: dict[str, Any], facts: list[Fact]) -> float:
 
 
 def ask(team: Team, rows: list[dict[str, Any]], report: Report) -> None:
-    """Every question, by the user of its scenario and by nobody."""
+    """Every question, by the user of its scenario."""
     assert team.facts is not None
     scores: dict[str, list[float]] = {}
     for row in progress(rows, SET):
@@ -92,10 +92,8 @@ def ask(team: Team, rows: list[dict[str, Any]], report: Report) -> None:
             "reply_words": len(reply.split()),
             "recall_at_3": needed(row, recalled),
             "seconds": perf_counter() - start,
-            "base": contains(team.ask(row["input"]).text, row),
         }.items():
             scores.setdefault(name, []).append(float(value))
-    report.add(SET, "base", "answered", scores.pop("base"))
     report.add(SET, "metier", "seconds_p50", scores.pop("seconds"), quantile(0.5))
     for name, values in scores.items():
         report.add(SET, "metier", name, values)
