@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..core.embedding import Embedder
-from ..core.errors import ConfigError, InputError, unknown
+from ..core.errors import InputError, unknown
 from ..core.files import sha256
 from ..core.models import LocalModel
 from ..core.types import Budget
@@ -26,9 +26,11 @@ from ..specialists.evaluation.summary import Report, summarise
 from ..specialists.knowledge.knowledge import Knowledge
 from ..specialists.registry.registry import ALIASES
 from ..specialists.specialist import Specialist
-from .blueprint import Blueprint, fingerprint, read_rows
+from .blueprint import Blueprint, fingerprint
 from .desk import open_desk
 from .dry import dry_tools
+from .examples import read_questions
+from .heads import head_file, open_head
 from .versions import adapter_of, version_of
 
 IN_USE = "in use"
@@ -36,7 +38,9 @@ IN_USE = "in use"
 EVALUATIONS = "evaluations"
 """Folder of the answers, in the team's state."""
 NO_SET = "its card names no `evaluation` set"
-SYSTEMS = ("base", "skill", "adapter", *ALIASES)
+HEAD = "head"
+"""The system of a specialist whose label head does better than its model."""
+SYSTEMS = ("base", "skill", "adapter", HEAD, *ALIASES)
 
 Progress = Callable[[str, int, int], None]
 """Called with the work's name, how much of it is done, and how much there is."""
@@ -51,6 +55,8 @@ class Trial:
     """One of `SYSTEMS`."""
     adapter: Path | None
     """As published; None is the base alone."""
+    headless: bool
+    """Whether the model answers, although there may be a label head."""
     version: str
     """Two systems of the same version are the same."""
     folder: Path
@@ -85,11 +91,14 @@ class Bench:
         state = plan.registry.state(name)
         versions = {a: plan.registry.find(name, a).path if getattr(state, a) else None for a in ALIASES}
         found = candidates(card, folder, plan.card.base, versions)
-        return [self._trial(name, system, found[system]) for system in systems if system in found]
+        trials = {system: self._trial(name, system, adapter, headless=True) for system, adapter in found.items()}
+        if head_file(plan, name):
+            trials[HEAD] = self._trial(name, HEAD, adapter_of(plan, name), headless=False)
+        return [trials[system] for system in systems if system in trials]
 
     def in_use(self, name: str) -> Trial:
         """The system that answers now."""
-        return self._trial(name, IN_USE, adapter_of(self.blueprint, name))
+        return self._trial(name, IN_USE, adapter_of(self.blueprint, name), headless=False)
 
     def run(self, trials: Sequence[Trial]) -> list[list[Result]]:
         """The results of each trial. The model is loaded only when there is something left to ask."""
@@ -116,6 +125,7 @@ class Bench:
             hands=dry_tools(plan, name),
             embedder=self.embedder,
             desk=desk,
+            head=None if trial.headless else open_head(plan, name),
             version=trial.version,
         )
 
@@ -126,38 +136,14 @@ class Bench:
         budget = Budget(**plan.card.budget.model_dump(exclude={"tool_seconds"}))
         return evaluate(specialist, questions, trial.folder, ground, tell, budget)
 
-    def _trial(self, name: str, system: str, adapter: Path | None) -> Trial:
+    def _trial(self, name: str, system: str, adapter: Path | None, *, headless: bool) -> Trial:
         plan, card = self.blueprint, self.blueprint.specialists[name]
-        version = version_of(plan, name, self.base, self.knowledge.get(name), adapter)
+        version = version_of(plan, name, self.base, self.knowledge.get(name), adapter, headless=headless)
         database = plan.folders[name] / (card.database or "")
         if card.database and database.is_file():
             # Rows change while the version stays; what was said of the old ones is worth nothing.
             version = fingerprint(version, sha256(database), plan.tasks(name))
-        return Trial(name, system, adapter, version, plan.state / EVALUATIONS / version)
-
-
-def read_questions(blueprint: Blueprint, name: str) -> list[Question]:
-    """The evaluation set of a specialist; empty when its card names none.
-
-    Raises:
-        ConfigError: a row is no question; names file and line.
-    """
-    entry = blueprint.specialists[name].evaluation
-    if entry is None:
-        return []
-    path, found = blueprint.folders[name] / entry, dict[str, Question]()
-    for number, row in enumerate(read_rows(path), 1):
-        try:
-            question = Question.of(row)
-        except ConfigError as error:
-            raise ConfigError(error.message, file=path, line=number, hint=error.hint) from error
-        found[question.id] = question
-    return list(found.values())
-
-
-def held_out(blueprint: Blueprint) -> list[str]:
-    """The questions of all evaluation sets of the team: nobody on it may learn from them."""
-    return [question.input for name in blueprint.specialists for question in read_questions(blueprint, name)]
+        return Trial(name, system, adapter, headless, version, plan.state / EVALUATIONS / version)
 
 
 def compare(bench: Bench, names: Sequence[str], systems: Sequence[str] = SYSTEMS) -> Report:

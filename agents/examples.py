@@ -1,13 +1,14 @@
-"""The examples of a specialist as something to learn from: those with answers, and none that an evaluation asks."""
+"""Rows with answers: evaluation sets, and examples to learn from, among which no evaluation question may be."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from ..core.embedding import Embedder
+from ..core.errors import ConfigError
 from ..specialists.evaluation.leaks import leaked
+from ..specialists.evaluation.question import Question
 from .blueprint import Blueprint, read_rows
-from .evaluation import held_out
 
 
 def example_files(blueprint: Blueprint, name: str) -> list[str]:
@@ -25,3 +26,27 @@ def answered(blueprint: Blueprint, name: str, embedder: Embedder) -> list[dict[s
     rows = [row for row in rows if row.get("answer")]
     repeats = leaked([row["input"] for row in rows], held_out(blueprint), embedder)
     return [row for place, row in enumerate(rows) if place not in repeats]
+
+
+def read_questions(blueprint: Blueprint, name: str) -> list[Question]:
+    """The evaluation set of a specialist; empty when its card names none.
+
+    Raises:
+        ConfigError: a row is no question; names file and line.
+    """
+    entry = blueprint.specialists[name].evaluation
+    if entry is None:
+        return []
+    path, found = blueprint.folders[name] / entry, dict[str, Question]()
+    for number, row in enumerate(read_rows(path), 1):
+        try:
+            question = Question.of(row)
+        except ConfigError as error:
+            raise ConfigError(error.message, file=path, line=number, hint=error.hint) from error
+        found[question.id] = question
+    return list(found.values())
+
+
+def held_out(blueprint: Blueprint) -> list[str]:
+    """The questions of all evaluation sets of the team: nobody on it may learn from them."""
+    return [question.input for name in blueprint.specialists for question in read_questions(blueprint, name)]

@@ -14,8 +14,7 @@ from ..memory.inbox import Inbox, Note, Verdict
 from ..specialists.evaluation.leaks import leaked
 from ..specialists.metrics import normalise
 from .blueprint import Blueprint
-from .evaluation import held_out
-from .examples import example_files
+from .examples import example_files, held_out
 from .threads import Threads
 
 

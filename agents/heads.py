@@ -13,7 +13,8 @@ from ..specialists.adapters import loadable
 from ..specialists.engines import open_engine
 from ..specialists.head import Head, Labelled, accuracy
 from ..specialists.specialist import Specialist
-from .blueprint import Blueprint, fingerprint, read_rows
+from .blueprint import Blueprint, fingerprint
+from .examples import answered
 
 LEAST = 20
 """Labelled examples below which there is nothing to fit."""
@@ -48,7 +49,7 @@ def fit_heads(
         adapter_of: A specialist's adapter as published.
     """
     for name, card in plan.specialists.items():
-        rows = _examples(plan, name) if card.style == "label" and base else []
+        rows = _examples(plan, name, embedder) if card.style == "label" and base else []
         if base is None or len(rows) < LEAST or len({row.answers for row in rows}) < 2:
             _file(plan, name).unlink(missing_ok=True)
             _record(plan, name).unlink(missing_ok=True)
@@ -94,10 +95,10 @@ def _asked(plan: Blueprint, name: str, rows: list[Labelled], base: LocalModel, a
     return sum(isinstance(answer, Answer) and answer.text in row.answers for answer, row in pairs) / len(rows)
 
 
-def _examples(plan: Blueprint, name: str) -> list[Labelled]:
+def _examples(plan: Blueprint, name: str, embedder: Embedder) -> list[Labelled]:
     card = plan.specialists[name]
-    rows = [row for entry in card.examples if entry.endswith(".jsonl") for row in read_rows(plan.folders[name] / entry)]
-    return [Labelled(row["input"], (row["answer"],)) for row in rows if row.get("answer") in card.labels]
+    rows = answered(plan, name, embedder)
+    return [Labelled(row["input"], (row["answer"],)) for row in rows if row["answer"] in card.labels]
 
 
 def _compared(plan: Blueprint, name: str) -> Comparison | None:

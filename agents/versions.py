@@ -25,13 +25,23 @@ def adapter_of(blueprint: Blueprint, name: str) -> Path | None:
 
 
 def version_of(
-    blueprint: Blueprint, name: str, base: LocalModel | None, knowledge: Knowledge | None, adapter: Path | None
+    blueprint: Blueprint,
+    name: str,
+    base: LocalModel | None,
+    knowledge: Knowledge | None,
+    adapter: Path | None,
+    *,
+    headless: bool = False,
 ) -> str:
-    """Card, documents, base, adapter and head in 12 hex digits; stands in every answer and names its evaluation."""
+    """Card, documents, base, adapter and head in 12 hex digits; stands in every answer and names its evaluation.
+
+    Args:
+        headless: Of the specialist without its label head.
+    """
     documents = {d.source: d.sha256 for d in knowledge.documents()} if knowledge else {}
     model = base.sha256("gguf") if base else [blueprint.card.engine, blueprint.card.base]
     card = blueprint.specialists[name].model_dump()
-    head = head_file(blueprint, name)
+    head = None if headless else head_file(blueprint, name)
     return fingerprint(card, documents, model, adapter_version(adapter), *([sha256(head)] if head else []))
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def evaluate(
     specialists: Annotated[list[str] | None, typer.Argument(help="Whom to evaluate; left out: all.")] = None,
     team: TeamFolder = Path(),
-    compare: Annotated[str, typer.Option(help="Systems, with commas.")] = "base,skill,adapter,champion,challenger",
+    compare: Annotated[str, typer.Option(help="Systems, with commas.")] = "base,skill,adapter,head,champion,challenger",
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many questions of each specialist.")] = None,
     seed: Annotated[int, typer.Option(help="Which questions, when there is a limit.")] = 0,
     fresh: Annotated[bool, typer.Option("--fresh", help="Ask again what was asked before.")] = False,

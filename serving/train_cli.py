@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -11,6 +11,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from ..core.errors import InputError, MissingExtra, unknown
 from .ask_cli import TeamFolder
+
+if TYPE_CHECKING:
+    from ..agents.lessons import Learnt
 
 
 def train(
@@ -44,13 +47,18 @@ def train(
             seed=seed,
             report=lambda line, done, left: progress.update(bar, description=line, completed=done),
         )
+    _tell(learnt, names, out, team)
+
+
+def _tell(learnt: Learnt, names: list[str], out: Path | None, team: Path) -> None:
+    """What came of it, and what to do next."""
     done = learnt.report
     typer.echo(f"{done.examples} lessons, {done.steps} steps, {done.tokens_per_second:.0f} tokens/s")
+    if out is not None:
+        typer.echo(f"next: `model: {{adapter: …}}` in a card uses {out}")
+        return
     for name, version in learnt.versions.items():
         typer.echo(f"{name}: {version} is the challenger now")
-    for name in () if out else sorted(set(names) - set(learnt.versions)):
+    for name in sorted(set(names) - set(learnt.versions)):
         typer.echo(f"{name}: no lessons; they are made of answered examples, for `style: quote`")
-    next_step = (
-        f"`model: {{adapter: {out}}}` in a card uses it" if out else f"metier build -t {team} decides if it is better"
-    )
-    typer.echo(f"next: {next_step}")
+    typer.echo(f"next: metier build -t {team} decides if it is better")

@@ -26,6 +26,7 @@ from metier.specialists.evaluation.question import Question, Result
 from metier.specialists.evaluation.run import FILE
 from metier.specialists.registry.exchange import import_adapter
 from metier.specialists.skills import find_skill
+from metier.tests.test_heads import house
 
 NAME = "helpdesk"
 ROWS = [{"input": f"What is code {n}?", "answer": f"code {n}"} for n in range(12)]
@@ -255,3 +256,19 @@ def test_training_makes_a_challenger_that_tells_where_it_comes_from(plan: Bluepr
     with open_bench(plan, lambda *now: None, store=models, limit=1) as bench:
         trials = bench.trials(NAME, ["challenger"])
         assert len(bench.run(trials)[0]) == 1, "the engine can work with it"
+
+
+def test_a_label_head_is_a_system_of_its_own(tmp_path: Path, models) -> None:
+    plan = house(tmp_path)
+    card = plan.folders["desk"] / "specialist.yaml"
+    card.write_text(card.read_text() + "evaluation: held_out.jsonl\n")
+    row = {"input": "the pipe in the cellar drips", "answer": "desk_a"}
+    (plan.folders["desk"] / "held_out.jsonl").write_text(json.dumps(row) + "\n")
+    plan = Blueprint.read(plan.root)
+    build(plan, store=models)
+    with open_bench(plan, lambda *now: None, store=models) as bench:
+        trials = bench.trials("desk", ["base", "head"])
+        (base,), (head,) = bench.run(trials)
+        assert (head.text, head.input_tokens) == ("desk_a", 0)
+        assert base.input_tokens > 0
+        assert bench.in_use("desk").version == trials[1].version != trials[0].version
