@@ -8,7 +8,7 @@ from ...core.types import Value
 from .columns import columns
 from .measures import style_of
 from .question import Result
-from .statistics import Difference, difference
+from .statistics import difference
 
 LEAST_QUESTIONS = 10
 """With fewer questions chance decides."""
@@ -24,8 +24,6 @@ class Judgement(Value):
 
     better: bool
     why: str
-    metric: str = ""
-    difference: Difference | None = None
 
 
 def judge(
@@ -49,4 +47,4 @@ def judge(
         f"({found.value:+.3f}, 95 % between {found.low:+.3f} and {found.high:+.3f}; better in {found.better:.0%} of "
         f"the resamples, {LEAST_SURE:.0%} needed)"
     )
-    return Judgement(better=better, why=why, metric=metric, difference=found)
+    return Judgement(better=better, why=why)

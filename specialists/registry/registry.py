@@ -39,10 +39,6 @@ class Registry:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def names(self) -> list[str]:
-        """Specialists that have versions."""
-        return sorted(p.parent.name for p in self.folder.glob(f"*/{FILE}"))
-
     def state(self, name: str) -> State:
         """Aliases and events of a specialist; empty for one without versions.
 

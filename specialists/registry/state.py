@@ -67,19 +67,14 @@ class State(Value):
         Raises:
             StateError: it is in use.
         """
-        for alias in ("champion", "challenger"):
-            if version == getattr(self, alias):
-                raise StateError(f"{version} is in use: it is the {alias}", hint=IN_USE[alias])
+        if version == self.champion:
+            raise StateError(
+                f"{version} is in use: it is the champion", hint="promote another one, or roll back, first"
+            )
         line = [v for v, _ in groupby(v for v in (*self.former, self.champion) if v != version)]
-        return self._with(former=tuple(line[:-1]))
+        challenger = None if version == self.challenger else self.challenger
+        return self._with(former=tuple(line[:-1]), challenger=challenger)
 
     def _with(self, **changes: object) -> State:
         after = self.model_copy(update=changes)
         return after if after.challenger != after.champion else after.model_copy(update={"challenger": None})
-
-
-IN_USE = {
-    "champion": "promote another one, or roll back, first",
-    "challenger": "train or import another one first; removing a challenger loses the work that made it",
-}
-"""How to let go of a version, by the alias that holds it."""
