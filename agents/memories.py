@@ -29,6 +29,8 @@ SURE = 0.4
 """Relevance from which a question is answered from memory that does not speak of the user ("my", "we" …)."""
 AHEAD = 0.1
 """By so much a user's own words must speak more of a question than any document, to be asked before a specialist."""
+SPOKEN_OF = 0.4
+"""From this evidence on, documents speak of what a task tells: "My account is locked" is for a specialist."""
 _OWN = re.compile(r"\b(?:I|me|my|mine|myself|we|us|our|ours)\b", re.IGNORECASE)
 
 
@@ -77,18 +79,22 @@ class Memories:
             self.facts.note(task, _owner(), thread_id=origin().get("thread_id", ""))
 
     def comes_first(self, task: str, recalled: Sequence[Plain], evidence: float) -> bool:
-        """Is a question better answered from memory than by the specialists whose documents have that `evidence`?"""
+        """Is a task for the memory rather than for the specialists whose documents have that `evidence`?"""
+        if _tells(task):
+            return self._notes() and evidence < SPOKEN_OF
         said = _bearing(task, recalled)
-        return bool(said) and not _tells(task) and said[0].relevance >= evidence + AHEAD
+        return bool(said) and said[0].relevance >= evidence + AHEAD
 
     def answer(self, task: str, recalled: Sequence[Plain], route: Route) -> Answer | None:
-        """The answer of the team itself, where no specialist has one: what was said, or that it is noted."""
-        if not _tells(task):
-            said = _bearing(task, recalled)
-            return _quoting(task, said, route) if said else None
-        if self.facts is None or _owner().user is None:
-            return None
-        return Answer(text="Noted.", confidence=1.0, reason="a fact to remember, no question", route=route)
+        """The answer of the team itself, where no specialist was asked: what was said, or that it is noted."""
+        if _tells(task):
+            noted = Answer(text="Noted.", confidence=1.0, reason="a fact to remember, no question", route=route)
+            return noted if self._notes() else None
+        said = _bearing(task, recalled)
+        return _quoting(task, said, route) if said else None
+
+    def _notes(self) -> bool:
+        return self.facts is not None and _owner().user is not None
 
 
 def open_memories(plan: Blueprint, embedder: Embedder | None = None) -> Memories:

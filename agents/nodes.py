@@ -93,12 +93,12 @@ class Nodes:
         return {"route": route.model_dump(mode="json")}
 
     def _asked(self, route: Route, state: State) -> Route:
-        """The route, or nobody where what the user said before speaks more of the task than any document."""
-        task, recalled = state["task"]["text"], state["recalled"]["facts"]
-        names = [part.specialist for part in route.parts]
-        if not recalled or not names or not self._memories.comes_first(task, recalled, self._evidence(task, names)):
+        """The route, or nobody where the user's own words speak more of the task than any document."""
+        task, names = state["task"]["text"], [part.specialist for part in route.parts]
+        evidence = self._evidence(task, names) if names else 0.0
+        if not names or not self._memories.comes_first(task, state["recalled"]["facts"], evidence):
             return route
-        return route.model_copy(update={"decision": "abstain", "parts": (), "reason": "memory knows more of this"})
+        return route.model_copy(update={"decision": "abstain", "parts": (), "reason": "for the memory"})
 
     def dispatch(self, state: State) -> list[Send] | str:
         """Send each part to its specialist; straight to `join` when nobody was chosen."""
@@ -145,9 +145,8 @@ class Nodes:
         answers = [Answer.model_validate(o["answer"]) for o in outcomes]
         route = Route.model_validate(state["route"])
         answer = join(route, answers)
-        if answer.kind in ("abstain", "clarify"):
-            own = self._memories.answer(state["task"]["text"], state["recalled"]["facts"], route)
-            answer = own.model_copy(update={"usage": answer.usage}) if own else answer
+        if not answers:
+            answer = self._memories.answer(state["task"]["text"], state["recalled"]["facts"], route) or answer
         return {"joined": answer.model_dump(mode="json")}
 
     def guard_out(self, state: State) -> Update:
