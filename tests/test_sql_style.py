@@ -25,7 +25,7 @@ from metier.specialists.sql.desk import Desk
 from metier.specialists.sql.linking import known, link
 from metier.specialists.sql.match import same_rows
 from metier.specialists.sql.prompt import Solved, alike, prompt
-from metier.specialists.sql.short import expand
+from metier.specialists.sql.short import expand, grounded
 from metier.specialists.sql.shorten import shorten
 from metier.tools.database import SqliteDatabase, open_database
 
@@ -130,6 +130,29 @@ def test_gold_sql_gets_short(gold: str, short: str, catalogue: Catalogue, databa
     assert made is not None
     assert same_rows(database.query(expand(made, catalogue)), database.query(gold), ordered=False)
     assert made == short
+
+
+@pytest.mark.parametrize(
+    ("task", "short", "kept"),
+    [
+        (
+            "how many parts per supplier",
+            "SELECT COUNT(parts.*) WHERE parts.supplier = 'Norsk'",
+            "SELECT COUNT(parts.*)",
+        ),
+        ("parts of norsk", "SELECT parts.part WHERE parts.supplier LIKE '%Norsk%'", None),
+        (
+            "how many",
+            "SELECT COUNT(parts.*) WHERE parts.supplier = 'Norsk' AND parts.on_hand > 3",
+            "WHERE parts.on_hand > 3",
+        ),
+        ("anything", "SELECT (", None),
+    ],
+)
+def test_conditions_that_nobody_asked_for_are_left_out(
+    task: str, short: str, kept: str | None, catalogue: Catalogue
+) -> None:
+    assert grounded(short, task, catalogue).endswith(kept or short)
 
 
 def test_gold_sql_that_fails_has_no_short_form(catalogue: Catalogue, database: SqliteDatabase) -> None:

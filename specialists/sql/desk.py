@@ -10,7 +10,7 @@ from ...core.types import Citation
 from .catalogue import Catalogue
 from .database import Database, Table
 from .prompt import Solved
-from .short import expand
+from .short import expand, grounded
 from .shorten import shorten
 
 SHOWN_ROWS = 20
@@ -41,13 +41,14 @@ class Desk:
         found = ((task, shorten(sql, self.catalogue, self.database)) for task, sql in self._examples)
         return [Solved(task, short) for task, short in found if short]
 
-    def run(self, short: str) -> tuple[str, Table]:
-        """The SQL that a short query stands for, and the rows that it gives.
+    def run(self, task: str, short: str) -> tuple[str, Table]:
+        """The SQL that a short query stands for, and the rows that it gives; conditions that the task says nothing of
+        are left out.
 
         Raises:
             MetierError: it is no SQL, names what is not there, does more than read, or takes too long.
         """
-        query = expand(short, self.catalogue)
+        query = expand(grounded(short, task, self.catalogue), self.catalogue)
         return query, self.database.query(query, rows=SHOWN_ROWS)
 
     def cite(self, query: str, found: Table) -> Citation:

@@ -13,6 +13,7 @@ A query that names its tables itself runs as it stands.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
@@ -22,6 +23,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from ...core.errors import ToolError
+from ..support import stem
 from .catalogue import Catalogue, Join, quoted
 
 Node = TypeVar("Node", bound=exp.Expr)
@@ -44,6 +46,36 @@ def expand(short: str, catalogue: Catalogue) -> str:
         if not select.args.get("from_"):
             _say_from(select, catalogue)
     return query.sql(catalogue.dialect)
+
+
+def grounded(short: str, task: str, catalogue: Catalogue) -> str:
+    """The query without conditions on texts that the task does not speak of: a small model likes to make them up.
+
+    A query that cannot be read stays as it is.
+    """
+    try:
+        query = sqlglot.parse_one(short, read=catalogue.dialect)
+    except (SqlglotError, RecursionError):
+        return short
+    asked = _stems(task)
+    for select in [*query.find_all(exp.Select)]:
+        found = conditions(select)
+        kept = [c for c in found if _spoken_of(c, asked)]
+        if len(kept) < len(found):
+            select.set("where", exp.Where(this=exp.and_(*kept, copy=False, wrap=False)) if kept else None)
+    return query.sql(catalogue.dialect)
+
+
+def _spoken_of(condition: exp.Expr, asked: set[str]) -> bool:
+    """Whether the text that a column is compared with shares a word with the task; other conditions always."""
+    text = condition.args.get("expression")
+    if not isinstance(condition, exp.EQ | exp.Like) or not isinstance(condition.this, exp.Column):
+        return True
+    return not isinstance(text, exp.Literal) or not text.is_string or not (w := _stems(text.this)) or bool(w & asked)
+
+
+def _stems(text: str) -> set[str]:
+    return {stem(word) for word in re.findall(r"[^\W_]+", text.lower())}
 
 
 def own(select: exp.Select, kind: type[Node]) -> Iterator[Node]:

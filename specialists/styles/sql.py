@@ -47,7 +47,7 @@ def _run(work: Work, reply: Reply) -> tuple[ToolCall, Table | None]:
     query, found, error = reply.text, None, "no rows"
     with timing("tool"):
         try:
-            query, rows = work.desk.run(reply.text)
+            query, rows = work.desk.run(work.brief.task, reply.text)
             found = rows if any(value is not None for row in rows.rows for value in row) else None
         except MetierError as failed:
             error = failed.message
