@@ -12,6 +12,7 @@ request waits when the request before it had another adapter, both prompts being
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from argparse import Namespace
 from collections.abc import Sequence
@@ -30,7 +31,8 @@ from metier.specialists.engines.llama import LlamaEngine
 from metier.specialists.skills import find_skill, skill_names
 from metier.specialists.training.config import TrainConfig
 from metier.specialists.training.convert import gguf_adapter
-from metier.specialists.training.repository import WEIGHTS
+from metier.specialists.training.repository import RECORD, WEIGHTS
+from metier.specialists.training.seal import TRAINING
 from metier.specialists.training.trainer import train
 
 TRADES: tuple[Trade, ...] = (quote, label, sql)
@@ -98,15 +100,22 @@ def switches(engine: LlamaEngine) -> Sequence[float]:
     return [max(0.0, seconds(turn % 2) - stay) for turn in range(SWITCHES)]
 
 
+def _name(folder: Path) -> str:
+    """Which skill a folder holds: its sealed record says so, or that of its training."""
+    files = [folder / name for name in (RECORD, TRAINING) if (folder / name).is_file()]
+    return json.loads(files[0].read_text(encoding="utf-8")).get("skill", "") if files else ""
+
+
 def main() -> None:
     arguments = parser(__doc__ or "")
     arguments.add_argument("--minutes", type=float, default=0.0, metavar="M", help="training time for each set")
-    arguments.add_argument("--skill", type=Path, help="another PEFT folder in place of the shipped skill")
+    arguments.add_argument("--skill", type=Path, help="a PEFT folder in place of a shipped skill; its sets")
     arguments.add_argument("--all", action="store_true", help="score seen documents too (for a set that was left out)")
     args = arguments.parse_args()
     base, report = ModelStore().find("smollm2-135m"), Report(args)
-    names = wanted(args, [name for trade in TRADES for name in trade.SETS])
-    for trade in TRADES:
+    trades = [trade for trade in TRADES if args.skill is None or _name(args.skill) == trade.SKILL]
+    names = wanted(args, [name for trade in trades for name in trade.SETS])
+    for trade in trades:
         for name in names:
             if name in trade.SETS:
                 measure(report, args, trade, name, base)
