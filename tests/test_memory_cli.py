@@ -54,6 +54,7 @@ def used(office, tmp_path_factory, models) -> Path:
         team.ask("Is the Zorvex insured on a business trip?", user="anna", tenant="acme", thread_id="a1")
         team.ask("Where do I keep my bike?", user="anna", tenant="acme", thread_id="a2")
         team.ask("How do I charge my Glimmerbox?", user="anna", tenant="acme")
+        team.feedback("correction", "Quibbleton only", thread_id="a1", specialist="travel")
         team.ask("My car is a Wimblat.", user="ben", tenant="acme", thread_id="b1")
         team.ask("Which network do guests use?", user="ben", tenant="acme", thread_id="b1")
         assert team.facts is not None
@@ -88,7 +89,7 @@ def test_the_words_are_where_they_are_expected_before(used):
 def test_erasing_a_user_leaves_no_trace_and_nobody_else_is_touched(copy, models):
     erased = erase(Blueprint.read(copy), Scope(ANNA))
     assert erased.facts == 2
-    assert (erased.threads, erased.decisions, erased.router_fitted) == (3, 4, True)
+    assert (erased.threads, erased.decisions, erased.notes, erased.router_fitted) == (3, 4, 1, True)
     assert traces(copy, *SECRETS) == {word: [] for word in SECRETS}
     kept = traces(copy, "Wimblat", "Frobnik")
     assert kept["Wimblat"]
@@ -142,6 +143,7 @@ def test_an_export_is_complete(used):
     ]
     assert all(m.answer for m in threads["a1"].messages if m.role == "assistant")
     assert {d.text for d in kept.decisions} >= {"Where do I keep my bike?", "How do I charge my Glimmerbox?"}
+    assert [note.correction for note in kept.notes] == ["Quibbleton only"]
     assert "Wimblat" not in kept.model_dump_json()
     everything = export(Blueprint.read(used), Scope())
     assert "Wimblat" in everything.model_dump_json()
