@@ -165,6 +165,8 @@ class ToolCall(Value):
     seconds: float = 0.0
     guards: dict[str, str] = Field(default_factory=dict)
     """Guardrails that changed the result: name to what they did."""
+    binding: bool = False
+    """It changed something, or a person decided about it: the answer tells it, however unsure the model was."""
 
 
 class Answer(Value):

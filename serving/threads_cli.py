@@ -101,7 +101,11 @@ def _print(found: Sequence[Thread], key: str, *, json: bool) -> None:
     if json:
         print(dumps([t.model_dump(mode="json") for t in found], indent=2, ensure_ascii=False))
         return
-    table = Table(key if key != "id" else "thread", "saved", "turns", "is", "last task", "answer", box=None)
+    table = Table(box=None)
+    # What other commands take is not cut off.
+    table.add_column(key if key != "id" else "thread", min_width=max((len(getattr(t, key)) for t in found), default=0))
+    for name in ("saved", "turns", "is", "last task", "answer"):
+        table.add_column(name)
     for t in found:
         words = (shorten(visible(text.replace("\n", " ")), 60) for text in (t.task, t.text))
         table.add_row(*map(escape, (getattr(t, key), t.at[:19], str(t.turns), t.standing, *words)))

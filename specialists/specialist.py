@@ -30,7 +30,7 @@ from .selection import Selection
 from .sql.desk import Desk
 from .styles import find_style
 from .support import codes, content_words, supporting_sentence, with_context
-from .work import Draft, Toolbox, Work
+from .work import Draft, Toolbox, Work, told
 
 LEAST_COLLEAGUE = 0.10
 """Below this routing probability a colleague is not worth asking when this specialist has no answer."""
@@ -101,8 +101,9 @@ class Specialist:
         try:
             draft = self._style(work)
         except BudgetExceeded as error:
-            return self._answer(Draft(text=NOT_FOUND, found=False), 0.0, work, f"budget: {error.message}")
-        return self._check(draft, work)
+            draft = told(Draft(text=NOT_FOUND, found=False, tool_calls=hands.done if hands else ()))
+            return self._answer(draft, 0.0, work, "" if draft.found else f"budget: {error.message}")
+        return self._check(told(draft), work)
 
     def _retrieve(self, brief: Brief, emit: Emit) -> Sequence[Passage]:
         if self.knowledge is None or self.card.knowledge is None:
@@ -116,7 +117,7 @@ class Specialist:
     def _check(self, draft: Draft, work: Work) -> Outcome:
         with timing("check"):
             sure = confidence(work.brief.query or work.brief.task, draft, work.passages)
-        good = draft.found and sure >= self.abstain_below
+        good = draft.found and (sure >= self.abstain_below or any(c.binding for c in draft.tool_calls))
         work.emit(Event(name="check", specialist=self.card.name, data={"found": draft.found, "confidence": sure}))
         if good:
             citations = (*(with_context(c, work.passages) for c in draft.citations), *work.brief.citations)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -40,6 +40,11 @@ class Hands(Protocol):
     @property
     def touched(self) -> tuple[Touch, ...]:
         """What the calls have been in touch with."""
+        ...
+
+    @property
+    def done(self) -> tuple[ToolCall, ...]:
+        """The calls that were made until now."""
         ...
 
     def begin(self, *, untrusted: bool) -> Callable[[ToolCall], ToolCall]:
@@ -85,6 +90,14 @@ class Draft:
     tool_calls: tuple[ToolCall, ...] = ()
     reason: str = "nothing in its documents answers this"
     """Why nothing was found, for people."""
+
+
+def told(draft: Draft) -> Draft:
+    """The draft, or what its calls came to when one of them cannot be passed over: it changed something, say."""
+    if draft.found or not any(call.binding and call.error is None for call in draft.tool_calls):
+        return draft
+    lines = [c.result if c.error is None else f"{c.name} failed: {c.error}" for c in draft.tool_calls]
+    return replace(draft, text="\n".join(lines), found=True)
 
 
 @dataclass

@@ -79,6 +79,20 @@ def test_an_effect_after_outside_text_waits_and_goes_on_in_another_process(shop:
     assert len(second.engine.calls) == 1, "the model is asked only for what comes after the decision"
 
 
+def test_what_was_done_is_told_however_unsure_the_model_was(shop: Open, tmp_path: Path) -> None:
+    team = shop(budget={"steps": 3})
+    clerk = team.specialists["clerk"]
+    clerk.abstain_below = 0.99
+    assert team.ask("clerk: look(7)").kind == "abstain"
+    half = team.ask("clerk: pay(7) then steal(8)")
+    assert half.kind == "answer"
+    assert half.text.startswith("did pay 7")
+    assert "steal failed: unknown tool 'steal'" in half.text
+    stopped = team.ask("clerk: pay(1) then pay(2) then pay(3)")
+    assert "did pay 1" in stopped.text
+    assert stopped.text.count("did pay") == len(done(tmp_path)) - 1
+
+
 def test_a_person_may_change_refuse_or_answer_the_call(shop: Open, tmp_path: Path) -> None:
     team = shop()
     decisions = {

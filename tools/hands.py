@@ -74,6 +74,11 @@ class Run:
         """What the run has been in touch with until now."""
         return self._facts.touched
 
+    @property
+    def done(self) -> tuple[ToolCall, ...]:
+        """The calls that were made until now."""
+        return tuple(self._done)
+
     def begin(self, *, untrusted: bool) -> Run:
         """Say whether text from documents is in front of the model already; the calls may begin."""
         self._facts = self._facts.model_copy(update={"untrusted": self._facts.untrusted or untrusted})
@@ -83,9 +88,11 @@ class Run:
         """Do it, or say why not in `ToolCall.error`."""
         call = ToolCall(name=call.name, arguments=call.arguments)
         decided = self._hands.policy.decide(call, self._facts)
+        asked = isinstance(decided, Ask)
         if isinstance(decided, Ask):
             call, settled = self._ask(call, decided.reason)
             if settled:
+                self._done.append(settled)
                 return settled
             self._facts = self._facts.approve(call)
             decided = self._hands.policy.decide(call, self._facts)
@@ -93,7 +100,7 @@ class Run:
             return next(c for c in reversed(self._done) if call_key(c) == call_key(call))
         if isinstance(decided, Deny):
             return call.model_copy(update={"error": decided.reason})
-        return self._do(call)
+        return self._do(call, binding=asked or self._hands.effects[call.name].effect != "read")
 
     def _ask(self, call: ToolCall, why: str) -> tuple[ToolCall, ToolCall | None]:
         """The call that a person wants to run, and what came of it when it is not to run at all."""
@@ -107,9 +114,9 @@ class Run:
             case Reject(message=message):
                 return call, call.model_copy(update={"error": message})
             case Respond(message=message):
-                return call, call.model_copy(update={"result": message})
+                return call, call.model_copy(update={"result": message, "binding": True})
 
-    def _do(self, call: ToolCall) -> ToolCall:
+    def _do(self, call: ToolCall, *, binding: bool) -> ToolCall:
         # Effects are counted by what has surely happened: the same call after a failure is the same effect tried again.
         good = sum(call_key(c) == call_key(call) and c.error is None for c in self._done)
         key, done = f"{self._key}/{good}", None
@@ -121,6 +128,7 @@ class Run:
             key += "+"  # a person wants it again: that is another effect
         if done is None:
             done = ToolCall.model_validate(self._hands.journal.once(lambda: self._run(call, key).model_dump()))
+            done = done.model_copy(update={"binding": binding})
         self._facts = self._facts.after(call, self._hands.effects[call.name])
         self._done.append(done)
         return done
