@@ -8,9 +8,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psycopg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.store.base import (
     GetOp,
     InvalidNamespaceError,
@@ -24,6 +27,7 @@ from langgraph.store.memory import InMemoryStore
 from metier.core.errors import StateError
 from metier.memory.facts_postgres import PostgresFacts
 from metier.memory.facts_sqlite import SqliteFacts
+from metier.memory.postgres import PostgresThreads
 from metier.memory.store import FactStore
 from metier.tests.postgres import Postgres, installed
 
@@ -249,6 +253,30 @@ def test_two_first_users_of_a_server_at_once(server):
     url = server.database()
     with ThreadPoolExecutor(8) as pool:
         assert len(list(pool.map(lambda _: PostgresFacts(url), range(8)))) == 8
+
+
+def test_erased_rows_leave_the_tables_of_a_server(server, embedder):
+    url = server.database()
+    facts, threads = FactStore(PostgresFacts(url), embedder), PostgresThreads(url)
+    config: RunnableConfig = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
+
+    def tables() -> bytes:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("CHECKPOINT")
+        return b"".join(path.read_bytes() for path in (server.folder / "data" / "base").rglob("*") if path.is_file())
+
+    facts.put(("a",), "k", {"text": "the zorvex"})
+    threads.put(config, {**empty_checkpoint(), "channel_values": {"text": "the quibblux"}}, {}, {"text": "1"})
+    before = tables()
+    assert b"zorvex" in before
+    assert b"quibblux" in before
+    facts.erase()
+    threads.delete_thread("t")
+    threads.scrub()
+    threads.close()
+    after = tables()
+    assert b"zorvex" not in after
+    assert b"quibblux" not in after
 
 
 def test_what_is_no_database_is_said_in_words(tmp_path):
