@@ -18,6 +18,7 @@ from ..core.files import sha256
 from ..core.models import LocalModel
 from ..core.types import Budget
 from ..specialists.adapters import candidates, loadable
+from ..specialists.call_decision import read_decision
 from ..specialists.engines import Engine, open_engine
 from ..specialists.evaluation.measures import Ground
 from ..specialists.evaluation.question import Question, Result
@@ -124,6 +125,7 @@ class Bench:
             adapter=str(adapter) if adapter else None,
             hands=dry_tools(plan, name),
             embedder=self.embedder,
+            decision=read_decision(trial.adapter),
             desk=desk,
             head=None if trial.headless else open_head(plan, name),
             version=trial.version,

@@ -29,6 +29,7 @@ from ..memory.fact import Owner
 from ..memory.inbox import Note, Verdict
 from ..router.log import LoggedRouter
 from ..router.router import Router
+from ..specialists.call_decision import read_decision
 from ..specialists.card import SpecialistCard
 from ..specialists.engines import Engine, open_engine
 from ..specialists.knowledge.knowledge import Knowledge
@@ -123,6 +124,7 @@ class Team:
                     adapter=adapters[name],
                     hands=open_hands(plan, name, knowledge, threads.ledger),
                     embedder=embedder,
+                    decision=read_decision(published[name]),
                     desk=open_desk(plan, name),
                     head=open_head(plan, name),
                     journal=GraphJournal(),

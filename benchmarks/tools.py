@@ -85,9 +85,8 @@ class Bench:
             }
         )
         loaded = None if adapter == "none" else adapter
-        made = Specialist(card, self.engine, adapter=loaded, hands=hands, embedder=self.embedder)
-        made.decision = self.decision if loaded else None
-        return made
+        decision = self.decision if loaded else None
+        return Specialist(card, self.engine, adapter=loaded, hands=hands, embedder=self.embedder, decision=decision)
 
 
 def score_bfcl(report: Report, bench: Bench, args: Namespace) -> None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-from functools import cache
 from pathlib import Path
 
 from ..core.types import Value
-from .skills import find_skill, skill_names
 
 FILE = "decision.json"
 """Beside an adapter's weights; fitted by `training/call_decision.py` for that adapter alone."""
@@ -38,13 +36,7 @@ def log_odds(first_logprob: float, *, called: bool) -> float:
     return min(max(odds if called else -odds, -_SUREST), _SUREST)
 
 
-def read_decision(adapter: Path) -> CallDecision | None:
+def read_decision(adapter: Path | None) -> CallDecision | None:
     """The decision that was fitted for an adapter (a PEFT folder); None where there is none."""
-    file = adapter / FILE
-    return CallDecision.model_validate_json(file.read_bytes()) if file.is_file() else None
-
-
-@cache
-def shipped_decision() -> CallDecision | None:
-    """The decision that belongs to the shipped skill."""
-    return read_decision(find_skill("call")) if "call" in skill_names() else None
+    file = adapter / FILE if adapter else None
+    return CallDecision.model_validate_json(file.read_bytes()) if file and file.is_file() else None

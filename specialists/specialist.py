@@ -19,7 +19,7 @@ from ..core.events import Emit, Event, ignore
 from ..core.journal import Journal, Unkept
 from ..core.meter import Meter
 from ..core.types import Answer, Brief, Handoff, Outcome, Passage
-from .call_decision import shipped_decision
+from .call_decision import CallDecision
 from .card import SpecialistCard
 from .confidence import confidence
 from .engines.engine import Engine
@@ -48,6 +48,7 @@ class Specialist:
         embedder: Chooses the tools that fit a task; left out: the model is shown all of them.
         desk: Its database, for the style `sql`.
         head: Chooses among its labels in the model's place, for the style `label`; needs the embedder.
+        decision: When its tools are called, as fitted for its adapter; left out: the model decides.
         journal: Keeps the steps of who has tools, so that a run that was interrupted does not take them again.
         abstain_below: Confidence under which it hands over or abstains.
         version: Hash of all that it is made of, shown in each answer.
@@ -64,6 +65,7 @@ class Specialist:
         embedder: Embedder | None = None,
         desk: Desk | None = None,
         head: Head | None = None,
+        decision: CallDecision | None = None,
         journal: Journal | None = None,
         abstain_below: float = 0.3,
         version: str = "unversioned",
@@ -75,8 +77,7 @@ class Specialist:
         self._desk = desk
         self._likely = partial(_likely, head, embedder) if head and embedder else None
         self._selection = Selection(embedder)
-        self.decision = shipped_decision() if adapter and card.model.adapter in (None, "call") else None
-        """When its tools are called; it was fitted for the shipped skill alone."""
+        self._decision = decision
         self._chat = engine.chat(
             adapter=adapter,
             slot=card.name,
@@ -94,7 +95,7 @@ class Specialist:
         passages = self._retrieve(brief, emit)
         hands = self._hands.open(brief.touched) if self._hands else None
         parts = (self.card, brief, passages, self.engine, self._chat, meter, emit, hands)
-        work = Work(*parts, self._journal, self._selection, self.decision, self._likely, self._desk)
+        work = Work(*parts, self._journal, self._selection, self._decision, self._likely, self._desk)
         if to := self._asked_elsewhere(brief):
             noted = self._note(brief, passages)
             return self._hand_over(to, noted, work, reason="the card's rule for this kind of task")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,11 +15,14 @@ from langchain_core.messages import AIMessage
 from metier.core.embedding import Vectors
 from metier.core.errors import ToolError
 from metier.core.events import Event
+from metier.core.models import ModelStore
 from metier.core.onnx_embedder import OnnxEmbedder
 from metier.core.types import Answer, Brief, Budget, ToolCall
-from metier.specialists.call_decision import CallDecision, log_odds
+from metier.specialists.adapters import in_use, loadable
+from metier.specialists.call_decision import CallDecision, log_odds, read_decision
 from metier.specialists.card import SpecialistCard
 from metier.specialists.constraint import Json
+from metier.specialists.engines.llama import LlamaEngine
 from metier.specialists.engines.scripted import Reply, ScriptedEngine
 from metier.specialists.functions import NO_CALL, called, read_call, signature, write_call
 from metier.specialists.selection import SHOWN, Selection
@@ -193,14 +197,30 @@ def test_a_description_is_embedded_once(embedder: OnnxEmbedder) -> None:
 def test_a_decision_overrules_the_model(embedder: OnnxEmbedder) -> None:
     for bias, script, done in ((9.0, [NO_CALL, COUNT, NO_CALL], ["count P-7"]), (-9.0, [COUNT], [])):
         engine = ScriptedEngine([_sure(text) for text in script])
-        one = Specialist(CARD, engine, hands=Hands(TOOLS), embedder=embedder)
-        one.decision = CallDecision(bias=bias, odds=0.1, similarity=0.1)
+        decision = CallDecision(bias=bias, odds=0.1, similarity=0.1)
+        one = Specialist(CARD, engine, hands=Hands(TOOLS), embedder=embedder, decision=decision)
         DONE.clear()
         outcome = one.run(Brief(task=TASK))
         assert isinstance(outcome, Answer)
         assert done == DONE
         assert (outcome.kind == "answer") is bool(done)
     assert engine.calls, "the model was asked in both cases"
+
+
+def test_a_call_with_texts_that_nobody_said_is_not_made(embedder: OnnxEmbedder) -> None:
+    for city, task, made in (
+        ("Pisa", "Will it rain in Pisa?", True),
+        ("New York", "I need an umbrella.", False),
+        ("Lyon", "I need an umbrella.", True),
+        ("東京", "東京の天気は？", True),
+        ("大阪", "東京の天気は？", False),
+    ):
+        engine = ScriptedEngine([_sure(text) for text in (write_call("weather", {"city": city}), NO_CALL)])
+        decision = CallDecision(bias=9.0, odds=0.1, similarity=0.1)
+        one = Specialist(CARD, engine, hands=Hands(TOOLS), embedder=embedder, decision=decision)
+        outcome = one.run(Brief(task=task, facts=("She lives in Lyon.",)))
+        assert isinstance(outcome, Answer)
+        assert bool(outcome.tool_calls) is made, task
 
 
 def _sure(text: str) -> Reply:
@@ -230,3 +250,22 @@ def test_signatures_are_short_and_complete() -> None:
     assert len(signature(Hands(TOOLS).functions[1])) < 0.5 * len(json.dumps(Hands(TOOLS).functions[1]))
     call = ToolCall(name="f", arguments={"a": 1}, result="x" * 999)
     assert len(called(call)) < 400
+
+
+def test_the_shipped_skill_calls_what_it_never_saw(models: ModelStore, embedder: OnnxEmbedder) -> None:
+    base = models.find("smollm2-135m")
+    skill = in_use(CARD, Path(), base.name)
+    adapter, decision = loadable(skill, base), read_decision(skill)
+    assert adapter, "the style act has a skill"
+    assert decision, "fitted for it"
+    engine = LlamaEngine(base.files["gguf"], {"call": adapter}, slots=1)
+    one = Specialist(CARD, engine, adapter="call", hands=Hands(TOOLS), embedder=embedder, decision=decision)
+    said = {}
+    for task in ("How many pieces of part P-7 are in stock?", "Who wrote Hamlet?"):
+        outcome = one.run(Brief(task=task))
+        assert isinstance(outcome, Answer)
+        said[outcome.kind] = outcome
+    engine.close()
+    assert said["answer"].tool_calls[0].arguments == {"part": "P-7"}
+    assert said["answer"].text.startswith("P-7: 12 pieces")
+    assert not said["abstain"].tool_calls

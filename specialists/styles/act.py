@@ -11,6 +11,7 @@ from ...core.types import ToolCall, Usage
 from ..call_decision import log_odds
 from ..constraint import Json
 from ..functions import NO_CALL, call_or_none, call_schema, called, read_call
+from ..invented import invented
 from ..renderer import NOT_FOUND
 from ..selection import Fitting
 from ..work import Draft, Reply, Work
@@ -52,9 +53,17 @@ def _first(work: Work, fitting: Fitting) -> tuple[Reply, float | None]:
         return reply, None
     calls = reply.text != NO_CALL
     sure = work.decision.probability(log_odds(reply.certainty["first_logprob"], called=calls), fitting.similarity)
-    if sure < 0.5:
-        return replace(reply, text=NO_CALL), sure
-    return reply if calls else _ask(work, fitting, forced=True), sure
+    if sure >= 0.5 and not calls:
+        reply = _ask(work, fitting, forced=True)
+    return reply if sure >= 0.5 and not _made_up(work, fitting, reply) else replace(reply, text=NO_CALL), sure
+
+
+def _made_up(work: Work, fitting: Fitting, reply: Reply) -> bool:
+    """Whether the call's texts stand neither in the task nor in anything that is known about it."""
+    call = _read(reply.text)
+    function = next((f for f in fitting.functions if call and f["name"] == call.name), None)
+    known = (work.brief.task, *work.brief.facts, *(t.text for t in work.brief.window), *work.texts)
+    return call is not None and function is not None and invented(call, function, " ".join(known))
 
 
 def _ask(work: Work, fitting: Fitting, calls: Sequence[ToolCall] = (), *, forced: bool = False) -> Reply:

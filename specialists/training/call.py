@@ -86,7 +86,7 @@ SKILL = Skill(
     preparation="Rows were selected, functions renamed, shuffled, mixed with those of other rows or left out (then no "
     "call is right), numbers and names in requests replaced, and two requests joined. By a hash of the function that "
     "is asked for, 15 % of the rows were kept aside for figures and 10 % for early stopping and for the decision "
-    "between a call and none; no prompt that was learnt shows their functions.",
+    "between a call and none; no prompt that was learnt shows a function that those rows ask for.",
     limits="English mostly. It writes what the request says into the arguments; it does not compute, and it does not "
     "plan more than the next call.",
     tags=("function-calling", "tool-use"),
