@@ -72,7 +72,7 @@ def measure(report: Report, args: Namespace, trade: Trade, name: str, base: Loca
     own = trained(trade, args, name, skill, base) if skill else None
     adapters = {n: gguf_adapter(p, base.files["gguf"]) for n, p in (("skill", skill), ("own", own)) if p}
     engine = LlamaEngine(base.files["gguf"], adapters, slots=SLOTS)
-    systems = [System("base", engine, None)]
+    systems = [] if args.trained_only else [System("base", engine, None)]
     systems += [System(f"metier {trade.SKILL}", engine, "skill")] if skill else []
     systems += [System("metier adapter", engine, "own", trained=True)] if own else []
     for system in systems:
@@ -111,6 +111,9 @@ def main() -> None:
     arguments.add_argument("--minutes", type=float, default=0.0, metavar="M", help="training time for each set")
     arguments.add_argument("--skill", type=Path, help="a PEFT folder in place of a shipped skill; its sets")
     arguments.add_argument("--all", action="store_true", help="score seen documents too (for a set that was left out)")
+    arguments.add_argument(
+        "--trained-only", action="store_true", help="without the base, which writes until it is cut off"
+    )
     args = arguments.parse_args()
     base, report = ModelStore().find("smollm2-135m"), Report(args)
     trades = [trade for trade in TRADES if args.skill is None or _name(args.skill) == trade.SKILL]
