@@ -91,7 +91,6 @@ class FactStore(BaseStore):
     ) -> None:
         self.database, self.embedder, self._fields, self._clock = database, embedder, list(fields), clock
         self.ttl_config = TTLConfig(default_ttl=ttl, refresh_on_read=True, omit_expired=True)
-        self._reindex()
 
     def batch(self, ops: Iterable[Op]) -> list[Result]:
         """Execute operations at once.
@@ -154,7 +153,10 @@ class FactStore(BaseStore):
         return found if isinstance(op, SearchOp) else next(iter(found), None)  # type: ignore[return-value]
 
     def _search(self, execute: Execute, op: SearchOp) -> list[SearchItem]:
-        rows = self._select(execute, *_below(op.namespace_prefix))
+        below = _below(op.namespace_prefix)
+        rows = self._select(execute, *below)
+        if op.query and self.embedder and self._index_again(execute, rows):
+            rows = self._select(execute, *below)
         rows = [row for row in rows if fits(json.loads(row[2]), op.filter)]
         scores: Sequence[float | None] = [None] * len(rows)
         if op.query and self.embedder:
@@ -164,6 +166,16 @@ class FactStore(BaseStore):
             rows, scores = [rows[i] for i in order], [float(scores[i]) for i in order]  # type: ignore[arg-type]
         page = slice(op.offset, op.offset + op.limit)
         return [SearchItem(**_item(row), score=score) for row, score in zip(rows[page], scores[page], strict=True)]
+
+    def _index_again(self, execute: Execute, rows: Sequence[tuple[Any, ...]]) -> bool:
+        """Index what was written with another embedder or none: vectors of two embedders do not compare."""
+        other = [row for row in rows if self.embedder and row[8] != self.embedder.name]
+        for namespace, key, value, *_, fields, _, _, _ in other:
+            execute(
+                "UPDATE facts SET embedder = ?, vectors = ?, terms = ? WHERE namespace = ? AND key = ?",
+                (*self._index(json.loads(value), json.loads(fields)), namespace, key),
+            )
+        return bool(other)
 
     def _scores(self, query: str, rows: Sequence[tuple[Any, ...]]) -> Sequence[float]:
         assert self.embedder is not None
@@ -201,21 +213,6 @@ class FactStore(BaseStore):
         parts = sentences(whole)
         vectors = self.embedder.embed([whole, *parts] if len(parts) > 1 else [whole])
         return self.embedder.name, vectors.astype(np.float16).tobytes(), " ".join(terms(whole))
-
-    def _reindex(self) -> None:
-        """Texts that another embedder indexed are indexed again: vectors of two embedders do not compare."""
-        if self.embedder is None:
-            return
-        with self.database.transaction() as execute:
-            rows = execute(
-                "SELECT namespace, key, value, fields FROM facts WHERE embedder IS NULL OR embedder <> ?",
-                (self.embedder.name,),
-            )
-            for namespace, key, value, fields in rows:
-                execute(
-                    "UPDATE facts SET embedder = ?, vectors = ?, terms = ? WHERE namespace = ? AND key = ?",
-                    (*self._index(json.loads(value), json.loads(fields)), namespace, key),
-                )
 
 
 def _item(row: tuple[Any, ...]) -> dict[str, Any]:

@@ -218,8 +218,11 @@ def test_another_embedder_indexes_again(opened, embedder):
             return embedder.embed(texts)[:, :8]
 
     opened().put(("u",), "k", {"text": "written without an embedder"})
-    for use in (Other(), embedder, Other()):
-        assert opened(use).search(("u",), query="anything")[0].score is not None
+    stores = [opened(Other()), opened(embedder)]
+    for store in (*stores, *stores):
+        assert store.search(("u",), query="anything")[0].score is not None
+    opened().put(("u",), "late", {"text": "Archie is a golden retriever."})
+    assert stores[1].search(("u",), query="Which dog is Archie?")[0].key == "late"
 
 
 def test_erase_is_below_a_namespace_and_scrubs(opened):
