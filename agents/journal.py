@@ -52,13 +52,17 @@ def ask_person(call: ToolCall, why: str) -> Decision:
     """Stop the run until a person has decided about the call."""
     if not _place():
         return Reject(message=f"{why}; nobody can be asked here")
-    request = ApprovalRequest.of((call, why)).model_dump(mode="json")
+    request = ApprovalRequest.of((call, why))
 
     def wait() -> Plain:
-        return interrupt(request, response_schema=ApprovalResponse).model_dump(mode="json")
+        asked = request.model_dump(mode="json")
+        return interrupt(asked, response_schema=ApprovalResponse).model_dump(mode="json")
 
     # A step of its own: the decision is noted before anything is done with it.
-    return ApprovalResponse.model_validate(_step(wait).result()).decisions[0]
+    response = ApprovalResponse.model_validate(_step(wait).result())
+    if response.about not in (None, request.action_requests):
+        return Reject(message="the person decided about another call: the team was changed since; ask again")
+    return response.decisions[0]
 
 
 def between(guard: Guard) -> Check:

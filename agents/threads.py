@@ -78,7 +78,8 @@ class Unfinished(Value):
         left, by_id = iter(decisions), {}
         for name, asked in self.questions.items():
             own = tuple(next(left) for _ in asked.action_requests)
-            by_id[name] = ApprovalResponse(decisions=own).model_dump(mode="json")
+            response = ApprovalResponse(decisions=own, about=asked.action_requests)
+            by_id[name] = response.model_dump(mode="json")
         return by_id
 
 

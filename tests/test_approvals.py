@@ -110,6 +110,33 @@ def test_a_person_may_change_refuse_or_answer_the_call(shop: Open, tmp_path: Pat
     assert answers["answered"].text.endswith("paid by hand")
 
 
+def test_a_call_that_a_person_changed_is_not_asked_about_again(shop: Open, tmp_path: Path) -> None:
+    """A small model that does not find its own call among those made says it again."""
+    team = shop()
+    team.ask("clerk: mail(7) then pay(7) then pay(7)", thread_id="t")
+    answer = team.resume("t", [Edit(edited_action=Action(name="pay", args={"order": "8"}))])
+    assert (answer.kind, done(tmp_path)) == ("answer", ["pay 8"])
+    assert [c.name for c in answer.tool_calls] == ["mail", "pay"]
+
+
+def test_a_decision_is_about_what_the_person_saw(shop: Open, tmp_path: Path) -> None:
+    """Between question and answer the team may have been changed, so that its run asks something else."""
+    team = shop()
+    waiting = team.ask("clerk: mail(7) then pay(7)", thread_id="t")
+    request = ApprovalRequest.model_validate(waiting.data)
+    other = request.action_requests[0].model_copy(update={"args": {"order": "9"}})
+    left = team.threads.unfinished("t")
+    assert left is not None
+    [interrupt] = left.questions
+    graph = team.graph.builder.compile(checkpointer=team.threads.saver)
+    decided = ApprovalResponse(decisions=(Approve(),), about=(other,)).model_dump(mode="json")
+    graph.invoke(Command(resume={interrupt: decided}), {"configurable": {"thread_id": "t"}})
+    answer = team.threads.answer("t")
+    assert answer is not None
+    assert "about another call" in (answer.tool_calls[-1].error or "")
+    assert done(tmp_path) == []
+
+
 def test_an_edit_does_not_get_past_the_policy(shop: Open, tmp_path: Path) -> None:
     team = shop(policy=TeamRules(deny=("send",)))
     team.ask("clerk: mail(7) then pay(7)", thread_id="t")

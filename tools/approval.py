@@ -79,6 +79,8 @@ class ApprovalResponse(Value):
     """What the graph is resumed with: one decision per action, in order."""
 
     decisions: tuple[Decision, ...] = Field(min_length=1)
+    about: tuple[Action, ...] | None = None
+    """The actions that the person saw. A run that by now asks about others (its team was changed) does not take it."""
 
 
 decision = TypeAdapter[Decision](Decision)

@@ -11,7 +11,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from ..core.journal import Journal, Unkept
 from ..core.types import ToolCall, Touch
 from .approval import Approve, Decision, Edit, Reject, Respond
-from .policy import Ask, Deny, Policy, RunFacts, call_key
+from .policy import Allow, Ask, Decided, Deny, Policy, RunFacts, call_key
 from .rules import TeamRules
 from .runner import ToolRunner
 from .tool import effects_of
@@ -63,6 +63,8 @@ class Run:
     def __init__(self, hands: Hands, facts: RunFacts) -> None:
         self._hands, self._facts, self._key = hands, facts, hands.journal.key()
         self._done: list[ToolCall] = []
+        self._replaced: dict[str, ToolCall] = {}
+        """Calls that a person changed, by key: what was done instead."""
 
     @property
     def functions(self) -> list[dict[str, Any]]:
@@ -85,20 +87,30 @@ class Run:
         return self
 
     def __call__(self, call: ToolCall) -> ToolCall:
-        """Do it, or say why not in `ToolCall.error`."""
+        """Do it, or say why not in `ToolCall.error`. A call that was made, or changed by a person, gives its result."""
         call = ToolCall(name=call.name, arguments=call.arguments)
+        if instead := self._replaced.get(call_key(call)):
+            return instead
         decided = self._hands.policy.decide(call, self._facts)
-        asked = isinstance(decided, Ask)
         if isinstance(decided, Ask):
-            call, settled = self._ask(call, decided.reason)
-            if settled:
-                self._done.append(settled)
-                return settled
-            self._facts = self._facts.approve(call)
-            decided = self._hands.policy.decide(call, self._facts)
+            return self._do_asked(call, decided.reason)
+        return self._do_decided(call, decided)
+
+    def _do_asked(self, call: ToolCall, why: str) -> ToolCall:
+        wanted, settled = self._ask(call, why)
+        if settled:
+            self._done.append(settled)
+            return settled
+        self._facts = self._facts.approve(wanted)
+        done = self._do_decided(wanted, self._hands.policy.decide(wanted, self._facts), asked=True)
+        if wanted != call:
+            self._replaced[call_key(call)] = done
+        return done
+
+    def _do_decided(self, call: ToolCall, decided: Decided, *, asked: bool = False) -> ToolCall:
         if isinstance(decided, Deny) and decided.repeated:
             return next(c for c in reversed(self._done) if call_key(c) == call_key(call))
-        if isinstance(decided, Deny):
+        if not isinstance(decided, Allow):
             return call.model_copy(update={"error": decided.reason})
         return self._do(call, binding=asked or self._hands.effects[call.name].effect != "read")
 

@@ -30,7 +30,10 @@ def act(work: Work) -> Draft:
     reply, sure = _first(work, fitting)
     certainty = reply.certainty
     while (call := _read(reply.text)) and not _made(call, calls):
-        calls.append(call if call.error else _do(work, run, call))
+        done = call if call.error else _do(work, run, call)
+        if done in calls:
+            break  # handed back: a person had changed this call, and the changed one was made
+        calls.append(done)
         if _hopeless(calls) or work.meter.rest().steps < 1:
             break
         reply = _ask(work, fitting, calls)
