@@ -16,6 +16,7 @@ class DryTools:
     """A `Toolbox` whose calls are only noted."""
 
     touched: tuple[Touch, ...] = ()
+    done: tuple[ToolCall, ...] = ()
 
     def __init__(self, functions: list[dict[str, Any]]) -> None:
         self.functions = functions

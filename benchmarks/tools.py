@@ -50,6 +50,7 @@ class Noted:
     """Tools that only note what was called: the set has no functions to run."""
 
     touched: tuple[Touch, ...] = ()
+    done: tuple[ToolCall, ...] = ()
 
     def __init__(self, functions: Iterable[dict[str, Any]]) -> None:
         self.functions = list(functions)
