@@ -90,7 +90,7 @@ class Facts:
 
     def of(self, owner: Owner) -> list[Fact]:
         """All facts of an owner, newest first."""
-        return [_fact(item) for item in self.store.search(owner.namespace(below=True), limit=_ALL, refresh_ttl=False)]
+        return [_fact(item) for item in self._items(owner)]
 
     def owners(self) -> list[Owner]:
         """Everybody of whom something is remembered."""
@@ -119,10 +119,17 @@ class Facts:
         return quotes(query, found, self.store.embedder) if found and self.store.embedder else []
 
     def forget(self, owner: Owner, ids: Iterable[str]) -> list[Fact]:
-        """Delete facts by their ids; those that there were."""
-        wanted = set(ids)
-        gone = [item for item in self._items(owner) if item.key in wanted]
-        self.store.batch([PutOp(item.namespace, item.key, None) for item in gone])
+        """Delete facts by their ids; those that there were. What was said in the same turn forgets the turn."""
+        wanted, items = set(ids), self._items(owner)
+        gone = [item for item in items if item.key in wanted]
+        turns = {item.value["turn"] for item in gone} - {""}
+        beside = [item for item in items if item.key not in wanted and item.value["turn"] in turns]
+        self.store.batch(
+            [
+                *(PutOp(item.namespace, item.key, None) for item in gone),
+                *(PutOp(i.namespace, i.key, {**i.value, "turn": ""}, ttl=self._ttl) for i in beside),
+            ]
+        )
         return [_fact(item) for item in gone]
 
     def erase(self, owner: Owner | None = None, thread_id: str | None = None) -> int:

@@ -192,6 +192,15 @@ def test_provenance(facts):
     assert (added.how, added.specialist, added.thread_id) == ("added", "bikes", "")
 
 
+def test_forgetting_a_fact_takes_its_words_from_the_facts_of_the_same_turn(facts, tmp_path):
+    kept, gone = facts.note("My name is Anna. My dog's name is Zorvex.", ANNA)
+    assert [fact.id for fact in facts.forget(ANNA, [gone.id])] == [gone.id]
+    (left,) = facts.of(ANNA)
+    assert (left.id, left.text, left.turn) == (kept.id, "My name is Anna.", "")
+    facts.store.database.scrub()
+    assert not any(b"Zorvex" in path.read_bytes() for path in tmp_path.iterdir())
+
+
 def test_recall_finds_what_matters_and_only_that(facts):
     for turn in (
         "My dog's name is Rex.",
