@@ -105,8 +105,7 @@ class Team:
         if manifest is None or set(manifest.versions) != set(plan.specialists):
             raise StateError(f"team '{plan.card.name}' is not built", hint=f"metier build -t {plan.root}")
         store = store or ModelStore()
-        embedder = load_embedder(plan.card.embedder, store)
-        base = find_base(plan, store)
+        embedder, base = load_embedder(plan.card.embedder, store), find_base(plan, store)
         published = {name: adapter_of(plan, name) for name in plan.specialists}
         adapters = adapter_names(plan, published, base)
         with ExitStack() as undo:
