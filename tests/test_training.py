@@ -17,10 +17,10 @@ from metier.core.errors import InputError
 from metier.core.models import LocalModel, ModelStore
 from metier.specialists.constraint import Quote
 from metier.specialists.engines.llama import LlamaEngine
-from metier.specialists.renderer import NOT_FOUND, render
+from metier.specialists.renderer import NOT_FOUND, Shot, render
 from metier.specialists.training.base import load_base, load_tokenizer
 from metier.specialists.training.batches import collate, order
-from metier.specialists.training.config import TrainConfig, TrainReport
+from metier.specialists.training.config import Method, TrainConfig, TrainReport
 from metier.specialists.training.convert import gguf_adapter
 from metier.specialists.training.example import Encoded, TrainingExample, encode
 from metier.specialists.training.quote_data import Question, show
@@ -190,3 +190,22 @@ def test_a_cut_passage_keeps_the_answer(words: list[str], data: st.DataObject) -
     assert shown.example.answer == answer
     assert max(len(p.split()) for p in shown.passages) <= 90
     assert show(question, random.Random(0), passages=2, gold=False).example.answer == NOT_FOUND
+
+
+@pytest.mark.parametrize("method", ["rslora", "dora"])
+def test_every_kind_of_adapter_learns(method: Method, base: LocalModel, tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"method": method, "epochs": 4.0})
+    report = train(examples(), base, tmp_path / "out", config)
+    assert report.losses[-1][1] < report.losses[0][1]
+    written = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
+    assert (written["use_rslora"], written["use_dora"]) == (method == "rslora", method == "dora")
+
+
+def test_answers_of_earlier_turns_are_learnt(base: LocalModel) -> None:
+    shots = [Shot("Code of the fan?", "one two"), Shot("Code of the tank?", "three")]
+    example = TrainingExample(render("quote", "Code of the pump?", shots=shots), "kappa seven")
+    tokenizer = load_tokenizer(base.files["gguf"])
+    ((row,), _) = encode([example], tokenizer, 1024)
+    learnt = [tokenizer.decode(row.ids[start:end]) for start, end in row.answers]
+    assert learnt == ["one two<|im_end|>", "three<|im_end|>", "kappa seven<|im_end|>"]
+    assert collate([row]).targets.tolist() == [t for start, end in row.answers for t in row.ids[start:end]]
