@@ -9,39 +9,40 @@ from functools import cache
 from pathlib import Path
 
 from ..core.types import Passage
-from .support import content_words, coverage
+from .support import content_words, coverage, with_context
 from .work import CERTAINTY, Draft
 
 WEIGHTS = Path(__file__).with_name("confidence.json")
 """Fitted by `benchmarks/confidence.py`."""
 
-FEATURES = ("dense", "coverage", "window_coverage", "logprob", "first_logprob", "length")
+FEATURES = ("dense", "coverage", "logprob", "first_logprob", "length")
 """In the order of the shipped weights; see `features`."""
 
 
 def features(task: str, draft: Draft, passages: Sequence[Passage]) -> dict[str, float]:
     """What the confidence is made of.
 
-    `dense` is the cosine of task and cited passage, `coverage` the share of the task's content words in that passage
-    and its headings, `window_coverage` the same over all passages shown. `logprob` and `first_logprob` are the mean
-    log-probability of the answer's tokens and that of the first (0 where the engine does not tell): a model that was
-    made to quote although it would rather have said "not found" begins with an improbable token. `length` is the
-    logarithm of the answer's words.
+    `dense` is the cosine of task and cited passage, `coverage` the share of the task's content words in the sentence or
+    table row that the answer stands in and the headings above it (of another row it would be a wrong answer). `logprob`
+    and `first_logprob` are the mean log-probability of the answer's tokens and that of the first (0 where the engine
+    does not tell): a model that was made to quote although it would rather have said "not found" begins with an
+    improbable token. `length` is the logarithm of the answer's words.
     """
     cited = {c.passage for c in draft.citations}
     shown = [p for p in passages if p.id in cited] or list(passages[:1])
     words = content_words(task)
+    cited_lines = [(p, with_context(c, [p]).context) for c in draft.citations for p in shown if p.id == c.passage]
+    lines = [_with_headings(p, line) for p, line in cited_lines]
     return {
         "dense": max((p.signals.get("dense", 0.0) for p in shown), default=0.0),
-        "coverage": max((coverage(words, _with_headings(p)) for p in shown), default=0.0),
-        "window_coverage": coverage(words, " ".join(_with_headings(p) for p in passages)) if passages else 0.0,
+        "coverage": max((coverage(words, line) for line in lines), default=0.0),
         **{name: draft.certainty.get(name, 0.0) for name in CERTAINTY},
         "length": math.log1p(len(draft.text.split())),
     }
 
 
-def _with_headings(passage: Passage) -> str:
-    return " ".join((*passage.heading, passage.source, passage.text))
+def _with_headings(passage: Passage, text: str | None = None) -> str:
+    return " ".join((*passage.heading, passage.source, text or passage.text))
 
 
 def evidence(task: str, passages: Sequence[Passage]) -> float:
