@@ -26,7 +26,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -37,6 +37,8 @@ TRAIN = Path(__file__).resolve().parents[2] / "shared" / "data"
 """Where training and tuning read, unless `--train` says otherwise."""
 
 PACKAGES = ("metier", "numpy", "scikit-learn", "onnxruntime", "tokenizers", "xllamacpp", "langgraph", "langchain-core")
+
+Item = TypeVar("Item")
 
 Statistic = Callable[[NDArray[Any]], float]
 
@@ -94,7 +96,7 @@ def read_training(args: argparse.Namespace, name: str) -> list[dict[str, Any]]:
     return read_rows(path) if path.is_file() else []
 
 
-def sample(rows: list[dict[str, Any]], limit: int | None, seed: int) -> list[dict[str, Any]]:
+def sample(rows: list[Item], limit: int | None, seed: int) -> list[Item]:
     """At most `limit` rows, drawn without replacement, in their old order."""
     if limit is None or limit >= len(rows):
         return rows

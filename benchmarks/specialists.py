@@ -35,7 +35,9 @@ from metier.specialists.training.repository import RECORD, WEIGHTS
 from metier.specialists.training.seal import TRAINING
 from metier.specialists.training.trainer import train
 
-TRADES: tuple[Trade, ...] = (quote, label, sql)
+TRADES: tuple[Any, ...] = (quote, label, sql)
+"""Modules, each a `Trade`."""
+
 SWITCHES = 200
 SLOTS = 3
 """One for each system, so that all keep what they have read."""

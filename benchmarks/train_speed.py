@@ -24,7 +24,7 @@ from harness import Report, parser, say
 from metier.core.errors import MissingExtra
 from metier.core.models import LocalModel, ModelStore
 from metier.core.settings import settings
-from metier.specialists.training.base import load_tokenizer, unpacked
+from metier.specialists.training.base import load_base, load_tokenizer
 from metier.specialists.training.batches import collate, order
 from metier.specialists.training.config import TrainConfig
 from metier.specialists.training.example import Encoded, TrainingExample, encode
@@ -78,18 +78,16 @@ def by_metier(examples: list[TrainingExample], base: LocalModel, out: Path, args
 
 
 def by_trl(examples: list[TrainingExample], base: LocalModel, out: Path, args: Namespace) -> tuple[float, Path, int]:
-    """Tokens a second, the adapter, tokens."""
+    """As `by_metier`."""
     try:
         from datasets import Dataset
         from peft import LoraConfig
-        from transformers import AutoModelForCausalLM, TrainerCallback
+        from transformers import TrainerCallback
         from trl import SFTConfig, SFTTrainer
     except ImportError as error:
-        raise MissingExtra(f"this benchmark compares with TRL: {error}", hint="pip install trl") from error
+        raise MissingExtra(f"nothing to compare with: {error}", hint="pip install trl") from error
 
     class Clock(TrainerCallback):
-        """Stops the run when its time is over."""
-
         def on_train_begin(self, *given: Any, **more: Any) -> None:
             self.start = time.monotonic()
 
@@ -99,14 +97,13 @@ def by_trl(examples: list[TrainingExample], base: LocalModel, out: Path, args: N
 
     limit, clock = 60 * args.minutes, Clock()
     rows = [{"prompt": e.messages, "completion": [{"role": "assistant", "content": e.answer}]} for e in examples]
-    model = AutoModelForCausalLM.from_pretrained(unpacked(base.files["gguf"]), dtype=torch.float32)
     config = SFTConfig(
         output_dir=str(out), learning_rate=RATE, per_device_train_batch_size=ROWS, num_train_epochs=1, seed=args.seed,
         **DOCUMENTED,
     )  # fmt: skip
     lora = LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM")
     trainer = SFTTrainer(
-        model, config, train_dataset=Dataset.from_list(rows), peft_config=lora, callbacks=[clock],
+        load_base(base.files["gguf"]), config, train_dataset=Dataset.from_list(rows), peft_config=lora, callbacks=[clock],
         processing_class=load_tokenizer(base.files["gguf"]),
     )  # fmt: skip
     sampled = [int(n) for n in trainer._get_train_sampler() or range(len(rows))]

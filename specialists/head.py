@@ -24,7 +24,7 @@ from ..core.errors import InputError, StateError
 from ..core.files import write_atomic
 from .words import Words
 
-Matrix = NDArray[np.float32]
+Matrix = NDArray[np.floating]
 
 RIDGE = 0.3
 """How far a single example is distrusted."""
