@@ -103,8 +103,8 @@ def by_trl(examples: list[TrainingExample], base: LocalModel, out: Path, args: N
     )  # fmt: skip
     lora = LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM")
     trainer = SFTTrainer(
-        load_base(base.files["gguf"]), config, train_dataset=Dataset.from_list(rows), peft_config=lora, callbacks=[clock],
-        processing_class=load_tokenizer(base.files["gguf"]),
+        load_base(base.files["gguf"]), config, train_dataset=Dataset.from_list(rows), peft_config=lora,
+        callbacks=[clock], processing_class=load_tokenizer(base.files["gguf"]),
     )  # fmt: skip
     sampled = [int(n) for n in trainer._get_train_sampler() or range(len(rows))]
     trainer.train()
