@@ -26,7 +26,6 @@ from numpy.typing import NDArray
 
 from metier.agents.blueprint import Blueprint
 from metier.core.embedding import Embedder
-from metier.core.events import Emit
 from metier.core.files import write_atomic
 from metier.core.types import Brief, Outcome
 from metier.specialists.confidence import FEATURES, WEIGHTS, features

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from harness import Report, parser, say
 
-from metier.core.errors import MissingExtra
+from metier.core.errors import MetierError
 from metier.core.models import LocalModel, ModelStore
 from metier.core.settings import settings
 from metier.specialists.training.base import load_base, load_tokenizer
@@ -83,9 +83,9 @@ def by_trl(examples: list[TrainingExample], base: LocalModel, out: Path, args: N
         from datasets import Dataset
         from peft import LoraConfig
         from transformers import TrainerCallback
-        from trl import SFTConfig, SFTTrainer
+        from trl import SFTConfig, SFTTrainer  # pyright: ignore[reportMissingImports]
     except ImportError as error:
-        raise MissingExtra(f"nothing to compare with: {error}", hint="pip install trl") from error
+        raise MetierError(f"nothing to compare with: {error}", hint="pip install trl") from error
 
     class Clock(TrainerCallback):
         def on_train_begin(self, *given: Any, **more: Any) -> None:

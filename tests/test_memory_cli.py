@@ -122,6 +122,7 @@ def test_erasing_twice_and_erasing_nobody_is_no_error(copy):
 
 def test_a_team_in_use_is_not_called_erased(copy, models):
     with Team.load(copy, store=models) as team:
+        assert team.facts
         stream = team.facts.store.database.transaction()
         with stream as execute:
             execute("SELECT * FROM facts")

@@ -239,7 +239,7 @@ class Aliases(RuleBasedStateMachine):
     @invariant()
     def whatever_an_alias_says_can_be_used(self) -> None:
         state = self.registry.state("stock")
-        for id in {state.champion, state.challenger, *state.former} - {None}:
+        for id in filter(None, {state.champion, state.challenger, *state.former}):
             assert self.registry.find("stock", id).id == id
 
 

@@ -160,7 +160,7 @@ lengths = st.lists(st.integers(2, 200), min_size=1, max_size=150)
 
 @given(lengths, st.integers(0, 5))
 def test_each_row_once_and_within_the_budget(sizes: list[int], epoch: int) -> None:
-    rows = [Encoded([1] * size, 1) for size in sizes]
+    rows = [Encoded([1] * size, ((1, size),)) for size in sizes]
     batches = order(rows, 256, seed=1, epoch=epoch)
     assert sorted(n for batch in batches for n in batch) == list(range(len(rows)))
     for batch in batches:
@@ -170,7 +170,7 @@ def test_each_row_once_and_within_the_budget(sizes: list[int], epoch: int) -> No
 
 @given(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=6))
 def test_only_answers_are_predicted(shapes: list[tuple[int, int]]) -> None:
-    rows = [Encoded([10 * n + i for i in range(p + a)], p) for n, (p, a) in enumerate(shapes)]
+    rows = [Encoded([10 * n + i for i in range(p + a)], ((p, p + a),)) for n, (p, a) in enumerate(shapes)]
     batch = collate(rows)
     following = batch.ids.flatten()[batch.positions + 1]
     assert torch.equal(following, batch.targets)
