@@ -80,7 +80,7 @@ def by_metier(examples: list[TrainingExample], base: LocalModel, out: Path, args
 def by_trl(examples: list[TrainingExample], base: LocalModel, out: Path, args: Namespace) -> tuple[float, Path, int]:
     """As `by_metier`."""
     try:
-        from datasets import Dataset
+        from datasets import Dataset  # pyright: ignore[reportMissingImports]
         from peft import LoraConfig
         from transformers import TrainerCallback
         from trl import SFTConfig, SFTTrainer  # pyright: ignore[reportMissingImports]
