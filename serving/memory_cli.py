@@ -19,6 +19,7 @@ from .ask_cli import ME, TeamFolder, User
 
 if TYPE_CHECKING:
     from ..agents.blueprint import Blueprint
+    from ..memory.fact import Owner
     from ..memory.facts import Facts
 
 app = typer.Typer(help="What the team remembers of people: show, add, forget, export, erase.", no_args_is_help=True)
@@ -40,10 +41,8 @@ def show(
     json: AsJson = False,
 ) -> None:
     """The facts about a user, newest first."""
-    from ..memory.fact import Owner
-
     with _facts(_blueprint(team)) as facts:
-        found = facts.of(Owner(None if everybody else user, tenant))
+        found = facts.of(_owner(user, tenant, everybody))
     if json:
         print(dumps([fact.model_dump(mode="json") for fact in found], indent=2, ensure_ascii=False))
         return
@@ -65,13 +64,11 @@ def add(
     json: AsJson = False,
 ) -> None:
     """Add a fact by hand. What it repeats or replaces is taken out of the older ones."""
-    from ..memory.fact import Owner
-
     blueprint = _blueprint(team)
     if specialist is not None and specialist not in blueprint.specialists:
         raise InputError(unknown("specialist", specialist, blueprint.specialists))
     with _facts(blueprint) as facts:
-        fact = facts.add(text, Owner(None if everybody else user, tenant), specialist)
+        fact = facts.add(text, _owner(user, tenant, everybody), specialist)
     print(fact.model_dump_json(indent=2) if json else f"remembered as {fact.id}")
 
 
@@ -85,10 +82,8 @@ def forget(
     json: AsJson = False,
 ) -> None:
     """Delete single facts. The conversation in which one was said keeps its words: `erase --thread`."""
-    from ..memory.fact import Owner
-
     with _facts(_blueprint(team)) as facts:
-        owner = Owner(None if everybody else user, tenant)
+        owner = _owner(user, tenant, everybody)
         known = [fact.id for fact in facts.of(owner)]
         if missing := [one for one in ids if one not in known]:
             raise InputError(unknown("fact", missing[0], known), hint="metier memory show")
@@ -147,6 +142,12 @@ def erase(
         f"erased: {erased.facts} facts, {erased.threads} threads, {erased.decisions} decisions, {erased.notes} notes"
         f"{'; the router was fitted again' if erased.router_fitted else ''}"
     )
+
+
+def _owner(user: str | None, tenant: str | None, everybody: bool) -> Owner:
+    from ..memory.fact import Owner
+
+    return Owner(None if everybody else user, tenant)
 
 
 def _blueprint(team: Path) -> Blueprint:

@@ -9,6 +9,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
+import sqlglot
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -99,7 +100,7 @@ def test_what_is_no_query_is_refused(short: str, catalogue: Catalogue, database:
 @given(st.text(max_size=60))
 def test_any_text_is_sql_or_an_error(text: str) -> None:
     with suppress(ToolError):
-        expand(text, Catalogue({}))
+        sqlglot.parse_one(expand(text, Catalogue({})), read="sqlite")  # raises another error when it is no SQL
 
 
 @pytest.mark.parametrize(
