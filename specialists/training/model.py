@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from .base import load_base
 from .batches import Batch
 from .config import TrainConfig
+from .kernels import ATTENTION, quicken
 from .repository import open_adapter
 
 
@@ -41,6 +42,8 @@ class Learner:
         self.model: PreTrainedModel | PeftModel = _with_method(base, config, start)
         # PEFT puts its layers into `base` itself.
         self._core = base
+        base.set_attn_implementation(ATTENTION)
+        quicken(self.model)
         self._head = cast(nn.Module, base.get_output_embeddings())
         learnt = [p for p in self.model.parameters() if p.requires_grad]
         self.masters = [p.detach().clone() for p in learnt]
@@ -78,6 +81,7 @@ class Learner:
     def finished(self) -> PreTrainedModel | PeftModel:
         """The model in fp32, with the masters in their full precision."""
         nn.Module.to(self.model, torch.float32)
+        self._core.set_attn_implementation("sdpa")
         self.publish()
         return self.model
 
