@@ -12,7 +12,8 @@ recalled: four fifths of a part's words stand in one of the recalled facts. `rec
 about other things (out-of-scope rows of `route_clinc`) for which anything is recalled. `leaks` counts facts of another
 tenant or user in what is recalled for many tenants with the same user names, the threshold of relevance turned off.
 
-Threshold and weights were set on the training folder (docs/log-memory.md); nothing is fitted here.
+Threshold and weights were set on the training folder (docs/log-memory.md); nothing is fitted here. What is left of the
+figures for users that nothing was set on: benchmarks/memory_weights.py.
 """
 
 from __future__ import annotations

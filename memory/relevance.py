@@ -1,10 +1,10 @@
 """How much a stored text has to do with a question: meaning and words, one number that compares across stores.
 
-relevance = (½ cos(text) + ½ max cos(its sentences) + WORDS · coverage) / (1 + WORDS), about 0 to 1.
+relevance = ((1 − PART) cos(text) + PART max cos(its sentences) + WORDS · coverage) / (1 + WORDS), about 0 to 1.
 
 `coverage` is the share of the question's words that the text holds, each weighted by its rarity in the store (inverse
 document frequency) and by BM25's saturation (Robertson et al., 1995). A plain BM25 score grows with the store, so that
-no threshold would fit both five facts and five hundred; a share does not. Weights: docs/log-memory.md.
+no threshold would fit both five facts and five hundred; a share does not. Weights: benchmarks/memory_weights.py.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from ..core.terms import terms
 
 WORDS = 0.6
 """Weight of the words against the meaning."""
+PART = 0.5
+"""Share of the best sentence in the meaning; the rest is the whole text's."""
 _SATURATION, _LENGTH = 0.9, 0.4
 """BM25's k1 and b, as for documents."""
 
@@ -39,7 +41,7 @@ def relevance(query: str, vector: NDArray[np.float32], texts: Sequence[Indexed])
         return np.zeros(0, dtype=np.float32)
     cosines = np.concatenate([one.vectors for one in texts]) @ vector
     starts = np.cumsum([0, *(len(one.vectors) for one in texts[:-1])])
-    meaning = (cosines[starts] + _best_part(cosines, starts)) / 2
+    meaning = (1 - PART) * cosines[starts] + PART * _best_part(cosines, starts)
     return ((meaning + WORDS * _coverage(query, [one.terms for one in texts])) / (1 + WORDS)).astype(np.float32)
 
 
