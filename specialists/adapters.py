@@ -12,7 +12,7 @@ from ..core.models import LocalModel
 from .card import SpecialistCard
 from .skills import find_skill, skill_names
 from .training.convert import gguf_adapter
-from .training.repository import CONFIG, WEIGHTS
+from .training.repository import CONFIG, WEIGHTS, hashes
 
 NONE = "none"
 """The name on a card that asks for the base alone."""
@@ -51,9 +51,9 @@ def loadable(source: Path | None, base: LocalModel) -> Path | None:
     return source if source is None or source.is_file() else gguf_adapter(source, base.files["gguf"])
 
 
-def adapter_version(source: Path | None) -> str | None:
-    """The hash of an adapter's weights, as a part of its specialist's version."""
-    return source and sha256(source if source.is_file() else source / WEIGHTS)
+def adapter_version(source: Path | None) -> dict[str, str] | None:
+    """The hashes of an adapter's files, as a part of its specialist's version."""
+    return source and ({"gguf": sha256(source)} if source.is_file() else hashes(source))
 
 
 def fits(peft: Path, base: str) -> bool:

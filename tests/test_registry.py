@@ -24,11 +24,12 @@ from safetensors.numpy import save_file
 
 from metier.core.errors import ConfigError, InputError, IntegrityError, StateError
 from metier.core.models import LocalModel, ModelStore
+from metier.specialists.adapters import adapter_version
 from metier.specialists.registry.exchange import export_version, import_adapter
 from metier.specialists.registry.registry import Registry
 from metier.specialists.registry.version import Version
 from metier.specialists.training.base import load_base
-from metier.specialists.training.repository import CONFIG, RECORD, WEIGHTS
+from metier.specialists.training.repository import CONFIG, DECISION, RECORD, WEIGHTS
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 
@@ -87,6 +88,23 @@ def test_a_record_rewritten_to_fit_changed_weights_is_refused(registry: Registry
         shutil.copyfile(other.path / file, version.path / file)
     with pytest.raises(IntegrityError, match=version.id):
         registry.find("stock", version.id)
+
+
+def test_a_call_decision_is_a_part_of_its_version(registry: Registry, tmp_path: Path) -> None:
+    folder = peft_folder(tmp_path / "a", 1)
+    plain = registry.add("stock", folder, RECORD_OF, "test")
+    (folder / DECISION).write_text('{"bias": 0, "odds": 1, "similarity": 1}')
+    decided = registry.add("stock", folder, RECORD_OF, "test")
+    assert decided.id != plain.id
+    assert adapter_version(decided.path) != adapter_version(plain.path)
+    again = Registry(tmp_path / "again").add("stock", export_version(decided, tmp_path / "out"), decided.record, "test")
+    assert again.id == decided.id
+    (decided.path / DECISION).write_text('{"bias": 9, "odds": 1, "similarity": 1}')
+    with pytest.raises(IntegrityError, match=DECISION):
+        registry.find("stock", decided.id)
+    shutil.copyfile(decided.path / DECISION, plain.path / DECISION)
+    with pytest.raises(IntegrityError, match=DECISION):
+        registry.find("stock", plain.id)
 
 
 def test_pickles_are_refused_whatever_they_are_called(registry: Registry, tmp_path: Path) -> None:

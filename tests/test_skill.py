@@ -14,7 +14,7 @@ from metier.core.models import ModelStore
 from metier.specialists.renderer import render
 from metier.specialists.training import seal
 from metier.specialists.training.example import TrainingExample
-from metier.specialists.training.repository import RECORD, open_adapter
+from metier.specialists.training.repository import CONFIG, DECISION, RECORD, open_adapter
 from metier.specialists.training.sets import kept_aside, read_rows
 from metier.specialists.training.skill import Lesson, Skill, Source, main
 
@@ -48,6 +48,7 @@ def test_a_trained_skill_is_sealed(tmp_path: Path, models: ModelStore, monkeypat
     (data / "codes.jsonl").write_text("\n".join(json.dumps(r, ensure_ascii=False) for r in ROWS), encoding="utf-8")
     monkeypatch.setattr(sys, "argv", ["codes", str(data), str(out), "--rank", "1", "--rounds", "3", "--minutes", "1"])
     main(SKILL)
+    (out / DECISION).write_text('{"bias": 0, "odds": 1, "similarity": 1}')
     figures = tmp_path / "figures.json"
     row = {"set": "codes", "system": "metier codes", "metric": "em", "value": 0.5, "n": 2, "low": 0.0, "high": 1.0}
     figures.write_text(
@@ -63,10 +64,13 @@ def test_a_trained_skill_is_sealed(tmp_path: Path, models: ModelStore, monkeypat
     assert not (out / seal.TRAINING).exists()
     record = open_adapter(out).record
     assert record["report"]["examples"] == 6
-    config = out / "adapter_config.json"
-    config.write_text(config.read_text() + " ")
-    with pytest.raises(IntegrityError, match=RECORD):
-        open_adapter(out)
+    for name in (CONFIG, DECISION):
+        sealed = (out / name).read_text()
+        (out / name).write_text(sealed + " ")
+        with pytest.raises(IntegrityError, match=f"{name}.*{RECORD}"):
+            open_adapter(out)
+        (out / name).write_text(sealed)
+    assert open_adapter(out)
 
 
 def test_a_group_stays_where_it_is() -> None:

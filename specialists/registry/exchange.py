@@ -32,7 +32,7 @@ def export_version(version: Version, target: Path, figures: str = "") -> Path:
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InputError(f"{target} is not empty", hint="name a folder that does not exist yet")
     with replace_folder(target) as fresh:
-        for name in (CONFIG, WEIGHTS, RECORD):
+        for name in (*version.record["files"], RECORD):
             shutil.copyfile(version.path / name, fresh / name)
         (fresh / README).write_text(model_card(version.record, figures), encoding="utf-8")
     return target

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 
 from ...core.errors import IntegrityError
 from ...core.files import replace_folder, sha256
-from ..training.repository import CONFIG, RECORD, WEIGHTS, open_adapter
+from ..training.repository import RECORD, WEIGHTS, hashes, open_adapter
 from .modelcard import README, model_card
 
 LENGTH = 12
@@ -27,9 +27,10 @@ class Version:
 
     id: str
     path: Path
-    """A folder that PEFT loads: `adapter_config.json`, `adapter_model.safetensors`, README.md, `metier.json`."""
+    """A folder that PEFT loads: `adapter_config.json`, `adapter_model.safetensors`, README.md, `metier.json`, and
+    `decision.json` where one was fitted."""
     record: dict[str, Any]
-    """`metier.json`: base, data, code, seed, figures, licence, and the SHA-256 of weights and configuration."""
+    """`metier.json`: base, data, code, seed, figures, licence, and the SHA-256 of the files that it depends on."""
 
 
 def read_version(path: Path) -> Version:
@@ -41,7 +42,7 @@ def read_version(path: Path) -> Version:
     """
     folder = open_adapter(path)
     found = sha256(path / RECORD)[:LENGTH] if folder.record else "no record"
-    if found != path.name or set(folder.record.get("files", {})) != {CONFIG, WEIGHTS}:
+    if found != path.name or not folder.record.get("files"):
         raise IntegrityError(
             f"{path / RECORD} is not the one that this version was made with ({found}, not {path.name})",
             hint="metier registry rollback, or train or import it again",
@@ -52,7 +53,7 @@ def read_version(path: Path) -> Version:
 def write_version(source: Path, record: Mapping[str, Any], parent: Path) -> Version:
     """Keep the adapter of a PEFT folder as a version below `parent`. The same content gives the same version.
 
-    Only weights, configuration and record are taken: whatever else lies in the folder stays there.
+    Only its `parts` and the record are taken: whatever else lies in the folder stays there.
 
     Raises:
         ConfigError: no PEFT folder.
@@ -60,12 +61,12 @@ def write_version(source: Path, record: Mapping[str, Any], parent: Path) -> Vers
     """
     open_adapter(source)
     _check_weights(source / WEIGHTS)
-    hashes = {name: sha256(source / name) for name in (CONFIG, WEIGHTS)}
-    text = json.dumps({**record, "files": hashes}, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
+    files = hashes(source)
+    text = json.dumps({**record, "files": files}, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
     target = parent / hashlib.sha256(text.encode()).hexdigest()[:LENGTH]
     if not target.is_dir():
         with replace_folder(target) as fresh:
-            for name in (CONFIG, WEIGHTS):
+            for name in files:
                 shutil.copyfile(source / name, fresh / name)
             (fresh / RECORD).write_bytes(text.encode())
             (fresh / README).write_text(model_card(record), encoding="utf-8")

@@ -1,6 +1,7 @@
 """Fits when the skill `call` calls: `python -m metier.specialists.training.call_decision DATA FOLDER`.
 
-FOLDER is the trained adapter's; it gets `decision.json`. Only rows are used whose functions were kept aside for this.
+FOLDER is the trained adapter's, before it is sealed: it gets `decision.json`, which the seal covers. Only rows are used
+whose functions were kept aside for this.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from ..renderer import render
 from ..selection import Selection
 from .call_data import Asked, part, read_asked
 from .convert import gguf_adapter
+from .repository import RECORD
 
 
 class Evidence(NamedTuple):
@@ -64,6 +66,8 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="folder with the public sets")
     parser.add_argument("folder", type=Path, help="the trained adapter")
     args = parser.parse_args()
+    if (args.folder / RECORD).is_file():
+        parser.error(f"{args.folder} is sealed, with figures of another decision: fit before sealing")
     store = ModelStore()
     gguf = store.find("smollm2-135m").files["gguf"]
     engine = LlamaEngine(gguf, {"call": gguf_adapter(args.folder, gguf)}, slots=1)

@@ -12,8 +12,8 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
-from ...core.files import sha256, write_atomic
-from .repository import CONFIG, RECORD, WEIGHTS
+from ...core.files import write_atomic
+from .repository import CONFIG, RECORD, WEIGHTS, hashes
 
 
 def write_folder(folder: Path, model: PeftModel | PreTrainedModel, base: str) -> None:
@@ -40,6 +40,5 @@ def write_folder(folder: Path, model: PeftModel | PreTrainedModel, base: str) ->
 
 def write_record(folder: Path, record: Mapping[str, Any], card: str) -> None:
     """Add the model card and `metier.json`: `record` and the SHA-256 of the files that must not change."""
-    files = {name: sha256(folder / name) for name in (CONFIG, WEIGHTS)}
-    write_atomic(folder / RECORD, json.dumps({**record, "files": files}, indent=2) + "\n")
+    write_atomic(folder / RECORD, json.dumps({**record, "files": hashes(folder)}, indent=2) + "\n")
     write_atomic(folder / "README.md", card)

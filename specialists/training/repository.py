@@ -9,6 +9,7 @@ from typing import Any
 
 from ...core.errors import ConfigError, IntegrityError
 from ...core.files import sha256
+from ..call_decision import FILE as DECISION
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -33,11 +34,21 @@ class AdapterFolder:
         return self.path / WEIGHTS
 
 
+def parts(path: Path) -> tuple[str, ...]:
+    """The files that an adapter's answers depend on: configuration, weights, and its call decision where it has one."""
+    return (CONFIG, WEIGHTS, DECISION) if (path / DECISION).is_file() else (CONFIG, WEIGHTS)
+
+
+def hashes(path: Path) -> dict[str, str]:
+    """Each of an adapter's `parts` with its SHA-256."""
+    return {name: sha256(path / name) for name in parts(path)}
+
+
 def open_adapter(path: Path) -> AdapterFolder:
     """Read a PEFT folder and refuse what cannot be trusted.
 
     Weights must be safetensors: pickled ones run code when loaded. Where `metier.json` records hashes, the files must
-    still have them.
+    still have them, and none may have come or gone.
 
     Raises:
         ConfigError: not a PEFT folder.
@@ -52,14 +63,19 @@ def open_adapter(path: Path) -> AdapterFolder:
             )
         raise ConfigError(f"no {WEIGHTS} in this folder", file=path, hint="give a folder in PEFT's layout")
     config, record = _json(path / CONFIG), _json(path / RECORD) if (path / RECORD).is_file() else {}
-    for name, promised in record.get("files", {}).items():
-        found = sha256(path / name) if (path / name).is_file() else "missing"
-        if found != promised:
-            raise IntegrityError(
-                f"{path / name} is not the file that {RECORD} promises (SHA-256 {found[:12]}…, not {promised[:12]}…)",
-                hint="get the adapter again from where it came from",
-            )
+    if promised := record.get("files"):
+        for name in dict.fromkeys((*promised, *parts(path))):
+            _check(path / name, promised.get(name, "none"))
     return AdapterFolder(path, config, record)
+
+
+def _check(file: Path, promised: str) -> None:
+    found = sha256(file) if file.is_file() else "missing"
+    if found != promised:
+        raise IntegrityError(
+            f"{file} is not the file that {RECORD} promises (SHA-256 {found[:12]}…, not {promised[:12]}…)",
+            hint="get the adapter again from where it came from",
+        )
 
 
 def _json(path: Path) -> dict[str, Any]:
