@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...core.terms import terms
 from ..constraint import Quote
 from ..knowledge.citation import cite
 from ..renderer import NOT_FOUND
@@ -13,7 +14,16 @@ def quote(work: Work) -> Draft:
     if not work.passages:
         return Draft(text=NOT_FOUND, found=False)
     reply = work.ask(work.prompt("quote"), Quote(texts=work.texts))
-    citation = cite(reply.text, work.passages)
+    citation = None if _declines(reply.text) else cite(reply.text, work.passages)
     if citation is None:
         return Draft(text=reply.text or NOT_FOUND, found=False, certainty=reply.certainty)
     return Draft(text=citation.quote, found=True, citations=(citation,), certainty=reply.certainty)
+
+
+def _declines(said: str) -> bool:
+    """Whether a quote is "not found", or holds no word that carries meaning.
+
+    The grammar allows runs of the passages' words only: of a "not found" that the model is sure of, it lets the "not"
+    through wherever a passage has one.
+    """
+    return not terms(said) or said.lower() == NOT_FOUND
