@@ -62,7 +62,8 @@ class TeamCard(Section):
     embedder: str = "minilm"
     """Text to vectors, for router, knowledge and memory."""
     engine: str = "llama"
-    """Who runs the base: `llama` (in this process), or the address of an OpenAI-compatible server (`http://…/v1`)."""
+    """Who runs the base: `llama` (in this process), the address of an OpenAI-compatible server (`http://…/v1`), or
+    `transformers` (in this process, slower; adapters of every kind, docs/training.md)."""
     specialists: list[str] = Field(min_length=1)
     """Folders that hold a specialist.yaml, relative to team.yaml."""
     router: RouterCard = RouterCard()

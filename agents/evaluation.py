@@ -105,7 +105,7 @@ class Bench:
         """The results of each trial. The model is loaded only when there is something left to ask."""
         todo = [t for t in trials if missing(self.questions(t.specialist), t.folder)]
         with ExitStack() as stack:
-            adapters = {t.version: loadable(t.adapter, self.base) for t in todo}
+            adapters = {t.version: loadable(t.adapter, self.base, self.blueprint.card.engine) for t in todo}
             found = {str(path): path for path in adapters.values() if path}
             engine = open_engine(self.blueprint.card.engine, self.base, found) if todo else None
             if engine:

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..core.embedding import Embedder
-from ..core.files import sha256, write_atomic
+from ..core.files import write_atomic
 from ..core.models import LocalModel
 from ..core.types import Answer, Brief, Value
-from ..specialists.adapters import loadable
+from ..specialists.adapters import adapter_version, loadable
 from ..specialists.engines import open_engine
 from ..specialists.head import Head, Labelled, accuracy
 from ..specialists.specialist import Specialist
@@ -54,9 +54,9 @@ def fit_heads(
             _file(plan, name).unlink(missing_ok=True)
             _record(plan, name).unlink(missing_ok=True)
             continue
-        adapter = loadable(adapter_of(name), base)
+        adapter = loadable(adapter_of(name), base, plan.card.engine)
         parts = ([(row.text, row.answers) for row in rows], card.labels, embedder.name, base.sha256("gguf"))
-        made_of = fingerprint(*parts, sha256(adapter) if adapter else "")
+        made_of = fingerprint(*parts, adapter_version(adapter))
         old = _compared(plan, name)
         if old and old.made_of == made_of and _file(plan, name).is_file():
             continue

@@ -51,5 +51,5 @@ def adapter_names(
     """What the engine calls the adapter of each specialist: here its file, on a server the name on the card."""
     if base is None:
         return {name: card.model.adapter for name, card in blueprint.specialists.items()}
-    files = {name: loadable(source, base) for name, source in published.items()}
+    files = {name: loadable(source, base, blueprint.card.engine) for name, source in published.items()}
     return {name: str(file) if file else None for name, file in files.items()}

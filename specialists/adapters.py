@@ -12,7 +12,7 @@ from ..core.models import LocalModel
 from .card import SpecialistCard
 from .skills import find_skill, skill_names
 from .training.convert import gguf_adapter
-from .training.repository import CONFIG, WEIGHTS, hashes
+from .training.repository import CONFIG, WEIGHTS, hashes, open_adapter
 
 NONE = "none"
 """The name on a card that asks for the base alone."""
@@ -41,14 +41,15 @@ def in_use(card: SpecialistCard, folder: Path, base: str, champion: Path | None 
     return champion if champion and fits(champion, base) else _on_card(card, folder, base)
 
 
-def loadable(source: Path | None, base: LocalModel) -> Path | None:
-    """The file that llama.cpp loads; converted once from its PEFT folder.
+def loadable(source: Path | None, base: LocalModel, engine: str = "llama") -> Path | None:
+    """What the engine loads: the PEFT folder itself, or for llama.cpp a file that is converted from it once.
 
     Raises:
         ConfigError: not a plain LoRA, or one for another base.
         IntegrityError: the weights are not safetensors, or were changed.
     """
-    return source if source is None or source.is_file() else gguf_adapter(source, base.files["gguf"])
+    as_it_is = source is None or source.is_file() or engine == "transformers"
+    return source if as_it_is else gguf_adapter(source, base.files["gguf"])
 
 
 def adapter_version(source: Path | None) -> dict[str, str] | None:
@@ -86,6 +87,8 @@ def _on_card(card: SpecialistCard, folder: Path, base: str) -> Path | None:
         return path
     if name in skill_names():
         return find_skill(name)
+    if path.is_dir():
+        open_adapter(path)  # says what is wrong with it
     raise ConfigError(
         unknown("adapter", name, [NONE, *skill_names()]),
         field="model.adapter",

@@ -32,6 +32,7 @@ ONLY_IN = {
 }
 NEEDS_EXTRA = (
     *("agents.guardrails.train", "agents.lessons", "specialists.engines.remote", "specialists.engines.remote_chat"),
+    *("specialists.engines.guide", "specialists.engines.transformers_engine"),
     *("memory.postgres", "specialists.training", "tools.mcp_client", "tools.plot", "tools.python"),
 )
 """Modules and folders that cannot be imported without an extra; all others import them late, behind `MissingExtra`."""

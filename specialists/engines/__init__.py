@@ -15,6 +15,7 @@ __all__ = ["ENGINES", "Engine", "open_engine"]
 
 ENGINES = {
     "llama": "metier.specialists.engines.llama:LlamaEngine",
+    "transformers": "metier.specialists.engines.transformers_engine:TransformersEngine",
     "remote": "metier.specialists.engines.remote:RemoteEngine",
 }
 """Name to class: called with the base and the adapters. A line here makes an engine known to every team file."""
@@ -27,12 +28,12 @@ def open_engine(
 
     Args:
         base: A pulled model or its GGUF file; for a server, the name under which it serves the model.
-        adapters: Name to LoRA file in GGUF form. A server has its own.
+        adapters: Name to adapter, as `adapters.loadable` gives it for the engine. A server has its own.
         options: For the engine: `context`, `slots`, `threads`, `api_key` …
 
     Raises:
         EngineError: No such engine, or it cannot be opened.
-        MissingExtra: A server was asked for, and `langchain-openai` is not installed.
+        MissingExtra: The engine needs a library that is not installed.
     """
     if spec.startswith(("http://", "https://")):
         return _load(ENGINES["remote"])(spec, base if isinstance(base, str) else None, **options)

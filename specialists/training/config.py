@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from ...core.types import Value
 
-Method = Literal["lora", "rslora", "dora", "full"]
-"""`lora` (arXiv 2106.09685), `rslora` (2312.03732), `dora` (2402.09353), `full`: all weights of the base."""
+Method = Literal["lora", "rslora", "dora", "prompt", "full"]
+"""`lora` (arXiv 2106.09685), `rslora` (2312.03732), `dora` (2402.09353), `prompt`: embeddings before the first token
+(2104.08691), `full`: all weights of the base."""
+
+RATES: dict[Method, float] = {"lora": 1e-3, "rslora": 1e-3, "dora": 1e-3, "prompt": 3e-2, "full": 1e-4}
+"""Learning rates that suit a method."""
 
 
 class TrainConfig(Value):
@@ -20,8 +24,10 @@ class TrainConfig(Value):
     method: Method = "lora"
     rank: int = Field(default=8, ge=1)
     alpha: float = 16.0
-    learning_rate: float = Field(default=1e-3, gt=0)
-    """Peak; about ten times that of full fine-tuning."""
+    virtual_tokens: int = Field(default=20, ge=1)
+    """Embeddings that `prompt` learns. They come on top of each row's tokens, and of `batch_tokens`."""
+    learning_rate: float = Field(default_factory=lambda known: RATES[known["method"]], gt=0)
+    """Peak; left out, what suits the method."""
     warmup: float = Field(default=0.05, ge=0, le=1)
     """Share of the run in which the rate rises from 0; it falls to 0 in the rest."""
     epochs: float = Field(default=2.0, gt=0)
@@ -38,9 +44,16 @@ class TrainConfig(Value):
     patience: int = Field(default=3, ge=1)
     """Checks without improvement after which training stops."""
     checkpoint_seconds: float = Field(default=60.0, gt=0)
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """`auto` is bf16 where the CPU multiplies it (AMX, AVX512-BF16) and fp32 elsewhere."""
+    precision: Literal["auto", "bf16", "fp32", "nf4"] = "auto"
+    """`auto` is bf16 where the CPU multiplies it (AMX, AVX512-BF16) and fp32 elsewhere. `nf4` holds the base in 4 bits
+    (QLoRA, arXiv 2305.14314): on CUDA, with bitsandbytes."""
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _full_needs_whole_weights(self) -> TrainConfig:
+        if self.method == "full" and self.precision == "nf4":
+            raise ValueError("`full` learns the base's weights, which `nf4` freezes: change one of them")
+        return self
 
 
 class TrainReport(Value):

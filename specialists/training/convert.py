@@ -54,9 +54,9 @@ def gguf_adapter(peft_folder: Path, base_gguf: Path, cache: Path | None = None) 
 
 def convert(adapter: AdapterFolder, base_gguf: Path, target: Path) -> None:
     """Write `adapter` to `target` as a GGUF LoRA for `base_gguf`, in f16. Raises as `gguf_adapter` does."""
+    pairs = _pairs(adapter)
     reader = GGUFReader(base_gguf)
     architecture = str(_value(reader, "general.architecture"))
-    pairs = _pairs(adapter)
     names = _names(reader, architecture, pairs, adapter)
     writer = GGUFWriter(target, architecture)
     writer.add_type("adapter")
@@ -83,7 +83,7 @@ def _pairs(adapter: AdapterFolder) -> dict[str, tuple[Array, Array]]:
         raise ConfigError(
             f"llama.cpp runs plain LoRA; this adapter is {method}{' with ' + ', '.join(odd) if odd else ''}",
             file=file,
-            hint="merge it into the base, or use the transformers engine",
+            hint="use `engine: transformers` in team.yaml, or train with the method lora or rslora",
         )
     sides: dict[str, dict[str, Array]] = {}
     for name, tensor in load_file(adapter.weights).items():

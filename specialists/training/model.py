@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
+import os
 from pathlib import Path
 from typing import cast
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import PeftModel
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -15,7 +15,7 @@ from .base import load_base
 from .batches import Batch
 from .config import TrainConfig
 from .kernels import ATTENTION, quicken
-from .repository import open_adapter
+from .methods import load_quantised, with_method
 
 
 def fast_bf16() -> bool:
@@ -27,6 +27,19 @@ def fast_bf16() -> bool:
     return bool(flags & {"amx_bf16", "avx512_bf16", "bf16"})
 
 
+KERNELS = 128
+"""Compiled matrix multiplications that are kept, twice: more than one step needs."""
+
+
+def keep_few_kernels() -> None:
+    """Bound what oneDNN keeps for each shape of a batch: 17 MB here, for the last 1,024 multiplications by default.
+
+    Batches of many lengths make gigabytes of it. Read at the first multiplication in a process; set values stay.
+    """
+    for capacity in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
+        os.environ.setdefault(capacity, str(KERNELS))
+
+
 class Learner:
     """A base with something to learn in it.
 
@@ -35,19 +48,22 @@ class Learner:
     """
 
     def __init__(self, gguf: Path, config: TrainConfig, start: Path | None = None, cache: Path | None = None) -> None:
-        bf16 = config.precision == "bf16" or (config.precision == "auto" and fast_bf16())
-        self.precision = "bf16" if bf16 else "fp32"
+        keep_few_kernels()
+        fast = "bf16" if fast_bf16() else "fp32"
+        self.precision = fast if config.precision == "auto" else config.precision
+        packed = self.precision == "nf4"
         torch.manual_seed(config.seed)
-        base = load_base(gguf, torch.float32, cache)
-        self.model: PreTrainedModel | PeftModel = _with_method(base, config, start)
+        base = load_quantised(gguf, cache) if packed else load_base(gguf, torch.float32, cache)
+        self.model: PreTrainedModel | PeftModel = with_method(base, config, start)
         # PEFT puts its layers into `base` itself.
         self._core = base
-        base.set_attn_implementation(ATTENTION)
-        quicken(self.model)
+        if not packed:
+            base.set_attn_implementation(ATTENTION)
+            quicken(self.model)
         self._head = cast(nn.Module, base.get_output_embeddings())
         learnt = [p for p in self.model.parameters() if p.requires_grad]
         self.masters = [p.detach().clone() for p in learnt]
-        if bf16:
+        if self.precision != "fp32":
             nn.Module.to(self.model, torch.bfloat16)
         self._learnt = learnt
         self.model.train()
@@ -58,9 +74,18 @@ class Learner:
 
     def loss(self, batch: Batch) -> torch.Tensor:
         """Mean cross-entropy of the answer tokens; only they pass through the output head (49k wide)."""
-        hidden = self._core.base_model(input_ids=batch.ids, use_cache=False).last_hidden_state
-        logits = self._head(hidden.flatten(0, 1)[batch.positions])
-        return nn.functional.cross_entropy(logits.float(), batch.targets)
+        device = self._core.device
+        hidden = self._hidden(batch.ids.to(device)).flatten(0, 1)
+        logits = self._head(hidden[batch.positions.to(device)])
+        return nn.functional.cross_entropy(logits.float(), batch.targets.to(device))
+
+    def _hidden(self, ids: torch.Tensor) -> torch.Tensor:
+        """(rows, tokens, width) last hidden states. A learnt prompt is read before the tokens, and cut off."""
+        if not (isinstance(self.model, PeftModel) and self.model.active_peft_config.is_prompt_learning):
+            return self._core.base_model(input_ids=ids, use_cache=False).last_hidden_state
+        prompt = self.model.get_prompt(len(ids))
+        embedded = torch.cat((prompt, self._core.get_input_embeddings()(ids)), dim=1)
+        return self._core.base_model(inputs_embeds=embedded, use_cache=False).last_hidden_state[:, prompt.shape[1] :]
 
     def backward(self, batch: Batch) -> float:
         """Gradients of `batch` on the masters; returns the loss."""
@@ -91,23 +116,3 @@ class Learner:
         for master, value in zip(self.masters, values, strict=True):
             master.copy_(value)
         self.publish()
-
-
-def _with_method(base: PreTrainedModel, config: TrainConfig, start: Path | None) -> PreTrainedModel | PeftModel:
-    with warnings.catch_warnings():
-        # PEFT asks transformers for an attribute that has a new name.
-        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
-        if start is not None:
-            return PeftModel.from_pretrained(base, str(open_adapter(start).path), is_trainable=True)
-        return base if config.method == "full" else get_peft_model(base, _lora(config))  # type: ignore[return-value]
-
-
-def _lora(config: TrainConfig) -> LoraConfig:
-    return LoraConfig(
-        r=config.rank,
-        lora_alpha=config.alpha,  # type: ignore[arg-type]
-        target_modules="all-linear",
-        use_rslora=config.method == "rslora",
-        use_dora=config.method == "dora",
-        task_type="CAUSAL_LM",
-    )

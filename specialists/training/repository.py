@@ -61,6 +61,12 @@ def open_adapter(path: Path) -> AdapterFolder:
                 f"{path}: {', '.join(pickled)} is a pickle and could run code when it is loaded",
                 hint=f"save it again with PEFT's save_pretrained, which writes {WEIGHTS}",
             )
+        if (path / "config.json").is_file():
+            raise ConfigError(
+                "this is a whole model, not an adapter",
+                file=path,
+                hint="llama.cpp's convert_hf_to_gguf.py makes a base of it: `base: FILE.gguf` in team.yaml",
+            )
         raise ConfigError(f"no {WEIGHTS} in this folder", file=path, hint="give a folder in PEFT's layout")
     config, record = _json(path / CONFIG), _json(path / RECORD) if (path / RECORD).is_file() else {}
     if promised := record.get("files"):

@@ -46,13 +46,13 @@ def train(
         examples: Prompts (from the renderer) with answers.
         base: The GGUF that will be served with this adapter; a `LocalModel` also gives the adapter its base's name.
         out: The adapter's folder; replaced only when training ends well.
-        start: An adapter (a PEFT folder) to go on from, such as a skill; it then also sets method and rank.
+        start: An adapter (a PEFT folder) to go on from, such as a skill. Its rank, kind or length stay.
         validation: For early stopping; left out, `config.validation` of the examples is kept aside.
         report, cache: Told about each step; where unpacked bases are kept.
 
     Raises:
         InputError: no examples, or all are longer than `config.longest`.
-        ConfigError, IntegrityError: `start` is not an adapter that may be trusted.
+        ConfigError, IntegrityError: `start` may not be trusted or is of another method; this machine has no `nf4`.
         ModelError: the base cannot be unpacked.
     """
     config = config or TrainConfig()
@@ -64,7 +64,7 @@ def train(
     resumed = run.resume()
     stopped = run.go(report)
     with replace_folder(out) as fresh:
-        write_folder(fresh, run.learner.finished(), name)
+        write_folder(fresh, run.learner.finished(), name, load_tokenizer(gguf, cache))
     run.file.unlink(missing_ok=True)
     return _summary(run, too_long, stopped, resumed)
 
