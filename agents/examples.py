@@ -17,13 +17,18 @@ def example_files(blueprint: Blueprint, name: str) -> list[str]:
 
 
 def answered(blueprint: Blueprint, name: str, embedder: Embedder) -> list[dict[str, Any]]:
-    """A specialist's examples with answers, without those that repeat a question of any evaluation set of the team.
+    """Those of a specialist's `own_examples` that have an answer."""
+    return [row for row in own_examples(blueprint, name, embedder) if row.get("answer")]
+
+
+def own_examples(blueprint: Blueprint, name: str, embedder: Embedder) -> list[dict[str, Any]]:
+    """A specialist's examples, without those that repeat a question of any evaluation set of the team.
 
     Raises:
         ConfigError: an example or evaluation file is wrong.
     """
+    blueprint.tasks(name)  # complains of a row without an input
     rows = [row for entry in example_files(blueprint, name) for row in read_rows(blueprint.folders[name] / entry)]
-    rows = [row for row in rows if row.get("answer")]
     repeats = leaked([row["input"] for row in rows], held_out(blueprint), embedder)
     return [row for place, row in enumerate(rows) if place not in repeats]
 

@@ -1,140 +1,168 @@
-"""A team's own examples as lessons: what to quote, among the passages that a search would have shown."""
+"""A team's own examples as lessons for its specialists: the prompts that they would be asked, with the right answers.
+
+`LESSONS` says how they are made for each style. What a row needs beside `input`: `answer` (for `act` a call, a list of
+calls, or null for none; for `json` the object), or `sql` for the style `sql`.
+"""
 
 from __future__ import annotations
 
+import json
 import random
-import shutil
-from collections.abc import Sequence
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from ..core.embedding import Embedder
-from ..core.files import sha256
-from ..core.models import LocalModel, ModelStore
-from ..core.onnx_embedder import load_embedder
-from ..core.types import Passage
-from ..specialists.adapters import fits
+from ..core.errors import ConfigError, unknown
+from ..core.types import ToolCall
+from ..specialists.card import SpecialistCard
+from ..specialists.focus import in_view
+from ..specialists.functions import NO_CALL, Function, called, write_call
 from ..specialists.knowledge.citation import cite
 from ..specialists.knowledge.knowledge import Knowledge
-from ..specialists.registry.record import training_record
-from ..specialists.renderer import NOT_FOUND, render
-from ..specialists.skills import find_skill, skill_names
-from ..specialists.training.config import TrainConfig, TrainReport
+from ..specialists.renderer import NOT_FOUND, Shot, render
+from ..specialists.selection import Selection
+from ..specialists.sql.desk import Desk
+from ..specialists.sql.prompt import alike
+from ..specialists.sql.prompt import prompt as sql_prompt
 from ..specialists.training.example import TrainingExample
-from ..specialists.training.trainer import Report, silent, train
-from .blueprint import Blueprint, fingerprint
-from .builder import knowledge_folder
-from .examples import answered, example_files
 
-EPOCHS, LEARNING_RATE = 3, 7e-4
-"""Gentler than for a skill: a few hundred lessons, from an adapter that can quote already."""
+Row = dict[str, Any]
+
 ABSENT = 0.15
 """Share of lessons whose answer is taken away, so that the model learns to say so."""
+TOGETHER = 4
+"""Texts that share one list of labels in a prompt."""
 
 
-def lessons(
-    blueprint: Blueprint, name: str, knowledge: Knowledge, embedder: Embedder, seed: int = 0
-) -> list[TrainingExample]:
-    """Prompts and answers from the `.jsonl` examples of one specialist that have an `answer`.
+@dataclass(frozen=True)
+class School:
+    """What the lessons of one specialist are made with: what it has at work."""
 
-    Each question comes twice: with the passages that a search finds, and with the right passage among fewer others.
+    card: SpecialistCard
+    rows: Sequence[Row]
+    """Its examples, none of which repeats an evaluation question."""
+    embedder: Embedder
+    dice: random.Random
+    knowledge: Knowledge | None = None
+    desk: Desk | None = None
+    functions: Sequence[Function] = ()
+
+    def answered(self) -> Iterator[tuple[str, Any]]:
+        """Input and answer of the rows that have one."""
+        yield from ((row["input"], row["answer"]) for row in self.rows if row.get("answer"))
+
+    def prompt(self, style: str, task: str, passages: Sequence[str] = (), **parts: Any) -> list[dict[str, str]]:
+        """As `render`, with the card's instructions."""
+        return render(style, task, passages, instructions=self.card.instructions, **parts)
+
+    def texts(self, task: str) -> list[str]:
+        """The passages that a search would put into the prompt."""
+        if self.knowledge is None or self.card.knowledge is None:
+            return []
+        return in_view(task, self.knowledge.search(task, k=self.card.knowledge.top_k))
+
+
+def quote(school: School) -> Iterator[TrainingExample]:
+    """Each question twice: with the passages that a search finds, and with the right passage among fewer others.
+
     Rows whose answer stands in none of the passages found are left out: they would teach to guess.
     """
-    card, dice = blueprint.specialists[name], random.Random(f"{seed}/{name}")
-    top_k = card.knowledge.top_k if card.knowledge else 0
-    made: list[TrainingExample] = []
-    for row in answered(blueprint, name, embedder):
-        found = knowledge.search(row["input"], k=top_k + 3)
-        right = [p for p in found if cite(row["answer"], [p])]
+    if school.knowledge is None or school.card.knowledge is None:
+        return
+    top_k, dice = school.card.knowledge.top_k, school.dice
+    for task, answer in school.answered():
+        found = school.knowledge.search(task, k=top_k + 3)
+        right = [p for p in found if cite(answer, [p])]
         wrong = [p for p in found if p not in right]
         if not right or not wrong:
             continue
-        if any(p in right for p in found[:top_k]):
-            made.append(_lesson(card.instructions, row["input"], found[:top_k], row["answer"]))
         few = [right[0], *dice.sample(wrong, k=dice.randint(0, 1))]
         dice.shuffle(few)
-        made.append(_lesson(card.instructions, row["input"], few, row["answer"]))
+        for passages in (found[:top_k], few):
+            shown = in_view(task, passages)
+            citation = cite(answer, passages)
+            if citation and any(citation.quote in text for text in shown):
+                yield TrainingExample(school.prompt("quote", task, shown), citation.quote)
         if dice.random() < 2 * ABSENT:
-            made.append(_lesson(card.instructions, row["input"], wrong[: dice.randint(1, 2)], NOT_FOUND))
-    return made
+            yield TrainingExample(school.prompt("quote", task, in_view(task, wrong[: dice.randint(1, 2)])), NOT_FOUND)
 
 
-def learn(
-    blueprint: Blueprint,
-    names: Sequence[str],
-    out: Path | None = None,
-    *,
-    minutes: float = 15.0,
-    seed: int = 0,
-    store: ModelStore | None = None,
-    report: Report = silent,
-) -> Learnt:
-    """Train one adapter on the lessons of the named specialists; it becomes the challenger of each.
+def label(school: School) -> Iterator[TrainingExample]:
+    """Several texts in a prompt where no passages belong to them: the list of labels is read once."""
+    pairs = [pair for pair in school.answered() if pair[1] in school.card.labels]
+    school.dice.shuffle(pairs)
+    size = 1 if school.knowledge else TOGETHER
+    for at in range(0, len(pairs), size):
+        *before, (task, answer) = pairs[at : at + size]
+        shots = [Shot(*pair) for pair in before]
+        messages = school.prompt("label", task, school.texts(task), labels=school.card.labels, shots=shots)
+        yield TrainingExample(messages, answer)
 
-    It goes on from the skill `quote`; evaluation sets stay unseen. Needs the extra `train`.
 
-    Args:
-        out: Write the adapter there instead, and leave the registry alone.
+def sql(school: School) -> Iterator[TrainingExample]:
+    """Each question behind others like it, as at work, and alone, as if it were the first."""
+    if school.desk is None:
+        return
+    wanted, desk = {row["input"] for row in school.rows}, school.desk
+    for one in (s for s in desk.solved if s.task in wanted):
+        others = [s for s in desk.solved if s.sql != one.sql and s.task in wanted]
+        for shots in (alike(one.task, others), []):
+            messages, _ = sql_prompt(one.task, desk.catalogue, shots, instructions=school.card.instructions)
+            yield TrainingExample(messages, one.sql)
+
+
+def act(school: School) -> Iterator[TrainingExample]:
+    """Call after call and then none; at times without the function that is needed, so that none is right.
 
     Raises:
-        InputError: none of their examples has an answer that a search finds.
-        StateError: the team is not built.
+        ConfigError: an answer is no call of its tools.
     """
-    store = store or ModelStore()
-    embedder, base = load_embedder(blueprint.card.embedder, store), store.find(blueprint.card.base)
-    rows = {name: _taught(blueprint, name, embedder, seed) for name in names}
-    start = find_skill("quote") if "quote" in skill_names() and fits(find_skill("quote"), base.name) else None
-    recipe = TrainConfig(minutes=minutes, epochs=EPOCHS, learning_rate=LEARNING_RATE, seed=seed)
-    shuffled = [row for some in rows.values() for row in some]
-    random.Random(seed).shuffle(shuffled)
-    folder = out or blueprint.state / "training" / fingerprint(sorted(names))
-    trained = train(shuffled, base, folder, recipe, start=start, report=report)
-    taught = [name for name, some in rows.items() if some]
-    if out is not None:
-        return Learnt(trained, {})
-    versions = {name: _register(blueprint, name, taught, folder, base, recipe, trained, start) for name in taught}
-    shutil.rmtree(folder)
-    return Learnt(trained, versions)
+    selection = Selection(school.embedder)
+    for row in (row for row in school.rows if "answer" in row):
+        task, calls = row["input"], _calls(row)
+        shown, texts, facts = selection.fitting(task, school.functions).functions, school.texts(row["input"]), []
+        for call in calls:
+            if call.name not in {f["name"] for f in school.functions}:
+                raise ConfigError(unknown("function", call.name, [f["name"] for f in school.functions]))
+        if {call.name for call in calls} - {f["name"] for f in shown}:
+            continue
+        for call in calls:
+            messages = school.prompt("call", task, texts, functions=shown, facts=facts)
+            yield TrainingExample(messages, write_call(call.name, call.arguments))
+            facts = [*facts, called(call)]
+        yield TrainingExample(school.prompt("call", task, texts, functions=shown, facts=facts), NO_CALL)
+        if calls and school.dice.random() < ABSENT:
+            rest = selection.fitting(task, [f for f in school.functions if f["name"] != calls[0].name]).functions
+            yield TrainingExample(school.prompt("call", task, texts, functions=rest), NO_CALL)
 
 
-def _taught(blueprint: Blueprint, name: str, embedder: Embedder, seed: int) -> list[TrainingExample]:
-    """The lessons of a specialist that quotes from documents; for other styles none are made yet."""
-    card = blueprint.specialists[name]
-    if card.knowledge is None or card.style != "quote":
-        return []
-    knowledge = Knowledge.open(knowledge_folder(blueprint, name), embedder)
+def written(school: School) -> Iterator[TrainingExample]:
+    """What the model should write, for the styles `json` and `free`."""
+    for task, answer in school.answered():
+        text = answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)
+        schema = school.card.output_schema if school.card.style == "json" else None
+        yield TrainingExample(school.prompt(school.card.style, task, school.texts(task), schema=schema), text)
+
+
+LESSONS: dict[str, Callable[[School], Iterator[TrainingExample]]] = {
+    "quote": quote,
+    "label": label,
+    "sql": sql,
+    "act": act,
+    "json": written,
+    "free": written,
+}
+"""Style to how its lessons are made."""
+
+
+def _calls(row: Row) -> list[ToolCall]:
+    answer = row["answer"] or []
     try:
-        return lessons(blueprint, name, knowledge, embedder, seed)
-    finally:
-        knowledge.close()
-
-
-class Learnt(NamedTuple):
-    """What came of training."""
-
-    report: TrainReport
-    versions: dict[str, str]
-    """Specialist to its new challenger."""
-
-
-def _register(
-    blueprint: Blueprint,
-    name: str,
-    taught: Sequence[str],
-    folder: Path,
-    base: LocalModel,
-    recipe: TrainConfig,
-    report: TrainReport,
-    start: Path | None,
-) -> str:
-    """The adapter as the challenger of one of those it was trained on."""
-    data = {f"{n}/{e}": sha256(blueprint.folders[n] / e) for n in taught for e in example_files(blueprint, n)}
-    card, plain = blueprint.specialists[name], recipe.model_dump(mode="json")
-    record = training_record(card, base, data, plain, report.model_dump(mode="json"), start)
-    return blueprint.registry.add(name, folder, record, f"trained on {report.examples} lessons").id
-
-
-def _lesson(instructions: str, task: str, passages: list[Passage], answer: str) -> TrainingExample:
-    citation = cite(answer, passages)
-    messages = render("quote", task, [p.text for p in passages], instructions=instructions)
-    return TrainingExample(messages, citation.quote if citation else NOT_FOUND)
+        found = [{"result": "done", **call} for call in (answer if isinstance(answer, list) else [answer])]
+        return [ToolCall(name=c["name"], arguments=c["arguments"], result=str(c["result"])) for c in found]
+    except (TypeError, KeyError, ValueError) as error:
+        raise ConfigError(
+            f"the answer to {row['input']!r} is no call",
+            hint='{"name": …, "arguments": {…}}, a list of them, or null',
+        ) from error

@@ -13,7 +13,7 @@ from ..core.errors import InputError, MissingExtra, unknown
 from .ask_cli import TeamFolder
 
 if TYPE_CHECKING:
-    from ..agents.lessons import Learnt
+    from ..agents.learning import Learnt
 
 
 def train(
@@ -23,11 +23,11 @@ def train(
     minutes: Annotated[float, typer.Option(min=0.1, help="Wall time for the training steps.")] = 15.0,
     seed: Annotated[int, typer.Option(help="The same seed, data and steps give the same adapter.")] = 0,
 ) -> None:
-    """Learn from the examples that have answers: a new adapter, the challenger of each specialist."""
+    """Learn from the examples that have answers: a new adapter for each style, the challenger of each specialist."""
     from ..agents.blueprint import Blueprint
 
     try:
-        from ..agents.lessons import learn
+        from ..agents.learning import learn
     except ImportError as error:
         raise MissingExtra(f"training ({error.name})", "train") from error
 
@@ -52,13 +52,13 @@ def train(
 
 def _tell(learnt: Learnt, names: list[str], out: Path | None, team: Path) -> None:
     """What came of it, and what to do next."""
-    done = learnt.report
-    typer.echo(f"{done.examples} lessons, {done.steps} steps, {done.tokens_per_second:.0f} tokens/s")
+    for style, done in learnt.reports.items():
+        typer.echo(f"{style}: {done.examples} lessons, {done.steps} steps, {done.tokens_per_second:.0f} tokens/s")
     if out is not None:
         typer.echo(f"next: `model: {{adapter: …}}` in a card uses {out}")
         return
     for name, version in learnt.versions.items():
         typer.echo(f"{name}: {version} is the challenger now")
     for name in sorted(set(names) - set(learnt.versions)):
-        typer.echo(f"{name}: no lessons; they are made of answered examples, for `style: quote`")
+        typer.echo(f"{name}: no lessons; they are made of examples with answers (docs/training.md)")
     typer.echo(f"next: metier build -t {team} decides if it is better")

@@ -1,4 +1,4 @@
-"""Of a table, the rows that a question is about: words decide which row, the model what in it is the answer."""
+"""What of the passages a model sees. Words decide which row of a table, the model what in it is the answer."""
 
 from __future__ import annotations
 
@@ -6,13 +6,25 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from .support import content_words, stem
+from ..core.types import Passage
+from .support import codes, content_words, stem
 
 ROWS = 3
 """Rows of one passage that the model sees. More only cost time and mislead: a small model loses its place in tables."""
 
 NEAR = 0.7
 """A row with less than this share of the best row's score is not shown."""
+
+
+def in_view(task: str, passages: Sequence[Passage], earlier: str = "") -> list[str]:
+    """The passages as the model sees them: tables cut down (`focus`), and when the task names a code (`F-112`; names
+    from headings do not count), only those that hold it."""
+    machines = codes(" ".join(word for p in passages for word in (*p.heading, p.source)))
+    named = codes(task) - machines
+    held = [len(named & set(content_words(p.text))) for p in passages]
+    most = max(held, default=0)
+    shown = [p.text for p, count in zip(passages, held, strict=True) if count == most]
+    return focus(task, shown, earlier)
 
 
 def focus(task: str, texts: Sequence[str], earlier: str = "") -> list[str]:

@@ -19,11 +19,10 @@ from .call_decision import CallDecision
 from .card import SpecialistCard
 from .constraint import Constraint
 from .engines.engine import Engine
-from .focus import focus
+from .focus import in_view
 from .renderer import Message, render
 from .selection import Selection
 from .sql.desk import Desk
-from .support import codes, content_words
 
 CERTAINTY = ("logprob", "first_logprob")
 """What engines may tell about an answer's tokens; see `engines.engine.certainty`."""
@@ -134,14 +133,8 @@ class Work:
 
     @cached_property
     def texts(self) -> list[str]:
-        """The passages as the model sees them: tables cut down, and when the task names a code (`F-112`; names from
-        headings do not count), only those that hold it."""
-        machines = codes(" ".join(word for p in self.passages for word in (*p.heading, p.source)))
-        named = codes(self.brief.task) - machines
-        held = [len(named & set(content_words(p.text))) for p in self.passages]
-        most = max(held, default=0)
-        shown = [p.text for p, count in zip(self.passages, held, strict=True) if count == most]
-        return focus(self.brief.task, shown, self.brief.query)
+        """The passages as the model sees them."""
+        return in_view(self.brief.task, self.passages, self.brief.query)
 
     def prompt(self, style: str, *, more: Sequence[str] = (), **parts: Any) -> list[Message]:
         """The style's messages for this brief; `more` facts are added, other `parts` go to `render`."""

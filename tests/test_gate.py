@@ -16,7 +16,7 @@ from metier.agents.blueprint import Blueprint
 from metier.agents.builder import build
 from metier.agents.evaluation import Trial
 from metier.agents.gate import Gate
-from metier.agents.lessons import learn
+from metier.agents.learning import learn
 from metier.agents.team import Team
 from metier.core.errors import IntegrityError
 from metier.core.files import sha256
@@ -250,7 +250,7 @@ def test_training_makes_a_challenger_that_tells_where_it_comes_from(plan: Bluepr
     assert version.record["data"] == {f"{NAME}/examples.jsonl": sha256(plan.folders[NAME] / "examples.jsonl")}
     assert version.record["start"] == sha256(find_skill("quote") / "adapter_model.safetensors")
     assert version.record["base"]["gguf_sha256"] == models.find("smollm2-135m").sha256("gguf")
-    assert version.record["report"]["steps"] == learnt.report.steps
+    assert version.record["report"]["steps"] == learnt.reports["quote"].steps
     assert version.record["config"]["seed"] == version.record["seed"] == 0
     assert list((plan.state / "training").iterdir()) == []
     with open_bench(plan, lambda *now: None, store=models, limit=1) as bench:

@@ -1,0 +1,126 @@
+"""Examples as lessons: what is learnt is what the specialist will be asked, for every style, and no evaluation row."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metier.agents.blueprint import Blueprint
+from metier.agents.desk import open_desk
+from metier.agents.dry import dry_tools
+from metier.agents.learning import learn, lessons_of
+from metier.core.errors import ConfigError, InputError
+from metier.core.models import ModelStore
+from metier.core.onnx_embedder import OnnxEmbedder
+from metier.core.types import Brief
+from metier.specialists.engines.scripted import ScriptedEngine
+from metier.specialists.functions import NO_CALL
+from metier.specialists.specialist import Specialist
+
+SUM = {"name": "calculate", "arguments": {"expression": "17 * 3"}}
+CARDS: dict[str, dict[str, Any]] = {
+    "label": {"labels": ["water", "power"]},
+    "act": {"tools": ["calculator", "clock"]},
+    "json": {"output_schema": {"type": "object", "properties": {"room": {"type": "string"}}, "required": ["room"]}},
+    "sql": {"database": "parts.csv"},
+}
+ROWS: dict[str, dict[str, Any]] = {
+    "label": {"input": "the tap drips", "answer": "water"},
+    "act": {"input": "what is 17 times 3?", "answer": SUM},
+    "json": {"input": "the lamp in the hall is dark", "answer": {"room": "hall"}},
+    "sql": {"input": "how many belts?", "sql": "SELECT on_hand FROM parts WHERE name = 'belt'"},
+}
+
+
+def team(folder: Path, rows: dict[str, list[dict[str, Any]]], evaluation: str | None = None) -> Blueprint:
+    """A team with one specialist for each style in `rows`."""
+    (folder / "team.yaml").write_text(json.dumps({"name": "house", "specialists": [*rows]}))
+    for style, some in rows.items():
+        (folder / style).mkdir()
+        (folder / style / "parts.csv").write_text("name,on_hand\nbelt,4\nseal,9\n")
+        (folder / style / "examples.jsonl").write_text("\n".join(map(json.dumps, some)))
+        card = {"name": style, "description": f"Works by {style}.", "style": style, "examples": ["examples.jsonl"]}
+        if evaluation:
+            (folder / style / "held_out.jsonl").write_text(json.dumps({"input": evaluation, "answer": "hidden"}))
+            card["evaluation"] = "held_out.jsonl"
+        (folder / style / "specialist.yaml").write_text(json.dumps(card | CARDS[style]))
+    return Blueprint.read(folder)
+
+
+def asked(
+    plan: Blueprint, style: str, task: str, replies: list[str], embedder: OnnxEmbedder
+) -> list[list[dict[str, str]]]:
+    """The prompts of the specialist at work, when the model says `replies`."""
+    engine, tools, desk = ScriptedEngine(replies), dry_tools(plan, style), open_desk(plan, style)
+    Specialist(plan.specialists[style], engine, hands=tools, desk=desk, embedder=embedder).run(Brief(task=task))
+    roles = {"human": "user", "ai": "assistant"}
+    return [[{"role": roles.get(m.type, m.type), "content": str(m.content)} for m in c.messages] for c in engine.calls]
+
+
+@pytest.mark.parametrize("style", ["label", "json", "act"])
+def test_a_lesson_is_what_the_specialist_is_asked(style: str, tmp_path: Path, embedder: OnnxEmbedder) -> None:
+    plan = team(tmp_path, {style: [ROWS[style]]})
+    lessons = [(e.messages, e.answer) for e in lessons_of(plan, style, embedder)]
+    replies = [answer for _, answer in lessons]
+    prompts = asked(plan, style, ROWS[style]["input"], replies, embedder)
+    assert list(zip(prompts, replies, strict=True)) == lessons
+    assert replies[0] == "water" if style == "label" else json.loads(replies[0]) == ROWS[style]["answer"]
+
+
+def test_calls_are_learnt_one_after_the_other_and_then_none(tmp_path: Path, embedder: OnnxEmbedder) -> None:
+    twice = {"input": "17 times 3, then the time", "answer": [SUM, {"name": "current_time", "arguments": {}}]}
+    plan = team(tmp_path, {"act": [twice, {"input": "sing!", "answer": None}]})
+    lessons = lessons_of(plan, "act", embedder)
+    names = [json.loads(e.answer)["name"] if e.answer != NO_CALL else None for e in lessons]
+    assert names[:3] == ["calculate", "current_time", None]
+    assert 'calculate(expression="17 * 3") gave: done' in lessons[1].messages[-1]["content"]
+    assert (lessons[-1].messages[-1]["content"], lessons[-1].answer) == ("Question: sing!", NO_CALL)
+
+
+def test_a_database_is_asked_behind_questions_like_it_and_alone(tmp_path: Path, embedder: OnnxEmbedder) -> None:
+    other = {"input": "how many seals?", "sql": "SELECT on_hand FROM parts WHERE name = 'seal'"}
+    plan = team(tmp_path, {"sql": [ROWS["sql"], other]})
+    lessons = lessons_of(plan, "sql", embedder)
+    assert [len(e.messages) for e in lessons] == [4, 2, 4, 2]
+    assert {e.answer for e in lessons} == {e.messages[2]["content"] for e in lessons if len(e.messages) == 4}
+    assert lessons[1].messages[-1] == asked(plan, "sql", "how many belts?", [lessons[0].answer], embedder)[0][-1]
+
+
+def test_labels_share_a_prompt(tmp_path: Path, embedder: OnnxEmbedder) -> None:
+    rows = [{"input": f"report {n}", "answer": ("water", "power")[n % 2]} for n in range(6)]
+    plan = team(tmp_path, {"label": [*rows, {"input": "report 9", "answer": "no such label"}]})
+    lessons = lessons_of(plan, "label", embedder)
+    assert [len(e.messages) for e in lessons] == [8, 4]
+    said = [m["content"] for e in lessons for m in e.messages if m["role"] == "assistant"] + [e.answer for e in lessons]
+    assert sorted(said) == ["power"] * 3 + ["water"] * 3
+
+
+@pytest.mark.parametrize("style", CARDS)
+def test_evaluation_rows_are_no_lessons(style: str, tmp_path: Path, embedder: OnnxEmbedder) -> None:
+    plan = team(tmp_path, {style: [ROWS[style]]}, evaluation=ROWS[style]["input"])
+    assert lessons_of(plan, style, embedder) == []
+
+
+@pytest.mark.parametrize("answer", ["17", {"tool": "calculator"}, [["calculator"]]])
+def test_what_is_no_call_is_named(answer: object, tmp_path: Path, embedder: OnnxEmbedder) -> None:
+    plan = team(tmp_path, {"act": [{"input": "add!", "answer": answer}]})
+    with pytest.raises(ConfigError, match="'add!' is no call"):
+        lessons_of(plan, "act", embedder)
+
+
+def test_a_function_that_it_does_not_have_is_named(tmp_path: Path, embedder: OnnxEmbedder) -> None:
+    plan = team(tmp_path, {"act": [{"input": "add!", "answer": {"name": "calculator", "arguments": {}}}]})
+    with pytest.raises(ConfigError, match=r"'calculator'.*calculate, "):
+        lessons_of(plan, "act", embedder)
+
+
+def test_one_adapter_has_one_style(tmp_path: Path, models: ModelStore) -> None:
+    plan = team(tmp_path, {style: [ROWS[style]] for style in ("label", "json")})
+    with pytest.raises(InputError, match="not label, json"):
+        learn(plan, ["label", "json"], tmp_path / "out", store=models)
+    (tmp_path / "label" / "examples.jsonl").write_text("")
+    with pytest.raises(InputError, match="no lessons"):
+        learn(plan, ["label"], store=models)
