@@ -1,15 +1,20 @@
-"""What all tests share: the real small models, found where `metier models pull` puts them."""
+"""What all tests share: the real small models, found where `metier models pull` puts them, and a team built of them."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from metier.agents.blueprint import Blueprint
+from metier.agents.builder import build
 from metier.core.errors import ModelError
 from metier.core.models import ModelStore
 from metier.core.onnx_embedder import OnnxEmbedder, load_embedder
+from metier.serving.init_cli import init_team
 from metier.tests.postgres import Postgres, installed
 
 # A busy machine is no finding: times are measured in benchmarks.
@@ -35,6 +40,27 @@ def models() -> ModelStore:
 def embedder(models: ModelStore) -> OnnxEmbedder:
     """The real MiniLM."""
     return load_embedder("minilm", models)
+
+
+@pytest.fixture(scope="session")
+def first_office(tmp_path_factory: pytest.TempPathFactory, models: ModelStore) -> Path:
+    """The team that `metier init` writes, built once; tests get copies."""
+    folder = tmp_path_factory.mktemp("first") / "office"
+    init_team(folder)
+    build(Blueprint.read(folder), store=models)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def office(first_office: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The office for all tests of a module, which may talk with it but change nothing."""
+    return Path(shutil.copytree(first_office, tmp_path_factory.mktemp("module") / "office"))
+
+
+@pytest.fixture
+def copy(office: Path, tmp_path: Path) -> Path:
+    """The office for one test, which may do with it what it likes."""
+    return Path(shutil.copytree(office, tmp_path / "office"))
 
 
 @pytest.fixture(scope="session")

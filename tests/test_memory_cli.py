@@ -38,14 +38,6 @@ def run(monkeypatch, capsys):
 
 
 @pytest.fixture(scope="module")
-def office(tmp_path_factory, models) -> Path:
-    folder = tmp_path_factory.mktemp("cli") / "office"
-    init_team(folder)
-    build(Blueprint.read(folder), store=models)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def used(office, tmp_path_factory, models) -> Path:
     """A team that Anna and Ben have talked with."""
     folder = Path(shutil.copytree(office, tmp_path_factory.mktemp("used") / "office"))
@@ -67,7 +59,8 @@ def used(office, tmp_path_factory, models) -> Path:
 
 
 @pytest.fixture
-def copy(used, tmp_path) -> Path:
+def theirs(used, tmp_path) -> Path:
+    """The used team for one test."""
     return Path(shutil.copytree(used, tmp_path / "office"))
 
 
@@ -86,48 +79,48 @@ def test_the_words_are_where_they_are_expected_before(used):
     assert "router.json" in found["Glimmerbox"], "the router has learnt from the correction"
 
 
-def test_erasing_a_user_leaves_no_trace_and_nobody_else_is_touched(copy, models):
-    erased = erase(Blueprint.read(copy), Scope(ANNA))
+def test_erasing_a_user_leaves_no_trace_and_nobody_else_is_touched(theirs, models):
+    erased = erase(Blueprint.read(theirs), Scope(ANNA))
     assert erased.facts == 2
     assert (erased.threads, erased.decisions, erased.notes, erased.router_fitted) == (3, 4, 1, True)
-    assert traces(copy, *SECRETS) == {word: [] for word in SECRETS}
-    kept = traces(copy, "Wimblat", "Frobnik")
+    assert traces(theirs, *SECRETS) == {word: [] for word in SECRETS}
+    kept = traces(theirs, "Wimblat", "Frobnik")
     assert kept["Wimblat"]
     assert kept["Frobnik"]
-    with Team.load(copy, store=models) as team:
+    with Team.load(theirs, store=models) as team:
         assert "Wimblat" in team.ask("What is my car?", user="ben", tenant="acme", thread_id="b1").text
 
 
-def test_erasing_a_thread(copy):
-    erased = erase(Blueprint.read(copy), Scope(thread="a1"))
+def test_erasing_a_thread(theirs):
+    erased = erase(Blueprint.read(theirs), Scope(thread="a1"))
     assert (erased.facts, erased.threads, erased.decisions) == (1, 1, 2)
-    left = traces(copy, "insured on a business trip", "Glimmerbox")
+    left = traces(theirs, "insured on a business trip", "Glimmerbox")
     assert left["insured on a business trip"] == []
     assert left["Glimmerbox"]
 
 
-def test_erasing_everything(copy):
-    erase(Blueprint.read(copy), Scope())
+def test_erasing_everything(theirs):
+    erase(Blueprint.read(theirs), Scope())
     words = (*SECRETS, "Wimblat", "Frobnik", "guests use?")
-    assert traces(copy, *words) == {word: [] for word in words}
+    assert traces(theirs, *words) == {word: [] for word in words}
 
 
-def test_erasing_twice_and_erasing_nobody_is_no_error(copy):
-    plan = Blueprint.read(copy)
+def test_erasing_twice_and_erasing_nobody_is_no_error(theirs):
+    plan = Blueprint.read(theirs)
     erase(plan, Scope(ANNA))
     again = erase(plan, Scope(ANNA))
     assert (again.facts, again.threads, again.decisions, again.router_fitted) == (0, 0, 0, False)
     assert erase(plan, Scope(Owner("nobody"))).facts == 0
 
 
-def test_a_team_in_use_is_not_called_erased(copy, models):
-    with Team.load(copy, store=models) as team:
+def test_a_team_in_use_is_not_called_erased(theirs, models):
+    with Team.load(theirs, store=models) as team:
         assert team.facts
         stream = team.facts.store.database.transaction()
         with stream as execute:
             execute("SELECT * FROM facts")
             with pytest.raises(StateError, match=r"facts\.sqlite"):
-                erase(Blueprint.read(copy), Scope(ANNA))
+                erase(Blueprint.read(theirs), Scope(ANNA))
 
 
 def test_an_export_is_complete(used):
@@ -151,44 +144,42 @@ def test_an_export_is_complete(used):
     assert "Frobnik" in everything.model_dump_json()
 
 
-def test_show_add_forget(run, office, tmp_path):
-    folder = Path(shutil.copytree(office, tmp_path / "office"))
-    code, out, _ = run("memory", "show", "-t", folder)
+def test_show_add_forget(run, copy):
+    code, out, _ = run("memory", "show", "-t", copy)
     assert (code, out.strip()) == (0, "nothing is remembered")
-    code, out, _ = run("memory", "add", "-t", folder, "--json", "My bike is a [red] Zorvex.")
+    code, out, _ = run("memory", "add", "-t", copy, "--json", "My bike is a [red] Zorvex.")
     added = json.loads(out)
     assert (code, added["how"], added["user"]) == (0, "added", "me")
-    assert run("memory", "add", "-t", folder, "--everybody", "The office opens at six.")[0] == 0
-    assert run("memory", "add", "-t", folder, "--user", "ben", "-s", "travel", "I fly at night.")[0] == 0
-    code, out, _ = run("memory", "show", "-t", folder)
+    assert run("memory", "add", "-t", copy, "--everybody", "The office opens at six.")[0] == 0
+    assert run("memory", "add", "-t", copy, "--user", "ben", "-s", "travel", "I fly at night.")[0] == 0
+    code, out, _ = run("memory", "show", "-t", copy)
     assert "[red] Zorvex" in out
     assert "office opens" not in out
     assert "I fly" not in out
-    assert "office opens" in run("memory", "show", "-t", folder, "--everybody")[1]
-    (bens,) = json.loads(run("memory", "show", "-t", folder, "-u", "ben", "--json")[1])
+    assert "office opens" in run("memory", "show", "-t", copy, "--everybody")[1]
+    (bens,) = json.loads(run("memory", "show", "-t", copy, "-u", "ben", "--json")[1])
     assert bens["specialist"] == "travel"
-    code, _, err = run("memory", "forget", "-t", folder, bens["id"])
+    code, _, err = run("memory", "forget", "-t", copy, bens["id"])
     assert code == 2, "Ben's fact is not the caller's"
     assert "unknown fact" in err
-    code, out, _ = run("memory", "forget", "-t", folder, added["id"])
+    code, out, _ = run("memory", "forget", "-t", copy, added["id"])
     assert (code, out) == (0, "forgotten: 1\n")
-    assert run("memory", "show", "-t", folder)[1].strip() == "nothing is remembered"
+    assert run("memory", "show", "-t", copy)[1].strip() == "nothing is remembered"
 
 
-def test_what_is_said_on_the_command_line_is_remembered_and_erased(run, office, tmp_path):
-    folder = Path(shutil.copytree(office, tmp_path / "office"))
-    code, out, _ = run("ask", "-t", folder, "--user", "carla", "My locker is number 4711.")
+def test_what_is_said_on_the_command_line_is_remembered_and_erased(run, copy, tmp_path):
+    code, out, _ = run("ask", "-t", copy, "--user", "carla", "My locker is number 4711.")
     assert (code, "Noted." in out) == (0, True)
-    code, out, _ = run("ask", "-t", folder, "--user", "carla", "--json", "What is the number of my locker?")
+    code, out, _ = run("ask", "-t", copy, "--user", "carla", "--json", "What is the number of my locker?")
     assert (code, json.loads(out)["citations"][0]["source"]) == (0, "memory")
-    code, out, _ = run("memory", "export", "-t", folder, "--user", "carla")
+    code, out, _ = run("memory", "export", "-t", copy, "--user", "carla")
     assert len(json.loads(out)["facts"]) == 1
     target = tmp_path / "out.json"
-    assert run("memory", "export", "-t", folder, "--all", "-o", target)[:2] == (0, "")
+    assert run("memory", "export", "-t", copy, "--all", "-o", target)[:2] == (0, "")
     assert json.loads(target.read_text())["threads"]
-    code, out, _ = run("memory", "erase", "-t", folder, "--user", "carla", "--yes", "--json")
+    code, out, _ = run("memory", "erase", "-t", copy, "--user", "carla", "--yes", "--json")
     assert (code, json.loads(out)["facts"]) == (0, 1)
-    assert traces(folder, "4711", "carla") == {"4711": [], "carla": []}
+    assert traces(copy, "4711", "carla") == {"4711": [], "carla": []}
 
 
 def test_erase_asks_first(run, used, monkeypatch):

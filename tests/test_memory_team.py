@@ -15,11 +15,8 @@ from metier.serving.init_cli import init_team
 
 
 @pytest.fixture(scope="module")
-def team(tmp_path_factory, models):
-    folder = tmp_path_factory.mktemp("memory") / "office"
-    init_team(folder)
-    build(Blueprint.read(folder), store=models)
-    with Team.load(folder, store=models) as opened:
+def team(office, models):
+    with Team.load(office, store=models) as opened:
         yield opened
 
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 from langchain_core.messages import HumanMessage
@@ -27,23 +25,9 @@ QUESTION = "Which network do guests use?"
 
 
 @pytest.fixture(scope="module")
-def office(tmp_path_factory, models) -> Path:
-    """The team that `metier init` writes, built."""
-    folder = tmp_path_factory.mktemp("team") / "office"
-    init_team(folder)
-    build(Blueprint.read(folder), store=models)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def team(office, models):
     with Team.load(office, store=models) as opened:
         yield opened
-
-
-@pytest.fixture
-def copy(office, tmp_path) -> Path:
-    return Path(shutil.copytree(office, tmp_path / "office"))
 
 
 def test_an_answer_names_its_specialist_version_source_and_place(team):
