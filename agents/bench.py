@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..core.errors import ConfigError, StateError
+from ..core.errors import StateError
 from ..core.models import ModelStore
 from ..core.onnx_embedder import load_embedder
 from ..specialists.knowledge.knowledge import Knowledge
@@ -25,24 +25,17 @@ def open_bench(
     seed: int = 0,
     fresh: bool = False,
 ) -> Iterator[Bench]:
-    """The team's documents as they were last built, and its base.
+    """The team's documents as they were last built, and its base, unless a server runs that.
 
     Args:
         limit, seed: At most so many questions of each specialist, drawn with the seed.
         fresh: Forget all results, and ask again.
 
     Raises:
-        ConfigError: the team's base is run by a server, which has its own adapters.
         StateError: the team is not built.
     """
     store = store or ModelStore()
     base = find_base(blueprint, store)
-    if base is None:
-        raise ConfigError(
-            f"'{blueprint.card.engine}' is a server: which adapters it has is not known here",
-            field="engine",
-            hint="evaluate with `engine: llama`",
-        )
     if not (blueprint.state / "build.json").is_file():
         raise StateError(f"team '{blueprint.card.name}' is not built", hint=f"metier build -t {blueprint.root}")
     if fresh:

@@ -205,7 +205,7 @@ def decisions(blueprint: Blueprint) -> DecisionLog:
 
 def find_base(blueprint: Blueprint, store: ModelStore) -> LocalModel | None:
     """The team's base on this machine; None when a server runs it."""
-    return None if "://" in blueprint.card.engine else store.find(blueprint.card.base)
+    return None if blueprint.card.served else store.find(blueprint.card.base)
 
 
 def _sources(blueprint: Blueprint, name: str) -> list[Path]:

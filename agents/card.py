@@ -75,6 +75,11 @@ class TeamCard(Section):
     abstain_below: float = Field(default=0.3, ge=0, le=1)
     """Specialists refuse to answer below this confidence."""
 
+    @property
+    def served(self) -> bool:
+        """Whether a server runs the base, with adapters of its own."""
+        return "://" in self.engine
+
     @model_validator(mode="after")
     def _no_specialist_twice(self) -> TeamCard:
         twice = {s for s in self.specialists if self.specialists.count(s) > 1}

@@ -17,7 +17,7 @@ from ..core.errors import InputError, unknown
 from ..core.files import sha256
 from ..core.models import LocalModel
 from ..core.types import Budget
-from ..specialists.adapters import candidates, loadable
+from ..specialists.adapters import Adapter, Candidates, candidates, on_server
 from ..specialists.call_decision import read_decision
 from ..specialists.engines import Engine, open_engine
 from ..specialists.evaluation.measures import Ground
@@ -32,7 +32,7 @@ from .desk import open_desk
 from .dry import dry_tools
 from .examples import read_questions
 from .heads import head_file, open_head
-from .versions import adapter_of, version_of
+from .versions import adapter_of, engine_name, version_of
 
 IN_USE = "in use"
 """The system that answers now: the champion, or what the card says."""
@@ -54,8 +54,7 @@ class Trial:
     specialist: str
     system: str
     """One of `SYSTEMS`."""
-    adapter: Path | None
-    """As published; None is the base alone."""
+    adapter: Adapter
     headless: bool
     """Whether the model answers, although there may be a label head."""
     version: str
@@ -69,7 +68,8 @@ class Bench:
     """A team that was built, opened to be evaluated."""
 
     blueprint: Blueprint
-    base: LocalModel
+    base: LocalModel | None
+    """None when a server runs it."""
     embedder: Embedder
     knowledge: Mapping[str, Knowledge]
     progress: Progress
@@ -88,14 +88,21 @@ class Bench:
 
     def trials(self, name: str, systems: Sequence[str] = SYSTEMS) -> list[Trial]:
         """The systems among `systems` that this specialist has."""
-        plan, card, folder = self.blueprint, self.blueprint.specialists[name], self.blueprint.folders[name]
+        found = self._candidates(name)
+        trials = {system: self._trial(name, system, adapter, headless=True) for system, adapter in found.items()}
+        if head_file(self.blueprint, name):
+            trials[HEAD] = self._trial(name, HEAD, adapter_of(self.blueprint, name), headless=False)
+        return [trials[system] for system in systems if system in trials]
+
+    def _candidates(self, name: str) -> Candidates:
+        """On a server only the base and the card's adapter: skills and the registry's versions are here, not there."""
+        plan, card = self.blueprint, self.blueprint.specialists[name]
+        if plan.card.served:
+            served = on_server(card)
+            return {"base": None, "adapter": served} if served else {"base": None}
         state = plan.registry.state(name)
         versions = {a: plan.registry.find(name, a).path if getattr(state, a) else None for a in ALIASES}
-        found = candidates(card, folder, plan.card.base, versions)
-        trials = {system: self._trial(name, system, adapter, headless=True) for system, adapter in found.items()}
-        if head_file(plan, name):
-            trials[HEAD] = self._trial(name, HEAD, adapter_of(plan, name), headless=False)
-        return [trials[system] for system in systems if system in trials]
+        return candidates(card, plan.folders[name], plan.card.base, versions)
 
     def in_use(self, name: str) -> Trial:
         """The system that answers now."""
@@ -105,14 +112,15 @@ class Bench:
         """The results of each trial. The model is loaded only when there is something left to ask."""
         todo = [t for t in trials if missing(self.questions(t.specialist), t.folder)]
         with ExitStack() as stack:
-            adapters = {t.version: loadable(t.adapter, self.base, self.blueprint.card.engine) for t in todo}
-            found = {str(path): path for path in adapters.values() if path}
-            engine = open_engine(self.blueprint.card.engine, self.base, found) if todo else None
+            card = self.blueprint.card
+            adapters = {t.version: engine_name(t.adapter, self.base, card.engine) for t in todo}
+            files = {path: Path(path) for path in adapters.values() if path}
+            engine = open_engine(card.engine, self.base or card.base, files) if todo else None
             if engine:
                 stack.callback(engine.close)
             return [self._results(t, engine, adapters.get(t.version)) for t in trials]
 
-    def _results(self, trial: Trial, engine: Engine | None, adapter: Path | None) -> list[Result]:
+    def _results(self, trial: Trial, engine: Engine | None, adapter: str | None) -> list[Result]:
         name, questions = trial.specialist, self.questions(trial.specialist)
         if engine is None or not missing(questions, trial.folder):
             done = read_results(trial.folder)
@@ -122,7 +130,7 @@ class Bench:
             plan.specialists[name].model_copy(update={"abstain_below": 0.0}),
             engine,
             knowledge,
-            adapter=str(adapter) if adapter else None,
+            adapter=adapter,
             hands=dry_tools(plan, name),
             embedder=self.embedder,
             decision=read_decision(trial.adapter),
@@ -138,7 +146,7 @@ class Bench:
         budget = Budget(**plan.card.budget.model_dump(exclude={"tool_seconds"}))
         return evaluate(specialist, questions, trial.folder, ground, tell, budget)
 
-    def _trial(self, name: str, system: str, adapter: Path | None, *, headless: bool) -> Trial:
+    def _trial(self, name: str, system: str, adapter: Adapter, *, headless: bool) -> Trial:
         plan, card = self.blueprint, self.blueprint.specialists[name]
         version = version_of(plan, name, self.base, self.knowledge.get(name), adapter, headless=headless)
         database = plan.folders[name] / (card.database or "")

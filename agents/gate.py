@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Literal
 
 from ..core.embedding import Embedder
@@ -77,8 +78,7 @@ def _compare(bench: Bench, name: str) -> tuple[bool, str]:
         return False, f"it is what '{name}' works with already"
     mine, theirs = bench.run([challenger, used])
     champion = plan.registry.state(name).champion
-    incumbent = (
-        f"champion {champion}" if champion else f"the card's adapter ({used.adapter.name if used.adapter else 'none'})"
-    )
+    own = Path(used.adapter).name if used.adapter else "none"
+    incumbent = f"champion {champion}" if champion else f"the card's adapter ({own})"
     found = judge(mine, theirs, card.style, threshold(plan, name), incumbent)
     return found.better, found.why

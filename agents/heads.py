@@ -9,7 +9,7 @@ from ..core.embedding import Embedder
 from ..core.files import write_atomic
 from ..core.models import LocalModel
 from ..core.types import Answer, Brief, Value
-from ..specialists.adapters import adapter_version, loadable
+from ..specialists.adapters import Adapter, adapter_version, loadable
 from ..specialists.engines import open_engine
 from ..specialists.head import Head, Labelled, accuracy
 from ..specialists.specialist import Specialist
@@ -39,7 +39,7 @@ def fit_heads(
     plan: Blueprint,
     base: LocalModel | None,
     embedder: Embedder,
-    adapter_of: Callable[[str], Path | None],
+    adapter_of: Callable[[str], Adapter],
     tell: Progress,
 ) -> None:
     """Fit and compare the heads of all specialists that label and have examples; only where something changed.

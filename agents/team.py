@@ -50,7 +50,7 @@ from .nodes import Nodes
 from .streaming import in_thread
 from .threads import Threads, open_threads
 from .toolbox import open_hands
-from .versions import adapter_names, adapter_of, version_of
+from .versions import adapter_of, engine_name, version_of
 
 
 class Team:
@@ -107,7 +107,7 @@ class Team:
         store = store or ModelStore()
         embedder, base = load_embedder(plan.card.embedder, store), find_base(plan, store)
         published = {name: adapter_of(plan, name) for name in plan.specialists}
-        adapters = adapter_names(plan, published, base)
+        adapters = {name: engine_name(adapter, base, plan.card.engine) for name, adapter in published.items()}
         with ExitStack() as undo:
             files = {name: Path(name) for name in adapters.values() if name and base}
             engine = undo.enter_context(closing(open_engine(plan.card.engine, base or plan.card.base, files)))

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-
 from ..core.files import sha256
 from ..core.models import LocalModel
-from ..specialists.adapters import adapter_version, in_use, loadable
+from ..specialists.adapters import Adapter, adapter_version, in_use, loadable, on_server
 from ..specialists.knowledge.knowledge import Knowledge
 from .blueprint import Blueprint, fingerprint
 from .heads import head_file
 
 
-def adapter_of(blueprint: Blueprint, name: str) -> Path | None:
-    """The adapter that a specialist works with, as published: the registry's champion, or what its card says.
+def adapter_of(blueprint: Blueprint, name: str) -> Adapter:
+    """The adapter that a specialist works with: the registry's champion, or what its card says; on a server the latter.
 
     Raises:
         ConfigError: the card names neither a file nor a skill.
         IntegrityError: the champion was changed after it was made.
     """
     card, folder = blueprint.specialists[name], blueprint.folders[name]
+    if blueprint.card.served:
+        return on_server(card)
     return in_use(card, folder, blueprint.card.base, blueprint.registry.champion(name))
 
 
@@ -29,7 +28,7 @@ def version_of(
     name: str,
     base: LocalModel | None,
     knowledge: Knowledge | None,
-    adapter: Path | None,
+    adapter: Adapter,
     *,
     headless: bool = False,
 ) -> str:
@@ -45,11 +44,7 @@ def version_of(
     return fingerprint(card, documents, model, adapter_version(adapter), *([sha256(head)] if head else []))
 
 
-def adapter_names(
-    blueprint: Blueprint, published: Mapping[str, Path | None], base: LocalModel | None
-) -> dict[str, str | None]:
-    """What the engine calls the adapter of each specialist: here its file, on a server the name on the card."""
-    if base is None:
-        return {name: card.model.adapter for name, card in blueprint.specialists.items()}
-    files = {name: loadable(source, base, blueprint.card.engine) for name, source in published.items()}
-    return {name: str(file) if file else None for name, file in files.items()}
+def engine_name(adapter: Adapter, base: LocalModel | None, engine: str) -> str | None:
+    """What the engine calls an adapter: here its path, on a server (`base` is None) its name there."""
+    known = loadable(adapter, base, engine) if base else adapter
+    return str(known) if known else None

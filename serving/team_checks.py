@@ -13,7 +13,7 @@ from .checks import Finding
 
 def needed_models(card: TeamCard) -> list[str]:
     """The models that this team uses on this machine."""
-    return [card.embedder] if card.engine.startswith("http") else [card.base, card.embedder]
+    return [card.embedder] if card.served else [card.base, card.embedder]
 
 
 def check_cards(blueprint: Blueprint) -> Iterator[Finding]:

@@ -17,8 +17,11 @@ from .training.repository import CONFIG, WEIGHTS, hashes, open_adapter
 NONE = "none"
 """The name on a card that asks for the base alone."""
 
-Candidates = dict[str, Path | None]
-"""System to adapter as published; None is the base alone."""
+Adapter = Path | str | None
+"""As published: a PEFT folder or a GGUF file, or its name on the server that runs the base; None is the base alone."""
+
+Candidates = dict[str, Adapter]
+"""System to adapter."""
 
 SKILLS = {"act": "call"}
 """Styles whose skill has another name."""
@@ -41,20 +44,31 @@ def in_use(card: SpecialistCard, folder: Path, base: str, champion: Path | None 
     return champion if champion and fits(champion, base) else _on_card(card, folder, base)
 
 
-def loadable(source: Path | None, base: LocalModel, engine: str = "llama") -> Path | None:
+def on_server(card: SpecialistCard) -> str | None:
+    """The adapter that a card names, where a server has the adapters: its name there."""
+    return None if card.model.adapter == NONE else card.model.adapter
+
+
+def loadable(source: Adapter, base: LocalModel, engine: str = "llama") -> Path | None:
     """What the engine loads: the PEFT folder itself, or for llama.cpp a file that is converted from it once.
+
+    There is nothing to load for the base alone, and of what a server has.
 
     Raises:
         ConfigError: not a plain LoRA, or one for another base.
         IntegrityError: the weights are not safetensors, or were changed.
     """
-    as_it_is = source is None or source.is_file() or engine == "transformers"
+    if not isinstance(source, Path):
+        return None
+    as_it_is = source.is_file() or engine == "transformers"
     return source if as_it_is else gguf_adapter(source, base.files["gguf"])
 
 
-def adapter_version(source: Path | None) -> dict[str, str] | None:
-    """The hashes of an adapter's files, as a part of its specialist's version."""
-    return source and ({"gguf": sha256(source)} if source.is_file() else hashes(source))
+def adapter_version(source: Adapter) -> dict[str, str] | str | None:
+    """The hashes of an adapter's files, as a part of its specialist's version; of one on a server only its name."""
+    if source is None or isinstance(source, str):
+        return source
+    return {"gguf": sha256(source)} if source.is_file() else hashes(source)
 
 
 def fits(peft: Path, base: str) -> bool:
@@ -68,7 +82,7 @@ def candidates(card: SpecialistCard, folder: Path, base: str, versions: Mapping[
     `base`, `skill` (the shipped one of its style), `adapter` (of its card), and the registry's `versions` by alias.
     """
     found: Candidates = {"base": None}
-    if skill := _skill(card, base):
+    if skill := skill_of(card, base):
         found["skill"] = skill
     own = _on_card(card, folder, base)
     if own is not None and own != found.get("skill"):
@@ -79,7 +93,7 @@ def candidates(card: SpecialistCard, folder: Path, base: str, versions: Mapping[
 def _on_card(card: SpecialistCard, folder: Path, base: str) -> Path | None:
     name = card.model.adapter
     if name is None:
-        return _skill(card, base)
+        return skill_of(card, base)
     if name == NONE:
         return None
     path = folder / name
@@ -96,7 +110,7 @@ def _on_card(card: SpecialistCard, folder: Path, base: str) -> Path | None:
     )
 
 
-def _skill(card: SpecialistCard, base: str) -> Path | None:
+def skill_of(card: SpecialistCard, base: str) -> Path | None:
     """The shipped skill of the card's style, when it was made for this base."""
     name = SKILLS.get(card.style, card.style)
     skill = find_skill(name) if name in skill_names() else None

@@ -36,7 +36,7 @@ def log_odds(first_logprob: float, *, called: bool) -> float:
     return min(max(odds if called else -odds, -_SUREST), _SUREST)
 
 
-def read_decision(adapter: Path | None) -> CallDecision | None:
-    """The decision that was fitted for an adapter (a PEFT folder); None where there is none."""
-    file = adapter / FILE if adapter else None
+def read_decision(adapter: Path | str | None) -> CallDecision | None:
+    """The decision that was fitted for an adapter (a PEFT folder); None where there is none, as on a server."""
+    file = adapter / FILE if isinstance(adapter, Path) else None
     return CallDecision.model_validate_json(file.read_bytes()) if file and file.is_file() else None

@@ -37,7 +37,8 @@ class ModelCard(Section):
     """Which language model answers. Everything left out comes from the team."""
 
     adapter: str | None = None
-    """A LoRA: a path relative to the card, the name of a shipped skill, or `none`. Left out: the skill of the style."""
+    """A LoRA: a path relative to the card, the name of a shipped skill, or `none`. Left out: the skill of the style.
+    Where a server runs the base: the adapter's name there; left out: none."""
     max_tokens: int = Field(default=96, ge=1)
     """Longest answer, in tokens."""
     temperature: float = Field(default=0.0, ge=0)

@@ -8,13 +8,23 @@ import json
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 
+from metier.agents.bench import open_bench
+from metier.agents.blueprint import Blueprint
+from metier.agents.builder import build, ignore
+from metier.agents.card import TeamCard
+from metier.agents.evaluation import compare
 from metier.core.errors import ContextOverflow, EngineError, MissingExtra, UnknownAdapter
 from metier.core.models import ModelStore
+from metier.specialists.card import ModelCard, SpecialistCard
 from metier.specialists.constraint import Json, OneOf, Quote
 from metier.specialists.engines import Engine, open_engine
 from metier.specialists.engines.grammar import one_of
@@ -151,15 +161,73 @@ class ActsLikeVllm(BaseHTTPRequestHandler):
         """Quiet."""
 
 
-@pytest.fixture
-def address() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), ActsLikeVllm)
+@contextmanager
+def listening(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """The address of a server for an engine."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}/v1"
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    with listening(ActsLikeVllm) as found:
+        yield found
+
+
+class PassesOn(BaseHTTPRequestHandler):
+    """llama-server without a key: everything goes on to the embedded engine's own server."""
+
+    behind: LlamaEngine
+
+    def do_GET(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        headers = {"Authorization": f"Bearer {self.behind.server.key}", "Content-Type": "application/json"}
+        try:
+            asked = Request(f"{self.behind.server.address}{self.path}", body or None, headers)
+            status, data = 200, urlopen(asked).read()
+        except HTTPError as error:
+            status, data = error.code, error.read()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def do_POST(self) -> None:
+        self.do_GET()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Quiet."""
+
+
+def test_a_team_on_a_server_is_evaluated(served: LlamaEngine, tmp_path: Path, models: ModelStore) -> None:
+    """The base and the adapter on the card, each asked there; without an adapter only the base."""
+    rows = [{"input": "a red rose", "answer": "red"}, {"input": "a blue sky", "answer": "blue"}]
+    (tmp_path / "held_out.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    common: dict[str, Any] = {"style": "label", "labels": ["red", "blue"], "evaluation": "held_out.jsonl"}
+    cards = [
+        SpecialistCard(name="sorter", description="Sorts by colour.", model=ModelCard(adapter="red"), **common),
+        SpecialistCard(name="plain", description="Sorts by colour too.", **common),
+    ]
+    PassesOn.behind = served
+    with listening(PassesOn) as address:
+        card = TeamCard(name="sorters", engine=address, specialists=[c.name for c in cards])
+        plan = Blueprint.of(card, cards, tmp_path)
+        build(plan, store=models)
+        with open_bench(plan, ignore, store=models) as bench:
+            report = compare(bench, ["sorter", "plain"])
+    systems = {s.specialist: [system.system for system in s.systems] for s in report.specialists}
+    assert systems == {"sorter": ["base", "adapter"], "plain": ["base"]}
+    base, adapter = report.specialists[0].systems
+    assert base.version != adapter.version
+    results = [*base.results, *adapter.results]
+    assert all(r.text in ("red", "blue") and r.output_tokens for r in results)
+    assert len(results) == 4
 
 
 def test_adapters_that_are_models_are_named_as_model(address: str) -> None:
