@@ -147,13 +147,32 @@ def test_gold_sql_gets_short(gold: str, short: str, catalogue: Catalogue, databa
             "SELECT COUNT(parts.*) WHERE parts.supplier = 'Norsk' AND parts.on_hand > 3",
             "WHERE parts.on_hand > 3",
         ),
+        ("pieces on hand", "SELECT parts.on_hand WHERE parts.on_hand = MAX(parts.on_hand)", "SELECT parts.on_hand"),
+        ("the largest stock", "SELECT parts.on_hand WHERE parts.on_hand = MAX(parts.on_hand)", None),
+        (
+            "parts sorted by stock",
+            "SELECT parts.part ORDER BY parts.on_hand DESC LIMIT 1",
+            "SELECT parts.part ORDER BY parts.on_hand DESC",
+        ),
+        ("3 parts sorted by stock", "SELECT parts.part ORDER BY parts.on_hand DESC LIMIT 3", None),
+        ("the fullest shelf", "SELECT parts.part ORDER BY parts.on_hand DESC LIMIT 1", None),
         ("anything", "SELECT (", None),
     ],
 )
-def test_conditions_that_nobody_asked_for_are_left_out(
-    task: str, short: str, kept: str | None, catalogue: Catalogue
-) -> None:
+def test_what_nobody_asked_for_is_left_out(task: str, short: str, kept: str | None, catalogue: Catalogue) -> None:
     assert grounded(short, task, catalogue).endswith(kept or short)
+
+
+def test_amounts_are_no_keys(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "land.sqlite")) as connection, connection:
+        connection.executescript(
+            "CREATE TABLE lake (lake_name TEXT, area REAL, state_name TEXT);"
+            "CREATE TABLE state (state_name TEXT, area REAL);"
+            "INSERT INTO state VALUES ('ohio', 10), ('iowa', 20), ('utah', 30);"
+            "INSERT INTO lake VALUES ('a', 1, 'ohio'), ('b', 2, 'iowa'), ('c', 3, 'iowa'), ('d', 4, 'utah');"
+        )
+    left, right = Catalogue.of(SqliteDatabase(tmp_path / "land.sqlite")).joins.edges["lake", "state"]["join"]
+    assert left.name == right.name == "state_name"
 
 
 def test_gold_sql_that_fails_has_no_short_form(catalogue: Catalogue, database: SqliteDatabase) -> None:

@@ -24,6 +24,7 @@ OVERLAP = 0.5
 """Columns join only if so much of the smaller one's values stand in the other."""
 
 _NUMBER = re.compile(r"int|real|num|dec|double|float|money|serial", re.IGNORECASE)
+_KEY = re.compile(r"(id|no|nr|num|number|code|key)$", re.IGNORECASE)
 _RESERVED = frozenset(
     "all and as between by case check column default delete desc distinct drop else end exists from group having in "
     "index insert into is join like limit match not null on or order primary references select set table then to "
@@ -108,7 +109,8 @@ class Catalogue:
                 if _named_alike(left, right) and _overlap(left, right) >= OVERLAP:
                     known = left.unique or right.unique
                     if known or any(c.unique and c.name.lower() == left.name.lower() for c in self.columns):
-                        yield (1.0 if known else 1.5) + 1 / (2 + min(left.distinct, right.distinct)), (left, right)
+                        doubt = (1.0 if known else 1.5) + 1.0 * (_measures(left) and _measures(right))
+                        yield doubt + 1 / (2 + min(left.distinct, right.distinct)), (left, right)
 
 
 def quoted(identifier: str) -> str:
@@ -146,6 +148,11 @@ def _named_alike(left: Column, right: Column) -> bool:
     if a == b:
         return a not in _GENERIC
     return _points_to(left, right) or _points_to(right, left)
+
+
+def _measures(column: Column) -> bool:
+    """Whether it holds amounts, such as areas or prices: two tables may both have one, and do not join by it."""
+    return column.number and not _KEY.search(column.name)
 
 
 def _points_to(left: Column, right: Column) -> bool:

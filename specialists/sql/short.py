@@ -28,6 +28,11 @@ from .catalogue import Catalogue, Join, quoted
 
 Node = TypeVar("Node", bound=exp.Expr)
 
+_SUPERLATIVE = re.compile(
+    r"\b(\w{2,}est|most|least|best|worst|top|bottom|max\w*|min\w*|first|last|(?:more|fewer|less) than any)\b", re.I
+)
+_IN_ORDER = re.compile(r"\b((?:order|sort|rank)(?:ed|s)?\b.{0,20}\b(?:by|from)|(?:a|de)scending|alphabetical)\b", re.I)
+
 
 def expand(short: str, catalogue: Catalogue) -> str:
     """The SQL that a short query stands for.
@@ -49,18 +54,22 @@ def expand(short: str, catalogue: Catalogue) -> str:
 
 
 def grounded(short: str, task: str, catalogue: Catalogue) -> str:
-    """The query without conditions on texts that the task does not speak of: a small model likes to make them up.
+    """The query without what the task does not speak of, which a small model likes to make up.
 
-    A query that cannot be read stays as it is.
+    That is: conditions on texts of which no word is in the task, an extreme value where the task has no superlative,
+    and a single row where the task asks for an order. A query that cannot be read stays as it is.
     """
     try:
         query = sqlglot.parse_one(short, read=catalogue.dialect)
     except (SqlglotError, RecursionError):
         return short
-    asked = _stems(task)
+    asked, extreme = _stems(task), bool(_SUPERLATIVE.search(task))
+    limit = query.args.get("limit")
+    if limit and limit.expression.name == "1" and _IN_ORDER.search(task):
+        query.set("limit", None)
     for select in [*query.find_all(exp.Select)]:
         found = conditions(select)
-        kept = [c for c in found if _spoken_of(c, asked)]
+        kept = [c for c in found if _spoken_of(c, asked) and (extreme or not _is_peak(c))]
         if len(kept) < len(found):
             select.set("where", exp.Where(this=exp.and_(*kept, copy=False, wrap=False)) if kept else None)
     return query.sql(catalogue.dialect)
