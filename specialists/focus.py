@@ -46,7 +46,8 @@ def focus(task: str, texts: Sequence[str], earlier: str = "") -> list[str]:
 
     def score(row: str) -> float:
         words = _stems(row)
-        return sum(weights[w] for w in words & asked) + 0.5 * sum(weights[w] for w in words & (before - asked))
+        # Exact sums: sets have another order in each process, and a tie must fall the same way in all.
+        return math.fsum(weights[w] * (1 if w in asked else 0.5) for w in words & (asked | before))
 
     return [_best(table, score) if table else text for text, table in zip(texts, tables, strict=True)]
 

@@ -52,7 +52,7 @@ def alike(task: str, solved: Sequence[Solved], count: int = SHOTS) -> list[Solve
     asked = _words(task)
 
     def shared(words: frozenset[str]) -> float:
-        weight = sum(math.log(1 + len(solved) / seen[w]) for w in words & asked)
+        weight = math.fsum(math.log(1 + len(solved) / seen[w]) for w in words & asked)
         return weight / math.sqrt(1 + len(words))
 
     best = sorted(range(len(solved)), key=lambda n: (-shared(held[n]), n))[:count]
