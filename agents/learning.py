@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..core.embedding import Embedder
-from ..core.errors import InputError
+from ..core.errors import InputError, unknown
 from ..core.files import sha256
 from ..core.models import LocalModel, ModelStore
 from ..core.onnx_embedder import load_embedder
 from ..specialists.adapters import skill_of
 from ..specialists.knowledge.knowledge import Knowledge
 from ..specialists.registry.record import training_record
-from ..specialists.training.config import TrainConfig, TrainReport
+from ..specialists.training.config import RATES, TrainConfig, TrainReport
 from ..specialists.training.example import TrainingExample
 from ..specialists.training.trainer import Report, silent, train
 from .blueprint import Blueprint, fingerprint
@@ -47,6 +47,7 @@ def learn(
     names: Sequence[str],
     out: Path | None = None,
     *,
+    method: str = "lora",
     minutes: float = 15.0,
     seed: int = 0,
     store: ModelStore | None = None,
@@ -54,17 +55,19 @@ def learn(
 ) -> Learnt:
     """Train on the lessons of the named specialists, those of one style together; each gets a challenger.
 
-    Training goes on from the shipped skill of the style; evaluation sets stay unseen. Needs the extra `train`.
+    A `lora` goes on from the shipped skill of the style; evaluation sets stay unseen. Needs the extra `train`.
 
     Args:
         out: Write the adapter there instead, and leave the registry alone; only for specialists of one style.
+        method: Another one than `lora` begins anew (`TrainConfig.method`).
         minutes: For all styles together, shared out by their lessons.
 
     Raises:
-        InputError: their examples make no lessons, or `out` would have to hold adapters of several styles.
+        InputError: their examples make no lessons, `out` would have to hold adapters of several styles, or the team's
+            engine does not run what the method makes.
         StateError: the team is not built.
     """
-    store = store or ModelStore()
+    recipe, store = _recipe(blueprint, method, out, seed), store or ModelStore()
     embedder, base = load_embedder(blueprint.card.embedder, store), store.find(blueprint.card.base)
     made = {name: rows for name in names if (rows := lessons_of(blueprint, name, embedder, seed))}
     styles = _styles(blueprint, names, made, out)
@@ -72,9 +75,8 @@ def learn(
     for style in styles:
         group = {name: rows for name, rows in made.items() if blueprint.specialists[name].style == style}
         share = sum(map(len, group.values())) / total
-        recipe = TrainConfig(minutes=minutes * share, epochs=EPOCHS, learning_rate=LEARNING_RATE, seed=seed)
-        tell = _part(report, style, done, share)
-        learnt.reports[style], versions = _train(blueprint, group, out, recipe, base, tell)
+        part, tell = recipe.model_copy(update={"minutes": minutes * share}), _part(report, style, done, share)
+        learnt.reports[style], versions = _train(blueprint, group, out, part, base, tell)
         learnt.versions.update(versions)
         done += share
     return learnt
@@ -102,6 +104,20 @@ def lessons_of(blueprint: Blueprint, name: str, embedder: Embedder, seed: int = 
             knowledge.close()
 
 
+def _recipe(blueprint: Blueprint, method: str, out: Path | None, seed: int) -> TrainConfig:
+    """A LoRA goes on from a skill, gently; other methods have rates of their own. Refuses what nothing would run."""
+    if method not in RATES:
+        raise InputError(unknown("method", method, RATES))
+    engine = blueprint.card.engine
+    if out is None and method not in ("lora", "rslora") and (engine != "transformers" or method == "full"):
+        other = "`engine: transformers` runs it" if method != "full" else "docs/training.md makes a base of it"
+        raise InputError(
+            f"`engine: {engine}` does not run what the method '{method}' makes", hint=f"--out FOLDER keeps it; {other}"
+        )
+    rate = {"learning_rate": LEARNING_RATE} if method == "lora" else {}
+    return TrainConfig.model_validate({"method": method, "epochs": EPOCHS, "seed": seed, **rate})
+
+
 def _styles(blueprint: Blueprint, names: Sequence[str], made: Lessons, out: Path | None) -> list[str]:
     """The styles to train; refuses what cannot be."""
     styles = list(dict.fromkeys(blueprint.specialists[name].style for name in made))
@@ -116,7 +132,7 @@ def _train(
     blueprint: Blueprint, group: Lessons, out: Path | None, recipe: TrainConfig, base: LocalModel, tell: Report
 ) -> tuple[TrainReport, dict[str, str]]:
     """One adapter for specialists of one style, and its version for each."""
-    start = skill_of(blueprint.specialists[next(iter(group))], base.name)
+    start = skill_of(blueprint.specialists[next(iter(group))], base.name) if recipe.method == "lora" else None
     shuffled = [row for rows in group.values() for row in rows]
     random.Random(recipe.seed).shuffle(shuffled)
     folder = out or blueprint.state / "training" / fingerprint(sorted(group))

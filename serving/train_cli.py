@@ -20,6 +20,7 @@ def train(
     specialists: Annotated[list[str] | None, typer.Argument(help="Whose examples to learn; left out: all.")] = None,
     team: TeamFolder = Path(),
     out: Annotated[Path | None, typer.Option(help="Write the adapter there, and leave the registry alone.")] = None,
+    method: Annotated[str, typer.Option(help="lora, rslora, dora, prompt or full (docs/training.md).")] = "lora",
     minutes: Annotated[float, typer.Option(min=0.1, help="Wall time for the training steps.")] = 15.0,
     seed: Annotated[int, typer.Option(help="The same seed, data and steps give the same adapter.")] = 0,
 ) -> None:
@@ -43,19 +44,21 @@ def train(
             blueprint,
             names,
             out,
+            method=method,
             minutes=minutes,
             seed=seed,
             report=lambda line, done, left: progress.update(bar, description=line, completed=done),
         )
-    _tell(learnt, names, out, team)
+    _tell(learnt, names, out, team, whole=method == "full")
 
 
-def _tell(learnt: Learnt, names: list[str], out: Path | None, team: Path) -> None:
+def _tell(learnt: Learnt, names: list[str], out: Path | None, team: Path, *, whole: bool) -> None:
     """What came of it, and what to do next."""
     for style, done in learnt.reports.items():
         typer.echo(f"{style}: {done.examples} lessons, {done.steps} steps, {done.tokens_per_second:.0f} tokens/s")
     if out is not None:
-        typer.echo(f"next: `model: {{adapter: …}}` in a card uses {out}")
+        use = "docs/training.md says how a base is made of" if whole else "`model: {adapter: …}` in a card uses"
+        typer.echo(f"next: {use} {out}")
         return
     for name, version in learnt.versions.items():
         typer.echo(f"{name}: {version} is the challenger now")

@@ -124,3 +124,12 @@ def test_one_adapter_has_one_style(tmp_path: Path, models: ModelStore) -> None:
     (tmp_path / "label" / "examples.jsonl").write_text("")
     with pytest.raises(InputError, match="no lessons"):
         learn(plan, ["label"], store=models)
+
+
+@pytest.mark.parametrize(
+    ("method", "hint"), [("qlora", "rslora"), ("prompt", "engine: transformers"), ("dora", "--out"), ("full", "a base")]
+)
+def test_a_method_that_nothing_would_run_is_refused_at_once(method: str, hint: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"method '{method}'") as error:
+        learn(team(tmp_path, {"label": []}), ["label"], method=method)
+    assert hint in str(error.value)

@@ -57,8 +57,8 @@ class Run:
         for number, master in enumerate(self.learner.masters):
             self.optimizer.state[master] = {
                 "step": torch.tensor(float(self.at.step)),
-                "exp_avg": tensors[f"mean.{number}"],
-                "exp_avg_sq": tensors[f"square.{number}"],
+                "exp_avg": tensors[f"mean.{number}"].to(master.device),
+                "exp_avg_sq": tensors[f"square.{number}"].to(master.device),
             }
             self.best[number] = tensors[f"best.{number}"]
         self.learner.restore([tensors[f"weight.{n}"] for n in range(len(self.learner.masters))])

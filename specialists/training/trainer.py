@@ -84,9 +84,10 @@ def _prepare(
     aside, _ = encode(validation, tokenizer, config.longest)
     if not rows:
         raise InputError(f"nothing to train on: {len(examples)} examples, {too_long} of them too long")
+    learner = Learner(gguf, config, start, cache)
     origin = sha256(gguf) + (sha256(start / WEIGHTS) if start else "")
     checkpoint = out.parent / f".{out.name}.checkpoint"
-    return Run(Learner(gguf, config, start, cache), rows, aside, config, checkpoint, origin), too_long
+    return Run(learner, rows, aside, config, checkpoint, origin), too_long
 
 
 def _split(
