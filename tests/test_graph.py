@@ -17,6 +17,10 @@ from metier.agents.nodes import Nodes
 from metier.core.errors import ConfigError, EngineError
 from metier.core.events import Event
 from metier.core.types import Answer, Brief, Budget, Choice, Handoff, Part, Route
+from metier.memory.window import SHORT
+from metier.specialists.card import SpecialistCard
+from metier.specialists.engines.scripted import ScriptedEngine
+from metier.specialists.specialist import Specialist
 
 
 class Scripted:
@@ -52,10 +56,10 @@ def let_pass(text, *, citations=()):
     return Verdict(action="pass", text=text)
 
 
-def make(specialists, *, handoffs=None, guard_in=let_pass, guard_out=let_pass, saver=None, budget=None):
-    named = {s.name: s for s in specialists}
+def make(specialists, *, handoffs=None, guard_in=let_pass, guard_out=let_pass, saver=None, budget=None, window=6):
+    named = {s.name if isinstance(s, Scripted) else s.card.name: s for s in specialists}
     nodes = Nodes(
-        named, Keyword(list(named)), budget=budget or Budget(), window=6, guard_in=guard_in, guard_out=guard_out
+        named, Keyword(list(named)), budget=budget or Budget(), window=window, guard_in=guard_in, guard_out=guard_out
     )
     return compile_graph(nodes, handoffs or {}, name="test", checkpointer=saver)
 
@@ -167,6 +171,37 @@ def test_a_follow_up_sees_the_turn_before_and_a_new_question_does_not():
         "alpha did: how often is the alpha pump greased every year?",
     ]
     assert second.query == "how often is the alpha pump greased every year? and that alpha one?"
+
+
+FILLER = "Nothing else was reported on that day, the weather was fine and everybody went home early. " * 6
+TOLD = {
+    "Who greases the pump?": f"{FILLER}The pump is greased by Ana. {FILLER}",
+    "Where are the gloves?": "The gloves are in locker 7.",
+    "When is the canteen open?": "The canteen is open at noon.",
+}
+
+
+def well_read(messages):
+    """The model: what it was told for the questions above, and for any other what an earlier answer in view says."""
+    _, _, asked = messages[-1].text.rpartition("Question: alpha: ")
+    earlier = re.search("^Earlier answer: (.*)$", messages[-1].text, re.MULTILINE)
+    return TOLD.get(asked) or (earlier[1] if earlier else "not found")
+
+
+def test_a_follow_up_to_a_turn_that_left_the_window_is_answered_from_the_summary():
+    card = SpecialistCard(name="alpha", description="Knows the plant well.", style="free")
+    engine = ScriptedEngine(well_read)
+    graph = make([Specialist(card, engine, abstain_below=0.0)], saver=InMemorySaver(), window=1)
+    for asked, told in TOLD.items():
+        assert ask(graph, f"alpha: {asked}").text == told.strip()
+    state = graph.get_state({"configurable": {"thread_id": "t"}}).values
+    assert not any("Ana" in message.text for message in state["messages"]), "the turn has left the window"
+    follow_up = "alpha: I asked about the pump at first; is that on Sundays too?"
+    answer = ask(graph, follow_up)
+    assert "The pump is greased by Ana." in answer.text
+    assert len(answer.text.split()) <= SHORT
+    assert ask(graph, follow_up, thread="another").kind == "abstain"
+    assert ask(graph, "and what about Sundays, alpha?").text == answer.text, "that was the last exchange"
 
 
 def test_threads_do_not_see_each_other():
