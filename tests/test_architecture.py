@@ -31,7 +31,13 @@ ONLY_IN = {
     "mcp": {"serving", "tools"},
 }
 NEEDS_EXTRA = (
-    *("agents.guardrails.train", "agents.lessons", "specialists.engines.remote", "specialists.engines.remote_chat"),
+    *(
+        "agents.guardrails.train",
+        "agents.learning",
+        "agents.lessons",
+        "specialists.engines.remote",
+        "specialists.engines.remote_chat",
+    ),
     *("specialists.engines.guide", "specialists.engines.transformers_engine"),
     *("memory.postgres", "specialists.training", "tools.mcp_client", "tools.plot", "tools.python"),
 )
