@@ -32,6 +32,7 @@ def join(route: Route, answers: Sequence[Answer]) -> Answer:
         touched=tuple(sorted({touch for a in answers for touch in a.touched})),
         route=route,
         handoffs=tuple(name for a in answers for name in a.handoffs),
+        guards={name: did for a in answers for name, did in a.guards.items()},
         usage=sum((a.usage for a in answers), Usage()),
     )
 

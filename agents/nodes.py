@@ -152,7 +152,7 @@ class Nodes:
     def guard_out(self, state: State) -> Update:
         """Look at the answer before it leaves."""
         answer = Answer.model_validate(state["joined"])
-        acted = dict(state["task"]["guards"])
+        acted = state["task"]["guards"] | answer.guards
         for call in answer.tool_calls:
             acted |= call.guards
         if answer.kind == "answer":

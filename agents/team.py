@@ -43,6 +43,7 @@ from .evidence import best_evidence, by_evidence
 from .feedback import note_of, open_inbox
 from .graph import RECURSION_LIMIT, compile_graph
 from .guardrails import build_guards
+from .guardrails.passages import sift
 from .heads import open_head
 from .journal import GraphJournal
 from .memories import Memories, configured, open_memories, origin
@@ -97,8 +98,7 @@ class Team:
 
         Raises:
             ConfigError: a card is wrong.
-            StateError: the team is not built.
-            ModelNotPulled: its models are not on this machine.
+            StateError, ModelNotPulled: the team is not built; its models are not on this machine.
         """
         plan = folder if isinstance(folder, Blueprint) else Blueprint.read(folder)
         manifest = Manifest.read(plan.state)
@@ -121,11 +121,12 @@ class Team:
                     engine,
                     knowledge,
                     adapter=adapters[name],
-                    hands=open_hands(plan, name, knowledge, threads.ledger),
+                    hands=open_hands(plan, name, knowledge, threads.ledger, embedder),
                     embedder=embedder,
                     decision=read_decision(published[name]),
                     desk=open_desk(plan, name),
                     head=open_head(plan, name),
+                    sift=sift(build_guards(plan.card.guardrails, "between", embedder)),
                     journal=GraphJournal(),
                     abstain_below=plan.card.abstain_below,
                     version=version_of(plan, name, base, knowledge, published[name]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..core.embedding import Embedder
 from ..specialists.knowledge.knowledge import Knowledge
 from ..tools.context import ToolContext
 from ..tools.hands import Hands
@@ -13,7 +14,9 @@ from .guardrails import build_guards
 from .journal import GraphJournal, ask_person, between
 
 
-def open_hands(plan: Blueprint, name: str, knowledge: Knowledge | None, ledger: Ledger) -> Hands | None:
+def open_hands(
+    plan: Blueprint, name: str, knowledge: Knowledge | None, ledger: Ledger, embedder: Embedder | None = None
+) -> Hands | None:
     """The hands of a specialist; None when its card names no tools.
 
     Raises:
@@ -30,5 +33,5 @@ def open_hands(plan: Blueprint, name: str, knowledge: Knowledge | None, ledger: 
         runner=ToolRunner(tools, seconds=plan.card.budget.tool_seconds, ledger=ledger),
         journal=GraphJournal(),
         ask=ask_person if plan.card.memory.checkpoints != "none" else None,
-        check=between(build_guards(plan.card.guardrails, "between")),
+        check=between(build_guards(plan.card.guardrails, "between", embedder)),
     )

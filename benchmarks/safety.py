@@ -8,33 +8,52 @@ attack variants, other sentence templates, other source texts.
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from harness import Report, parser, quantile, read_rows, read_set, read_training, sample, wanted
+from harness import Report, parser, quantile, read_rows, read_set, read_training, wanted
 from safety_pii import score_pii
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
 from metier.agents.guardrails.build import build_guards
 from metier.agents.guardrails.evidence import evidence
+from metier.agents.guardrails.fitting import (
+    GENERAL,
+    LOSSES,
+    benign_texts,
+    document_passages,
+    errands,
+    fit_injection,
+    fit_orders,
+    orders,
+)
 from metier.agents.guardrails.grounded import support
-from metier.agents.guardrails.injection import attack_in, order_to_model
-from metier.agents.guardrails.orders import sentences
-from metier.agents.guardrails.train import SUPPORTED, fit_grounded, fit_injection
+from metier.agents.guardrails.injection import attack_in, orders_in
+from metier.agents.guardrails.linear import Head
+from metier.agents.guardrails.rules import brings_dialogue, broken_rule
+from metier.agents.guardrails.train import SUPPORTED, fit_grounded
+from metier.core.onnx_embedder import load_embedder
+from metier.specialists.card import KnowledgeCard
+from metier.specialists.head import Remembered
+from metier.specialists.knowledge.passages import split
+from metier.specialists.knowledge.readers import READERS, read
 
 SETS = ("safety_injection", "safety_bipia_email", "safety_pii", "faith_begin")
 FOLDS = 5
-BENIGN_ROWS = 600
-"""Harmless rows of each set that are scored, and as many that are fitted on."""
+BENIGN_ROWS = 400
+"""Harmless tasks, or passages, of each set that are scored, and about as many that are fitted on."""
+PLANT = Path(__file__).parents[1] / "examples" / "plant"
 
 
 def folds(
@@ -50,66 +69,121 @@ def folds(
         yield [r for r in train if group(r) not in left_out], [r for r in test if group(r) in left_out]
 
 
-def harmless(folder: Path, seed: int) -> dict[str, list[str]]:
-    """Set → tasks, each once, in a random order that the seed decides."""
-    found: dict[str, list[str]] = {}
-    for path in sorted(folder.glob("*.jsonl")):
-        if path.stem != "safety_injection":
-            texts = sorted({r["input"] for r in read_rows(path) if r.get("input")})
-            found[path.stem] = [r["t"] for r in sample([{"t": t} for t in texts], 2 * BENIGN_ROWS, seed)]
-            np.random.default_rng(seed).shuffle(found[path.stem])
-    return found
+EMBEDDER = Remembered(load_embedder())
+"""Folds are fitted on much the same texts."""
+
+
+def halves(args: Any, found: Callable[[Path, int], dict[str, list[str]]]) -> tuple[list[str], dict[str, list[str]]]:
+    """(texts to fit on, set → texts to score); halves by hash when DATA is the training folder."""
+    known, asked = (found(folder, 2 * BENIGN_ROWS) for folder in (args.train, args.data))
+    if args.data.resolve() != args.train.resolve():
+        return [t for texts in known.values() for t in texts], {n: t[:BENIGN_ROWS] for n, t in asked.items()}
+    fitted = [t for texts in known.values() for t in texts if crc32(t.encode()) % 2]
+    return fitted, {n: kept for n, t in asked.items() if (kept := [x for x in t if crc32(x.encode()) % 2 == 0])}
 
 
 def injection(args: Any, report: Report) -> None:
     """Recall on attacks, and the share of harmless tasks refused, in each set of DATA."""
     train, test = read_training(args, "safety_injection"), read_set(args, "safety_injection")
-    same = args.data.resolve() == args.train.resolve()
-    fitted = {n: t[: len(t) // 2] if same else t for n, t in harmless(args.train, args.seed).items()}
-    scored = {n: t[len(t) // 2 :] if same else t[:BENIGN_ROWS] for n, t in harmless(args.data, args.seed).items()}
+    fitted, scored = halves(args, benign_texts)
     caught: dict[str, list[bool]] = defaultdict(list)
-    by_head: list[bool] = []
-    head = None
+    alone: dict[str, list[bool]] = defaultdict(list)
     for fit_on, rows in folds(args, train, test, lambda r: r["meta"]["variant"]):
-        head = fit_injection([r["input"] for r in fit_on], [x for texts in fitted.values() for x in texts])
+        head = fit_injection([r["input"] for r in fit_on], fitted, EMBEDDER)
         for row in rows:
-            reason, score = attack_in(row["input"], head)
-            caught[row["meta"].get("type", "attack")].append(reason is not None)
-            by_head.append(score >= 0.5)
+            caught[row["meta"].get("type", "attack")].append(attack_in(row["input"], EMBEDDER, head)[0] is not None)
+            alone["metier head alone"].append(head.score(row["input"], EMBEDDER) >= 0.5)
+            alone["metier head without embedder"].append(head.score(row["input"]) >= 0.5)
+            alone["metier rules alone"].append((broken_rule(row["input"]) or brings_dialogue(row["input"])) is not None)
     report.add("safety_injection", "metier", "recall", [hit for hits in caught.values() for hit in hits])
     for kind, hits in sorted(caught.items()):
         report.add("safety_injection", "metier", f"recall_{kind}", hits)
-    report.add("safety_injection", "metier head alone", "recall", by_head)
-    refused = {n: [attack_in(t, head)[0] is not None for t in texts] for n, texts in scored.items()}
+    for system, hits in alone.items():
+        report.add("safety_injection", system, "recall", hits)
+    head = fit_injection([r["input"] for r in train], fitted, EMBEDDER)
+    refused = {n: [attack_in(t, EMBEDDER, head)[0] is not None for t in texts] for n, texts in scored.items()}
     report.add("safety_injection", "metier", "false_refusals", [hit for hits in refused.values() for hit in hits])
     worst = max(refused, key=lambda n: float(np.mean(refused[n])))
     report.add("safety_injection", "metier", f"false_refusals_worst ({worst})", refused[worst])
-    guard = build_guards(["length", "injection"], "in")
-    report.add("safety_injection", "metier", "seconds_p95", list(_times(guard, scored)), quantile(0.95))
+    for name, texts in plain_questions().items():
+        hits = [attack_in(t, EMBEDDER, head)[0] is not None for t in texts]
+        report.add("safety_injection", "metier", f"false_refusals_{name}", hits)
+    short = [t for group in scored.values() for t in group[:12] if len(t) < 200]
+    embedder = load_embedder()
+    report.add(
+        "safety_injection", "MiniLM", "seconds_p95", _seconds(lambda t: embedder.embed([t]), short), quantile(0.95)
+    )
+    # The embedder keeps its latest texts: what is left is the guard's own work.
+    guard = build_guards(["length", "injection"], "in", embedder)
+    report.add("safety_injection", "metier", "seconds_p95", _seconds(guard, short), quantile(0.95))
 
 
-def _times(guard: Callable[[str], Any], texts: dict[str, list[str]]) -> Iterator[float]:
-    """Seconds for short harmless tasks."""
-    for text in [t for group in texts.values() for t in group if len(t) < 200][:500]:
+def plain_questions() -> dict[str, list[str]]:
+    """Questions that no head was fitted on: those about passwords and codes, and all of the plant's."""
+    rows = [row for path in PLANT.glob("**/*.jsonl") for row in read_rows(path)]
+    asked = {turn["input"] for row in rows for turn in row.get("turns", [row]) if "input" in turn}
+    passwords = json.loads((Path(__file__).parent / "plain_questions.json").read_text(encoding="utf-8"))
+    return {"passwords": passwords, "plant": sorted(asked)}
+
+
+def _seconds(work: Callable[[str], Any], texts: Sequence[str]) -> list[float]:
+    spent: list[float] = []
+    for text in texts:
         start = time.perf_counter()
-        guard(text)
-        yield time.perf_counter() - start
+        work(text)
+        spent.append(time.perf_counter() - start)
+    return spent
 
 
 def bipia(args: Any, report: Report) -> None:
-    """Mails with an attack at the start, in the middle or at the end: found? And the mails without: left alone?"""
-    rows = read_set(args, "safety_bipia_email")
+    """Mails and documents with an attack in them, found? And those without, left alone?
+
+    Other kinds of attack are scored than are fitted on, and other mails and passages.
+    """
+    train, test = read_training(args, "safety_bipia_email"), read_set(args, "safety_bipia_email")
+    fitted, scored = halves(args, document_passages)
     found: dict[str, list[bool]] = defaultdict(list)
-    for row in rows:
-        for place, text in _with_attack(row["context"], row["attack"]).items():
-            found[place].append(_gives_orders(text))
-    for place, hits in found.items():
-        report.add("safety_bipia_email", "metier", f"recall_{place}", hits)
-    mails = sorted({r["context"] for r in rows})
-    report.add("safety_bipia_email", "metier", "false_alarms", [_gives_orders(mail) for mail in mails])
-    guard = build_guards(["injection"], "between")
-    gone = [row["attack"] not in guard(f"{row['context']}\n{row['attack']}", message=True).text for row in rows]
-    report.add("safety_bipia_email", "metier", "attacks_taken_out", gone)
+    mails: list[bool] = []
+    for number, (fit_on, rows) in enumerate(folds(args, train, test, lambda r: r["meta"]["attack_kind"])):
+        alone = fit_on is train  # DATA is another folder, and all of its mails are new
+        ours = {r["context"] for r in test if alone or crc32(r["context"].encode()) % FOLDS == number}
+        known = sorted({r["context"] for r in train} - ours)
+        head = fit_orders(errands(fit_on), fitted + known, EMBEDDER, false_alarms=LOSSES)
+        mails += [any(orders_in(mail, head, EMBEDDER)) for mail in sorted(ours)]
+        strict = fit_orders(orders(fit_on), fitted, EMBEDDER)
+        for row in rows:
+            for place, text in _with_attack(row["context"], row["attack"]).items():
+                taken = orders_in(text, head, EMBEDDER)
+                found[f"recall_{place}"].append(any(sentence in row["attack"] for sentence in taken))
+            if row["meta"]["attack_kind"] not in GENERAL:
+                found["recall_document"].append(any(orders_in(row["attack"], strict, EMBEDDER)))
+    for metric, hits in found.items():
+        report.add("safety_bipia_email", "metier", metric, hits)
+    report.add("safety_bipia_email", "metier", "false_alarms", mails)
+    _passages(report, fit_orders(orders(train), fitted, EMBEDDER), {**scored, "plant": plant_passages()})
+
+
+def _passages(report: Report, head: Head, scored: dict[str, list[str]]) -> None:
+    """Real passages that would be left out, and what looking at one costs."""
+    dropped: dict[str, list[bool]] = {}
+    seconds: list[float] = []
+    embedder = load_embedder()
+    for name, texts in scored.items():
+        for text in texts:
+            start = time.perf_counter()
+            dropped.setdefault(name, []).append(any(orders_in(text, head, embedder)))
+            seconds.append(time.perf_counter() - start)
+    report.add("documents", "metier", "passages_dropped", [hit for hits in dropped.values() for hit in hits])
+    for name, hits in dropped.items():
+        report.add("documents", "metier", f"passages_dropped_{name}", hits)
+    report.add("documents", "metier", "seconds_passage_mean", seconds)
+
+
+def plant_passages() -> list[str]:
+    """The passages of the example's documents, as its specialists find them."""
+    files = [p for p in PLANT.glob("*/documents/*") if p.suffix in READERS and p.suffix != ".sqlite"]
+    documents = [read(path, path.name) for path in sorted(files)]
+    return [d.text[s.start : s.end] for d in documents for s in split(d, KnowledgeCard().passage_tokens)]
 
 
 def _with_attack(mail: str, attack: str) -> dict[str, str]:
@@ -121,10 +195,6 @@ def _with_attack(mail: str, attack: str) -> dict[str, str]:
         "middle": "\n".join([*lines[:half], attack, *lines[half:]]),
         "end": f"{mail}\n{attack}",
     }
-
-
-def _gives_orders(text: str) -> bool:
-    return any(order_to_model(s, message=True) for s in sentences(text))
 
 
 def faith(args: Any, report: Report) -> None:

@@ -8,7 +8,7 @@ It knows neither the router nor the graph: who else could take over comes with t
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -32,6 +32,9 @@ from .styles import find_style
 from .support import codes, content_words, supporting_sentence, with_context
 from .work import Draft, Toolbox, Work, told
 
+Sift = Callable[[Sequence[Passage]], tuple[Sequence[Passage], dict[str, str]]]
+"""Takes out the passages that the model must not read, and says why: name of the guard to what it did."""
+
 LEAST_COLLEAGUE = 0.10
 """Below this routing probability a colleague is not worth asking when this specialist has no answer."""
 
@@ -49,6 +52,7 @@ class Specialist:
         desk: Its database, for the style `sql`.
         head: Chooses among its labels in the model's place, for the style `label`; needs the embedder.
         decision: When its tools are called, as fitted for its adapter; left out: the model decides.
+        sift: Looks at the passages before the model does; left out: it reads all of them.
         journal: Keeps the steps of who has tools, so that a run that was interrupted does not take them again.
         abstain_below: Confidence under which it hands over or abstains.
         version: Hash of all that it is made of, shown in each answer.
@@ -66,6 +70,7 @@ class Specialist:
         desk: Desk | None = None,
         head: Head | None = None,
         decision: CallDecision | None = None,
+        sift: Sift | None = None,
         journal: Journal | None = None,
         abstain_below: float = 0.3,
         version: str = "unversioned",
@@ -75,6 +80,7 @@ class Specialist:
         self.abstain_below = card.abstain_below if card.abstain_below is not None else abstain_below
         self._style = find_style(card.style)
         self._desk = desk
+        self._sift = sift or (lambda passages: (passages, {}))
         self._likely = partial(_likely, head, embedder) if head and embedder else None
         self._selection = Selection(embedder)
         self._decision = decision
@@ -91,8 +97,12 @@ class Specialist:
         Raises:
             EngineError: the model's engine failed.
         """
+        passages, guards = self._retrieve(brief, emit)
+        outcome = self._work(brief, passages, emit)
+        return outcome.model_copy(update={"guards": guards}) if isinstance(outcome, Answer) else outcome
+
+    def _work(self, brief: Brief, passages: Sequence[Passage], emit: Emit) -> Outcome:
         meter = Meter(brief.budget)
-        passages = self._retrieve(brief, emit)
         hands = self._hands.open(brief.touched) if self._hands else None
         parts = (self.card, brief, passages, self.engine, self._chat, meter, emit, hands)
         work = Work(*parts, self._journal, self._selection, self._decision, self._likely, self._desk)
@@ -106,14 +116,18 @@ class Specialist:
             return self._answer(draft, 0.0, work, "" if draft.found else f"budget: {error.message}")
         return self._check(told(draft), work)
 
-    def _retrieve(self, brief: Brief, emit: Emit) -> Sequence[Passage]:
+    def _retrieve(self, brief: Brief, emit: Emit) -> tuple[Sequence[Passage], dict[str, str]]:
+        """The passages that the model may read, and what guards took out."""
         if self.knowledge is None or self.card.knowledge is None:
-            return []
+            return [], {}
         with timing("retrieve"):
             passages = self.knowledge.search(brief.query or brief.task, k=self.card.knowledge.top_k)
+            passages, guards = self._sift(passages)
         found = [{"source": p.source, "page": p.page, "score": round(p.score, 4)} for p in passages]
         emit(Event(name="retrieve", specialist=self.card.name, data={"passages": found}))
-        return passages
+        for name, did in guards.items():
+            emit(Event(name="guard", specialist=self.card.name, data={"guard": name, "did": did, "side": "between"}))
+        return passages, guards
 
     def _check(self, draft: Draft, work: Work) -> Outcome:
         with timing("check"):

@@ -32,6 +32,7 @@ ONLY_IN = {
 }
 NEEDS_EXTRA = (
     *(
+        "agents.guardrails.fitting",
         "agents.guardrails.train",
         "agents.learning",
         "agents.lessons",

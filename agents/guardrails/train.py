@@ -5,57 +5,33 @@ python -m metier.agents.guardrails.train DATA
 
 from __future__ import annotations
 
-import json
 import random
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from ...core.files import write_atomic
+from ...core.onnx_embedder import load_embedder
 from ..blueprint import read_rows
 from .evidence import NAMES, evidence
+from .fitting import LOSSES, benign_texts, document_passages, errands, fit_injection, fit_orders, orders
 from .grounded import HEAD as GROUNDED_HEAD
 from .grounded import GroundedHead
-from .injection import HEAD as INJECTION_HEAD
-from .linear import BUCKETS, LinearText, features
+from .injection import HEADS
 from .tagger import BUCKETS as TAG_BUCKETS
 from .tagger import HEAD as NAMES_HEAD
 from .tagger import KINDS, Tagger, history, token_features, tokens_of
 
-ATTACKS = Path(__file__).parent / "heads" / "attacks.json"
-"""Attacks written by hand for the known families, so that the head does not only know those of one data set."""
-HARMLESS = Path(__file__).parent / "heads" / "harmless.json"
-"""Tasks written by hand that use the same words and mean no harm."""
-EMPHASIS = 20
-"""How often each of the hand-written harmless tasks counts: there are few of them among thousands."""
-
 SUPPORTED = "Fully attributable"
-FALSE_ALARMS = 0.002
-"""Share of other people's harmless tasks that the injection head may refuse."""
-
-
-def fit_injection(attacks: Sequence[str], benign: Sequence[str], *, seed: int = 0) -> LinearText:
-    """The head that tells attacks from tasks; its bias is set so that 0.5 lets `FALSE_ALARMS` of unseen tasks fail.
-
-    Two thirds of the benign texts are fitted on, the rest sets the threshold.
-    """
-    texts = list(benign)
-    random.Random(seed).shuffle(texts)
-    cut = len(texts) * 2 // 3
-    positive = [*attacks, *json.loads(ATTACKS.read_text(encoding="utf-8"))]
-    negative = texts[:cut] + EMPHASIS * json.loads(HARMLESS.read_text(encoding="utf-8"))
-    labels = [1] * len(positive) + [0] * len(negative)
-    model: Any = LogisticRegression(C=3.0, class_weight="balanced", max_iter=200)
-    model.fit(_matrix([*positive, *negative]), labels)
-    weights = model.coef_[0].astype(np.float32)
-    logits = _matrix(texts[cut:]) @ weights
-    return LinearText(weights, -float(np.quantile(logits, 1 - FALSE_ALARMS)))
+BENIGN = 600
+"""Harmless tasks of each set that the injection head is fitted on."""
+PASSAGES = 600
+"""Passages of each set of documents that the heads for orders are fitted on."""
 
 
 def fit_grounded(rows: Sequence[dict[str, Any]]) -> GroundedHead:
@@ -107,32 +83,17 @@ def _tagged(row: dict[str, Any]) -> tuple[list[list[int]], list[int]]:
     return [*token_features([w for _, _, w in tokens])], kinds
 
 
-def benign_texts(folder: Path) -> list[str]:
-    """The inputs of all sets but the attacks, at most 3,000 of each so that the large ones do not drown the small."""
-    texts: list[str] = []
-    for path in sorted(folder.glob("*.jsonl")):
-        if path.stem != "safety_injection":
-            found = sorted({r["input"] for r in read_rows(path) if r.get("input")})
-            texts += random.Random(0).sample(found, min(len(found), 3000))
-    return texts
-
-
-def _matrix(texts: Iterable[str]) -> csr_matrix:
-    columns: list[int] = []
-    values: list[float] = []
-    ends = [0]
-    for text in texts:
-        found = features(text)
-        columns += found
-        values += [1 / np.sqrt(len(found) or 1)] * len(found)
-        ends.append(len(columns))
-    return csr_matrix((values, columns, ends), shape=(len(ends) - 1, BUCKETS), dtype=np.float32)
-
-
 def main(folder: Path) -> None:
     """Fit and write every head."""
+    embedder = load_embedder()
     attacks = [r["input"] for r in read_rows(folder / "safety_injection.jsonl")]
-    fit_injection(attacks, benign_texts(folder)).save(INJECTION_HEAD)
+    benign = [text for texts in benign_texts(folder, BENIGN).values() for text in texts]
+    fit_injection(attacks, benign, embedder).save(HEADS / "injection.safetensors")
+    inserted = read_rows(folder / "safety_bipia_email.jsonl")
+    passages = [text for texts in document_passages(folder, PASSAGES).values() for text in texts]
+    mails = sorted({row["context"] for row in inserted})
+    fit_orders(orders(inserted), passages, embedder).save(HEADS / "orders.safetensors")
+    fit_orders(errands(inserted), passages + mails, embedder, false_alarms=LOSSES).save(HEADS / "errands.safetensors")
     fit_tagger(read_rows(folder / "safety_pii.jsonl")).save(NAMES_HEAD)
     head = fit_grounded(read_rows(folder / "faith_begin.jsonl"))
     write_atomic(GROUNDED_HEAD, head.model_dump_json(indent=1) + "\n")
