@@ -6,8 +6,9 @@ DATA is a team's folder. Each specialist's `evaluation` file is asked through th
 `evaluation_outside.jsonl`, when the team has one, should be refused.
 
 Metrics: `routed` (the right specialist took part), `em` and `f1` (refusals count as wrong), `answered`, `f1_answered`
-(of what was answered), `cited` (the quote stands at its offsets in the document), `refused_outside`, `seconds_p50`,
-`model_p50_s`, `embed_p50_s`, `overhead_p50_s` (all that is neither model nor embedder).
+(of what was answered), `cited` (the quote stands at its offsets in the document; rows come back when their query is run
+again), `refused_outside`, `seconds_p50`, `model_p50_s`, `embed_p50_s`, `overhead_p50_s` (all that is neither model nor
+embedder).
 """
 
 from __future__ import annotations
@@ -18,29 +19,38 @@ from harness import Report, parser, progress, quantile, read_rows, sample
 
 from metier.agents.blueprint import Blueprint
 from metier.agents.builder import build
+from metier.agents.desk import open_desk
 from metier.agents.team import Team
-from metier.core.types import Answer
+from metier.core.types import Answer, Citation
 from metier.specialists.metrics import exact_match, token_f1
+from metier.specialists.sql.desk import SHOWN_ROWS
 
 FILE = "evaluation_outside.jsonl"
 
 
-def documents(team: Team) -> dict[str, str]:
-    """The text of every document of the team, by source."""
-    return {
-        d.source: s.knowledge.text(d.source)
-        for s in team.specialists.values()
-        if s.knowledge
-        for d in s.knowledge.documents()
-    }
+class Sources:
+    """What a team's citations are about: documents by their source, and databases."""
+
+    def __init__(self, plan: Blueprint, team: Team) -> None:
+        shelves = [s.knowledge for s in team.specialists.values() if s.knowledge]
+        self._texts = {d.source: shelf.text(d.source) for shelf in shelves for d in shelf.documents()}
+        self._desks = {desk.source: desk for name in plan.specialists if (desk := open_desk(plan, name))}
+
+    def hold(self, answer: Answer) -> bool:
+        """Is there a citation, and does every one hold?"""
+        return bool(answer.citations) and all(map(self._holds, answer.citations))
+
+    def _holds(self, citation: Citation) -> bool:
+        """Rows are of no passage; their query is the context."""
+        if citation.passage or citation.source not in self._desks:
+            return self._texts[citation.source][citation.start : citation.end] == citation.quote
+        desk, query = self._desks[citation.source], citation.context
+        return desk.cite(query, desk.database.query(query, rows=SHOWN_ROWS)).quote == citation.quote
 
 
-def cited(texts: dict[str, str], answer: Answer) -> bool:
-    """Does every quote stand at its offsets in one of the team's documents?"""
-    return bool(answer.citations) and all(texts[c.source][c.start : c.end] == c.quote for c in answer.citations)
-
-
-def measure(report: Report, name: str, team: Team, rows: list[dict[str, str]], wanted: str) -> list[Answer]:
+def measure(
+    report: Report, name: str, team: Team, sources: Sources, rows: list[dict[str, str]], wanted: str
+) -> list[Answer]:
     """The figures of one specialist's questions; `wanted` is who should answer."""
     answers = [team.ask(row["input"]) for row in progress(rows, f"{name}/{wanted}")]
     references = [[str(r) for r in row.get("answers") or [row["answer"]]] for row in rows]
@@ -55,8 +65,7 @@ def measure(report: Report, name: str, team: Team, rows: list[dict[str, str]], w
     report.add(place, "metier", "answered", good)
     if any(good):
         report.add(place, "metier", "f1_answered", [f for f, g in zip(f1, good, strict=True) if g])
-        texts = documents(team)
-        report.add(place, "metier", "cited", [cited(texts, a) for a, g in zip(answers, good, strict=True) if g])
+        report.add(place, "metier", "cited", [sources.hold(a) for a, g in zip(answers, good, strict=True) if g])
     return answers
 
 
@@ -66,11 +75,11 @@ def main() -> None:
     build(plan)
     with Team.load(plan) as team:
         team.ask("What is the first question that warms everything up?")
-        answers: list[Answer] = []
+        answers, sources = list[Answer](), Sources(plan, team)
         for name, card in plan.specialists.items():
             if card.evaluation and not (args.only and name not in args.only):
                 rows = sample(read_rows(plan.folders[name] / card.evaluation), args.limit, args.seed)
-                answers += measure(report, plan.card.name, team, rows, name)
+                answers += measure(report, plan.card.name, team, sources, rows, name)
         outside: Path = plan.root / FILE
         if outside.is_file():
             tasks = sample(read_rows(outside), args.limit, args.seed)
