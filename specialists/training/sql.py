@@ -13,10 +13,10 @@ from .skill import Lesson, Skill, Source, main
 from .sql_data import Asked, lessons, questions, taught, together
 from .sql_synthetic import synthetic
 
-MADE_UP = 500
+MADE_UP = 1400
 """Made-up databases with three to eight questions each, for one round."""
 
-REAL = 6
+REAL = 3
 """Prompts for each real question, for one round."""
 
 CHECKED = 40
