@@ -104,7 +104,7 @@ def _fit(
     doubt = float(np.quantile(alone, 1 - suspicious)) if suspicious else -np.inf
     if suspicious:
         order = np.argsort(-(_grams(negative) @ words))[:HARDEST]
-        negative = [negative[i] for i in order]
+        negative = [negative[int(i)] for i in order]
     both = _weights(_meanings([*positive, *by_hand, *negative], embedder), len(positive), len(by_hand), strength=3.0)
     seen = [[t for t, s in zip(group, _grams(group) @ words, strict=True) if s >= doubt] for group in apart]
     together = _highest(seen, lambda texts: _meanings(texts, embedder) @ both)
