@@ -1,6 +1,5 @@
-"""Answers in a passage's words. `em` and `f1` with the passage given; `…, always quotes`: the same without leave to say
-"not found", as the style `quote` works, which decides by confidence afterwards; `…, 3 passages`: among three, in any
-order, of which the right one is missing in a third of the cases."""
+"""Answers in a passage's words. `em` and `f1` with the passage given; `…, 3 passages`: among three, in any order, of
+which the right one is missing in a third of the cases."""
 
 from __future__ import annotations
 
@@ -51,7 +50,6 @@ def score(report: Report, args: Namespace, name: str, system: System, asked: Seq
     dice = random.Random(args.seed)
     given = [show(q, dice, passages=1, gold=True, longest=None) for q in asked]
     _add(report, name, system.name, _ask(system, given, name))
-    _add(report, name, f"{system.name}, always quotes", _ask(system, given, name, refuses=False))
     three = [show(q, dice, passages=3, gold=number % 3 != 2, longest=None) for number, q in enumerate(asked)]
     _add(report, name, f"{system.name}, 3 passages", _ask(system, three, name))
 
@@ -60,11 +58,11 @@ def others(report: Report, args: Namespace, name: str, asked: Sequence[Question]
     """None."""
 
 
-def _ask(system: System, shown: list[Shown], name: str, *, refuses: bool = True) -> list[Reply]:
+def _ask(system: System, shown: list[Shown], name: str) -> list[Reply]:
     chat = system.engine.chat(adapter=system.adapter, slot=system.name, max_tokens=96)
     replies: list[Reply] = []
     for one in progress(shown, f"{name} · {system.name}"):
-        rule = system.engine.constrain(Quote(texts=one.passages, alternatives=[NOT_FOUND] if refuses else []))
+        rule = system.engine.constrain(Quote(texts=one.passages, alternatives=[NOT_FOUND]))
         messages = render("quote", one.question.task, one.passages)
         replies.append(Reply(one, str(chat.invoke([(m["role"], m["content"]) for m in messages], **rule).text)))
     return replies

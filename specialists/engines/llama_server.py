@@ -48,6 +48,8 @@ class LlamaServer:
         except (RuntimeError, ValueError) as error:
             raise EngineError(f"llama.cpp cannot load {gguf}: {error}", hint="METIER_LOG=1 shows its log") from error
         self.address: str = self._native.listening_address
+        # Its loop begins in a thread of its own; a server that is freed before that never ends. One task says it runs.
+        self._native.handle_completions({"prompt": "1", "max_tokens": 0})
 
     def complete(self, body: Body) -> Body:
         """One chat completion.
