@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from time import perf_counter
 
+from measure import before_and_after
 from rich.console import Console
 
 from metier.agents.blueprint import Blueprint, read_rows
@@ -41,6 +42,8 @@ def main() -> None:
         answers = ask_all(team, console)
     if quiet:
         print(json.dumps([answer.model_dump(mode="json") for answer in answers], indent=1))
+    console.print()
+    console.print(before_and_after())
     answered = sum(answer.kind == "answer" for answer in answers)
     console.rule(f"{answered} answered, {len(answers) - answered} refused")
     console.print('Your turn:  [bold].venv/bin/metier ask -t examples/plant "…"[/]   or  metier chat -t examples/plant')
