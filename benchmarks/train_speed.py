@@ -42,6 +42,7 @@ DOCUMENTED = {
     **{"use_cpu": True, "bf16": True, "gradient_checkpointing": False, "max_length": LONGEST, "warmup_steps": 5},
     **{"completion_only_loss": True, "report_to": "none", "save_strategy": "no", "logging_strategy": "no"},
     "disable_tqdm": True,
+    "dataset_kwargs": {"skip_prepare_dataset": True},
 }
 """TRL's settings for a CPU."""
 
@@ -80,6 +81,7 @@ def by_metier(examples: list[TrainingExample], base: LocalModel, out: Path, args
 def by_trl(examples: list[TrainingExample], base: LocalModel, out: Path, args: Namespace) -> tuple[float, Path, int]:
     """As `by_metier`."""
     try:
+        import pyarrow as pa  # pyright: ignore[reportMissingImports]
         from datasets import Dataset  # pyright: ignore[reportMissingImports]
         from peft import LoraConfig
         from transformers import TrainerCallback
@@ -96,25 +98,24 @@ def by_trl(examples: list[TrainingExample], base: LocalModel, out: Path, args: N
             control.should_training_stop = self.seconds > limit
 
     limit, clock = 60 * args.minutes, Clock()
-    rows = [{"prompt": e.messages, "completion": [{"role": "assistant", "content": e.answer}]} for e in examples]
+    tokenizer = load_tokenizer(base.files["gguf"])
+    # Already as tokens and with a name: TRL's preparation pickles what it hashes, which fails with newer pyarrow.
+    encoded, _ = encode(examples, tokenizer, LONGEST)
+    rows = [{"input_ids": e.ids, "labels": [-100] * e.start + e.ids[e.start :]} for e in encoded]
     config = SFTConfig(
         output_dir=str(out), learning_rate=RATE, per_device_train_batch_size=ROWS, num_train_epochs=1, seed=args.seed,
         **DOCUMENTED,
     )  # fmt: skip
     lora = LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM")
     trainer = SFTTrainer(
-        load_base(base.files["gguf"]), config, train_dataset=Dataset.from_list(rows), peft_config=lora,
-        callbacks=[clock], processing_class=load_tokenizer(base.files["gguf"]),
+        load_base(base.files["gguf"]), config, train_dataset=Dataset(pa.Table.from_pylist(rows), fingerprint="prompts"),
+        peft_config=lora,
+        callbacks=[clock], processing_class=tokenizer,
     )  # fmt: skip
     sampled = [int(n) for n in trainer._get_train_sampler() or range(len(rows))]
     trainer.train()
     trainer.save_model(str(out))
-    tokens = sum(
-        len(e.ids)
-        for e in encode(
-            [examples[n] for n in sampled[: clock.steps * ROWS]], load_tokenizer(base.files["gguf"]), LONGEST
-        )[0]
-    )
+    tokens = sum(len(encoded[n].ids) for n in sampled[: clock.steps * ROWS])
     say(f"trl: {clock.steps} steps in {clock.seconds:.0f} s")
     return tokens / clock.seconds, out, tokens
 
