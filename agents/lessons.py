@@ -26,13 +26,12 @@ from ..specialists.sql.desk import Desk
 from ..specialists.sql.prompt import alike
 from ..specialists.sql.prompt import prompt as sql_prompt
 from ..specialists.training.example import TrainingExample
+from ..specialists.training.label_data import TOGETHER
 
 Row = dict[str, Any]
 
 ABSENT = 0.15
 """Share of lessons whose answer is taken away, so that the model learns to say so."""
-TOGETHER = 4
-"""Texts that share one list of labels in a prompt."""
 
 
 @dataclass(frozen=True)
@@ -118,13 +117,13 @@ def act(school: School) -> Iterator[TrainingExample]:
     Raises:
         ConfigError: an answer is no call of its tools.
     """
-    selection = Selection(school.embedder)
+    selection, names = Selection(school.embedder), [f["name"] for f in school.functions]
     for row in (row for row in school.rows if "answer" in row):
         task, calls = row["input"], _calls(row)
         shown, texts, facts = selection.fitting(task, school.functions).functions, school.texts(row["input"]), []
         for call in calls:
-            if call.name not in {f["name"] for f in school.functions}:
-                raise ConfigError(unknown("function", call.name, [f["name"] for f in school.functions]))
+            if call.name not in names:
+                raise ConfigError(unknown("function", call.name, names))
         if {call.name for call in calls} - {f["name"] for f in shown}:
             continue
         for call in calls:

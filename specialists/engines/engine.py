@@ -6,11 +6,15 @@ the few methods below, and does not know which engine it talks to.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Protocol, runtime_checkable
 
 from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import BaseMessage, convert_to_openai_messages
 
+from ...core.errors import UnknownAdapter, unknown
 from ..constraint import Constraint
+from ..renderer import Message, neutralise
 
 
 @runtime_checkable
@@ -74,3 +78,16 @@ class Engine(Protocol):
 def certainty(logprobs: list[float]) -> dict[str, float]:
     """Mean log-probability of an answer's tokens, and that of its first; empty where the engine does not tell."""
     return {"logprob": sum(logprobs) / len(logprobs), "first_logprob": logprobs[0]} if logprobs else {}
+
+
+def check_adapter(adapter: str | None, known: Iterable[str]) -> None:
+    """For every `chat`: raises UnknownAdapter, with the names there are, for an adapter that is not among `known`."""
+    known = tuple(known)
+    if adapter is not None and adapter not in known:
+        raise UnknownAdapter(unknown("adapter", adapter, known))
+
+
+def safe_messages(messages: list[BaseMessage]) -> list[Message]:
+    """Messages for the base's chat template: role and text, control tokens in the text broken up."""
+    plain = convert_to_openai_messages(messages, text_format="string")
+    return [{"role": m["role"], "content": neutralise(m["content"])} for m in plain]

@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ...core.errors import EngineError, UnknownAdapter, unknown
+from ...core.errors import EngineError
 from ...core.settings import settings
 from ..constraint import Constraint, Json, OneOf, Select
 from . import grammar
+from .engine import check_adapter
 from .llama_chat import LlamaChat
 from .llama_server import LlamaServer
 
@@ -76,8 +77,7 @@ class LlamaEngine:
         seed: int = 0,
     ) -> LlamaChat:
         # llama.cpp answers with the base when it does not know an adapter: refuse here.
-        if adapter is not None and adapter not in self._ids:
-            raise UnknownAdapter(unknown("adapter", adapter, self._ids))
+        check_adapter(adapter, self._ids)
         body: dict[str, Any] = {
             "lora": [{"id": i, "scale": 1.0 if name == adapter else 0.0} for name, i in self._ids.items()],
             "max_tokens": max_tokens,

@@ -9,16 +9,15 @@ from typing import Any
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, convert_to_openai_messages
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.ai import InputTokenDetails, UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from pydantic import ConfigDict
 
-from ..renderer import neutralise
 from . import toolcall
-from .engine import certainty
+from .engine import certainty, safe_messages
 from .llama_server import Body, LlamaServer
 from .options import choose
 
@@ -137,9 +136,7 @@ class LlamaChat(BaseChatModel):
                 yield last
 
     def _request(self, messages: list[BaseMessage], stop: list[str] | None, kwargs: Mapping[str, Any]) -> Body:
-        plain = convert_to_openai_messages(messages, text_format="string")
-        safe = [{"role": m["role"], "content": neutralise(m["content"])} for m in plain]
-        return {**_ASK, **self.body, "messages": safe, "stop": stop or [], **kwargs}
+        return {**_ASK, **self.body, "messages": safe_messages(messages), "stop": stop or [], **kwargs}
 
     def _metadata(self, finish: str | None, logprobs: list[float], timings: Body | None) -> Body:
         found = {"model_name": self.model_name, "finish_reason": finish, "timings": timings or {}}

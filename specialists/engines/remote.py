@@ -6,8 +6,9 @@ from pathlib import PurePath
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from ...core.errors import EngineError, MissingExtra, UnknownAdapter, unknown
+from ...core.errors import EngineError, MissingExtra
 from ..constraint import Constraint, Json, OneOf
+from .engine import check_adapter
 
 try:
     import openai
@@ -75,8 +76,7 @@ class RemoteEngine:
         temperature: float = 0.0,
         seed: int = 0,
     ) -> RemoteChat:
-        if adapter is not None and adapter not in self._adapters:
-            raise UnknownAdapter(unknown("adapter", adapter, self._adapters))
+        check_adapter(adapter, self._adapters)
         extra = {}
         if self._numbers:
             extra["lora"] = [{"id": n, "scale": float(name == adapter)} for name, n in self._numbers.items()]

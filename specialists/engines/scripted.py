@@ -15,8 +15,9 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_core.runnables import Runnable
 from pydantic import ConfigDict
 
-from ...core.errors import ContextOverflow, EngineError, UnknownAdapter, unknown
+from ...core.errors import ContextOverflow, EngineError
 from ..constraint import Constraint, OneOf
+from .engine import check_adapter
 
 Reply = str | AIMessage
 Script = Sequence[Reply] | Callable[[list[BaseMessage]], Reply]
@@ -71,8 +72,7 @@ class ScriptedEngine:
         temperature: float = 0.0,
         seed: int = 0,
     ) -> ScriptedChat:
-        if adapter is not None and adapter not in self._adapters:
-            raise UnknownAdapter(unknown("adapter", adapter, self._adapters))
+        check_adapter(adapter, self._adapters)
         return ScriptedChat(engine=self, adapter=adapter, slot=slot)
 
     def constrain(self, constraint: Constraint) -> dict[str, Any]:

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, BaseMessage, convert_to_openai_messages
+from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatResult
 from pydantic import ConfigDict
 
-from ..renderer import neutralise
-from .engine import certainty
+from .engine import certainty, safe_messages
 
 if TYPE_CHECKING:
     from .transformers_engine import TransformersEngine
@@ -54,8 +53,7 @@ class TransformersChat(BaseChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         engine: TransformersEngine = self.engine
-        plain = convert_to_openai_messages(messages, text_format="string")
-        ids = engine.read([{"role": m["role"], "content": neutralise(m["content"])} for m in plain])
+        ids = engine.read(safe_messages(messages))
         if options is not None:
             message = self._choose(ids, options)
         else:

@@ -10,12 +10,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ...core.errors import ContextOverflow, EngineError, MissingExtra, UnknownAdapter, unknown
+from ...core.errors import ContextOverflow, EngineError, MissingExtra
 from ...core.settings import settings
 from ..constraint import Constraint, Json, OneOf, Select
 from ..renderer import Message
 from ..training.repository import open_adapter
 from . import grammar
+from .engine import check_adapter
 
 try:
     import llguidance.hf
@@ -89,8 +90,7 @@ class TransformersEngine:
         temperature: float = 0.0,
         seed: int = 0,
     ) -> TransformersChat:
-        if adapter is not None and adapter not in self.adapters:
-            raise UnknownAdapter(unknown("adapter", adapter, self.adapters))
+        check_adapter(adapter, self.adapters)
         sampling = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}
         return TransformersChat(engine=self, adapter=adapter, model_name=adapter or self._base, sampling=sampling)
 
