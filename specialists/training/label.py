@@ -31,7 +31,7 @@ SKILL = Skill(
     prompt="The prompt is made by metier's renderer (`style: label`); at inference the answer is the label that is "
     "most probable as a whole.",
     preparation="Rows were drawn from each set, texts cut to 90 words, and labels offered in changing numbers, order "
-    "and spelling. 15 % of contracts, assets, and intents were kept aside by a hash of their name.",
+    "and spelling. 15 % of contracts, assets, diseases and intents were kept aside by a hash of their name.",
     limits="English only. It reads the labels' names: what they mean must be plain from them, or learnt from examples.",
     tags=("text-classification",),
     sources={
@@ -40,6 +40,7 @@ SKILL = Skill(
         "health_pubmedqa": Source("PubMedQA (Jin et al., EMNLP-IJCNLP 2019)", "MIT"),
         "intent_banking77": Source("Banking77 (Casanueva et al., NLP4ConvAI 2020)", "CC BY 4.0"),
         "route_clinc": Source("CLINC150 (Larson et al., EMNLP-IJCNLP 2019)", "CC BY 3.0"),
+        "health_medquad": Source("MedQuAD (Ben Abacha and Demner-Fushman, BMC Bioinformatics 2019)", "CC BY 4.0"),
         "faith_begin": Source("BEGIN (Dziri et al., TACL 2022)", "CC BY 4.0"),
     },
     lessons=lesson,

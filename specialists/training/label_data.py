@@ -20,8 +20,8 @@ WORDS = 90
 TOGETHER = 4
 """Texts that share one list of labels in a prompt."""
 
-OFFERED = (2, 9)
-"""Labels in a list, where the set has a list of its own."""
+OFFERED = (2, 40)
+"""Wrong labels in a list, where the whole set shares one: few as often as many (log-uniform)."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,13 @@ def requests(folder: Path) -> Iterator[Labelled]:
             yield Labelled(f"request/{intent}", row["input"], (intent if number % 3 else row["answer"],))
 
 
+def passages(folder: Path) -> Iterator[Labelled]:
+    """What a passage about a disease tells of: its symptoms, its outlook … (MedQuAD). Overviews tell of everything."""
+    for row in read_rows(folder, "health_medquad"):
+        if row["meta"]["qtype"] != "information":
+            yield Labelled(f"disease/{row['meta']['focus']}", row["answer"], (row["meta"]["qtype"],))
+
+
 def statements(folder: Path) -> Iterator[Labelled]:
     """Does a text bear out what is said (BEGIN)."""
     for row in read_rows(folder, "faith_begin"):
@@ -85,6 +92,7 @@ SOURCES: dict[str, tuple[int, Callable[[Path], Iterator[Labelled]]]] = {
     "health_pubmedqa": (160, abstracts),
     "intent_banking77": (700, intents),
     "route_clinc": (900, requests),
+    "health_medquad": (400, passages),
     "faith_begin": (160, statements),
 }
 """Set to how many of its texts are shown in one round, and its reader."""
@@ -121,7 +129,9 @@ def _together(some: Sequence[Labelled], known: Sequence[str], dice: random.Rando
     right = [dice.choice(one.answers) for one in some]
     unsaid = {answer for one in some for answer in one.answers} - set(right)
     others = [label for label in known if label not in unsaid and label not in right]
-    offered = [*dict.fromkeys(right), *dice.sample(others, min(len(others), dice.randint(*OFFERED)))]
+    few, many = OFFERED
+    wrong = round(few * (many / few) ** dice.random())
+    offered = [*dict.fromkeys(right), *dice.sample(others, min(len(others), wrong))]
     dice.shuffle(offered)
     turns = [(_first(one.text, WORDS), spell(answer)) for one, answer in zip(some, right, strict=True)]
     shots = [Shot(*turn) for turn in turns[:-1]]
