@@ -1,4 +1,4 @@
-"""The team: the one place where router, specialists, tools and memory meet, and the one object a caller needs.
+"""The team: the one object a caller needs. What it is put together from at present is a `Crew`.
 
 team = Team.load("plant")
 answer = team.ask("How often is the carousel bearing greased?", thread_id="shift-1")
@@ -7,6 +7,7 @@ answer = team.ask("How often is the carousel bearing greased?", thread_id="shift
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -16,42 +17,31 @@ from typing import Any
 from uuid import uuid4
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command
 
+from ..core.current import Current
 from ..core.errors import ConfigError, StateError, unknown
 from ..core.events import Emit, Event, ignore
 from ..core.models import ModelStore
 from ..core.onnx_embedder import load_embedder
-from ..core.types import Answer, Budget, Route
+from ..core.types import Answer, Route
 from ..memory.fact import Owner
 from ..memory.inbox import Note, Verdict
-from ..router.log import LoggedRouter
 from ..router.router import Router
-from ..specialists.call_decision import read_decision
 from ..specialists.card import SpecialistCard
-from ..specialists.engines import Engine, open_engine
-from ..specialists.knowledge.knowledge import Knowledge
+from ..specialists.engines import Engine
 from ..specialists.specialist import Specialist
 from ..tools.approval import Decision
 from .blueprint import Blueprint
-from .builder import Manifest, build, decisions, find_base, knowledge_folder
+from .builder import Manifest, build
 from .card import TeamCard
-from .desk import open_desk
-from .evidence import best_evidence, by_evidence
+from .crew import Crew, Office, stamp
 from .feedback import note_of, open_inbox
-from .graph import RECURSION_LIMIT, compile_graph
-from .guardrails import build_guards
-from .guardrails.passages import sift
-from .heads import open_head
-from .journal import GraphJournal
-from .memories import Memories, configured, open_memories, origin
-from .nodes import Nodes
+from .graph import RECURSION_LIMIT
+from .memories import configured, open_memories
 from .streaming import in_thread
-from .threads import Threads, open_threads
-from .toolbox import open_hands
-from .versions import adapter_of, engine_name, version_of
+from .threads import open_threads
 
 
 class Team:
@@ -60,37 +50,11 @@ class Team:
     Use it as a context manager, or call `close` at the end; the model's memory is freed then.
     """
 
-    def __init__(
-        self,
-        blueprint: Blueprint,
-        specialists: dict[str, Specialist],
-        router: Router,
-        engine: Engine,
-        embedder: Any,
-        threads: Threads,
-        memories: Memories,
-        resources: ExitStack,
-    ) -> None:
-        self.card = blueprint.card
-        self.specialists = specialists
-        self.router = router
-        self.engine = engine
-        self.threads = threads
-        self.facts = memories.facts
-        self._inbox, self._resources = open_inbox(blueprint), resources
-        self._nodes = Nodes(
-            specialists,
-            LoggedRouter(router, decisions(blueprint), origin) if self.card.router.log else router,
-            budget=Budget(**self.card.budget.model_dump(exclude={"tool_seconds"})),
-            window=self.card.memory.window,
-            recall_tokens=self.card.memory.recall_tokens,
-            guard_in=build_guards(self.card.guardrails, "in", embedder=embedder),
-            guard_out=build_guards(self.card.guardrails, "out", embedder=embedder),
-            memories=memories,
-            evidence=best_evidence(specialists),
-        )
-        self._handoffs = {n: [h.to for h in s.card.handoffs] for n, s in specialists.items()}
-        self._saved = self._compile(threads.saver)
+    def __init__(self, source: Path | str | Blueprint, office: Office, crew: Crew, resources: ExitStack) -> None:
+        self.threads, self.facts = office.threads, office.memories.facts
+        self._source, self._office, self._resources = source, office, resources
+        self._crew = Current(crew)
+        self._inbox, self._refreshing = open_inbox(crew.plan), threading.Lock()
 
     @classmethod
     def load(cls, folder: Path | str | Blueprint, *, store: ModelStore | None = None) -> Team:
@@ -100,39 +64,13 @@ class Team:
             ConfigError: a card is wrong.
             StateError, ModelNotPulled: the team is not built; its models are not on this machine.
         """
-        plan = folder if isinstance(folder, Blueprint) else Blueprint.read(folder)
-        manifest = Manifest.read(plan.state)
-        if manifest is None or set(manifest.versions) != set(plan.specialists):
-            raise StateError(f"team '{plan.card.name}' is not built", hint=f"metier build -t {plan.root}")
-        store = store or ModelStore()
-        embedder, base = load_embedder(plan.card.embedder, store), find_base(plan, store)
-        published = {name: adapter_of(plan, name) for name in plan.specialists}
-        adapters = {name: engine_name(adapter, base, plan.card.engine) for name, adapter in published.items()}
+        plan, store = _built(folder), store or ModelStore()
+        embedder = load_embedder(plan.card.embedder, store)
         with ExitStack() as undo:
-            files = {name: Path(name) for name in adapters.values() if name and base}
-            engine = undo.enter_context(closing(open_engine(plan.card.engine, base or plan.card.base, files)))
             threads = undo.enter_context(closing(open_threads(plan)))
             memories = undo.enter_context(closing(open_memories(plan, embedder)))
-            specialists: dict[str, Specialist] = {}
-            for name, card in plan.specialists.items():
-                knowledge = Knowledge.open(knowledge_folder(plan, name), embedder) if card.knowledge else None
-                specialists[name] = Specialist(
-                    card,
-                    engine,
-                    knowledge,
-                    adapter=adapters[name],
-                    hands=open_hands(plan, name, knowledge, threads.ledger, embedder),
-                    embedder=embedder,
-                    decision=read_decision(published[name]),
-                    desk=open_desk(plan, name),
-                    head=open_head(plan, name),
-                    sift=sift(build_guards(plan.card.guardrails, "between", embedder)),
-                    journal=GraphJournal(),
-                    abstain_below=plan.card.abstain_below,
-                    version=version_of(plan, name, base, knowledge, published[name]),
-                )
-            router = Router.load(plan.state / "router", embedder).with_second_look(by_evidence(specialists))
-            return cls(plan, specialists, router, engine, embedder, threads, memories, undo.pop_all())
+            office = Office(store, embedder, threads, memories)
+            return cls(folder, office, Crew.open(plan, office), undo.pop_all())
 
     @classmethod
     def of(cls, name: str, *specialists: SpecialistCard, folder: Path | str = ".", **card: Any) -> Team:
@@ -150,9 +88,58 @@ class Team:
         return cls.load(plan)
 
     @property
+    def card(self) -> TeamCard:
+        """What `team.yaml` says."""
+        return self._crew.thing.plan.card
+
+    @property
+    def specialists(self) -> dict[str, Specialist]:
+        """Who is on the team, by name."""
+        return self._crew.thing.specialists
+
+    @property
+    def router(self) -> Router:
+        """Who decides whose task it is."""
+        return self._crew.thing.router
+
+    @property
+    def engine(self) -> Engine:
+        """What runs the language model."""
+        return self._crew.thing.engine
+
+    @property
     def graph(self) -> CompiledStateGraph:
-        """The team as a LangGraph graph without a checkpointer of its own: a node for any graph with `messages`."""
-        return self._compile(None)
+        """The team as a LangGraph graph without a checkpointer of its own: a node for any graph with `messages`.
+
+        It keeps the specialists of now, whatever `refresh` brings, until the team is closed.
+        """
+        return self._crew.keep().graph(None)
+
+    def refresh(self) -> tuple[str, ...]:
+        """Take over what was built, promoted or rolled back, and what cards say, since the team was loaded.
+
+        Tasks under way are finished by the specialists who began them, and new ones are theirs until the new ones are
+        loaded: nobody waits, nothing is dropped. For that time both are in memory. Where nothing changed, nothing is
+        loaded.
+
+        Returns:
+            The specialists whose version is another one now, or who are new.
+
+        Raises:
+            ConfigError: a card is wrong, or says another memory or embedder, which takes a new start of the team.
+            StateError: the new state is not built. In all these cases the team goes on as it was.
+        """
+        with self._refreshing:
+            plan, before = _built(self._source), self._crew.thing
+            for part in ("memory", "embedder"):
+                if getattr(plan.card, part) != getattr(before.plan.card, part):
+                    raise ConfigError("this changes only when the team starts anew", field=part, hint="load it again")
+            if stamp(plan) == before.stamp:
+                return ()
+            crew = Crew.open(plan, self._office)
+            self._crew.replace(crew)
+            known = {name: one.version for name, one in before.specialists.items()}
+            return tuple(name for name, one in crew.specialists.items() if known.get(name) != one.version)
 
     def ask(
         self,
@@ -194,13 +181,14 @@ class Team:
         tenant: str | None = None,
     ) -> Iterator[Event]:
         """The events of `ask` as they happen; the last one is `answer` or `waiting` and holds the whole `Answer`."""
-        if specialist is not None and specialist not in self.specialists:
-            raise ConfigError(unknown("specialist", specialist, self.specialists))
-        owner = Owner(user, tenant)
-        if thread_id:
-            self.threads.admit(thread_id, owner)
-        given = {"messages": [("user", task)], "attached": specialist}
-        yield from self._work(given, thread_id or f"once-{uuid4().hex}", str(uuid4()), owner)
+        with self._crew.use() as crew:
+            if specialist is not None and specialist not in crew.specialists:
+                raise ConfigError(unknown("specialist", specialist, crew.specialists))
+            owner = Owner(user, tenant)
+            if thread_id:
+                self.threads.admit(thread_id, owner)
+            given = {"messages": [("user", task)], "attached": specialist}
+            yield from self._work(crew, given, thread_id or f"once-{uuid4().hex}", str(uuid4()), owner)
 
     def resume(self, thread_id: str, decisions: Sequence[Decision] = (), *, emit: Emit = ignore) -> Answer:
         """Go on with a task that waits for a person or that was broken off, also in another process.
@@ -228,18 +216,19 @@ class Team:
             raise StateError(f"nothing is unfinished in thread '{thread_id}'", hint="metier threads list")
         decided = left.resume(decisions)
         owner = self.threads.owner(thread_id) or Owner(None)
-        yield from self._work(Command(resume=decided) if decided else None, thread_id, left.run_id, owner)
+        with self._crew.use() as crew:
+            yield from self._work(crew, Command(resume=decided) if decided else None, thread_id, left.run_id, owner)
 
-    def _work(self, given: Any, thread: str, run: str, owner: Owner) -> Iterator[Event]:
+    def _work(self, crew: Crew, given: Any, thread: str, run: str, owner: Owner) -> Iterator[Event]:
         config: RunnableConfig = {
             "configurable": {"thread_id": thread, **configured(owner)},
             "recursion_limit": RECURSION_LIMIT,
-            "run_name": self.card.name,
+            "run_name": crew.plan.card.name,
             "metadata": {"run_id": run},
         }
         start, event = perf_counter(), None
-        saved: Any = self._saved
-        durability = self.card.memory.durability if self.threads.saver else None
+        saved: Any = crew.saved
+        durability = crew.plan.card.memory.durability if self.threads.saver else None
         for event in saved.stream(given, config, stream_mode="custom", durability=durability):
             assert isinstance(event, Event)  # the stations send nothing else into this stream
             if event.name == "answer":
@@ -280,6 +269,7 @@ class Team:
 
     def close(self) -> None:
         """Free the model and close the files. The team cannot be used afterwards."""
+        self._crew.close()
         self._resources.close()
 
     def __enter__(self) -> Team:
@@ -288,12 +278,18 @@ class Team:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    def _compile(self, checkpointer: BaseCheckpointSaver | None) -> CompiledStateGraph:
-        return compile_graph(self._nodes, self._handoffs, name=self.card.name, checkpointer=checkpointer)
-
 
 def _answer(events: Iterator[Event], emit: Emit) -> Answer:
     last = Event(name="answer")
     for last in events:
         emit(last)
     return Answer.model_validate(last.data)
+
+
+def _built(source: Path | str | Blueprint) -> Blueprint:
+    """The cards as they are now; those of a blueprint never change."""
+    plan = source if isinstance(source, Blueprint) else Blueprint.read(source)
+    manifest = Manifest.read(plan.state)
+    if manifest is None or set(manifest.versions) != set(plan.specialists):
+        raise StateError(f"team '{plan.card.name}' is not built", hint=f"metier build -t {plan.root}")
+    return plan

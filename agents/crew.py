@@ -1,0 +1,137 @@
+"""Who works in a team at present: what a build, a promotion or a new card replaces, as a whole."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.graph.state import CompiledStateGraph
+
+from ..core.embedding import Embedder
+from ..core.models import ModelStore
+from ..core.types import Budget
+from ..router.log import LoggedRouter
+from ..router.router import Router
+from ..specialists.adapters import adapter_version
+from ..specialists.call_decision import read_decision
+from ..specialists.engines import Engine, open_engine
+from ..specialists.knowledge.knowledge import Knowledge
+from ..specialists.specialist import Specialist
+from .blueprint import Blueprint, fingerprint
+from .builder import Manifest, decisions, find_base, knowledge_folder
+from .desk import open_desk
+from .evidence import best_evidence, by_evidence
+from .graph import compile_graph
+from .guardrails import build_guards
+from .guardrails.passages import sift
+from .heads import open_head
+from .journal import GraphJournal
+from .memories import Memories, origin
+from .nodes import Nodes
+from .threads import Threads
+from .toolbox import open_hands
+from .versions import adapter_of, engine_name, version_of
+
+
+@dataclass(frozen=True)
+class Office:
+    """What stays when the crew changes: models on the disk, the embedder, conversations and memories."""
+
+    store: ModelStore
+    embedder: Embedder
+    threads: Threads
+    memories: Memories
+
+
+class Crew:
+    """The specialists on their engine, the router, and the graph whose stations they are. Made by `Crew.open`."""
+
+    def __init__(
+        self,
+        plan: Blueprint,
+        office: Office,
+        specialists: dict[str, Specialist],
+        router: Router,
+        engine: Engine,
+        resources: ExitStack,
+    ) -> None:
+        self.plan, self.stamp = plan, stamp(plan)
+        self.specialists, self.router, self.engine = specialists, router, engine
+        self._office, self._resources = office, resources
+
+    @classmethod
+    def open(cls, plan: Blueprint, office: Office) -> Crew:
+        """Load a team that was built: the one place where router, specialists, tools and memory meet.
+
+        Raises:
+            ConfigError: a card is wrong.
+            StateError, ModelNotPulled: what was built is damaged; the base is not on this machine.
+        """
+        base = find_base(plan, office.store)
+        published = {name: adapter_of(plan, name) for name in plan.specialists}
+        adapters = {name: engine_name(adapter, base, plan.card.engine) for name, adapter in published.items()}
+        with ExitStack() as undo:
+            files = {name: Path(name) for name in adapters.values() if name and base}
+            engine = undo.enter_context(closing(open_engine(plan.card.engine, base or plan.card.base, files)))
+            specialists: dict[str, Specialist] = {}
+            for name, card in plan.specialists.items():
+                knowledge = Knowledge.open(knowledge_folder(plan, name), office.embedder) if card.knowledge else None
+                if knowledge:
+                    undo.enter_context(closing(knowledge))
+                specialists[name] = Specialist(
+                    card,
+                    engine,
+                    knowledge,
+                    adapter=adapters[name],
+                    hands=open_hands(plan, name, knowledge, office.threads.ledger, office.embedder),
+                    embedder=office.embedder,
+                    decision=read_decision(published[name]),
+                    desk=open_desk(plan, name),
+                    head=open_head(plan, name),
+                    sift=sift(build_guards(plan.card.guardrails, "between", office.embedder)),
+                    journal=GraphJournal(),
+                    abstain_below=plan.card.abstain_below,
+                    version=version_of(plan, name, base, knowledge, published[name]),
+                )
+            router = Router.load(plan.state / "router", office.embedder).with_second_look(by_evidence(specialists))
+            return cls(plan, office, specialists, router, engine, undo.pop_all())
+
+    @cached_property
+    def saved(self) -> CompiledStateGraph:
+        """The graph that keeps its conversations."""
+        return self.graph(self._office.threads.saver)
+
+    def graph(self, checkpointer: BaseCheckpointSaver | None) -> CompiledStateGraph:
+        """The graph over these specialists."""
+        handoffs = {n: [h.to for h in s.card.handoffs] for n, s in self.specialists.items()}
+        return compile_graph(self._nodes, handoffs, name=self.plan.card.name, checkpointer=checkpointer)
+
+    @cached_property
+    def _nodes(self) -> Nodes:
+        card, embedder = self.plan.card, self._office.embedder
+        return Nodes(
+            self.specialists,
+            LoggedRouter(self.router, decisions(self.plan), origin) if card.router.log else self.router,
+            budget=Budget(**card.budget.model_dump(exclude={"tool_seconds"})),
+            window=card.memory.window,
+            recall_tokens=card.memory.recall_tokens,
+            guard_in=build_guards(card.guardrails, "in", embedder=embedder),
+            guard_out=build_guards(card.guardrails, "out", embedder=embedder),
+            memories=self._office.memories,
+            evidence=best_evidence(self.specialists),
+        )
+
+    def close(self) -> None:
+        """Free the model and close the files."""
+        self._resources.close()
+
+
+def stamp(plan: Blueprint) -> str:
+    """Tells states of a team apart without loading anything: cards, the last build, the adapters in use."""
+    cards = [plan.card.model_dump(), *(card.model_dump() for card in plan.specialists.values())]
+    manifest = Manifest.read(plan.state)
+    adapters = {name: adapter_version(adapter_of(plan, name)) for name in plan.specialists}
+    return fingerprint(cards, manifest.model_dump() if manifest else None, adapters)
