@@ -17,7 +17,9 @@ NO_CALL = "[]"
 _ABOUT = 200
 _ABOUT_ARGUMENT = 120
 """Descriptions are cut to so many characters: a small model reads about 300 tokens a second."""
-_OUTCOME = 300
+_OUTCOME = 600
+_FIELD = 60
+"""Texts inside a result are cut sooner: the IDs of all records matter more than the body of the first."""
 
 
 def signature(function: Function) -> str:
@@ -72,8 +74,24 @@ def called(call: ToolCall) -> str:
     'weather(city="Pisa") gave: sunny'
     """
     said = ", ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in call.arguments.items())
-    outcome = f"failed: {call.error}" if call.error is not None else f"gave: {call.result}"
+    outcome = f"failed: {call.error}" if call.error is not None else f"gave: {_short(call.result)}"
     return f"{call.name}({said}) {outcome if len(outcome) <= _OUTCOME else outcome[:_OUTCOME] + '…'}"
+
+
+def _short(result: str) -> str:
+    """A result whose long texts are cut, if it is JSON; anything else as it is."""
+    try:
+        return json.dumps(_cut(json.loads(result)), ensure_ascii=False)
+    except ValueError:
+        return result
+
+
+def _cut(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_cut(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _cut(item) for name, item in value.items()}
+    return value[:_FIELD] + "…" if isinstance(value, str) and len(value) > _FIELD else value
 
 
 def read_call(text: str) -> ToolCall | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from ...core.types import ToolCall
@@ -11,31 +13,27 @@ from ..functions import NO_CALL, called, write_call
 from ..renderer import render
 from ..selection import SHOWN
 from .call_data import SET, Asked, learnable, part, read_asked
+from .call_synthetic import RESULTS, synthetic
 from .call_vary import Variations
 from .example import TrainingExample
 from .skill import Lesson, Skill, Source, main
 
-_RESULTS = (
-    "done",
-    "success",
-    "{'status': 'ok'}",
-    "42",
-    "17.5",
-    "3 rows",
-    "true",
-    "['a', 'b']",
-    "0 rows",
-    "id 00000318",
-)
-"""What a call may have given; the skill learns that it was made, not what it means."""
+MADE_UP = 900
+"""Prompts with made-up functions for one round."""
+
+TOGETHER = 3
+"""Requests of the set that stand in one prompt, where several do."""
 
 
 def lesson(folder: Path, sets: Sequence[str], seed: int, rounds: int) -> Lesson:
-    """Prompts of functions that were not kept aside, each round varied anew."""
+    """Made-up functions, and those of the set that were not kept aside, each round varied anew."""
     asked = read_asked(folder) if SET in sets else []
     rows = list(learnable(asked))
-    vary = Variations(rows, random.Random(seed))
-    examples = [e for number in range(rounds) for row in rows for e in _examples(row, vary, number)]
+    dice = random.Random(seed)
+    vary = Variations(rows, dice)
+    examples = [e for number in range(rounds) for e in _round(rows, vary, number)]
+    examples += islice(synthetic(dice), MADE_UP * rounds)
+    dice.shuffle(examples)
     checks = [prompt(vary.among(a, SHOWN)) for a in asked if part(a) == "check"]
     return Lesson(examples, checks)
 
@@ -46,20 +44,31 @@ def prompt(asked: Asked, facts: Sequence[str] = ()) -> TrainingExample:
     return TrainingExample(render("call", asked.task, functions=asked.functions, facts=facts), answer)
 
 
-def _examples(row: Asked, vary: Variations, number: int) -> Iterator[TrainingExample]:
-    dice = vary.dice
-    if not row.name:
-        if number % 2 == 0:
-            yield prompt(vary.among(row, SHOWN))
-        return
-    changed = vary.other_values(row) if number else row
-    if dice.random() < 0.3:
-        changed = vary.other_names(changed)
-    yield prompt(vary.among(changed, SHOWN))
-    if dice.random() < 0.15:
-        yield prompt(vary.without(row, SHOWN))
-    if dice.random() < 0.08:
-        yield from _two(changed, vary.dice.choice([r for r in vary.rows if r.name]), dice)
+def _round(rows: Sequence[Asked], vary: Variations, number: int) -> Iterator[TrainingExample]:
+    """All rows once, half of them several to a prompt, and variations of some."""
+    dice, alone, shared = vary.dice, list[Asked](), list[Asked]()
+    for row in rows:
+        changed = vary.other_values(row) if row.name and (number or dice.random() < 0.3) else row
+        changed = vary.other_names(changed) if row.name and dice.random() < 0.3 else changed
+        (alone if dice.random() < 0.5 else shared).append(changed)
+        if row.name and dice.random() < 0.15:
+            alone.append(vary.without(row, SHOWN))
+        if row.name and dice.random() < 0.08:
+            yield from _two(changed, dice.choice([r for r in rows if r.name]), dice)
+    yield from (prompt(vary.among(row, SHOWN)) for row in alone)
+    dice.shuffle(shared)
+    for at in range(0, len(shared), TOGETHER):
+        yield _together([vary.among(row, 1) for row in shared[at : at + TOGETHER]], dice)
+
+
+def _together(some: Sequence[Asked], dice: random.Random) -> TrainingExample:
+    """Several requests in one prompt, each with its own function among those of the others."""
+    functions = list({f["name"]: f for one in some for f in one.functions}.values())
+    dice.shuffle(functions)
+    *shots, last = (prompt(replace(one, functions=tuple(functions))) for one in some)
+    turns = [turn for shot in shots for turn in (shot.messages[1], {"role": "assistant", "content": shot.answer})]
+    system, question = last.messages
+    return TrainingExample([system, *turns, question], last.answer)
 
 
 def _two(first: Asked, second: Asked, dice: random.Random) -> Iterator[TrainingExample]:
@@ -74,7 +83,7 @@ def _two(first: Asked, second: Asked, dice: random.Random) -> Iterator[TrainingE
     for one in (first, second):
         step = Asked(both.id, both.group, both.task, both.functions, one.name, one.accepted)
         yield prompt(step, facts)
-        facts.append(called(ToolCall(name=one.name, arguments=step.arguments, result=dice.choice(_RESULTS))))
+        facts.append(called(ToolCall(name=one.name, arguments=step.arguments, result=dice.choice(RESULTS))))
     yield prompt(both, facts)
 
 
@@ -83,10 +92,11 @@ SKILL = Skill(
     title="one call of the functions in the prompt, or none",
     prompt="The prompt is made by metier's renderer (`call`, at most three functions); at inference a grammar keeps "
     "the answer to a call that fits the functions' schemas, or to `[]`.",
-    preparation="Rows were selected, functions renamed, shuffled, mixed with those of other rows or left out (then no "
-    "call is right), numbers and names in requests replaced, and two requests joined. By a hash of the function that "
-    "is asked for, 15 % of the rows were kept aside for figures and 10 % for early stopping and for the decision "
-    "between a call and none; no prompt that was learnt shows a function that those rows ask for.",
+    preparation="Two thirds of the calls are of made-up functions (`call_worlds.yaml`), some with the result of an "
+    "earlier call, which they use. Of the set, rows were selected, functions renamed, shuffled, mixed with those of "
+    "other rows or left out (then no call is right), numbers and names in requests replaced, and requests joined. By a "
+    "hash of the function that is asked for, 15 % of the rows were kept aside for figures and 10 % for early stopping "
+    "and for the decision between a call and none; no prompt that was learnt shows a function that those rows ask for.",
     limits="English mostly. It writes what the request says into the arguments; it does not compute, and it does not "
     "plan more than the next call.",
     tags=("function-calling", "tool-use"),

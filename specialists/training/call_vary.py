@@ -35,7 +35,7 @@ class Variations:
 
     def other_names(self, asked: Asked) -> Asked:
         """The functions under names in another style, and without some of the arguments that are not needed."""
-        style = self.dice.choice((_camel, _snake, _last))
+        style = self.dice.choice((camel, _snake, _last))
         renamed = {f["name"]: style(f["name"]) for f in asked.functions}
         if len(set(renamed.values())) < len(renamed):
             renamed = {name: name for name in renamed}
@@ -120,7 +120,7 @@ def _words(name: str) -> list[str]:
     return [w for w in re.split(r"[._\W]+|(?<=[a-z])(?=[A-Z])", name) if w]
 
 
-def _camel(name: str) -> str:
+def camel(name: str) -> str:
     first, *rest = _words(name)
     return first.lower() + "".join(w.capitalize() for w in rest)
 

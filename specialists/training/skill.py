@@ -16,8 +16,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from ...core.files import sha256, write_atomic
 from ...core.models import LocalModel, ModelStore
+from ..skills import find_skill
 from .config import TrainConfig, TrainReport
 from .example import TrainingExample
+from .repository import WEIGHTS
 from .seal import TRAINING
 from .trainer import train
 
@@ -67,18 +69,21 @@ def main(skill: Skill) -> None:
         minutes=args.minutes, epochs=1, seed=args.seed, rank=args.rank, alpha=2 * args.rank, longest=args.longest
     )
     model = ModelStore().find(args.base)
-    report = _train(lesson, model, args.out, config)
+    start = find_skill(skill.name) if args.further else None
+    report = _train(lesson, model, args.out, config, start)
     record = _record(skill, args.data, sets) | {
         "base": {"name": model.name, "gguf_sha256": model.sha256("gguf")},
         "config": config.model_dump(),
         "command": _command(skill, args),
         "report": report.model_dump(),
     }
+    if start:
+        record["start"] = sha256(start / WEIGHTS)
     write_atomic(args.out / TRAINING, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
     print(f"{args.out}: {report.steps} steps, {report.tokens} tokens, {report.tokens_per_second:.0f} tokens/s")
 
 
-def _train(lesson: Lesson, model: LocalModel, out: Path, config: TrainConfig) -> TrainReport:
+def _train(lesson: Lesson, model: LocalModel, out: Path, config: TrainConfig, start: Path | None) -> TrainReport:
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress:
         task = progress.add_task("starting", total=1.0)
@@ -87,6 +92,7 @@ def _train(lesson: Lesson, model: LocalModel, out: Path, config: TrainConfig) ->
             model,
             out,
             config,
+            start=start,
             validation=lesson.aside,
             report=lambda line, done, left: progress.update(task, description=line, completed=done),
         )
@@ -105,7 +111,8 @@ def _command(skill: Skill, args: argparse.Namespace) -> str:
     """The line that does this again."""
     without = "".join(f" --without {name}" for name in args.without)
     numbers = " ".join(f"--{name} {getattr(args, name):g}" for name in ("minutes", "rounds", "rank", "longest", "seed"))
-    return f"python -m metier.specialists.training.{skill.name} DATA OUT {numbers}{without}"
+    further = " --further" if args.further else ""
+    return f"python -m metier.specialists.training.{skill.name} DATA OUT {numbers}{without}{further}"
 
 
 def _arguments(skill: Skill) -> argparse.Namespace:
@@ -114,6 +121,7 @@ def _arguments(skill: Skill) -> argparse.Namespace:
     parser.add_argument("out", type=Path, help="folder of the adapter")
     parser.add_argument("--minutes", type=float, default=30.0, help="wall time for the training steps")
     parser.add_argument("--without", action="append", default=[], metavar="SET", help="a set to leave out")
+    parser.add_argument("--further", action="store_true", help="go on from the skill that is shipped")
     parser.add_argument("--base", default="smollm2-135m", help="name in the catalogue of models")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=2, help="prompts for each row")
