@@ -148,8 +148,11 @@ class Work:
             **parts,
         )
 
-    def ask(self, messages: list[Message], constraint: Constraint | None = None) -> Reply:
+    def ask(self, messages: list[Message], constraint: Constraint | None = None, **sampling: float) -> Reply:
         """Call the model once, within the budget; tokens are emitted as they come.
+
+        Args:
+            sampling: `temperature` and `seed` in place of the card's, for another answer; its tokens are not emitted.
 
         Raises:
             BudgetExceeded: no step, token or second is left.
@@ -162,18 +165,18 @@ class Work:
         options = self.engine.constrain(constraint) if constraint else {}
         # Only who acts can be interrupted in the middle; others simply begin again.
         once = self.journal.once if self.hands else Unkept().once
-        said = once(lambda: self._say(messages, options))
+        said = once(lambda: self._say(messages, options | sampling, aloud=not sampling))
         self.meter.spend(Usage(**said["usage"]))
         return Reply(text=said["text"], certainty=said["certainty"], options=said["options"])
 
-    def _say(self, messages: list[Message], options: dict[str, Any]) -> Plain:
+    def _say(self, messages: list[Message], options: dict[str, Any], *, aloud: bool) -> Plain:
         whole: AIMessageChunk | None = None
         with timing("model"):
             for chunk in self.chat.stream([(m["role"], m["content"]) for m in messages], **options):
                 if not isinstance(chunk, AIMessageChunk):
                     continue
                 whole = chunk if whole is None else whole + chunk
-                if chunk.content:
+                if chunk.content and aloud:
                     self.emit(Event(name="token", specialist=self.card.name, data={"text": chunk.content}))
         told, spent = (whole.response_metadata, whole.usage_metadata or {}) if whole else ({}, {})
         tokens = {name: spent.get(name, 0) for name in ("input_tokens", "output_tokens")}

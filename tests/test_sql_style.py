@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from metier.core.errors import ToolError
 from metier.core.models import ModelStore
-from metier.core.types import Answer, Brief
+from metier.core.types import Answer, Brief, Budget
 from metier.specialists.card import SpecialistCard
 from metier.specialists.constraint import Select
 from metier.specialists.engines.llama import LlamaEngine
@@ -26,8 +26,9 @@ from metier.specialists.sql.desk import Desk
 from metier.specialists.sql.linking import known, link
 from metier.specialists.sql.match import same_rows
 from metier.specialists.sql.prompt import Solved, alike, prompt
-from metier.specialists.sql.short import expand, grounded
+from metier.specialists.sql.short import expand
 from metier.specialists.sql.shorten import shorten
+from metier.specialists.styles.sql import ATTEMPTS
 from metier.tools.database import SqliteDatabase, open_database
 
 PARTS = [
@@ -133,36 +134,6 @@ def test_gold_sql_gets_short(gold: str, short: str, catalogue: Catalogue, databa
     assert made == short
 
 
-@pytest.mark.parametrize(
-    ("task", "short", "kept"),
-    [
-        (
-            "how many parts per supplier",
-            "SELECT COUNT(parts.*) WHERE parts.supplier = 'Norsk'",
-            "SELECT COUNT(parts.*)",
-        ),
-        ("parts of norsk", "SELECT parts.part WHERE parts.supplier LIKE '%Norsk%'", None),
-        (
-            "how many",
-            "SELECT COUNT(parts.*) WHERE parts.supplier = 'Norsk' AND parts.on_hand > 3",
-            "WHERE parts.on_hand > 3",
-        ),
-        ("pieces on hand", "SELECT parts.on_hand WHERE parts.on_hand = MAX(parts.on_hand)", "SELECT parts.on_hand"),
-        ("the largest stock", "SELECT parts.on_hand WHERE parts.on_hand = MAX(parts.on_hand)", None),
-        (
-            "parts sorted by stock",
-            "SELECT parts.part ORDER BY parts.on_hand DESC LIMIT 1",
-            "SELECT parts.part ORDER BY parts.on_hand DESC",
-        ),
-        ("3 parts sorted by stock", "SELECT parts.part ORDER BY parts.on_hand DESC LIMIT 3", None),
-        ("the fullest shelf", "SELECT parts.part ORDER BY parts.on_hand DESC LIMIT 1", None),
-        ("anything", "SELECT (", None),
-    ],
-)
-def test_what_nobody_asked_for_is_left_out(task: str, short: str, kept: str | None, catalogue: Catalogue) -> None:
-    assert grounded(short, task, catalogue).endswith(kept or short)
-
-
 def test_amounts_are_no_keys(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "land.sqlite")) as connection, connection:
         connection.executescript(
@@ -218,15 +189,51 @@ def test_a_query_that_fails_is_mended_once_with_the_error_in_view(database: Sqli
     assert "no such column" in str(engine.calls[1].messages[-1].content)
 
 
-def test_nothing_found_twice_is_an_abstention(database: SqliteDatabase) -> None:
-    engine = ScriptedEngine(["SELECT parts.part WHERE parts.part = 'P-8'"] * 2)
+def test_another_query_is_asked_for_when_something_speaks_against_the_first(database: SqliteDatabase) -> None:
+    told = ["SELECT suppliers.supplier WHERE suppliers.supplier = 'Norsk'", "SELECT suppliers.town"]
+    engine = ScriptedEngine([*told, "SELECT suppliers.town WHERE suppliers.supplier = 'Norsk'"])
+    answer = specialist(engine, database).run(Brief(task="where is Norsk?"))
+    assert isinstance(answer, Answer)
+    assert answer.text == "Bergen"
+    assert len(engine.calls) == 2
+    assert answer.citations[0].context == answer.tool_calls[-1].arguments["query"]
+
+
+def test_of_doubtful_queries_the_least_doubtful_answers(database: SqliteDatabase) -> None:
+    worse, better = "SELECT parts.part WHERE parts.part = 'P-2'", "SELECT parts.part, parts.minimum"
+    answer = specialist(ScriptedEngine([worse, better] + [worse] * 3), database).run(
+        Brief(task="which parts do not have the highest minimum?")
+    )
+    assert isinstance(answer, Answer)
+    assert len(answer.tool_calls) == ATTEMPTS
+    assert "minimum" in answer.tool_calls[-1].arguments["query"]
+
+
+def test_second_thoughts_end_with_the_budget(database: SqliteDatabase) -> None:
+    engine = ScriptedEngine(["SELECT parts.part WHERE parts.part = 'P-2'"] * ATTEMPTS)
+    answer = specialist(engine, database).run(Brief(task="where is P-2?", budget=Budget(steps=2)))
+    assert isinstance(answer, Answer)
+    assert (answer.text, len(engine.calls)) == ("P-2", 2)
+
+
+def test_second_thoughts_are_not_shown(database: SqliteDatabase) -> None:
+    shown: list[str] = []
+    engine = ScriptedEngine(["SELECT parts.part WHERE parts.part = 'P-2'"] * ATTEMPTS)
+    specialist(engine, database).run(
+        Brief(task="where is P-2?"), lambda e: shown.append(e.data["text"]) if e.name == "token" else None
+    )
+    assert shown == ["SELECT parts.part WHERE parts.part = 'P-2'"]
+
+
+def test_nothing_found_is_an_abstention(database: SqliteDatabase) -> None:
+    engine = ScriptedEngine(["SELECT parts.part WHERE parts.part = 'P-8'"] * ATTEMPTS)
     answer = specialist(engine, database).run(Brief(task="where is P-8?"))
     assert isinstance(answer, Answer)
     assert answer.kind == "abstain"
 
 
 def test_a_model_that_writes_is_refused(database: SqliteDatabase) -> None:
-    engine = ScriptedEngine(["DELETE FROM parts"] * 2)
+    engine = ScriptedEngine(["DELETE FROM parts"] * ATTEMPTS)
     answer = specialist(engine, database).run(Brief(task="forget all parts"))
     assert isinstance(answer, Answer)
     assert answer.kind == "abstain"

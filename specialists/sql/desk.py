@@ -6,11 +6,14 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
+from ...core.errors import ToolError
 from ...core.types import Citation
 from .catalogue import Catalogue
 from .database import Database, Table
+from .doubt import doubts
+from .mend import distinct, mended
 from .prompt import Solved
-from .short import expand, grounded
+from .short import expand
 from .shorten import shorten
 
 SHOWN_ROWS = 20
@@ -41,15 +44,24 @@ class Desk:
         found = ((task, shorten(sql, self.catalogue, self.database)) for task, sql in self._examples)
         return [Solved(task, short) for task, short in found if short]
 
-    def run(self, task: str, short: str) -> tuple[str, Table]:
-        """The SQL that a short query stands for, and the rows that it gives; conditions that the task says nothing of
-        are left out.
+    def run(self, task: str, short: str) -> tuple[str, Table, int]:
+        """The SQL that a short query stands for once it is mended, the rows that it gives, and what speaks against it.
 
         Raises:
             MetierError: it is no SQL, names what is not there, does more than read, or takes too long.
         """
-        query = expand(grounded(short, task, self.catalogue), self.catalogue)
-        return query, self.database.query(query, rows=SHOWN_ROWS)
+        mine = mended(short, task, self.catalogue)
+        try:
+            query = expand(mine, self.catalogue)
+        except ToolError:
+            # What was moved to another table may stand where nothing joins it.
+            mine, query = short, expand(short, self.catalogue)
+        found = self.database.query(query, rows=SHOWN_ROWS)
+        repeated = len(found.rows) > 1 and all(row == found.rows[0] for row in found.rows)
+        if repeated and (once := distinct(query, self.catalogue.dialect)):
+            single = self.database.query(once, rows=SHOWN_ROWS)
+            query, found = (once, single) if len(single.rows) == 1 else (query, found)
+        return query, found, doubts(mine, task, self.catalogue)
 
     def cite(self, query: str, found: Table) -> Citation:
         """The rows as a quote from the database; the query that gives them is its context."""

@@ -43,7 +43,7 @@ class Linked:
 
 def link(question: str, catalogue: Catalogue) -> Linked:
     """The part of a database that a question is about."""
-    asked = {stem(word) for word in re.findall(r"[a-z0-9]+", question.lower())}
+    asked = _stems(question)
     held = {column.path for _, column in _named_values(question, catalogue)}
     scores = {c.path: _shared(c.name, asked) + (1.5 if c.path in held else 0.0) for c in catalogue.columns}
     shown = _columns(catalogue, scores, asked)
@@ -53,9 +53,51 @@ def link(question: str, catalogue: Catalogue) -> Linked:
 
 def known(question: str, catalogue: Catalogue, shown: Sequence[Column]) -> list[str]:
     """The values that a question names, and which of the columns shown hold them: one short sentence each."""
-    named = [*_named_values(question, catalogue)]
-    found = {value: [c.path for v, c in named if v == value and c in shown] for value, _ in named}
-    return [f"'{value}' = {', '.join(paths[:KNOWN_COLUMNS])};" for value, paths in found.items() if paths]
+    found = {v: holders[:KNOWN_COLUMNS] for v, holders in named(question, catalogue, shown).items()}
+    return [f"'{value}' = {', '.join(c.path for c in columns)};" for value, columns in found.items() if columns]
+
+
+def named(question: str, catalogue: Catalogue, shown: Sequence[Column]) -> dict[str, list[Column]]:
+    """The values that a question names, and the columns shown that hold them, the likeliest first."""
+    found: dict[str, list[Column]] = {}
+    for value, column in _named_values(question, catalogue):
+        if column in shown:
+            found.setdefault(value, []).append(column)
+    return {value: likeliest(columns, value, question, catalogue) for value, columns in found.items()}
+
+
+def likeliest(columns: Sequence[Column], value: str, question: str, catalogue: Catalogue) -> list[Column]:
+    """The columns, in the order in which the question may mean them by a value.
+
+    A noun beside the value tells most ("the Colorado river"), then what else the question speaks of.
+    """
+    asked, beside = _stems(question), _beside(value, question)
+
+    def worth(column: Column) -> float:
+        called, table = _called(column), column.table
+        about = max(_shared(c.name, asked) for c in catalogue.tables[table].values())
+        spoken = _shared(called, asked) + 0.5 * _shared(table, asked) + 0.5 * about
+        home = column.unique and _shared(called, _stems(table)) > 0
+        return 2 * _shared(called, beside) + _shared(table, beside) + spoken + 0.3 * home
+
+    return sorted(columns, key=worth, reverse=True)
+
+
+def _called(column: Column) -> str:
+    """What its values are: `river` for `river.river_name`, `canton` for `canton.name`."""
+    return re.sub(r"(?i)_?(name|title)$", "", column.name) or column.table
+
+
+def _beside(value: str, question: str) -> set[str]:
+    """The words next to a value, and before `named`."""
+    near = re.search(
+        rf"(?:\b(\w+) (?:named |called )?)?['\"]?{re.escape(value.lower())}s?['\"]?(?: (\w+))?", question.lower()
+    )
+    return {stem(word) for word in near.groups() if word} if near else set()
+
+
+def _stems(text: str) -> set[str]:
+    return {stem(word) for word in re.findall(r"[a-z0-9]+", text.lower())}
 
 
 def _columns(catalogue: Catalogue, scores: dict[str, float], asked: set[str]) -> dict[str, list[Column]]:

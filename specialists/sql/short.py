@@ -13,7 +13,6 @@ A query that names its tables itself runs as it stands.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
@@ -23,15 +22,9 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from ...core.errors import ToolError
-from ..support import stem
 from .catalogue import Catalogue, Join, quoted
 
 Node = TypeVar("Node", bound=exp.Expr)
-
-_SUPERLATIVE = re.compile(
-    r"\b(\w{2,}est|most|least|best|worst|top|bottom|max\w*|min\w*|first|last|(?:more|fewer|less) than any)\b", re.I
-)
-_IN_ORDER = re.compile(r"\b((?:order|sort|rank)(?:ed|s)?\b.{0,20}\b(?:by|from)|(?:a|de)scending|alphabetical)\b", re.I)
 
 
 def expand(short: str, catalogue: Catalogue) -> str:
@@ -53,40 +46,6 @@ def expand(short: str, catalogue: Catalogue) -> str:
     return query.sql(catalogue.dialect)
 
 
-def grounded(short: str, task: str, catalogue: Catalogue) -> str:
-    """The query without what the task does not speak of, which a small model likes to make up.
-
-    That is: conditions on texts of which no word is in the task, an extreme value where the task has no superlative,
-    and a single row where the task asks for an order. A query that cannot be read stays as it is.
-    """
-    try:
-        query = sqlglot.parse_one(short, read=catalogue.dialect)
-    except (SqlglotError, RecursionError):
-        return short
-    asked, extreme = _stems(task), bool(_SUPERLATIVE.search(task))
-    limit = query.args.get("limit")
-    if limit and limit.expression.name == "1" and _IN_ORDER.search(task):
-        query.set("limit", None)
-    for select in [*query.find_all(exp.Select)]:
-        found = conditions(select)
-        kept = [c for c in found if _spoken_of(c, asked) and (extreme or not _is_peak(c))]
-        if len(kept) < len(found):
-            select.set("where", exp.Where(this=exp.and_(*kept, copy=False, wrap=False)) if kept else None)
-    return query.sql(catalogue.dialect)
-
-
-def _spoken_of(condition: exp.Expr, asked: set[str]) -> bool:
-    """Whether the text that a column is compared with shares a word with the task; other conditions always."""
-    text = condition.args.get("expression")
-    if not isinstance(condition, exp.EQ | exp.Like) or not isinstance(condition.this, exp.Column):
-        return True
-    return not isinstance(text, exp.Literal) or not text.is_string or not (w := _stems(text.this)) or bool(w & asked)
-
-
-def _stems(text: str) -> set[str]:
-    return {stem(word) for word in re.findall(r"[^\W_]+", text.lower())}
-
-
 def own(select: exp.Select, kind: type[Node]) -> Iterator[Node]:
     """The nodes of a kind that belong to this SELECT and not to one inside it."""
     for node in select.find_all(kind):
@@ -103,14 +62,14 @@ def conditions(select: exp.Select) -> list[exp.Expr]:
 def _superlatives(select: exp.Select) -> None:
     """`x = MAX(x)` becomes a subquery: in WHERE over rows that meet the other conditions, in HAVING over groups."""
     found = conditions(select)
-    peaks = [c for c in found if _is_peak(c)]
+    peaks = [c for c in found if is_peak(c)]
     for peak in peaks:
         inner = _like(select, exp.select(peak.expression.copy()))
         for other in found:
             inner = inner if other in peaks else inner.where(other.copy())
         peak.set("expression", exp.Subquery(this=inner))
     having = select.args.get("having")
-    if having and _is_peak(having.this):
+    if having and is_peak(having.this):
         groups = _like(select, exp.select(having.this.this.as_("size")))
         groups.set("where", select.args["where"].copy() if select.args.get("where") else None)
         groups.set("group", select.args["group"].copy() if select.args.get("group") else None)
@@ -119,7 +78,8 @@ def _superlatives(select: exp.Select) -> None:
         having.this.set("expression", exp.Subquery(this=inner))
 
 
-def _is_peak(condition: exp.Expr) -> bool:
+def is_peak(condition: exp.Expr) -> bool:
+    """Whether it is `x = MAX(x)` or `x = MIN(x)`."""
     return isinstance(condition, exp.EQ) and isinstance(condition.expression, (exp.Max, exp.Min))
 
 
