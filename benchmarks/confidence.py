@@ -25,6 +25,7 @@ from harness import Report, parser, progress, read_rows, sample, say
 from numpy.typing import NDArray
 
 from metier.agents.blueprint import Blueprint
+from metier.core.calibration_error import expected_calibration_error
 from metier.core.embedding import Embedder
 from metier.core.files import write_atomic
 from metier.core.types import Brief, Outcome
@@ -120,12 +121,6 @@ def auroc(scores: NDArray[np.float64], y: NDArray[np.float64]) -> float:
     return float(np.mean((right[:, None] > wrong).astype(float) + 0.5 * (right[:, None] == wrong)))
 
 
-def ece(scores: NDArray[np.float64], y: NDArray[np.float64], bins: int = 10) -> float:
-    """Expected calibration error: mean distance of confidence and share of right answers, over equal bins."""
-    which = np.minimum((scores * bins).astype(int), bins - 1)
-    return float(sum(abs(scores[which == b].mean() - y[which == b].mean()) * np.mean(which == b) for b in set(which)))
-
-
 def gather(args: Namespace) -> list[dict[str, Any]]:
     """The rows of all sets."""
     rows: list[dict[str, Any]] = []
@@ -149,7 +144,7 @@ def main() -> None:
     y = np.array([float(row["right"]) for row in rows])
     scores = out_of_fold(x, y, [row["document"] for row in rows], args.seed)
     report.add_value("all", "metier", "auroc", auroc(scores, y), len(y))
-    report.add_value("all", "metier", "ece", ece(scores, y), len(y))
+    report.add_value("all", "metier", "ece", expected_calibration_error(scores, y, bins=10), len(y))
     report.add("all", "metier", "right", y)
     report.finish()
     if args.write:

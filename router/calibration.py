@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit, log_softmax, softmax
 from scipy.stats import binom
@@ -92,11 +92,3 @@ def conformal_threshold(true_probability: Floats, coverage: float) -> float:
     n = len(true_probability)
     rank = int(np.floor((n + 1) * (1 - coverage)))
     return float(np.sort(true_probability)[rank - 1]) if rank >= 1 else 0.0
-
-
-def expected_calibration_error(confidence: ArrayLike, correct: ArrayLike, bins: int = 15) -> float:
-    """Mean distance between confidence and accuracy over bins of equal width, weighted by their size."""
-    sure, right = np.asarray(confidence, dtype=float), np.asarray(correct, dtype=float)
-    where = np.minimum((sure * bins).astype(int), bins - 1)
-    gaps = [abs(sure[where == b].sum() - right[where == b].sum()) for b in range(bins)]
-    return float(sum(gaps) / max(1, len(sure)))

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..core.calibration_error import expected_calibration_error
 from ..core.types import Route, Value
-from .calibration import expected_calibration_error
 from .example import Example
 
 NOBODY = "(nobody)"

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from metier.core.calibration_error import expected_calibration_error
 from metier.core.errors import StateError
 from metier.core.types import Choice, Part, Route
 from metier.router.calibration import (
     conformal_threshold,
-    expected_calibration_error,
     fit_platt,
     fit_temperature,
     probabilities,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...core.calibration_error import expected_calibration_error
 from .measures import style_of
 from .question import Result
 
@@ -36,7 +37,8 @@ def columns(results: Sequence[Result], style: str, threshold: float) -> dict[str
     Refusals score 0 where there is an answer (and 1 where nobody should answer). `answered` is the share of answers,
     `…_answered` the main metric among them; `abstain_precision` the share of refusals that were due,
     `abstain_recall` the share of due refusals (both only where any is due); `aurc` the area under the risk-coverage
-    curve (lower is better).
+    curve, `ece` how far the confidence is from the share of right answers (0.5 or more), in ten bins; of both, less is
+    better.
     """
     rules = style_of(style)
     refused = np.array([r.refused(threshold) for r in results])
@@ -58,6 +60,7 @@ def columns(results: Sequence[Result], style: str, threshold: float) -> dict[str
         "abstain_precision": _mean(np.where(refused & due.any(), due, np.nan)),
         "abstain_recall": _mean(np.where(due, refused, np.nan)),
         "aurc": Column(np.column_stack([_sureness(results), 1 - main]), aurc),
+        "ece": Column(np.column_stack([[r.confidence * r.found for r in results], main >= 0.5]), _ece),
         **{name: _mean(_grounding(results, refused, name)) for name in ("citation_precision", "faithfulness")},
         "seconds_p50": Column(_upright([r.seconds for r in results]), _quantile(0.5)),
         "seconds_p95": Column(_upright([r.seconds for r in results]), _quantile(0.95)),
@@ -83,6 +86,10 @@ def aurc(rows: Array) -> float:
     """Area under the risk-coverage curve; columns are confidence and risk."""
     order = np.argsort(-rows[:, 0], kind="stable")
     return float(np.mean(np.cumsum(rows[order, 1]) / np.arange(1, len(rows) + 1)))
+
+
+def _ece(rows: Array) -> float:
+    return expected_calibration_error(rows[:, 0], rows[:, 1], bins=10)
 
 
 def _sureness(results: Sequence[Result]) -> Array:

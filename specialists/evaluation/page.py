@@ -17,7 +17,7 @@ from .summary import Report, Summary, SystemSummary
 PAGE = Path(__file__).with_name("page.html")
 WORST = 12
 """Answers that are shown with their texts."""
-LESS_IS_MORE = ("aurc", "seconds_p50", "seconds_p95", "input_tokens", "output_tokens")
+LESS_IS_MORE = ("aurc", "ece", "seconds_p50", "seconds_p95", "input_tokens", "output_tokens")
 
 
 def page(report: Report) -> str:
