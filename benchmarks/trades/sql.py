@@ -18,13 +18,16 @@ from metier.specialists.sql.match import same_rows
 from metier.specialists.training.example import TrainingExample
 from metier.specialists.training.sets import kept_aside
 from metier.specialists.training.sql import aside
-from metier.specialists.training.sql_data import Asked, questions, taught
+from metier.specialists.training.sql_data import Asked, own, questions, taught, varied
 from metier.specialists.training.sql_data import lessons as prompts
 from metier.tools.database import open_database
 from trades.trade import System, same
 
 SKILL = "sql"
 SETS = ("sql_geoquery", "sql_defog")
+
+OWN = 300
+"""Prompts with made-up questions about a database that is learnt."""
 
 
 def rows(args: Namespace, name: str) -> list[Asked]:
@@ -33,7 +36,10 @@ def rows(args: Namespace, name: str) -> list[Asked]:
 
 
 def lessons(args: Namespace, name: str) -> list[TrainingExample]:
-    made = prompts(taught(_learnt(args, name)), args.seed, 4)
+    found = taught(_learnt(args, name))
+    made = prompts(found, args.seed, 4, varied(found, args.seed))
+    for file in sorted({t.asked.database for t in found}):
+        made += own(file, args.seed, OWN)
     random.Random(args.seed).shuffle(made)
     return made
 

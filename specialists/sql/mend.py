@@ -89,7 +89,8 @@ def _place(select: exp.Select, task: str, values: Named, catalogue: Catalogue) -
         text = _compared(condition)
         if text is None or not re.search(r"[^\W\d_]", text.this):
             continue
-        value = spelt.get(text.this.strip("%").lower(), text.this.strip("%"))
+        said: str = text.this.strip("%")
+        value = spelt.get(said.lower(), said)
         if isinstance(condition, exp.EQ):
             text.replace(exp.Literal.string(value))
         asked = catalogue.tables.get(condition.this.table, {}).get(condition.this.name)

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..sql.prompt import Solved
 from .sets import kept_aside
 from .skill import Lesson, Skill, Source, main
-from .sql_data import Asked, lessons, questions, taught, together
+from .sql_data import Asked, lessons, own, questions, taught, together, varied
 from .sql_synthetic import synthetic
 
 MADE_UP = 1400
@@ -18,6 +18,9 @@ MADE_UP = 1400
 
 REAL = 3
 """Prompts for each real question, for one round."""
+
+OWN = 50
+"""Prompts with made-up questions about each real database, for one round."""
 
 CHECKED = 40
 """Kept-aside questions whose loss is measured for early stopping."""
@@ -32,7 +35,10 @@ def lesson(folder: Path, sets: Sequence[str], seed: int, rounds: int) -> Lesson:
     """Made-up questions, and real ones of the databases that were not kept aside."""
     dice = random.Random(seed)
     found = taught([q for name in sets for q in questions(folder, name)])
-    real = lessons([t for t in found if not aside(t.asked)], seed, REAL * rounds)
+    learnt = [t for t in found if not aside(t.asked)]
+    real = lessons(learnt, seed, REAL * rounds, varied(learnt, seed))
+    for file in sorted({t.asked.database for t in learnt}):
+        real += own(file, seed, OWN * rounds)
     invented = [
         together(catalogue, [Solved(*pair) for pair in pairs])
         for catalogue, pairs in islice(synthetic(dice), MADE_UP * rounds)

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from itertools import islice
 from pathlib import Path
 
 from ...core.errors import ConfigError
 from ..sql.catalogue import Catalogue
+from ..sql.database import Database
 from ..sql.prompt import Solved, alike, prompt
 from ..sql.shorten import shorten
 from .example import TrainingExample
 from .sets import Row, read_rows
 from .sql_file import SqliteFile
+from .sql_own import answered, own_questions
+from .sql_recombine import recombined
 
 TOGETHER = 5
 """Questions of one database in one prompt."""
+
+AROUND = 100
+"""Made-up questions about a team's database."""
+
+EVENLY = 4
+"""Questions of one group with SQL of one form in a round: what is asked often is not all that there is to learn."""
 
 
 @dataclass(frozen=True)
@@ -55,26 +66,73 @@ def taught(found: Sequence[Asked]) -> list[Taught]:
     return [Taught(q, sql) for q in found if (sql := _short(q))]
 
 
-def lessons(found: Sequence[Taught], seed: int, rounds: int) -> list[TrainingExample]:
-    """Prompts in which each question stands `rounds` times, behind questions that are alike but of another group."""
+def lessons(found: Sequence[Taught], seed: int, rounds: int, more: Sequence[Taught] = ()) -> list[TrainingExample]:
+    """Prompts in which questions stand behind some that are alike but of another group, all groups alike often.
+
+    Args:
+        rounds: Up to `EVENLY` questions of each group stand last in a prompt so many times.
+        more: Recombined questions; they stand last once, and are not shown before others.
+    """
     dice, made = random.Random(seed), list[TrainingExample]()
     for number in range(rounds):
-        for one in found:
+        for one in [*_evenly(found, dice), *(_evenly(more, dice) if number % 2 == 0 else ())]:
             others = [t for t in found if t.asked.database == one.asked.database and _other(t, one)]
             some = dice.sample(others, max(len(others) * 2 // 3, min(len(others), TOGETHER)))
             shots = alike(one.asked.task, [Solved(t.asked.task, t.sql) for t in some], TOGETHER - 1)
             # Without any in some prompts: that is how a database is met for the first time.
-            shots = shots if number % 2 == 0 else shots[: dice.randint(0, 2)]
+            shots = shots if dice.random() < 0.5 else shots[: dice.randint(0, 2)]
             made.append(together(opened(one.asked.database)[1], [*shots, Solved(one.asked.task, one.sql)]))
     dice.shuffle(made)
     return made
 
 
-def together(catalogue: Catalogue, solved: Sequence[Solved]) -> TrainingExample:
+def varied(found: Sequence[Taught], seed: int) -> list[Taught]:
+    """Questions that are recombined out of others, as far as they have an answer; of the group that they came from."""
+    dice, made, asked = random.Random(seed), list[Taught](), {one.asked.task for one in found}
+    for one in found:
+        database, catalogue = opened(one.asked.database)
+        for other in recombined(Solved(one.asked.task, one.sql), catalogue, dice):
+            if other.task not in asked and answered(other.sql, catalogue, database):
+                made.append(Taught(replace(one.asked, task=other.task, gold=()), other.sql))
+    return made
+
+
+def own(file: Path, seed: int, prompts: int) -> list[TrainingExample]:
+    """Prompts with made-up questions about a database that exists."""
+    database, catalogue = opened(file)
+    found = islice(own_questions(catalogue, database, random.Random(seed)), prompts * TOGETHER)
+    return _in_turn([*found], catalogue)
+
+
+def around(
+    solved: Sequence[Solved], catalogue: Catalogue, database: Database, dice: random.Random, instructions: str = ""
+) -> list[TrainingExample]:
+    """Prompts with questions made out of answered ones, and made up about the database itself."""
+    made = [other for one in solved for other in recombined(one, catalogue, dice)]
+    found = [other for other in made if answered(other.sql, catalogue, database)]
+    found += islice(own_questions(catalogue, database, dice), AROUND)
+    dice.shuffle(found)
+    return _in_turn(found, catalogue, instructions)
+
+
+def _in_turn(found: Sequence[Solved], catalogue: Catalogue, instructions: str = "") -> list[TrainingExample]:
+    return [together(catalogue, found[n : n + TOGETHER], instructions) for n in range(0, len(found), TOGETHER)]
+
+
+def _evenly(found: Sequence[Taught], dice: random.Random) -> list[Taught]:
+    """At most `EVENLY` of each group."""
+    groups: dict[str, list[Taught]] = {}
+    for one in found:
+        groups.setdefault(f"{one.asked.group} {_form(one)}", []).append(one)
+    return [one for group in groups.values() for one in dice.sample(group, min(EVENLY, len(group)))]
+
+
+def together(catalogue: Catalogue, solved: Sequence[Solved], instructions: str = "") -> TrainingExample:
     """One prompt with several questions; all their answers are learnt."""
     *shots, last = solved
     about = " ".join(s.task for s in solved)
-    return TrainingExample(prompt(last.task, catalogue, shots, about=about)[0], last.sql)
+    messages, _ = prompt(last.task, catalogue, shots, about=about, instructions=instructions)
+    return TrainingExample(messages, last.sql)
 
 
 @cache
@@ -103,6 +161,11 @@ def _short(question: Asked) -> str | None:
 
 def _burden(sql: str) -> tuple[int, int]:
     return sql.count(" FROM "), len(sql)
+
+
+def _form(one: Taught) -> str:
+    """Its SQL without texts and numbers."""
+    return re.sub(r"'[^']*'|\b\d+\b", "?", one.sql)
 
 
 def _other(one: Taught, other: Taught) -> bool:

@@ -6,7 +6,8 @@ import random
 from collections.abc import Callable
 
 from ..sql.catalogue import quoted
-from .sql_setting import Condition, Setting, words
+from .sql_setting import Condition, Setting, said, words
+from .sql_words import PLACES, extreme, measure, parts
 from .sql_worlds import Thing
 
 Pair = tuple[str, str]
@@ -14,6 +15,10 @@ Pair = tuple[str, str]
 
 Pattern = Callable[[Setting, Thing, random.Random], Pair | None]
 """What a pattern makes of a table; None when it does not fit."""
+
+
+OWN_NAMES = frozenset("name title firstname code number plate model hostname username headline start".split())
+"""Columns that name their row."""
 
 
 def where(*conditions: Condition | None) -> str:
@@ -57,20 +62,44 @@ def columns(s: Setting, t: Thing, dice: random.Random) -> Pair | None:
 def look_up(s: Setting, t: Thing, dice: random.Random) -> Pair | None:
     """A property of one named thing."""
     names = t.of("name")
-    others = [f for f in t.features if f.kind not in ("name", ">")]
-    if not names or not names[0].values or not others:
+    others = [f for f in t.features if f not in names[:1] and f.kind != ">"]
+    if not has_name(t) or not names[0].values or not others:
         return None
     value, feature = dice.choice(names[0].values), dice.choice(others)
-    shown, name = dice.choice((value, value.lower(), f'"{value}"')), words(feature.name)
+    shown, name = dice.choice((value, value.lower(), value.lower(), f'"{value}"')), words(feature.name)
     ask = ["what is the {0} of {1}", "give me the {0} of the {2} {1}", "{0} of {1}", "what {0} does {1} have"]
-    if feature.kind == "n":
-        ask += ["how many {0} does {1} have", "how high is the {0} of {1}"]
+    kind = measure(feature)
+    if kind:
+        ask += [way.replace("{}", way_of) for way in kind.asks for way_of in ("{1}", "{1}", "the {2} {1}")]
+    elif feature.kind == "n" and name.endswith("s"):
+        ask += ["how many {0} does {1} have", "how many {0} does the {2} {1} have"] * 2
     if feature.kind in ("d", "y"):
         ask += ["when was {1} {0}", "when was the {2} {1} {0}"]
-    if feature.name in ("city", "country", "region", "county", "town"):
-        ask += ["where is {1}", "in which {0} is {1}"]
-    sql = f"SELECT {s.column(t, feature)} WHERE {s.column(t, names[0])} = '{value}'"
-    return dice.choice(ask).format(name, shown, t.noun), sql
+    if PLACES & {*parts(feature.name)}:
+        ask += ["where is {1}", "where is the {2} {1}", "in which {0} is {1}"]
+    sql = f"SELECT {s.column(t, feature)} WHERE {s.column(t, names[0])} = {said(value)}"
+    return dice.choice(ask).format(name, shown, words(t.noun)), sql
+
+
+def of_parent(s: Setting, t: Thing, dice: random.Random) -> Pair | None:
+    """A property of what belongs to a named thing and has no name itself: `extremes(canton, deepest_cave)`."""
+    parents = [p for p in s.parents(t) if p.of("name") and p.of("name")[0].values]
+    others = [f for f in t.features if f.kind != ">"]
+    if has_name(t) or not parents or not others:
+        return None
+    parent, feature = dice.choice(parents), dice.choice(others)
+    value, condition = s.is_named(t, parent)
+    ask = ["what is the {0} {2} {1}", "give me the {0} {2} the {3} {1}", "{0} {2} {1}", "what {0} does {1} have"]
+    if feature.kind == "name":
+        ask += ["where is the {0} {2} {1}", "which is the {0} {2} {1}"]
+    shown, way = dice.choice((value, value.lower())), "in" if parent.noun in PLACES else "of"
+    asked = dice.choice(ask).format(words(feature.name), shown, dice.choice((way, "of")), words(parent.noun))
+    return asked, f"SELECT {s.column(t, feature)} WHERE {condition}"
+
+
+def has_name(t: Thing) -> bool:
+    """Whether things of this kind have names of their own."""
+    return bool(t.of("name")) and bool(OWN_NAMES & {*parts(t.of("name")[0].name)})
 
 
 def parent_of(s: Setting, t: Thing, dice: random.Random) -> Pair | None:
@@ -80,13 +109,15 @@ def parent_of(s: Setting, t: Thing, dice: random.Random) -> Pair | None:
     parent, value = dice.choice(s.parents(t)), dice.choice(t.of("name")[0].values)
     feature = dice.choice([f for f in parent.features if f.kind != ">"])
     what = parent.noun if feature.kind == "name" else f"{words(feature.name)} of the {parent.noun}"
-    ask = ("which is the {0} of {1}", "what is the {0} of the {2} {1}", "what {0} does {1} belong to")
+    ask = ["which is the {0} of {1}", "what is the {0} of the {2} {1}", "what {0} does {1} belong to"]
+    if parent.noun in PLACES and feature.kind == "name":
+        ask += ["where is {1}", "where is the {2} {1}", "in which {0} is {1} located", "what {0} is {1} in"]
     target = s.label(parent)[0] if feature.kind == "name" else s.column(parent, feature)
     if feature.kind == "name" and target == s.key(parent):
         target = s.link(t, parent)
-    return dice.choice(ask).format(
-        what, value, t.noun
-    ), f"SELECT {target} WHERE {s.column(t, t.of('name')[0])} = '{value}'"
+    condition = f"{s.column(t, t.of('name')[0])} = {said(value)}"
+    shown = dice.choice((value, value.lower()))
+    return dice.choice(ask).format(what, shown, words(t.noun)), f"SELECT {target} WHERE {condition}"
 
 
 def count(s: Setting, t: Thing, dice: random.Random) -> Pair:
@@ -141,30 +172,24 @@ def aggregate(s: Setting, t: Thing, dice: random.Random) -> Pair | None:
 
 def superlative(s: Setting, t: Thing, dice: random.Random) -> Pair | None:
     """The thing with the highest value, or something about it."""
-    if not t.of("n"):
+    usable = [*t.of("n"), *t.of("n"), *t.of("y", "d")]
+    if not usable:
         return None
-    feature, low = dice.choice(t.of("n")), dice.random() < 0.35
+    feature, low = dice.choice(usable), dice.random() < 0.35
     text, found = some(s, t, dice, 0.5)
-    narrowed = text.removeprefix(words(t.plural)).strip()
-    one = f"{words(t.noun)} {narrowed}"
-    column, name = s.column(t, feature), words(feature.name)
-    peak = f"{'MIN' if low else 'MAX'}({column})"
-    if feature.values and dice.random() < 0.6:
-        what = f"the {feature.values[low]} {one}"
-    else:
-        most = dice.choice(("lowest", "smallest", "least") if low else ("highest", "largest", "most"))
-        what = f"the {one} with the {most} {name}"
-    others = [f for f in t.features if f not in (feature, *t.of("name")) and f.kind != ">"]
-    if others and dice.random() < 0.35:
+    column = s.column(t, feature)
+    what = f"the {extreme(t, feature, dice, low=low)} {text.removeprefix(words(t.plural)).strip()}"
+    condition = " AND ".join([*(c.sql for c in found), f"{column} = {'MIN' if low else 'MAX'}({column})"])
+    others = [f for f in t.features if f not in t.of("name")[:1] and f.kind != ">"]
+    if dice.random() < 0.35:
         other = dice.choice(others)
-        target, ask = s.column(t, other), f"what is the {words(other.name)} of {what}"
-    else:
-        both = dice.random() < 0.2
-        target = ", ".join([*s.label(t), *([column] if both else [])])
-        ask = dice.choice(("what is {}", "which is {}", "find {}", "give me the name of {}")).format(what)
-        ask += f" and what is its {name}" if both else ""
-    conditions = " AND ".join([*(c.sql for c in found), f"{column} = {peak}"])
-    return ask, f"SELECT {target} WHERE {conditions}"
+        kind = measure(other)
+        ways = ["what is the {0} of {1}", *(way.replace("{}", "{1}") for way in (kind.asks if kind else ()))]
+        return dice.choice(ways).format(words(other.name), what), f"SELECT {s.column(t, other)} WHERE {condition}"
+    both = dice.random() < 0.2
+    target = ", ".join([*s.label(t), *([column] if both else [])])
+    ask = dice.choice(("what is {}", "which is {}", "find {}", "give me the name of {}")).format(what)
+    return ask + (f" and what is its {words(feature.name)}" if both else ""), f"SELECT {target} WHERE {condition}"
 
 
 def top(s: Setting, t: Thing, dice: random.Random) -> Pair | None:

@@ -7,6 +7,7 @@ import random
 from ..sql.catalogue import quoted
 from .sql_patterns import AGGREGATES, Pair, some, where
 from .sql_setting import Condition, Setting, words
+from .sql_words import extreme
 from .sql_worlds import Thing
 
 
@@ -130,10 +131,7 @@ def nested(s: Setting, t: Thing, dice: random.Random) -> Pair | None:
     parent = dice.choice(parents)
     feature, low = dice.choice(parent.of("n")), dice.random() < 0.35
     column = s.column(parent, feature)
-    if feature.values and dice.random() < 0.6:
-        what = f"the {feature.values[low]} {parent.noun}"
-    else:
-        what = f"the {parent.noun} with the {'lowest' if low else 'highest'} {words(feature.name)}"
+    what = f"the {extreme(parent, feature, dice, low=low)}"
     more = own_condition(s, parent, dice)
     what += f" {more.words}" if more else ""
     inner = " AND ".join([*([more.sql] if more else []), f"{column} = {'MIN' if low else 'MAX'}({column})"])

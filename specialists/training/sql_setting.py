@@ -6,10 +6,8 @@ import random
 from dataclasses import dataclass
 
 from ..sql.catalogue import Catalogue, Column, quoted
+from .sql_words import PLACES, measure, parts
 from .sql_worlds import Feature, Thing, World
-
-PLACES = ("country", "city", "continent", "region", "town", "county", "district", "nation", "floor", "office")
-"""Things that are *in* these, not *with* them."""
 
 
 @dataclass(frozen=True)
@@ -33,18 +31,20 @@ class Setting:
         self._plural = dice.random() < 0.5
         self._keys = dice.choice(("id", "noun_id", "noun_id", "nounid", "nid", "natural"))
         self._prefix = dice.choice(("", "", "_", "join"))
+        self._count = dice.choice(("{}", "{}", "{}", "num_{}", "{}_count", "{}_num", "total_{}"))
+        self._case = dice.choice((_snake, _snake, _snake, _snake, _camel, _joined))
         self.tables = [*world.values()]
         self.catalogue = Catalogue({self.table(t): self._columns(t) for t in self.tables})
 
     def table(self, thing: Thing) -> str:
-        return thing.plural if self._plural else thing.noun
+        return self._case(thing.plural if self._plural else thing.noun)
 
     def column(self, thing: Thing, feature: Feature) -> str:
         """`table.column`."""
-        return f"{quoted(self.table(thing))}.{quoted(self._name(thing, feature))}"
+        return f"{quoted(self.table(thing))}.{quoted(self._case(self._name(thing, feature)))}"
 
     def key(self, thing: Thing) -> str:
-        return f"{quoted(self.table(thing))}.{quoted(self._key(thing))}"
+        return f"{quoted(self.table(thing))}.{quoted(self._case(self._key(thing)))}"
 
     def label(self, thing: Thing) -> list[str]:
         """What tells one thing from another, for people; its key where it has no name."""
@@ -75,9 +75,10 @@ class Setting:
     def _columns(self, thing: Thing) -> dict[str, Column]:
         table, made = self.table(thing), dict[str, Column]()
         if self._keys != "natural" or not thing.of("name"):
-            made[self._key(thing)] = Column(table, self._key(thing), True, 40, True, ())
+            key = self._case(self._key(thing))
+            made[key] = Column(table, key, True, 40, True, ())
         for feature in thing.features:
-            name = self._name(thing, feature)
+            name = self._case(self._name(thing, feature))
             number = feature.kind in ("n", "y", "f") or (feature.kind == ">" and self._keys != "natural")
             parent = self.world[feature.name].of("name") if feature.kind == ">" and not number else []
             values = parent[0].values if parent else () if number else feature.values
@@ -95,6 +96,8 @@ class Setting:
         if feature.kind == ">":
             parent = self.world[feature.name]
             return f"{parent.noun}_id" if self._keys == "id" else self._key(parent)
+        if feature.kind == "n" and feature.name.endswith("s") and measure(feature) is None:
+            return self._count.format(feature.name.removesuffix("s") if "_" in self._count[2:] else feature.name)
         natural = self._keys == "natural" and feature is next(iter(thing.of("name")), None)
         if (self._prefix == "_" or natural) and feature.name in ("name", "title", "code", "kind"):
             return f"{thing.noun}_{feature.name}"
@@ -115,7 +118,7 @@ class Setting:
         if self.dice.random() < 0.15:
             return Condition(f"whose {name} is not {self._spelt(value)}", f"{column} <> {said(value)}")
         ways = [f"with {name} {{}}", f"whose {name} is {{}}", f"where the {name} is {{}}"]
-        ways += ["in {}"] * 4 if feature.name in PLACES else ["that are {}"] * 2
+        ways += ["in {}"] * 4 if PLACES & {*parts(feature.name)} else ["that are {}"] * 2
         return Condition(self.dice.choice(ways).format(self._spelt(value)), f"{column} = {said(value)}")
 
     def _number(self, feature: Feature, column: str) -> Condition:
@@ -131,6 +134,10 @@ class Setting:
             "<=": (f"with at most {value} {name}",),
             "=": (f"with exactly {value} {name}",),
         }
+        if self.dice.random() < 0.1:
+            return Condition(
+                f"with {name} between {value} and {2 * value}", f"{column} BETWEEN {value} AND {2 * value}"
+            )
         sign = self.dice.choice((">", ">", ">", ">=", "<", "<", "<=", "="))
         return Condition(self.dice.choice(ways[sign]), f"{column} {sign} {value}")
 
@@ -196,3 +203,15 @@ def said(value: str) -> str:
 def words(name: str) -> str:
     """A name as people say it."""
     return name.replace("_", " ")
+
+
+def _snake(name: str) -> str:
+    return name
+
+
+def _camel(name: str) -> str:
+    return "".join(part[:1].upper() + part[1:] for part in name.split("_"))
+
+
+def _joined(name: str) -> str:
+    return name.replace("_", "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator
 
 import sqlglot
@@ -10,50 +11,81 @@ import sqlglot
 from ...core.errors import ToolError
 from ..sql.catalogue import Catalogue
 from ..sql.short import expand
+from . import sql_measures as more
 from . import sql_patterns as one
 from . import sql_relations as many
 from .sql_patterns import Pair, Pattern
 from .sql_setting import Setting
 from .sql_worlds import worlds
 
+_EQUAL = re.compile(r"= '((?!\d)[^'%]+)'")
+"""A text that a column equals; dates and codes that begin with a digit are compared as they are."""
+
 QUESTIONS = (3, 8)
 """So many are asked of one database: it is read once for all of them."""
 
 PATTERNS: tuple[tuple[float, Pattern], ...] = (
-    (8, one.listed),
+    (7, one.listed),
     (8, one.columns),
-    (7, one.look_up),
-    (4, one.parent_of),
+    (12, one.look_up),
+    (5, one.parent_of),
+    (8, one.of_parent),
     (8, one.count),
     (3, one.distinct),
     (7, one.aggregate),
-    (10, one.superlative),
+    (12, one.superlative),
     (8, one.top),
     (12, many.group),
-    (9, many.most),
-    (8, many.ratio),
+    (8, many.most),
+    (6, many.ratio),
     (7, many.nested),
     (6, many.chain),
     (4, many.compare),
+    (7, more.holder),
+    (7, more.ranked),
+    (6, more.share),
+    (3, more.combined),
+    (6, more.recent),
+    (2, more.flags),
+    (4, more.either),
+    (8, more.linked),
+    (3, more.both),
+    (3, more.in_order),
+    (3, more.from_most),
 )
 """How often each is used, and what makes it."""
+
+SIMILAR = (
+    "Always filter names using LIKE",
+    "Filter strings using LIKE",
+    "Match strings case-insensitively",
+    "Match all strings case-insensitively using wildcard operators",
+    "Use LIKE with wildcards for texts",
+)
+EXACT = ("Always filter names using an exact match", "Match strings exactly", "Filter strings with an exact match")
+"""What people ask for besides: how texts are to be compared."""
 
 
 def synthetic(dice: random.Random) -> Iterator[tuple[Catalogue, list[Pair]]]:
     """Databases with questions, without end."""
-    known, weights = worlds(), [weight for weight, _ in PATTERNS]
+    known = worlds()
     while True:
-        setting = Setting(dice.choice(known), dice)
+        world = dice.choice(known)
+        if dice.random() < 0.2:
+            # Real databases have more tables than one question is about.
+            world = {**dice.choice(known), **world}
+        setting = Setting(world, dice)
         pairs: list[Pair] = []
         for _ in range(dice.randint(*QUESTIONS)):
-            while (pair := _pair(setting, dice.choices([p for _, p in PATTERNS], weights)[0], dice)) is None:
+            while (pair := asked(setting, dice)) is None:
                 pass
             pairs.append(pair)
         yield setting.catalogue, pairs
 
 
-def _pair(setting: Setting, pattern: Pattern, dice: random.Random) -> Pair | None:
-    """What a pattern makes of a table, if it fits and its tables join."""
+def asked(setting: Setting, dice: random.Random) -> Pair | None:
+    """What some pattern makes of some table, if it fits and its tables join."""
+    pattern = dice.choices([p for _, p in PATTERNS], [weight for weight, _ in PATTERNS])[0]
     made = pattern(setting, dice.choice(setting.tables), dice)
     if made is None:
         return None
@@ -61,12 +93,24 @@ def _pair(setting: Setting, pattern: Pattern, dice: random.Random) -> Pair | Non
         expand(made[1], setting.catalogue)
     except ToolError:
         return None
-    return _written(made[0], dice), sqlglot.parse_one(made[1], read="sqlite").sql("sqlite")
+    question, sql = _written(made[0], dice), made[1]
+    if dice.random() < 0.15:
+        question, sql = _instructed(question, sql, dice)
+    return question, sqlglot.parse_one(sql, read="sqlite").sql("sqlite")
+
+
+def _instructed(question: str, sql: str, dice: random.Random) -> Pair:
+    """The question with an order how texts are to be compared, and the SQL that follows it."""
+    alike = dice.random() < 0.7
+    changed = _EQUAL.sub(r"LIKE '%\1%'", sql) if alike else sql
+    if not _EQUAL.search(sql):
+        return question, sql
+    return f"{question} {dice.choice(SIMILAR if alike else EXACT)}", changed
 
 
 def _written(question: str, dice: random.Random) -> str:
     """Capital and mark, or neither."""
-    question = " ".join(question.split())
+    question = " ".join(question.split()).replace(" ,", ",")
     if dice.random() < 0.5:
         return question
     asks = question.split()[0] in ("what", "which", "how", "who", "where", "when", "are", "is")
