@@ -176,6 +176,49 @@ def test_only_the_fitting_tools_are_shown(embedder: OnnxEmbedder) -> None:
     assert all(t.name in engine.calls[0].messages[0].text for t in TOOLS), "without an embedder all are shown"
 
 
+def test_what_a_call_gave_decides_what_is_shown_next(embedder: OnnxEmbedder) -> None:
+    @tool(effect="read", untrusted_output=False, sensitive=False)
+    def find_orders(customer: str) -> str:
+        """Orders of a customer."""
+        return json.dumps([{"order_id": "B-9", "customer": customer}])
+
+    @tool(effect="write", untrusted_output=False, sensitive=False)
+    def revoke(order_id: str) -> str:
+        """Take it back."""
+        return f"{order_id} is gone"
+
+    script = [write_call("find_orders", {"customer": "Ada"}), write_call("revoke", {"order_id": "B-9"}), NO_CALL]
+    engine = ScriptedEngine(script)
+    one = Specialist(CARD, engine, hands=Hands([find_orders, revoke, *TOOLS]), embedder=embedder)
+    outcome = one.run(Brief(task="Count the spare parts of the orders of Ada, order more of them, translate her name"))
+    assert isinstance(outcome, Answer)
+    shown = ["revoke: Take it back." in call.messages[0].text for call in engine.calls]
+    assert shown == [False, True, True]
+    assert outcome.text.endswith("B-9 is gone")
+
+
+def test_who_needs_an_id_gets_the_function_that_finds_it(embedder: OnnxEmbedder) -> None:
+    def function(name: str, about: str, *needed: str) -> dict[str, Any]:
+        parameters = {"properties": {name: {"type": "string"} for name in needed}, "required": [*needed]}
+        return {"name": name, "description": about, "parameters": parameters}
+
+    functions = [
+        function("calendar.deleteEvent", "Deletes a meeting.", "event_id"),
+        function("calendar.updateEvent", "Changes a meeting.", "event_id"),
+        function("calendar.moveEvent", "Moves a meeting.", "event_id", "start"),
+        function("calendar.search_events", "Gives what a query matches.", "query"),
+        function("list_event_guests", "Who comes.", "event_id"),
+    ]
+    selection = Selection(embedder)
+
+    def shown(task: str, result: str = "") -> list[str]:
+        return [f["name"].rpartition(".")[2] for f in selection.fitting(task, functions, result).functions]
+
+    assert "search_events" in shown("Delete the meeting about the budget")
+    assert "search_events" not in shown("Delete the meeting 00000318")
+    assert "search_events" not in shown("Delete the meeting about the budget", '[{"event_id": "00000318"}]')
+
+
 def test_a_description_is_embedded_once(embedder: OnnxEmbedder) -> None:
     embedded: list[str] = []
 
@@ -249,7 +292,36 @@ def test_signatures_are_short_and_complete() -> None:
     ]
     assert len(signature(Hands(TOOLS).functions[1])) < 0.5 * len(json.dumps(Hands(TOOLS).functions[1]))
     call = ToolCall(name="f", arguments={"a": 1}, result="x" * 999)
-    assert len(called(call)) < 400
+    assert len(called(call)) < 700
+
+
+def test_long_texts_in_a_result_do_not_hide_the_next_record() -> None:
+    mails = [{"email_id": f"0000{number}", "body": "words " * 99} for number in range(3)]
+    told = called(ToolCall(name="search", result=json.dumps(mails)))
+    assert all(f'"email_id": "0000{number}"' in told for number in range(3))
+    assert called(ToolCall(name="search", result="no JSON {")).endswith("no JSON {")
+
+
+def test_optional_arguments_are_mended_before_a_call_is_made() -> None:
+    made: list[dict[str, Any]] = []
+
+    @tool(effect="read", untrusted_output=False, sensitive=False)
+    def list_tokens(user: str, include_expired: bool = False, limit: int = 10) -> str:
+        """List the tokens of a user.
+
+        Args:
+            user: the ID of the user.
+            include_expired: also those that are not valid any more.
+            limit: how many tokens to list.
+        """
+        made.append({"include_expired": include_expired, "limit": limit})
+        return "none"
+
+    script = [write_call("list_tokens", {"user": "P-7", "include_expired": True}), NO_CALL]
+    Specialist(CARD, ScriptedEngine(script), hands=Hands([list_tokens])).run(
+        Brief(task="What are the first 5 tokens of the user P-7?")
+    )
+    assert made == [{"include_expired": False, "limit": 5}]
 
 
 def test_the_shipped_skill_calls_what_it_never_saw(models: ModelStore, embedder: OnnxEmbedder) -> None:

@@ -8,9 +8,10 @@ from dataclasses import replace
 from ...core.clock import timing
 from ...core.events import Event
 from ...core.types import ToolCall, Usage
+from ..arguments import mend
 from ..call_decision import log_odds
 from ..constraint import Json
-from ..functions import NO_CALL, call_or_none, call_schema, called, read_call
+from ..functions import NO_CALL, Function, call_or_none, call_schema, called, read_call
 from ..invented import invented
 from ..renderer import NOT_FOUND
 from ..selection import Fitting
@@ -29,13 +30,15 @@ def act(work: Work) -> Draft:
     run, calls = work.hands.begin(untrusted=bool(work.passages)), list[ToolCall]()
     reply, sure = _first(work, fitting)
     certainty = reply.certainty
-    while (call := _read(reply.text)) and not _made(call, calls):
+    while (call := _call(work, fitting, reply, calls)) and not _made(call, calls):
         done = call if call.error else _do(work, run, call)
         if done in calls:
             break  # handed back: a person had changed this call, and the changed one was made
         calls.append(done)
         if _hopeless(calls) or work.meter.rest().steps < 1:
             break
+        given = " ".join(c.result for c in calls)
+        fitting = work.selection.fitting(work.brief.task, work.hands.functions, given)
         reply = _ask(work, fitting, calls)
     results = [c.result for c in calls if c.error is None]
     found = bool(results) and calls[-1].error is None
@@ -64,9 +67,28 @@ def _first(work: Work, fitting: Fitting) -> tuple[Reply, float | None]:
 def _made_up(work: Work, fitting: Fitting, reply: Reply) -> bool:
     """Whether the call's texts stand neither in the task nor in anything that is known about it."""
     call = _read(reply.text)
-    function = next((f for f in fitting.functions if call and f["name"] == call.name), None)
-    known = (work.brief.task, *work.brief.facts, *(t.text for t in work.brief.window), *work.texts)
-    return call is not None and function is not None and invented(call, function, " ".join(known))
+    function = _function(fitting, call)
+    return call is not None and function is not None and invented(call, function, f"{work.brief.task} {_known(work)}")
+
+
+def _call(work: Work, fitting: Fitting, reply: Reply, calls: Sequence[ToolCall]) -> ToolCall | None:
+    """The model's call, its optional arguments mended: by the task for the first, later ones have more to go by."""
+    call = _read(reply.text)
+    function = _function(fitting, call)
+    if call is None or function is None:
+        return call
+    if not calls:
+        return mend(call, function, work.brief.task, _known(work))
+    return mend(call, function, "", " ".join([work.brief.task, _known(work), *map(called, calls)]))
+
+
+def _function(fitting: Fitting, call: ToolCall | None) -> Function | None:
+    return next((f for f in fitting.functions if call and f["name"] == call.name), None)
+
+
+def _known(work: Work) -> str:
+    """What the model is shown beside the task."""
+    return " ".join((work.card.instructions, *work.brief.facts, *(t.text for t in work.brief.window), *work.texts))
 
 
 def _ask(work: Work, fitting: Fitting, calls: Sequence[ToolCall] = (), *, forced: bool = False) -> Reply:

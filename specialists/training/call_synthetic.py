@@ -25,7 +25,7 @@ RESULTS = ("done", "success", "{'status': 'ok'}", "42", "17.5", "3 rows", "true"
 TURNS = 4
 """Requests in one prompt; reading the functions costs more than all of them."""
 
-_SLOT = re.compile(r"\{([\w#]+)(?:=([^}]*))?\}")
+_SLOT = re.compile(r"\{([^{}=]+)(?:=([^}]*))?\}")
 _CONSTANTS = {"true": True, "false": False}
 
 
