@@ -75,7 +75,7 @@ class Blueprint:
         """A team from cards; paths in the specialists' cards start at `root` unless `folders` says otherwise.
 
         Raises:
-            ConfigError: two specialists share a name, or a hand-off goes to nobody.
+            ConfigError: two specialists share a name, a hand-off goes to nobody, or the engine cannot run one of them.
         """
         named = {s.name: s for s in specialists}
         if len(named) < len(specialists):
@@ -88,6 +88,12 @@ class Blueprint:
                     raise ConfigError(
                         unknown("specialist", handoff.to, others), field=f"{specialist.name}: handoffs.to"
                     )
+            if specialist.model.merged and card.engine != "llama":
+                raise ConfigError(
+                    f"only the engine 'llama' runs merged models; this team's is '{card.engine}'",
+                    field=f"{specialist.name}: model.merged",
+                    hint="leave it out; what `metier registry merge` writes, a server can run as a model of its own",
+                )
         places = folders or [root] * len(specialists)
         return cls(card, named, dict(zip(named, places, strict=True)), root)
 

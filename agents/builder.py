@@ -31,7 +31,7 @@ from .blueprint import Blueprint, fingerprint
 from .gate import Gate, Verdict, decide
 from .guardrails import build_guards
 from .heads import fit_heads
-from .versions import adapter_of, version_of
+from .versions import adapter_of, engine_name, version_of
 
 FEW = 5
 """Specialists with fewer example tasks than this are also known to the router by their documents. With more, documents
@@ -152,10 +152,10 @@ def _run(
         _fit_router(needs, blueprint.state / "router", embedder, progress)
     fit_heads(blueprint, base, embedder, lambda name: adapter_of(blueprint, name), progress)
     verdicts = decide(blueprint, base, embedder, knowledge, progress, gate)
-    versions = {
-        name: version_of(blueprint, name, base, knowledge.get(name), adapter_of(blueprint, name))
-        for name in blueprint.specialists
-    }
+    adapters = {name: adapter_of(blueprint, name) for name in blueprint.specialists}
+    for name, adapter in adapters.items():
+        engine_name(blueprint, name, adapter, base, progress)  # What it loads is made now, not when the team starts.
+    versions = {n: version_of(blueprint, n, base, knowledge.get(n), adapter) for n, adapter in adapters.items()}
     manifest = Manifest(cards=_cards(blueprint), router=fingerprint(needs), versions=versions)
     write_atomic(blueprint.state / "build.json", manifest.model_dump_json(indent=2))
     return knowledge, fitted, verdicts

@@ -72,7 +72,7 @@ class Crew:
         """
         base = find_base(plan, office.store)
         published = {name: adapter_of(plan, name) for name in plan.specialists}
-        adapters = {name: engine_name(adapter, base, plan.card.engine) for name, adapter in published.items()}
+        adapters = {name: engine_name(plan, name, adapter, base) for name, adapter in published.items()}
         with ExitStack() as undo:
             files = {name: Path(name) for name in adapters.values() if name and base}
             engine = undo.enter_context(closing(open_engine(plan.card.engine, base or plan.card.base, files)))

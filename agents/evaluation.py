@@ -113,7 +113,9 @@ class Bench:
         todo = [t for t in trials if missing(self.questions(t.specialist), t.folder)]
         with ExitStack() as stack:
             card = self.blueprint.card
-            adapters = {t.version: engine_name(t.adapter, self.base, card.engine) for t in todo}
+            adapters = {
+                t.version: engine_name(self.blueprint, t.specialist, t.adapter, self.base, self.progress) for t in todo
+            }
             files = {path: Path(path) for path in adapters.values() if path}
             engine = open_engine(card.engine, self.base or card.base, files) if todo else None
             if engine:

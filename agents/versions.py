@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from ..core.files import sha256
 from ..core.models import LocalModel
 from ..specialists.adapters import Adapter, adapter_version, in_use, loadable, on_server
 from ..specialists.knowledge.knowledge import Knowledge
+from ..specialists.training.merge import ignore
 from .blueprint import Blueprint, fingerprint
 from .heads import head_file
 
@@ -39,12 +43,25 @@ def version_of(
     """
     documents = {d.source: d.sha256 for d in knowledge.documents()} if knowledge else {}
     model = base.sha256("gguf") if base else [blueprint.card.engine, blueprint.card.base]
-    card = blueprint.specialists[name].model_dump()
+    card = blueprint.specialists[name].model_dump(exclude_defaults=True)
     head = None if headless else head_file(blueprint, name)
     return fingerprint(card, documents, model, adapter_version(adapter), *([sha256(head)] if head else []))
 
 
-def engine_name(adapter: Adapter, base: LocalModel | None, engine: str) -> str | None:
-    """What the engine calls an adapter: here its path, on a server (`base` is None) its name there."""
-    known = loadable(adapter, base, engine) if base else adapter
+def engine_name(
+    blueprint: Blueprint,
+    name: str,
+    adapter: Adapter,
+    base: LocalModel | None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> str | None:
+    """What the engine calls a specialist's adapter: here the path of what it loads, made if need be; on a server
+    (`base` is None) its name there.
+
+    Args:
+        progress: Told how far the merging is, for a card with `model.merged`.
+    """
+    merged = blueprint.specialists[name].model.merged
+    report = partial(progress, f"{name}: merging adapter and base") if progress else ignore
+    known = loadable(adapter, base, blueprint.card.engine, merged=merged, report=report) if base else adapter
     return str(known) if known else None

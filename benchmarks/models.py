@@ -1,13 +1,14 @@
-"""The shipped models: how fast the base is in each format and what a format costs; how fast the embedder is.
+"""The shipped models: how fast the base is in each format and with an adapter, what a format costs; the embedder.
 
     python benchmarks/models.py DATA [--only SET] [--limit N] [--seed S] [--json OUT] [--train DIR]
 
 Systems: `published` (Q4_1, as downloaded), `metier` (Q8_0, what `models pull` makes of it), `q4_0` (the other recipe).
 `speed`: tokens a second of llama.cpp with METIER_THREADS threads, the formats in turn, so that other work on the
 machine hits all alike; with METIER_THREADS=1 the figures per second of processor time hold on a busy machine, too
-(several threads spin while they wait for each other). Each SET: natural log-likelihood lost per token against
-`published`, on the set's longer texts (needs `metier[train]`). `embedder`: seconds for one short text, and texts of
-about 64 tokens a second.
+(several threads spin while they wait for each other). `merged`: the same for the base alone (`base`), with the skill
+`quote` as an adapter, and with it merged in, and each round's share of the base's speed. Each SET: natural log-
+likelihood lost per token against `published`, on the set's longer texts (needs `metier[train]`). `embedder`: seconds
+for one short text, and texts of about 64 tokens a second.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ from metier.core.models import ModelStore
 from metier.core.models.quantise import requantise
 from metier.core.onnx_embedder import OnnxEmbedder
 from metier.core.settings import settings
+from metier.specialists.skills import find_skill
+from metier.specialists.training.convert import gguf_adapter
+from metier.specialists.training.merge import merged_gguf
 
 SETS = ("health_medquad", "multihop_hotpot", "law_cuad_clause", "grounded_mtragun")
 PROMPT, ANSWER, ROUNDS = 512, 64, 5
@@ -54,18 +58,33 @@ def main() -> None:
         for system, file in formats.items():
             report.add_value("speed", system, "bytes", file.stat().st_size)
         if not args.only or "speed" in args.only:
-            measure_speed(report, formats)
+            measure_speed(report, "speed", {system: serve(file) for system, file in formats.items()})
         measure_loss(args, report, formats)
+    if not args.only or "merged" in args.only:
+        measure_merged(report, base["gguf"])
     if not args.only or "embedder" in args.only:
         measure_embedder(report, OnnxEmbedder.load(store.find("minilm"), remembered=0), args.seed)
     report.finish()
 
 
-def measure_speed(report: Report, formats: dict[str, Path]) -> None:
-    """Tokens read and written, by the engine's own clock and by the processor time of this process."""
-    servers = {system: serve(file) for system, file in formats.items()}
+def measure_merged(report: Report, base: Path) -> None:
+    """What an adapter costs beside the base, and merged into it."""
+    skill = find_skill("quote")
+    servers = {
+        "base": serve(base),
+        "adapter": serve(base, gguf_adapter(skill, base)),
+        "merged": serve(merged_gguf(skill, base)),
+    }
+    found = measure_speed(report, "merged", servers)
+    for (system, metric), values in found.items():
+        if system != "base":
+            report.add("merged", system, f"{metric}_of_base", np.divide(values, found["base", metric]), quantile(0.5))
+
+
+def measure_speed(report: Report, name: str, servers: dict[str, Any]) -> dict[tuple[str, str], list[float]]:
+    """Tokens read and written, by the engine's own clock and by the processor time of this process: each round's."""
     found: dict[tuple[str, str], list[float]] = {}
-    for number in progress(range(ROUNDS), "speed"):
+    for number in progress(range(ROUNDS), name):
         prompt = " ".join(random.Random(number).choices(WORDS, k=PROMPT))
         for system, server in servers.items():
             for work, text, count in (("prefill", prompt, 1), ("decode", "Grease", ANSWER)):
@@ -83,12 +102,14 @@ def measure_speed(report: Report, formats: dict[str, Path]) -> None:
                 found.setdefault((system, f"{work}_tokens_per_s"), []).append(timings[f"{kind}_per_second"])
                 found.setdefault((system, f"{work}_tokens_per_cpu_s"), []).append(tokens / cpu)
     for (system, metric), values in found.items():
-        report.add("speed", system, metric, values, quantile(0.5))
+        report.add(name, system, metric, values, quantile(0.5))
+    return found
 
 
-def serve(file: Path) -> Any:
+def serve(file: Path, *adapters: Path) -> Any:
     params = xllamacpp.CommonParams()  # pyright: ignore[reportAttributeAccessIssue]
     params.model.path = str(file)
+    params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(path), 1.0) for path in adapters]  # pyright: ignore[reportAttributeAccessIssue]
     params.n_ctx, params.n_parallel, params.cache_ram_mib = 2048, 1, 0
     params.cpuparams.n_threads = settings().threads
     params.cpuparams_batch.n_threads = settings().threads

@@ -140,6 +140,58 @@ def import_version(
     Console().print(f"{specialist}: {found.id} is the challenger now → metier build -t {team}", highlight=False)
 
 
+@app.command()
+def merge(
+    specialist: Name,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE.gguf", help="Does not exist yet.", show_default=False)],
+    version: Annotated[
+        str | None, typer.Argument(help="As elsewhere; left out: the adapter in use.", show_default=False)
+    ] = None,
+    team: TeamFolder = Path(),
+    json: AsJson = False,
+) -> None:
+    """Write base and adapter as one GGUF: a model by itself, for llama.cpp and whatever builds on it."""
+    from ..core.files import replace_file, sha256
+    from ..core.models import ModelStore
+    from ..specialists.training.merge import merge as write
+    from .progress import shown
+
+    blueprint = _blueprint(team, specialist)
+    if out.suffix != ".gguf" or out.exists():
+        raise InputError(
+            f"{out} {'exists already' if out.exists() else 'does not end in .gguf'}", hint="--out new.gguf"
+        )
+    adapter = _adapter(blueprint, specialist, version)
+    base = ModelStore().find(blueprint.card.base).files["gguf"]
+    with shown(Console(stderr=True), quiet=json) as progress, replace_file(out) as fresh:
+        write(adapter, base, fresh, lambda done, of: progress(f"{specialist}: merging adapter and base", done, of))
+    if json:
+        print(dumps({"specialist": specialist, "adapter": str(adapter), "file": str(out), "sha256": sha256(out)}))
+        return
+    console = Console(soft_wrap=True)
+    console.print(f"{specialist} ({escape(adapter.name)}) → {escape(str(out))}", highlight=False)
+    console.print(
+        f"[dim]next:[/] llama-server -m {escape(str(out))}  ·  base: FILE.gguf in a team.yaml", highlight=False
+    )
+
+
+def _adapter(blueprint: Blueprint, specialist: str, version: str | None) -> Path:
+    """The adapter of a version, or the one in use. Raises InputError where there is none for the team's base."""
+    from ..agents.versions import adapter_of
+    from ..specialists.adapters import fits
+
+    base, held = blueprint.card.base, ", ".join(blueprint.registry.versions(specialist)) or "none"
+    if version is None:
+        used = adapter_of(blueprint, specialist)
+        if isinstance(used, Path):
+            return used
+        raise InputError(f"'{specialist}' has no adapter on this machine", hint=f"name a version; there are: {held}")
+    found = blueprint.registry.find(specialist, version)
+    if not fits(found.path, base):
+        raise InputError(f"{found.id} was made for another base than {base}", hint=f"versions: {held}")
+    return found.path
+
+
 def _blueprint(team: Path, specialist: str | None) -> Blueprint:
     from ..agents.blueprint import Blueprint
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..core.errors import ConfigError, unknown
-from ..core.files import sha256
 from ..core.models import LocalModel
 from .card import SpecialistCard
 from .skills import find_skill, skill_names
 from .training.convert import gguf_adapter
+from .training.merge import Report, ignore, merged_gguf
 from .training.repository import CONFIG, WEIGHTS, hashes, open_adapter
 
 NONE = "none"
@@ -49,10 +49,16 @@ def on_server(card: SpecialistCard) -> str | None:
     return None if card.model.adapter == NONE else card.model.adapter
 
 
-def loadable(source: Adapter, base: LocalModel, engine: str = "llama") -> Path | None:
-    """What the engine loads: the PEFT folder itself, or for llama.cpp a file that is converted from it once.
+def loadable(
+    source: Adapter, base: LocalModel, engine: str = "llama", *, merged: bool = False, report: Report = ignore
+) -> Path | None:
+    """What the engine loads: the PEFT folder itself, or for llama.cpp a file that is made from it once.
 
     There is nothing to load for the base alone, and of what a server has.
+
+    Args:
+        merged: As a model of its own, the base in it.
+        report: Told how far the merging is.
 
     Raises:
         ConfigError: not a plain LoRA, or one for another base.
@@ -60,15 +66,15 @@ def loadable(source: Adapter, base: LocalModel, engine: str = "llama") -> Path |
     """
     if not isinstance(source, Path):
         return None
+    if merged:
+        return merged_gguf(source, base.files["gguf"], report)
     as_it_is = source.is_file() or engine == "transformers"
     return source if as_it_is else gguf_adapter(source, base.files["gguf"])
 
 
 def adapter_version(source: Adapter) -> dict[str, str] | str | None:
     """The hashes of an adapter's files, as a part of its specialist's version; of one on a server only its name."""
-    if source is None or isinstance(source, str):
-        return source
-    return {"gguf": sha256(source)} if source.is_file() else hashes(source)
+    return hashes(source) if isinstance(source, Path) else source
 
 
 def fits(peft: Path, base: str) -> bool:

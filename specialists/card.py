@@ -39,6 +39,9 @@ class ModelCard(Section):
     adapter: str | None = None
     """A LoRA: a path relative to the card, the name of a shipped skill, or `none`. Left out: the skill of the style.
     Where a server runs the base: the adapter's name there; left out: none."""
+    merged: bool = False
+    """Merge the adapter into a copy of the base that only this specialist uses: faster, for a second base's memory.
+    Only with `engine: llama`."""
     max_tokens: int = Field(default=96, ge=1)
     """Longest answer, in tokens."""
     temperature: float = Field(default=0.0, ge=0)

@@ -1,12 +1,14 @@
-"""llama.cpp inside this process: one GGUF base, LoRA adapters per request, no torch."""
+"""llama.cpp inside this process: one GGUF base, LoRA adapters per request, merged models beside it; no torch."""
 
 from __future__ import annotations
 
 import atexit
+import struct
 import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +20,19 @@ from .engine import check_adapter
 from .llama_chat import LlamaChat
 from .llama_server import LlamaServer
 
+_MODEL = b"general.type" + struct.pack("<IQ", 8, 5) + b"model"
+"""How a whole model says what it is, at the beginning of its GGUF: the key, then a text (8) of five letters."""
+
 
 class LlamaEngine:
     """One base and its adapters in this process. An `Engine`.
 
     Args:
         gguf: The base.
-        adapters: Name to LoRA in GGUF form. The set is fixed for the life of the engine.
+        adapters: Name to LoRA in GGUF form, or to a base with its LoRA merged in, which then runs by itself. The set is
+            fixed for the life of the engine.
         context: Window of one request in tokens; the model's own window is the upper limit.
-        slots: Requests that run side by side, each with memory for a whole window.
+        slots: Requests that run side by side, each with memory for a whole window. A merged model has one slot.
         threads: CPU threads; None means `settings().threads`.
 
     Raises:
@@ -44,20 +50,23 @@ class LlamaEngine:
         slots: int = 4,
         threads: int | None = None,
     ) -> None:
-        adapters = dict(adapters or {})
-        self._ids = {name: number for number, name in enumerate(adapters)}
+        adapters = adapters or {}
+        merged = {name: path for name, path in adapters.items() if _is_model(path)}
+        loras = {name: path for name, path in adapters.items() if name not in merged}
+        self._ids = {name: number for number, name in enumerate(loras)}
         self._base = gguf.stem
         self._owners: OrderedDict[str, int] = OrderedDict()
         self._free = list(range(slots))
         self._lock = threading.Lock()
         self._accepted: set[str] = set()
-        self.server = LlamaServer(
-            gguf, [*adapters.values()], context=context, slots=slots, threads=threads or settings().threads
-        )
+        serve = partial(LlamaServer, context=context, threads=threads or settings().threads)
+        self.server = serve(gguf, [*loras.values()], slots=slots)
+        self._merged = {name: serve(path, [], slots=1) for name, path in merged.items()}
         props = self.server.get("/props")
         self._context: int = props["default_generation_settings"]["n_ctx"]
         self._end: str = props["eos_token"]
-        _close_at_exit(self.server)
+        for server in self._servers:
+            _close_at_exit(server)
 
     @property
     def context(self) -> int:
@@ -65,7 +74,7 @@ class LlamaEngine:
 
     @property
     def adapters(self) -> tuple[str, ...]:
-        return tuple(self._ids)
+        return (*self._ids, *self._merged)
 
     def chat(
         self,
@@ -77,13 +86,11 @@ class LlamaEngine:
         seed: int = 0,
     ) -> LlamaChat:
         # llama.cpp answers with the base when it does not know an adapter: refuse here.
-        check_adapter(adapter, self._ids)
-        body: dict[str, Any] = {
-            "lora": [{"id": i, "scale": 1.0 if name == adapter else 0.0} for name, i in self._ids.items()],
-            "max_tokens": max_tokens,
-            "temperature": temperature,
-            "seed": seed,
-        }
+        check_adapter(adapter, self.adapters)
+        body: dict[str, Any] = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}
+        if adapter in self._merged:
+            return LlamaChat(server=self._merged[adapter], model_name=adapter, body=body)
+        body["lora"] = [{"id": i, "scale": 1.0 if name == adapter else 0.0} for name, i in self._ids.items()]
         if slot is not None:
             body["id_slot"] = self._slot(slot)
         return LlamaChat(server=self.server, model_name=adapter or self._base, body=body)
@@ -106,7 +113,12 @@ class LlamaEngine:
         return len(self.server.tokenize(text))
 
     def close(self) -> None:
-        self.server.close()
+        for server in self._servers:
+            server.close()
+
+    @property
+    def _servers(self) -> tuple[LlamaServer, ...]:
+        return (self.server, *self._merged.values())
 
     def _schema_grammar(self, constraint: Json) -> str:
         rule = grammar.fits(constraint.schema, lenient=constraint.lenient)
@@ -127,6 +139,14 @@ class LlamaEngine:
                 self._owners[owner] = self._free.pop(0) if self._free else self._owners.popitem(last=False)[1]
             self._owners.move_to_end(owner)
             return self._owners[owner]
+
+
+def _is_model(gguf: Path) -> bool:
+    """Whether a file is a whole model and no adapter."""
+    if not gguf.is_file():
+        return False
+    with gguf.open("rb") as file:
+        return _MODEL in file.read(4096)
 
 
 def _close_at_exit(server: LlamaServer) -> None:

@@ -41,9 +41,7 @@ def gguf_adapter(peft_folder: Path, base_gguf: Path, cache: Path | None = None) 
     """
     adapter = open_adapter(peft_folder)
     home = cache or settings().home / "adapters"
-    stat = base_gguf.stat()
-    base = _hash(base_gguf, stat.st_size, stat.st_mtime_ns)
-    key = f"{VERSION} {sha256(adapter.weights)} {sha256(peft_folder / CONFIG)} {base}"
+    key = f"{VERSION} {sha256(adapter.weights)} {sha256(peft_folder / CONFIG)} {base_hash(base_gguf)}"
     folder = home / hashlib.sha256(key.encode()).hexdigest()[:24]
     target = folder / "adapter.gguf"
     if not target.is_file():
@@ -146,9 +144,14 @@ def _permute(b: Array, heads: int) -> Array:
     return b.reshape(heads, 2, rows // heads // 2, rank).swapaxes(1, 2).reshape(rows, rank)
 
 
+def base_hash(gguf: Path) -> str:
+    """SHA-256 of a large file that several adapters share; read again when size or time of change differ."""
+    stat = gguf.stat()
+    return _hash(gguf, stat.st_size, stat.st_mtime_ns)
+
+
 @functools.cache
 def _hash(path: Path, size: int, changed: int) -> str:
-    """Hash of a large file that several adapters share; read again when size or time of change differ."""
     return sha256(path)
 
 

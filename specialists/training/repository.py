@@ -40,7 +40,9 @@ def parts(path: Path) -> tuple[str, ...]:
 
 
 def hashes(path: Path) -> dict[str, str]:
-    """Each of an adapter's `parts` with its SHA-256."""
+    """Each of an adapter's `parts` with its SHA-256; of a GGUF file: `gguf`."""
+    if path.is_file():
+        return {"gguf": sha256(path)}
     return {name: sha256(path / name) for name in parts(path)}
 
 
