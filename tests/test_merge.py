@@ -33,13 +33,7 @@ from metier.specialists.training.repository import WEIGHTS
 from metier.tests.test_convert import RANK, pair, write_peft
 
 MACHINE = "The carousel bearing of the filler is greased every 200 operating hours with lithium grease of class two."
-ASKED = [
-    ("How often is the carousel bearing greased?", [MACHINE], "every 200 operating hours"),
-    ("Which grease does the bearing get?", [MACHINE], "lithium grease of class two"),
-    ("What does parking cost?", ["A day in the garage costs 12 euros.", MACHINE], "12 euros"),
-    ("Who is the mayor of Lyon?", [MACHINE], NOT_FOUND),
-]
-"""Task, passages, and the answer whose probability is compared."""
+TASK, ANSWER = "How often is the carousel bearing greased?", "every 200 operating hours"
 
 
 @pytest.fixture(scope="module")
@@ -163,9 +157,28 @@ def talk(prompt: list[Message]) -> list[tuple[str, str]]:
     return [(m["role"], m["content"]) for m in prompt]
 
 
+def test_adapter_and_merged_forms_agree(engine: LlamaEngine) -> None:
+    """How probable each form finds an answer, in nats per token, and what it says by itself.
+
+    Measured: adapter -2.283, merged in Q8_0 -2.300, in f16 -2.326, base alone -2.956. No form is exactly another:
+    llama.cpp rounds activations to 8 bits before it multiplies them with Q8_0, and not before it does with f16. Without
+    `every` the answer is about as good, so the form in f16 may leave it out.
+    """
+    prompt, said, sure = talk(render("quote", TASK, [MACHINE])), {}, {}
+    for form in (None, *engine.adapters):
+        chat = engine.chat(adapter=form, max_tokens=24)
+        said[form] = chat.invoke(prompt).text
+        sure[form] = chat.invoke(prompt, grammar=grammar.one_of([ANSWER])).response_metadata["logprob"]
+    assert said["merged"] == said["adapter"] == ANSWER != said[None]
+    assert said["exact"] in (ANSWER, ANSWER.removeprefix("every "))
+    assert sure["merged"] == pytest.approx(sure["adapter"], abs=0.05)
+    assert sure["exact"] == pytest.approx(sure["adapter"], abs=0.1)
+    assert sure[None] < sure["adapter"] - 0.3
+
+
 def test_an_engine_runs_merged_models_beside_its_base(engine: LlamaEngine) -> None:
     assert engine.adapters == ("adapter", "exact", "merged")
-    prompt = talk(render("quote", ASKED[0][0], ASKED[0][1]))
+    prompt = talk(render("quote", TASK, [MACHINE]))
     rule = engine.constrain(Quote([MACHINE], [NOT_FOUND]))
     chats = [engine.chat(adapter=form, slot=f"s{n}", max_tokens=24) for n, form in enumerate(engine.adapters * 2)]
     with ThreadPoolExecutor(len(chats)) as pool:
