@@ -119,6 +119,15 @@ def quoted(identifier: str) -> str:
     return identifier if plain else '"' + identifier.replace('"', '""') + '"'
 
 
+def parts(name: str) -> list[str]:
+    """The words of a table's or column's name.
+
+    >>> parts("lead_time"), parts("LeadTime")
+    (['lead', 'time'], ['lead', 'time'])
+    """
+    return re.findall(r"[a-z]+|[0-9]+", re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower())
+
+
 def _columns(database: Database, table: str, columns: Mapping[str, str]) -> dict[str, Column]:
     counts = ", ".join(f"COUNT(DISTINCT {quoted(column)})" for column in columns)
     try:

@@ -10,7 +10,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from ..support import stem
-from .catalogue import Catalogue, Column
+from .catalogue import Catalogue, Column, parts
 from .short import conditions
 
 Sign = Callable[[str, exp.Expr, Catalogue], bool]
@@ -38,9 +38,9 @@ def does_not_count(task: str, query: exp.Expr, catalogue: Catalogue) -> bool:
     """ "How many" of what is a table, and no count, nor a column that is called so."""
     found = re.search(r"\bhow many (?:\w+ )?(\w{3,})", task)
     words = {stem(word) for word in found[0].split()[2:]} if found else set()
-    if not words & {stem(part) for table in catalogue.tables for part in _words(table)}:
+    if not words & {stem(part) for table in catalogue.tables for part in parts(table)}:
         return False
-    named = {stem(part) for column in query.find_all(exp.Column) for part in _words(column.name)}
+    named = {stem(part) for column in query.find_all(exp.Column) for part in parts(column.name)}
     return query.find(exp.Count, exp.Sum) is None and not words & named
 
 
@@ -49,14 +49,14 @@ def lacks_an_extreme(task: str, query: exp.Expr, catalogue: Catalogue) -> bool:
     found = set(re.findall(r"(?<!\bat )\b(\w{3,}est|most|least|maximum|minimum)\b", task)) - NOT_EXTREME
     if not found or query.find(exp.Max, exp.Min, exp.Order):
         return False
-    return not found & {part for column in query.find_all(exp.Column) for part in _words(column.name)}
+    return not found & {part for column in query.find_all(exp.Column) for part in parts(column.name)}
 
 
 def lacks_an_aggregate(task: str, query: exp.Expr, catalogue: Catalogue) -> bool:
     """An average or a total that is not taken, nor a column that is called so."""
-    parts = {part for column in query.find_all(exp.Column) for part in _words(column.name)}
+    called = {part for column in query.find_all(exp.Column) for part in parts(column.name)}
     for words, kinds in AGGREGATES:
-        if words & {*_words(task)} and not words & parts and query.find(*kinds) is None:
+        if words & {*parts(task)} and not words & called and query.find(*kinds) is None:
             return True
     return False
 
@@ -70,9 +70,9 @@ def lacks_a_negation(task: str, query: exp.Expr, catalogue: Catalogue) -> bool:
 
 def misses_a_column(task: str, query: exp.Expr, catalogue: Catalogue) -> bool:
     """A column of two words or more is called by its whole name, and none that begins like it is used."""
-    used = {(_words(column.name) or [""])[0] for column in query.find_all(exp.Column)}
+    used = {(parts(column.name) or [""])[0] for column in query.find_all(exp.Column)}
     for column in catalogue.columns:
-        words = _words(column.name)
+        words = parts(column.name)
         named = len(words) > 1 and words[-1] not in ("name", "id") and words[0] not in used
         if named and re.search(rf"\b{' '.join(words)}\b", task):
             return True
@@ -119,7 +119,3 @@ AGGREGATES = (
     ({"average", "mean", "avg"}, (exp.Avg, exp.Div)),
     ({"total", "combined", "sum"}, (exp.Sum, exp.Count)),
 )
-
-
-def _words(name: str) -> list[str]:
-    return re.findall(r"[a-z]+|[0-9]+", re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower())

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ..support import stem
-from .catalogue import Catalogue, Column, quoted
+from .catalogue import Catalogue, Column, parts, quoted
 
 SHOWN_COLUMNS = 32
 """So many columns are shown in all: a small model reads about 200 tokens a second."""
@@ -130,7 +130,7 @@ def _said(column: Column) -> str:
 
 def _shared(name: str, asked: set[str]) -> float:
     """Share of a name's words that the question has; words run together (`paperid`) count by what they contain."""
-    words = [stem(word) for word in re.findall(r"[a-z]+|[0-9]+", re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower())]
+    words = [stem(word) for word in parts(name)]
     found = [max((_alike(word, other) for other in asked), default=0.0) for word in words]
     return sum(found) / len(found) if found else 0.0
 

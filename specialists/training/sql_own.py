@@ -9,13 +9,13 @@ import random
 from collections.abc import Iterator
 
 from ...core.errors import MetierError
-from ..sql.catalogue import Catalogue, Column
+from ..sql.catalogue import Catalogue, Column, parts
 from ..sql.database import Database
 from ..sql.prompt import Solved
 from ..sql.short import expand
 from .sql_setting import Condition, Setting, words
 from .sql_synthetic import asked
-from .sql_words import MEASURES, parts
+from .sql_words import MEASURES
 from .sql_worlds import Feature, Thing
 
 FEW = 12

@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from ..sql.catalogue import quoted
+from ..sql.catalogue import parts, quoted
 from .sql_setting import Condition, Setting, said, words
-from .sql_words import PLACES, extreme, measure, parts
+from .sql_words import PLACES, extreme, measure
 from .sql_worlds import Thing
 
 Pair = tuple[str, str]

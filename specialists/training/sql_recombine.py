@@ -13,9 +13,8 @@ from collections.abc import Iterator
 import sqlglot
 from sqlglot import exp
 
-from ..sql.catalogue import Catalogue, Column
+from ..sql.catalogue import Catalogue, Column, parts
 from ..sql.prompt import Solved
-from .sql_words import parts
 
 OPPOSITES = {
     "highest": ("lowest",),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from ..sql.catalogue import Catalogue, Column, quoted
-from .sql_words import PLACES, measure, parts
+from ..sql.catalogue import Catalogue, Column, parts, quoted
+from .sql_words import PLACES, measure
 from .sql_worlds import Feature, Thing, World
 
 

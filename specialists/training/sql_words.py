@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import random
-import re
 from typing import NamedTuple
 
+from ..sql.catalogue import parts
 from .sql_worlds import Feature, Thing
 
 
@@ -77,15 +77,6 @@ PLACES = frozenset(
 """Columns and tables that say where something is."""
 
 _YEARS = ("oldest", "earliest", "first"), ("newest", "latest", "most recent")
-
-
-def parts(name: str) -> list[str]:
-    """The words of a name.
-
-    >>> parts("lead_time"), parts("LeadTime")
-    (['lead', 'time'], ['lead', 'time'])
-    """
-    return re.findall(r"[a-z]+|[0-9]+", re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower())
 
 
 def measure(feature: Feature) -> Measure | None:
