@@ -40,8 +40,8 @@ class Selection:
     def fitting(self, task: str, functions: Sequence[Function], result: str = "") -> Fitting:
         """The functions nearest to the task, at most `shown`.
 
-        First come those that the next step needs: after a call (`result`: what calls gave) those that take a field of
-        it, before it those that find what one of the nearest would have to be given the ID of.
+        Where the next step needs certain others, they come first, and one more is shown: after a call (`result`: what
+        calls gave) those that take a field of it, before it those that find what one of the nearest needs the ID of.
         """
         if self._embedder is None or not functions:
             return Fitting(list(functions), None)
@@ -50,7 +50,7 @@ class Selection:
         known = bool(result or _IDENTIFIER.search(task))
         missing = set[str]().union(*(needs(functions[i]) for i in nearest[: self._shown] if not known))
         first = [i for i in nearest if takes(functions[i], result) or any(finds(functions[i], n) for n in missing)]
-        shown = list(dict.fromkeys([*first, *nearest]))[: self._shown]
+        shown = list(dict.fromkeys([*first, *nearest]))[: self._shown + bool(first)]
         return Fitting([functions[i] for i in sorted(shown)], float(cosines.max()))
 
     def _vectors(self, functions: Sequence[Function]) -> Vectors:

@@ -215,6 +215,7 @@ def test_who_needs_an_id_gets_the_function_that_finds_it(embedder: OnnxEmbedder)
         return [f["name"].rpartition(".")[2] for f in selection.fitting(task, functions, result).functions]
 
     assert "search_events" in shown("Delete the meeting about the budget")
+    assert len(shown("Delete the meeting about the budget")) == SHOWN + 1
     assert "search_events" not in shown("Delete the meeting 00000318")
     assert "search_events" not in shown("Delete the meeting about the budget", '[{"event_id": "00000318"}]')
 

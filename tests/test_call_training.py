@@ -16,7 +16,7 @@ from metier.core.types import ToolCall
 from metier.specialists.call_decision import CallDecision
 from metier.specialists.evaluation.calls import calls_match
 from metier.specialists.functions import NO_CALL, call_or_none, read_call
-from metier.specialists.training.call import lesson
+from metier.specialists.training.call import MADE_UP, lesson
 from metier.specialists.training.call_data import Asked, json_schema, learnable, part, read_asked
 from metier.specialists.training.call_decision import Evidence, fit
 from metier.specialists.training.call_vary import Variations
@@ -77,7 +77,7 @@ def test_prompts_hold_no_function_that_was_kept_aside(folder: Path) -> None:
     assert {part(r) for r in rows} == {"learn", "check", "score"}
     assert len(made.aside) == sum(part(r) == "check" for r in rows)
     assert lesson(folder, ["tools_bfcl"], seed=1, rounds=2) == made
-    assert lesson(folder, [], seed=1, rounds=2).examples == []
+    assert len(lesson(folder, [], seed=1, rounds=1).examples) == MADE_UP
 
 
 def test_what_is_learnt_fits_the_schemas_that_are_shown(folder: Path) -> None:
@@ -100,7 +100,7 @@ def test_what_is_learnt_fits_the_schemas_that_are_shown(folder: Path) -> None:
 def test_rounds_differ_in_values_and_some_end_after_their_calls(folder: Path) -> None:
     examples = lesson(folder, ["tools_bfcl"], seed=3, rounds=2).examples
     calls = [call for e in examples if (call := read_call(e.answer))]
-    assert any(c.arguments["nights"] > 121 for c in calls), "more than any row says"
+    assert any(c.arguments.get("nights", 0) > 121 for c in calls), "more than any row says"
     ended = [e for e in examples if e.answer == NO_CALL and " gave: " in e.messages[1]["content"]]
     assert ended
     assert all(e.messages[1]["content"].count(" gave: ") == 2 for e in ended)
