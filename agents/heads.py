@@ -11,7 +11,7 @@ from ..core.models import LocalModel
 from ..core.types import Answer, Brief, Value
 from ..specialists.adapters import Adapter, adapter_version, loadable
 from ..specialists.engines import open_engine
-from ..specialists.head import Head, Labelled, accuracy
+from ..specialists.head import FORM, Head, Labelled, accuracy
 from ..specialists.specialist import Specialist
 from .blueprint import Blueprint, fingerprint
 from .examples import answered
@@ -55,7 +55,7 @@ def fit_heads(
             _record(plan, name).unlink(missing_ok=True)
             continue
         adapter = loadable(adapter_of(name), base, plan.card.engine)
-        parts = ([(row.text, row.answers) for row in rows], card.labels, embedder.name, base.sha256("gguf"))
+        parts = (FORM, [(row.text, row.answers) for row in rows], card.labels, embedder.name, base.sha256("gguf"))
         made_of = fingerprint(*parts, adapter_version(adapter))
         old = _compared(plan, name)
         if old and old.made_of == made_of and _file(plan, name).is_file():

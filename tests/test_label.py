@@ -5,12 +5,16 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from metier.core.errors import InputError, StateError
 from metier.core.onnx_embedder import OnnxEmbedder
-from metier.specialists.head import Head, Labelled, Remembered, accuracy
-from metier.specialists.words import Words
+from metier.specialists.head import MEANING, RIDGE, Head, Labelled, Remembered, accuracy, shares
+from metier.specialists.pairs import Pairs
+from metier.specialists.words import BUCKETS, Words
 
 FAULTS = {
     "electrical": (
@@ -56,17 +60,59 @@ def test_a_saved_head_says_the_same(head: Head, embedder: OnnxEmbedder, tmp_path
     assert one == pytest.approx(other, abs=1e-3)
 
 
-def test_choices_of_their_own_are_learnt_as_pairs(embedder: OnnxEmbedder) -> None:
-    sensors = {"bearing wear": "vibration", "overheating": "temperature", "leakage": "pressure"}
-    rows = [
-        Labelled(f"which sensor shows {fault} of the {machine}", (sensor,), tuple(sensors.values()))
-        for fault, sensor in sensors.items()
-        for machine in ("pump", "fan", "motor")
-    ]
-    head = Head.fit(rows, embedder)
-    asked = Labelled("which sensor shows leakage of the compressor", (), ("vibration", "pressure"))
-    (chances,) = head.probabilities([asked], embedder)
-    assert chances["pressure"] > chances["vibration"]
+def test_terms_folded_into_weights_say_what_the_examples_say(head: Head, embedder: OnnxEmbedder) -> None:
+    """The dual form, worked out here from every example."""
+    texts, asked = [row.text for row in ROWS], "oil near the breaker of the pump"
+    words, vectors = Words.of(texts), embedder.embed(texts)
+
+    def likeness(some: list[str]) -> np.ndarray:
+        linear = (words.rows(some) @ words.rows(texts).T).toarray()
+        return (1 - MEANING) * linear + MEANING * (embedder.embed(some) @ vectors.T) ** 2
+
+    labels = sorted(FAULTS)
+    targets = np.array([[label in row.answers for label in labels] for row in ROWS], dtype=float)
+    prior = targets.mean(axis=0)
+    coefficients = np.linalg.solve(likeness(texts) + RIDGE * np.identity(len(texts)), targets - prior)
+    scores = (likeness([asked]) @ coefficients)[0] + prior
+    assert head.probabilities([Labelled(asked, ())], embedder)[0] == pytest.approx(shares(labels, scores), abs=1e-4)
+
+
+SENSORS = {
+    "bearing wear": "vibration",
+    "overheating": "temperature",
+    "leakage": "pressure",
+    "broken wire": "current",
+    "dirty filter": "air flow",
+}
+WAYS = {"which sensor shows {}": True, "which sensor is best for {}": True, "which sensor does not show {}": False}
+BACK = {"what failure does {} tell of": True, "what failure does {} not tell of": False}
+
+
+def questions(faults: list[str]) -> list[Labelled]:
+    """Failures and sensors, asked about either way round, for what belongs together and for what does not."""
+    rows = []
+    for number, one in enumerate(faults):
+        other = faults[number - 1]
+        for way, together in WAYS.items():
+            right = SENSORS[one if together else other]
+            rows.append(Labelled(way.format(one), (right,), (SENSORS[one], SENSORS[other])))
+        for way, together in BACK.items():
+            rows.append(Labelled(way.format(SENSORS[one]), (one if together else other,), (one, other)))
+    return rows
+
+
+@pytest.mark.parametrize("way", [*WAYS])
+def test_pairs_know_what_was_only_asked_the_other_way_round(way: str, embedder: OnnxEmbedder) -> None:
+    rows = [row for row in questions([*SENSORS]) if "sensor" not in row.text or "leakage" not in row.text]
+    pair = ("vibration", "pressure")
+    (chances,) = Pairs.fit(rows, embedder).probabilities([Labelled(way.format("leakage"), (), pair)], embedder)
+    assert max(chances, key=chances.__getitem__) == ("pressure" if WAYS[way] else "vibration")
+    assert sum(chances.values()) == pytest.approx(1)
+
+
+def test_pairs_need_two_answers(embedder: OnnxEmbedder) -> None:
+    with pytest.raises(InputError, match="two labels"):
+        Pairs.fit([Labelled("which sensor shows leakage", ("pressure",), ("pressure", "current"))], embedder)
 
 
 def test_accuracy_is_measured_on_groups_that_were_held_out(embedder: OnnxEmbedder) -> None:
@@ -88,11 +134,29 @@ def test_what_is_no_head_is_refused(tmp_path: Path) -> None:
         Head.load(tmp_path / "head.npz")
 
 
+def test_a_head_of_another_form_is_refused(head: Head, tmp_path: Path) -> None:
+    head.save(tmp_path / "head.npz")
+    with np.load(tmp_path / "head.npz") as found:
+        arrays = dict(found)
+    arrays["about"] = np.frombuffer(b'{"form": "head-1", "labels": []}', dtype=np.uint8)
+    np.savez(tmp_path / "head.npz", **arrays)
+    with pytest.raises(StateError, match="its form is head-1"):
+        Head.load(tmp_path / "head.npz")
+
+
 def test_words_weigh_by_rarity() -> None:
-    words = Words.of(["the pump leaks", "the pump is hot", "the fan is hot"], least=1)
-    row = words.rows(["the fan"]).toarray()[0]
-    assert row[words.terms["fan"]] > row[words.terms["the"]] > 0
-    assert words.rows(["unknown"]).nnz == 0
+    words = Words.of(["the pump leaks", "the pump is hot", "the fan is hot"])
+    the, fan, both = (words.rows([text]).toarray()[0] for text in ("the", "fan", "the fan"))
+    assert both[fan.argmax()] > both[the.argmax()] > 0
+    assert words.rows(["…"]).nnz == 0
+
+
+@given(st.lists(st.text(), min_size=1, max_size=4))
+def test_phrases_and_pieces_count_the_half_each(texts: list[str]) -> None:
+    rows = Words.of(texts).rows(texts)
+    for row in (rows[n] for n in range(len(texts))):
+        lengths = [half.multiply(half).sum() for half in (row[:, :BUCKETS], row[:, BUCKETS:])]
+        assert all(length == pytest.approx(0.5, abs=1e-3) or length == 0 for length in lengths)
 
 
 def test_an_embedder_that_remembers_gives_the_same(embedder: OnnxEmbedder) -> None:

@@ -1,10 +1,14 @@
-"""One of the labels: `accuracy`, any of the right ones counts. `metier head` is the encoder head, fitted to the set."""
+"""One of the labels: `accuracy`, any of the right ones counts. `metier head` is the encoder head, fitted to the set.
+
+`option prior` beside it: how often each choice was right in the set, where questions have choices of their own.
+"""
 
 from __future__ import annotations
 
 import random
 from argparse import Namespace
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 
 from harness import Report, progress, sample
 
@@ -12,6 +16,7 @@ from metier.core.onnx_embedder import load_embedder
 from metier.specialists.constraint import OneOf
 from metier.specialists.head import Head
 from metier.specialists.head import Labelled as Seen
+from metier.specialists.pairs import Pairs
 from metier.specialists.renderer import render
 from metier.specialists.training.example import TrainingExample
 from metier.specialists.training.label_data import SOURCES, Labelled, aside, labelled
@@ -49,12 +54,23 @@ def score(report: Report, args: Namespace, name: str, system: System, asked: Seq
 
 
 def others(report: Report, args: Namespace, name: str, asked: Sequence[Labelled]) -> None:
-    """The encoder head."""
-    embedder = load_embedder("minilm")
-    head = Head.fit([_seen(one) for one in _learnt(args, name)], embedder)
+    """The encoder head; how often choices were right, where every question has its own."""
+    embedder, learnt = load_embedder("minilm"), [_seen(one) for one in _learnt(args, name)]
+    own = len({one.choices for one in learnt}) > 1
+    head = (Pairs if own else Head).fit(learnt, embedder)
     chances = head.probabilities([_seen(one) for one in asked], embedder)
     right = [max(c, key=c.__getitem__) in one.answers for one, c in zip(asked, chances, strict=True)]
     report.add(name, "metier head", "accuracy", right)
+    if own:
+        often = _often(learnt)
+        report.add(name, "option prior", "accuracy", [max(one.choices, key=often) in one.answers for one in asked])
+
+
+def _often(learnt: Sequence[Seen]) -> Callable[[str], float]:
+    """How often a choice was right where it was offered."""
+    offered = Counter(choice for one in learnt for choice in one.choices)
+    right = Counter(answer for one in learnt for answer in one.answers)
+    return lambda choice: right[choice] / max(1, offered[choice])
 
 
 def _learnt(args: Namespace, name: str) -> list[Labelled]:
