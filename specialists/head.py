@@ -34,6 +34,9 @@ MEANING = 1 / 3
 RIDGE = 0.3
 """How far a single example is distrusted."""
 
+PRIOR = 0.5
+"""How much of a label's share of the examples counts for it; examples of frequent labels speak for these already."""
+
 TEMPERATURE = 0.12
 """Turns scores into probabilities: scores are near 1 for what is sure and near 0 for the rest."""
 
@@ -62,7 +65,7 @@ class Head:
         weights: (terms, labels) what a term says for a label.
         vectors: (examples, dimension) embeddings of what was learnt from.
         coefficients: (examples, labels) what being meant alike says for a label.
-        prior: (labels,) share of each label.
+        prior: (labels,) what being frequent says for a label.
     """
 
     def __init__(
@@ -90,11 +93,11 @@ class Head:
         words, vectors = Words.of(texts), embedder.embed(texts)
         seen = words.rows(texts)
         targets = np.array([[label in row.answers for label in labels] for row in rows], dtype=np.float32)
-        prior = targets.mean(axis=0)
+        share = targets.mean(axis=0)
         kernel = (1 - MEANING) * gram(seen, seen) + _meaning(vectors, vectors)
         kernel[np.diag_indices_from(kernel)] += RIDGE
-        coefficients = cho_solve(cho_factor(kernel, overwrite_a=True, check_finite=False), targets - prior)
-        return cls(labels, words, (1 - MEANING) * (seen.T @ coefficients), vectors, coefficients, prior)
+        coefficients = cho_solve(cho_factor(kernel, overwrite_a=True, check_finite=False), targets - share)
+        return cls(labels, words, (1 - MEANING) * (seen.T @ coefficients), vectors, coefficients, PRIOR * share)
 
     def probabilities(self, rows: Sequence[Labelled], embedder: Embedder) -> list[dict[str, float]]:
         """How probable each label of each row is; of a row with choices, each of these."""
@@ -108,11 +111,17 @@ class Head:
 
     def save(self, path: Path) -> None:
         """Write everything to one `.npz`; f16: 0.13 MB a label, and 0.8 KB and 2 bytes a label for each example."""
-        buffer = BytesIO()
-        arrays = {"weights": self._weights, "vectors": self._vectors, "coefficients": self._coefficients}
-        halves = {name: array.astype(np.float16) for name, array in arrays.items()}
         about = np.frombuffer(json.dumps({"form": FORM, "labels": self.labels}).encode(), dtype=np.uint8)
-        np.savez_compressed(buffer, about=about, rarity=self._words.weights, prior=self._prior, **halves)
+        buffer = BytesIO()
+        np.savez_compressed(
+            buffer,
+            about=about,
+            rarity=self._words.weights,
+            prior=self._prior,
+            weights=self._weights.astype(np.float16),
+            vectors=self._vectors.astype(np.float16),
+            coefficients=self._coefficients.astype(np.float16),
+        )
         write_atomic(path, buffer.getvalue())
 
     @classmethod

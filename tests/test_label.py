@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from metier.core.errors import InputError, StateError
 from metier.core.onnx_embedder import OnnxEmbedder
-from metier.specialists.head import MEANING, RIDGE, Head, Labelled, Remembered, accuracy, shares
+from metier.specialists.head import MEANING, PRIOR, RIDGE, Head, Labelled, Remembered, accuracy, shares
 from metier.specialists.pairs import Pairs
 from metier.specialists.words import BUCKETS, Words
 
@@ -71,9 +71,9 @@ def test_terms_folded_into_weights_say_what_the_examples_say(head: Head, embedde
 
     labels = sorted(FAULTS)
     targets = np.array([[label in row.answers for label in labels] for row in ROWS], dtype=float)
-    prior = targets.mean(axis=0)
-    coefficients = np.linalg.solve(likeness(texts) + RIDGE * np.identity(len(texts)), targets - prior)
-    scores = (likeness([asked]) @ coefficients)[0] + prior
+    share = targets.mean(axis=0)
+    coefficients = np.linalg.solve(likeness(texts) + RIDGE * np.identity(len(texts)), targets - share)
+    scores = (likeness([asked]) @ coefficients)[0] + PRIOR * share
     assert head.probabilities([Labelled(asked, ())], embedder)[0] == pytest.approx(shares(labels, scores), abs=1e-4)
 
 
