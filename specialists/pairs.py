@@ -17,6 +17,7 @@ from scipy import sparse
 from scipy.linalg import cho_factor, cho_solve
 
 from ..core.embedding import Embedder
+from ..core.errors import InputError
 from .head import Labelled, Matrix, gram, shares, two_at_least
 from .words import Words, words_of
 
@@ -74,9 +75,11 @@ class Pairs:
         """Learn from questions with their choices. Time grows with the cube of the number of different pairs.
 
         Raises:
-            InputError: the same answer to all.
+            InputError: the same answer to all, or a question without choices.
         """
         two_at_least(rows)
+        if bare := [row.text for row in rows if not row.choices]:
+            raise InputError(f"a question without choices: {bare[0]}")
         wording = _wording(rows)
         cells, right = [], []
         named, ways = dict[str, int](), dict[str, int]()

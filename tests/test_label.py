@@ -115,6 +115,11 @@ def test_pairs_need_two_answers(embedder: OnnxEmbedder) -> None:
         Pairs.fit([Labelled("which sensor shows leakage", ("pressure",), ("pressure", "current"))], embedder)
 
 
+def test_pairs_need_choices(embedder: OnnxEmbedder) -> None:
+    with pytest.raises(InputError, match="without choices: the motor trips"):
+        Pairs.fit(ROWS, embedder)
+
+
 def test_accuracy_is_measured_on_groups_that_were_held_out(embedder: OnnxEmbedder) -> None:
     groups = [f"{n % 4}" for n in range(len(ROWS))]
     right = accuracy(ROWS, groups, embedder, folds=4)
