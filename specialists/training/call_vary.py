@@ -121,6 +121,7 @@ def _words(name: str) -> list[str]:
 
 
 def camel(name: str) -> str:
+    """A name in code in another style: `find_movies` is `findMovies`."""
     first, *rest = _words(name)
     return first.lower() + "".join(w.capitalize() for w in rest)
 
