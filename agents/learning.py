@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from ..core.files import sha256
 from ..core.models import LocalModel, ModelStore
 from ..core.onnx_embedder import load_embedder
 from ..specialists.adapters import skill_of
+from ..specialists.evaluation.leaks import leaked
 from ..specialists.knowledge.knowledge import Knowledge
 from ..specialists.registry.record import training_record
 from ..specialists.training.config import RATES, TrainConfig, TrainReport
@@ -23,7 +25,7 @@ from .blueprint import Blueprint, fingerprint
 from .builder import knowledge_folder
 from .desk import open_desk
 from .dry import dry_tools
-from .examples import example_files, own_examples
+from .examples import example_files, held_out, own_examples
 from .lessons import LESSONS, School
 
 EPOCHS, LEARNING_RATE = 3, 7e-4
@@ -97,7 +99,8 @@ def lessons_of(blueprint: Blueprint, name: str, embedder: Embedder, seed: int = 
     rows = own_examples(blueprint, name, embedder)
     dice, functions = random.Random(f"{seed}/{name}"), tools.functions if tools else ()
     try:
-        school = School(card, rows, embedder, dice, knowledge, open_desk(blueprint, name), functions)
+        desk, repeats = open_desk(blueprint, name), partial(leaked, held_out=held_out(blueprint), embedder=embedder)
+        school = School(card, rows, embedder, dice, knowledge, desk, functions, repeats)
         return list(LESSONS[card.style](school))
     finally:
         if knowledge:

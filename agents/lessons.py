@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,7 @@ from ..specialists.sql.prompt import alike
 from ..specialists.sql.prompt import prompt as sql_prompt
 from ..specialists.training.example import TrainingExample
 from ..specialists.training.label_data import TOGETHER
+from ..specialists.training.sql_data import in_turn, made_up
 
 Row = dict[str, Any]
 
@@ -46,6 +47,8 @@ class School:
     knowledge: Knowledge | None = None
     desk: Desk | None = None
     functions: Sequence[Function] = ()
+    repeats: Callable[[Sequence[str]], Container[int]] = lambda tasks: ()
+    """Which of some tasks repeat an evaluation question; made-up ones must not either."""
 
     def answered(self) -> Iterator[tuple[str, Any]]:
         """Input and answer of the rows that have one."""
@@ -100,7 +103,7 @@ def label(school: School) -> Iterator[TrainingExample]:
 
 
 def sql(school: School) -> Iterator[TrainingExample]:
-    """Each question behind others like it, as at work, and alone, as if it were the first."""
+    """Each question behind others like it, as at work, and alone, as if it were the first; and made-up ones."""
     if school.desk is None:
         return
     wanted, desk = {row["input"] for row in school.rows}, school.desk
@@ -109,6 +112,11 @@ def sql(school: School) -> Iterator[TrainingExample]:
         for shots in (alike(one.task, others), []):
             messages, _ = sql_prompt(one.task, desk.catalogue, shots, instructions=school.card.instructions)
             yield TrainingExample(messages, one.sql)
+    if seen := [s for s in desk.solved if s.task in wanted]:
+        made = made_up(seen, desk.catalogue, desk.database, school.dice)
+        repeats = school.repeats([s.task for s in made])
+        kept = [s for place, s in enumerate(made) if place not in repeats]
+        yield from in_turn(kept, desk.catalogue, school.card.instructions)
 
 
 def act(school: School) -> Iterator[TrainingExample]:

@@ -83,10 +83,24 @@ def test_calls_are_learnt_one_after_the_other_and_then_none(tmp_path: Path, embe
 def test_a_database_is_asked_behind_questions_like_it_and_alone(tmp_path: Path, embedder: OnnxEmbedder) -> None:
     other = {"input": "how many seals?", "sql": "SELECT on_hand FROM parts WHERE name = 'seal'"}
     plan = team(tmp_path, {"sql": [ROWS["sql"], other]})
-    lessons = lessons_of(plan, "sql", embedder)
+    lessons, made_up = (found := lessons_of(plan, "sql", embedder))[:4], found[4:]
     assert [len(e.messages) for e in lessons] == [4, 2, 4, 2]
+    assert len(made_up) > 10
+    assert {len(e.messages) for e in made_up[:-1]} == {10}  # five questions in each
     assert {e.answer for e in lessons} == {e.messages[2]["content"] for e in lessons if len(e.messages) == 4}
     assert lessons[1].messages[-1] == asked(plan, "sql", "how many belts?", [lessons[0].answer], embedder)[0][-1]
+
+
+def test_made_up_questions_are_no_evaluation_questions_either(tmp_path: Path, embedder: OnnxEmbedder) -> None:
+    def tasks(evaluation: str | None) -> set[str]:
+        folder = tmp_path / ("held_out" if evaluation else "free")
+        folder.mkdir()
+        plan = team(folder, {"sql": [ROWS["sql"]]}, evaluation)
+        said = [m["content"] for e in lessons_of(plan, "sql", embedder) for m in e.messages if m["role"] == "user"]
+        return {text.rpartition("Question: ")[2] for text in said}
+
+    one = sorted(tasks(None) - {ROWS["sql"]["input"]})[0]
+    assert one not in tasks(one)
 
 
 def test_labels_share_a_prompt(tmp_path: Path, embedder: OnnxEmbedder) -> None:

@@ -101,21 +101,20 @@ def own(file: Path, seed: int, prompts: int) -> list[TrainingExample]:
     """Prompts with made-up questions about a database that exists."""
     database, catalogue = opened(file)
     found = islice(own_questions(catalogue, database, random.Random(seed)), prompts * TOGETHER)
-    return _in_turn([*found], catalogue)
+    return in_turn([*found], catalogue)
 
 
-def around(
-    solved: Sequence[Solved], catalogue: Catalogue, database: Database, dice: random.Random, instructions: str = ""
-) -> list[TrainingExample]:
-    """Prompts with questions made out of answered ones, and made up about the database itself."""
+def made_up(solved: Sequence[Solved], catalogue: Catalogue, database: Database, dice: random.Random) -> list[Solved]:
+    """Questions made out of answered ones, and made up about the database itself; all have an answer."""
     made = [other for one in solved for other in recombined(one, catalogue, dice)]
     found = [other for other in made if answered(other.sql, catalogue, database)]
     found += islice(own_questions(catalogue, database, dice), AROUND)
     dice.shuffle(found)
-    return _in_turn(found, catalogue, instructions)
+    return found
 
 
-def _in_turn(found: Sequence[Solved], catalogue: Catalogue, instructions: str = "") -> list[TrainingExample]:
+def in_turn(found: Sequence[Solved], catalogue: Catalogue, instructions: str = "") -> list[TrainingExample]:
+    """Prompts with `TOGETHER` questions each."""
     return [together(catalogue, found[n : n + TOGETHER], instructions) for n in range(0, len(found), TOGETHER)]
 
 
