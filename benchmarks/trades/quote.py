@@ -42,7 +42,7 @@ def lessons(args: Namespace, name: str) -> list[TrainingExample]:
     found = [q for q in questions(args.train, [name]) if q.answer and not (same(args) and aside(q))]
     dice = random.Random(args.seed)
     dice.shuffle(found)
-    return [show(q, dice).example for _ in range(2) for q in found]
+    return [show(q, dice, longest=None).example for _ in range(2) for q in found]
 
 
 def score(report: Report, args: Namespace, name: str, system: System, asked: Sequence[Question]) -> None:
