@@ -18,6 +18,7 @@ from langchain_core.tools import BaseTool, InjectedToolArg
 
 from metier.agents.blueprint import Blueprint
 from metier.agents.card import MemoryCard, RouterCard, TeamCard
+from metier.agents.crew import Crew, Office
 from metier.agents.guardrails import GuardContext, Verdict
 from metier.agents.journal import GraphJournal
 from metier.agents.memories import Memories
@@ -165,4 +166,6 @@ def open_shop(
         made.seen = seen or made.seen
         specialists[c.name] = made
     router: Any = ByName([c.name for c in cards], seen or (lambda what: None))
-    return Team(plan, specialists, router, engine, None, threads, Memories(None), resources)
+    nothing: Any = None
+    office = Office(store=nothing, embedder=nothing, threads=threads, memories=Memories(None))
+    return Team(plan, office, Crew(plan, office, specialists, router, engine, ExitStack()), resources)
