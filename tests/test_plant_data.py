@@ -153,15 +153,18 @@ def test_threads_and_demo_expect_what_the_documents_say() -> None:
         assert len(turn["expected"]) == {"refusal": 0, "two-part": 2}.get(turn["kind"], 1), turn["input"]
         assert ("handoff" in turn) == (turn["kind"] == "hand-off"), turn["input"]
         for wanted in turn["expected"]:
+            if "sql" in wanted:
+                assert [wanted["answer"]] == [said(value) for value in query(wanted["sql"])[0]], turn["input"]
+                continue
             assert wanted["source"].startswith(wanted["specialist"] + "/")
             assert plain(wanted["answer"]) in text_of(PLANT / wanted["source"]), turn["input"]
 
 
-def test_demo_shows_all_four_a_handoff_a_follow_up_and_a_refusal() -> None:
+def test_demo_shows_all_five_a_handoff_a_follow_up_and_a_refusal() -> None:
     demo = list(turns("demo.jsonl"))
     answered = [wanted["specialist"] for turn in demo for wanted in turn["expected"]]
     assert len(answered) >= 6
-    assert set(answered) == set(NAMES) - {"figures"}
+    assert set(answered) == set(NAMES)
     assert {"hand-off", "follow-up", "refusal"} <= {turn["kind"] for turn in demo}
 
 
