@@ -57,8 +57,9 @@ class Crew:
         router: Router,
         engine: Engine,
         resources: ExitStack,
+        made_of: str = "",
     ) -> None:
-        self.plan, self.stamp = plan, stamp(plan)
+        self.plan, self.stamp = plan, made_of
         self.specialists, self.router, self.engine = specialists, router, engine
         self._office, self._resources = office, resources
 
@@ -70,6 +71,7 @@ class Crew:
             ConfigError: a card is wrong.
             StateError, ModelNotPulled: what was built is damaged; the base is not on this machine.
         """
+        made_of = stamp(plan)  # First: what changes while it is loaded is for the next refresh.
         base = find_base(plan, office.store)
         published = {name: adapter_of(plan, name) for name in plan.specialists}
         adapters = {name: engine_name(plan, name, adapter, base) for name, adapter in published.items()}
@@ -97,7 +99,7 @@ class Crew:
                     version=version_of(plan, name, base, knowledge, published[name]),
                 )
             router = Router.load(plan.state / "router", office.embedder).with_second_look(by_evidence(specialists))
-            return cls(plan, office, specialists, router, engine, undo.pop_all())
+            return cls(plan, office, specialists, router, engine, undo.pop_all(), made_of)
 
     @cached_property
     def saved(self) -> CompiledStateGraph:
