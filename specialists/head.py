@@ -7,15 +7,13 @@ cosine). What words say is folded into one number for each term and label; only 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 from scipy.linalg import cho_factor, cho_solve
 
 from ..core.embedding import Embedder
@@ -43,21 +41,14 @@ TEMPERATURE = 0.12
 
 @dataclass(frozen=True)
 class Labelled:
-    """A text with the labels that are right, and its own choices if it has any."""
+    """A text with the labels that are right."""
 
     text: str
     answers: tuple[str, ...]
-    choices: tuple[str, ...] = ()
-
-
-class Chooser(Protocol):
-    """What was fitted to examples and says how probable each choice of a text is."""
-
-    def probabilities(self, rows: Sequence[Labelled], embedder: Embedder) -> list[dict[str, float]]: ...
 
 
 class Head:
-    """Labels that all texts share. Made by `fit`, `load`; chooses by `probabilities`.
+    """Chooses among labels that all texts share. Made by `fit` or `load`.
 
     Args:
         labels: What can be chosen.
@@ -88,26 +79,24 @@ class Head:
         Raises:
             InputError: fewer than two different labels.
         """
-        labels = two_at_least(rows)
+        labels = sorted({answer for row in rows for answer in row.answers})
+        if len(labels) < 2:
+            raise InputError("a head needs examples of two labels at least")
         texts = [row.text for row in rows]
         words, vectors = Words.of(texts), embedder.embed(texts)
         seen = words.rows(texts)
         targets = np.array([[label in row.answers for label in labels] for row in rows], dtype=np.float32)
         share = targets.mean(axis=0)
-        kernel = (1 - MEANING) * gram(seen, seen) + _meaning(vectors, vectors)
+        kernel = (1 - MEANING) * np.asarray((seen @ seen.T).todense(), dtype=np.float32) + _meaning(vectors, vectors)
         kernel[np.diag_indices_from(kernel)] += RIDGE
         coefficients = cho_solve(cho_factor(kernel, overwrite_a=True, check_finite=False), targets - share)
         return cls(labels, words, (1 - MEANING) * (seen.T @ coefficients), vectors, coefficients, PRIOR * share)
 
-    def probabilities(self, rows: Sequence[Labelled], embedder: Embedder) -> list[dict[str, float]]:
-        """How probable each label of each row is; of a row with choices, each of these."""
-        texts = [row.text for row in rows]
+    def probabilities(self, texts: Sequence[str], embedder: Embedder) -> list[dict[str, float]]:
+        """How probable each label of each text is."""
         meant = _meaning(embedder.embed(texts), self._vectors) @ self._coefficients
         scores = self._words.rows(texts) @ self._weights + meant + self._prior
-        return [self._among(row.choices or self.labels, of) for row, of in zip(rows, scores, strict=True)]
-
-    def _among(self, choices: Sequence[str], scores: Matrix) -> dict[str, float]:
-        return shares(choices, scores[[self.labels.index(choice) for choice in choices]])
+        return [shares(self.labels, row) for row in scores]
 
     def save(self, path: Path) -> None:
         """Write everything to one `.npz`; f16: 0.13 MB a label, and 0.8 KB and 2 bytes a label for each example."""
@@ -139,13 +128,7 @@ class Head:
             raise StateError(f"{path} is no label head: {error}", hint="metier build --fresh") from error
 
 
-def accuracy(
-    rows: Sequence[Labelled],
-    groups: Sequence[str],
-    embedder: Embedder,
-    folds: int = 5,
-    fit: Callable[[Sequence[Labelled], Embedder], Chooser] = Head.fit,
-) -> list[bool]:
+def accuracy(rows: Sequence[Labelled], groups: Sequence[str], embedder: Embedder, folds: int = 5) -> list[bool]:
     """Whether each row is answered right by a head that learnt from the other folds; a group is never cut.
 
     Fewer groups than folds: one group a fold.
@@ -154,8 +137,8 @@ def accuracy(
     known, right = Remembered(embedder), [False] * len(rows)
     for fold in sorted(set(order.values())):
         held = [n for n, group in enumerate(groups) if order[group] == fold]
-        head = fit([row for row, group in zip(rows, groups, strict=True) if order[group] != fold], known)
-        for n, chances in zip(held, head.probabilities([rows[n] for n in held], known), strict=True):
+        head = Head.fit([row for row, group in zip(rows, groups, strict=True) if order[group] != fold], known)
+        for n, chances in zip(held, head.probabilities([rows[n].text for n in held], known), strict=True):
             right[n] = max(chances, key=chances.__getitem__) in rows[n].answers
     return right
 
@@ -175,23 +158,10 @@ class Remembered:
         return np.stack([self._known[text] for text in texts])
 
 
-def two_at_least(rows: Sequence[Labelled]) -> list[str]:
-    """All answers, in order. Raises InputError when there is only one: then nothing can be learnt."""
-    answers = sorted({answer for row in rows for answer in row.answers})
-    if len(answers) < 2:
-        raise InputError("a head needs examples of two labels at least")
-    return answers
-
-
-def gram(some: sparse.csr_matrix, others: sparse.csr_matrix) -> Matrix:
-    """(some, others) products of rows."""
-    return np.asarray((some @ others.T).todense(), dtype=np.float32)
-
-
-def shares(choices: Sequence[str], scores: Matrix) -> dict[str, float]:
+def shares(labels: Sequence[str], scores: Matrix) -> dict[str, float]:
     """Probabilities out of scores."""
     weights = np.exp((scores - scores.max()) / TEMPERATURE)
-    return dict(zip(choices, (weights / weights.sum()).tolist(), strict=True))
+    return dict(zip(labels, (weights / weights.sum()).tolist(), strict=True))
 
 
 def _meaning(some: Matrix, others: Matrix) -> Matrix:

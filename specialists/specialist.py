@@ -23,7 +23,7 @@ from .call_decision import CallDecision
 from .card import SpecialistCard
 from .confidence import confidence
 from .engines.engine import Engine
-from .head import Head, Labelled
+from .head import Head
 from .knowledge.knowledge import Knowledge
 from .renderer import NOT_FOUND
 from .selection import Selection
@@ -203,4 +203,4 @@ class Specialist:
 
 
 def _likely(head: Head, embedder: Embedder, task: str) -> dict[str, float]:
-    return head.probabilities([Labelled(task, ())], embedder)[0]
+    return head.probabilities([task], embedder)[0]

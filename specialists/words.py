@@ -52,14 +52,9 @@ class Words:
         return sparse.csr_matrix((np.array(data, dtype=np.float32), columns, ends), shape=(len(texts), 2 * BUCKETS))
 
 
-def words_of(text: str) -> list[str]:
-    """In lower case."""
-    return _WORD.findall(text.lower())
-
-
 def _terms(text: str) -> tuple[Counter[int], Counter[int]]:
     """How often there is something in each column of phrases, and of pieces."""
-    words = words_of(text)
+    words = _WORD.findall(text.lower())
     phrases = [*words, *(f"{a} {b}" for a, b in pairwise(words))]
     pieces = [piece for word in words for piece in _pieces(f" {word} ")]
     return Counter(map(_column, phrases)), Counter(BUCKETS + _column(piece) for piece in pieces)

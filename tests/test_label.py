@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from metier.core.errors import InputError, StateError
 from metier.core.onnx_embedder import OnnxEmbedder
 from metier.specialists.head import MEANING, PRIOR, RIDGE, Head, Labelled, Remembered, accuracy, shares
-from metier.specialists.pairs import Pairs
 from metier.specialists.words import BUCKETS, Words
 
 FAULTS = {
@@ -43,20 +42,15 @@ def head(embedder: OnnxEmbedder) -> Head:
     ],
 )
 def test_a_head_labels_what_is_like_its_examples(text: str, label: str, head: Head, embedder: OnnxEmbedder) -> None:
-    (chances,) = head.probabilities([Labelled(text, ())], embedder)
+    (chances,) = head.probabilities([text], embedder)
     assert max(chances, key=chances.__getitem__) == label
     assert sum(chances.values()) == pytest.approx(1)
-
-
-def test_a_head_chooses_among_the_labels_offered(head: Head, embedder: OnnxEmbedder) -> None:
-    (chances,) = head.probabilities([Labelled("oil drips from a pump", (), ("software", "electrical"))], embedder)
-    assert set(chances) == {"software", "electrical"}
 
 
 def test_a_saved_head_says_the_same(head: Head, embedder: OnnxEmbedder, tmp_path: Path) -> None:
     head.save(tmp_path / "head.npz")
     again = Head.load(tmp_path / "head.npz")
-    (one,), (other,) = (h.probabilities([Labelled("a valve of line 2", ())], embedder) for h in (head, again))
+    (one,), (other,) = (h.probabilities(["a valve of line 2"], embedder) for h in (head, again))
     assert one == pytest.approx(other, abs=1e-3)
 
 
@@ -74,50 +68,7 @@ def test_terms_folded_into_weights_say_what_the_examples_say(head: Head, embedde
     share = targets.mean(axis=0)
     coefficients = np.linalg.solve(likeness(texts) + RIDGE * np.identity(len(texts)), targets - share)
     scores = (likeness([asked]) @ coefficients)[0] + PRIOR * share
-    assert head.probabilities([Labelled(asked, ())], embedder)[0] == pytest.approx(shares(labels, scores), abs=1e-4)
-
-
-SENSORS = {
-    "bearing wear": "vibration",
-    "overheating": "temperature",
-    "leakage": "pressure",
-    "broken wire": "current",
-    "dirty filter": "air flow",
-}
-WAYS = {"which sensor shows {}": True, "which sensor is best for {}": True, "which sensor does not show {}": False}
-BACK = {"what failure does {} tell of": True, "what failure does {} not tell of": False}
-
-
-def questions(faults: list[str]) -> list[Labelled]:
-    """Failures and sensors, asked about either way round, for what belongs together and for what does not."""
-    rows = []
-    for number, one in enumerate(faults):
-        other = faults[number - 1]
-        for way, together in WAYS.items():
-            right = SENSORS[one if together else other]
-            rows.append(Labelled(way.format(one), (right,), (SENSORS[one], SENSORS[other])))
-        for way, together in BACK.items():
-            rows.append(Labelled(way.format(SENSORS[one]), (one if together else other,), (one, other)))
-    return rows
-
-
-@pytest.mark.parametrize("way", [*WAYS])
-def test_pairs_know_what_was_only_asked_the_other_way_round(way: str, embedder: OnnxEmbedder) -> None:
-    rows = [row for row in questions([*SENSORS]) if "sensor" not in row.text or "leakage" not in row.text]
-    pair = ("vibration", "pressure")
-    (chances,) = Pairs.fit(rows, embedder).probabilities([Labelled(way.format("leakage"), (), pair)], embedder)
-    assert max(chances, key=chances.__getitem__) == ("pressure" if WAYS[way] else "vibration")
-    assert sum(chances.values()) == pytest.approx(1)
-
-
-def test_pairs_need_two_answers(embedder: OnnxEmbedder) -> None:
-    with pytest.raises(InputError, match="two labels"):
-        Pairs.fit([Labelled("which sensor shows leakage", ("pressure",), ("pressure", "current"))], embedder)
-
-
-def test_pairs_need_choices(embedder: OnnxEmbedder) -> None:
-    with pytest.raises(InputError, match="without choices: the motor trips"):
-        Pairs.fit(ROWS, embedder)
+    assert head.probabilities([asked], embedder)[0] == pytest.approx(shares(labels, scores), abs=1e-4)
 
 
 def test_accuracy_is_measured_on_groups_that_were_held_out(embedder: OnnxEmbedder) -> None:

@@ -1,6 +1,7 @@
-"""One of the labels: `accuracy`, any of the right ones counts. `metier head` is the encoder head, fitted to the set.
+"""One of the labels: `accuracy`, any of the right ones counts.
 
-`option prior` beside it: how often each choice was right in the set, where questions have choices of their own.
+Beside the model: `metier head`, the encoder head fitted to the set; where questions have choices of their own, which no
+head can know, `option prior`: how often each choice was right in the set.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from metier.core.onnx_embedder import load_embedder
 from metier.specialists.constraint import OneOf
 from metier.specialists.head import Head
 from metier.specialists.head import Labelled as Seen
-from metier.specialists.pairs import Pairs
 from metier.specialists.renderer import render
 from metier.specialists.training.example import TrainingExample
 from metier.specialists.training.label_data import SOURCES, Labelled, aside, labelled
@@ -55,18 +55,19 @@ def score(report: Report, args: Namespace, name: str, system: System, asked: Seq
 
 def others(report: Report, args: Namespace, name: str, asked: Sequence[Labelled]) -> None:
     """The encoder head; how often choices were right, where every question has its own."""
-    embedder, learnt = load_embedder("minilm"), [_seen(one) for one in _learnt(args, name)]
-    own = len({one.choices for one in learnt}) > 1
-    head = (Pairs if own else Head).fit(learnt, embedder)
-    chances = head.probabilities([_seen(one) for one in asked], embedder)
-    right = [max(c, key=c.__getitem__) in one.answers for one, c in zip(asked, chances, strict=True)]
-    report.add(name, "metier head", "accuracy", right)
-    if own:
+    learnt = _learnt(args, name)
+    if len({one.choices for one in learnt}) > 1:
         often = _often(learnt)
         report.add(name, "option prior", "accuracy", [max(one.choices, key=often) in one.answers for one in asked])
+        return
+    embedder = load_embedder("minilm")
+    head = Head.fit([Seen(one.text, one.answers) for one in learnt], embedder)
+    chances = head.probabilities([one.text for one in asked], embedder)
+    right = [max(c, key=c.__getitem__) in one.answers for one, c in zip(asked, chances, strict=True)]
+    report.add(name, "metier head", "accuracy", right)
 
 
-def _often(learnt: Sequence[Seen]) -> Callable[[str], float]:
+def _often(learnt: Sequence[Labelled]) -> Callable[[str], float]:
     """How often a choice was right where it was offered."""
     offered = Counter(choice for one in learnt for choice in one.choices)
     right = Counter(answer for one in learnt for answer in one.answers)
@@ -80,7 +81,3 @@ def _learnt(args: Namespace, name: str) -> list[Labelled]:
 def _kept(one: Labelled, name: str) -> bool:
     """Whether the text is scored. Intents are no unseen ones here: their texts are split, not their labels."""
     return sum(map(ord, one.text)) % 7 == 0 if name == "intent_banking77" else aside(one)
-
-
-def _seen(one: Labelled) -> Seen:
-    return Seen(one.text, one.answers, one.choices)
