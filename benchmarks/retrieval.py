@@ -1,12 +1,11 @@
 """Does the right passage come first? Hit@1/5/10, MRR and seconds a query, for metier and for what it must beat.
 
-    python benchmarks/retrieval.py DATA [--only SET] [--limit N] [--seed S] [--json OUT] [--train DIR]
+    python benchmarks/retrieval.py DATA [--only SET] [--limit N] [--seed S] [--json OUT]
 
 Systems, all in the same run, over the same passages and (but for `tfidf` and `bm25`) with the same embedder:
 `tfidf` (scikit-learn, words, sublinear, stop words), `bm25` (bm25s with its own tokenizer, stemmed), `dense` (cosine),
-`metier` (an index built with `Knowledge.build`, one file a passage, nothing trained), `metier-tuned` (the same index
-after `Knowledge.tune` with the questions of TRAIN; questions that share a passage with a scored one are never used),
-and `metier-titles` (medquad only: the last part of each page's address as the file's name, as a saved page would have).
+`metier` (an index built with `Knowledge.build`, one file a passage, nothing trained) and `metier-titles` (medquad only:
+the last part of each page's address as the file's name, as a saved page would have).
 
 A hit is a passage whose text equals the gold passage's. `law_cuad_qa` is different: the question is put to the full
 text of its own contract, cut into passages by metier, and a hit is a passage that overlaps the clause by half of the
@@ -26,7 +25,7 @@ from typing import Any, NamedTuple
 import bm25s
 import numpy as np
 import Stemmer
-from harness import Report, parser, progress, quantile, read_rows, read_set, read_training, say, wanted
+from harness import Report, parser, progress, quantile, read_rows, read_set, say, wanted
 from numpy.typing import NDArray
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.metrics.pairwise import linear_kernel
@@ -41,7 +40,6 @@ DEEPEST = 50
 """A passage that comes later than this counts as not found."""
 WHOLE = KnowledgeCard(passage_tokens=1024)
 """The sets come cut into passages: they are indexed as they are."""
-FOLDS = 5
 
 Search = Callable[[str], list[str]]
 """Question to the texts of passages, best first."""
@@ -56,34 +54,28 @@ class Task(NamedTuple):
     """One a passage, where the source has them."""
     questions: list[tuple[str, str]]
     """Question, text of the gold passage."""
-    training: list[tuple[str, str]]
 
 
 def health_medquad(args: Namespace) -> Task:
     passages = read_rows(args.data / "backends/health_medquad/passages.jsonl")
     pairs = [(row["input"], row["answer"]) for row in read_set(args, "health_medquad")]
-    training = [(row["input"], row["answer"]) for row in read_training(args, "health_medquad")]
     titles = [slug(row["url"]) for row in passages]
-    return Task("health_medquad", [row["text"] for row in passages], titles, pairs, training)
+    return Task("health_medquad", [row["text"] for row in passages], titles, pairs)
 
 
 def agri_agxqa(args: Namespace) -> Task:
-    def pairs(rows: list[dict[str, Any]], folder: Path) -> list[tuple[str, str]]:
-        file = folder / "backends/agri_agxqa/passages.jsonl"
-        texts = {row["doc"]: row["text"] for row in read_rows(file)} if file.is_file() else {}
-        return [(row["input"], texts[row["meta"]["doc"]]) for row in rows if row["meta"]["doc"] in texts]
-
-    passages = [row["text"] for row in read_rows(args.data / "backends/agri_agxqa/passages.jsonl")]
-    scored = pairs(read_set(args, "agri_agxqa"), args.data)
-    return Task("agri_agxqa", passages, None, scored, pairs(read_training(args, "agri_agxqa"), args.train))
+    passages = read_rows(args.data / "backends/agri_agxqa/passages.jsonl")
+    texts = {row["doc"]: row["text"] for row in passages}
+    rows = [row for row in read_set(args, "agri_agxqa") if row["meta"]["doc"] in texts]
+    scored = [(row["input"], texts[row["meta"]["doc"]]) for row in rows]
+    return Task("agri_agxqa", [row["text"] for row in passages], None, scored)
 
 
 def finance_tatqa_span(args: Namespace) -> Task:
     rows = read_rows(args.data / "finance_tatqa_span.jsonl")
     passages = list(dict.fromkeys(text for row in rows for text in [row["context"], *row["meta"]["all_paragraphs"]]))
     scored = [(row["input"], row["context"]) for row in read_set(args, "finance_tatqa_span")]
-    training = [(row["input"], row["context"]) for row in read_training(args, "finance_tatqa_span")]
-    return Task("finance_tatqa_span", passages, None, scored, training)
+    return Task("finance_tatqa_span", passages, None, scored)
 
 
 TASKS = {task.__name__: task for task in (health_medquad, agri_agxqa, finance_tatqa_span)}
@@ -194,27 +186,6 @@ def measure(report: Report, task: Task, system: str, search: Search) -> None:
     score(report, task.name, system, ranks, seconds)
 
 
-def measure_tuned(report: Report, task: Task, folder: Path, knowledge: Knowledge) -> None:
-    """Cross-validated where TRAIN holds the scored questions too: no question is tuned on its own passage."""
-    fold_of = {text: number % FOLDS for number, text in enumerate(dict.fromkeys(gold for _, gold in task.questions))}
-    overlap = any(gold in fold_of for _, gold in task.training)
-    ranks: list[int | None] = [None] * len(task.questions)
-    seconds = [0.0] * len(task.questions)
-    for fold in range(FOLDS if overlap else 1):
-        (folder / "store" / "tuning.npz").unlink(missing_ok=True)
-        examples = [(q, gold) for q, gold in task.training if not overlap or fold_of.get(gold) not in (fold, None)]
-        learnt = knowledge.tune(examples)
-        say(f"{task.name}: {learnt}")
-        search = whole(knowledge, task.passages)
-        mine = [n for n, (_, gold) in enumerate(task.questions) if not overlap or fold_of[gold] == fold]
-        for n in progress(mine, f"{task.name} metier-tuned"):
-            began = time.perf_counter()
-            found = search(task.questions[n][0])
-            seconds[n] = time.perf_counter() - began
-            ranks[n] = rank(found, task.questions[n][1])
-    score(report, task.name, "metier-tuned", ranks, seconds)
-
-
 def run(report: Report, task: Task, embedder: Remembering) -> None:
     say(f"{task.name}: {len(task.questions)} questions over {len(task.passages)} passages")
     measure(report, task, "tfidf", tfidf(task.passages))
@@ -223,7 +194,6 @@ def run(report: Report, task: Task, embedder: Remembering) -> None:
     with tempfile.TemporaryDirectory() as name:
         knowledge = index(Path(name), task.passages, None, embedder)
         measure(report, task, "metier", whole(knowledge, task.passages))
-        measure_tuned(report, task, Path(name), knowledge)
         knowledge.close()
     if task.titles:
         with tempfile.TemporaryDirectory() as name:

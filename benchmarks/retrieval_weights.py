@@ -34,7 +34,7 @@ def grounded_mtragun(args: Namespace) -> Task:
     rows = [row for row in read_rows(args.data / "grounded_mtragun.jsonl") if row["context"]]
     scored = [row for row in read_set(args, "grounded_mtragun") if row["context"]]
     passages = list(dict.fromkeys(text.strip() for row in rows for text in row["context"]))
-    return Task("grounded_mtragun", passages, None, [(r["input"], r["context"][0].strip()) for r in scored], [])
+    return Task("grounded_mtragun", passages, None, [(r["input"], r["context"][0].strip()) for r in scored])
 
 
 def candidates(task: Task, embedder: Remembering) -> list[Found]:

@@ -1,4 +1,4 @@
-"""The index of a specialist: search, updates, damage, back-ends, tuning."""
+"""The index of a specialist: search, updates, damage, back-ends."""
 
 from __future__ import annotations
 
@@ -450,50 +450,3 @@ def test_equal_passages_are_given_once(docs, words):
     found = built(docs, words).search("grease bearings", 4)
     assert len(found) == 4
     assert len({passage.text for passage in found}) == 4
-
-
-# Tuning
-
-
-def taught(folder: Path, words: WordEmbedder) -> Knowledge:
-    """Sixty machines with a fact about money and one about time each; questions use other words than the facts."""
-    for number in range(60):
-        put(folder / f"docs/m{number:02d}.txt", f"machine{number} costs money")
-        put(folder / f"docs/t{number:02d}.txt", f"machine{number} lasts long")
-    return built(folder / "docs", words)
-
-
-def test_tuning_learns_what_questions_mean(tmp_path, words):
-    knowledge = taught(tmp_path, words)
-    asked = [(f"machine{n} price please", f"machine{n} costs money") for n in range(40)]
-    asked += [(f"machine{n} age please", f"machine{n} lasts long") for n in range(40)]
-    report = knowledge.tune([*asked, ("unknown", "this stands nowhere")])
-    assert (report.examples, report.shifted) == (80, True)
-    assert report.after > report.before
-    right = [first(knowledge, f"machine{n} price please") == f"m{n:02d}.txt" for n in range(40, 60)]
-    assert sum(right) >= 19
-    assert "tuned" in knowledge.search("machine7 price")[0].signals
-    put(tmp_path / "docs/new.txt", "something else")
-    again = built(tmp_path / "docs", words)
-    assert first(again, "machine50 age please") == "t50.txt"
-
-
-def test_tuning_learns_how_much_words_count(tmp_path, words):
-    for number in range(40):
-        put(tmp_path / f"docs/{number:02d}.txt", f"part{number} is kept on the grey shelf in the old hall by the door")
-        put(tmp_path / f"docs/near{number:02d}.txt", "the shelf in the hall of the door is grey and old")
-    knowledge = built(tmp_path / "docs", words)
-    question = "is the grey shelf in the old hall by the door where part{} is"
-    report = knowledge.tune([(question.format(n), f"part{n} is kept on the grey shelf") for n in range(20)])
-    assert report.examples == 20
-    assert report.after >= report.before
-    assert all(first(knowledge, question.format(n)) == f"{n:02d}.txt" for n in range(20, 40))
-
-
-def test_tuning_that_does_not_help_is_not_kept(tmp_path, words):
-    knowledge = taught(tmp_path, words)
-    before = knowledge.search("machine7 costs", 5)
-    report = knowledge.tune([(f"machine{n} costs", f"machine{n} costs money") for n in range(40)])
-    assert not report.shifted
-    assert knowledge.search("machine7 costs", 5) == before
-    assert knowledge.tune([("machine1 price", "machine1 costs money")]).examples == 1

@@ -11,30 +11,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.embedding import Embedder, Vectors
+from ...core.embedding import Embedder
 from ...core.errors import KnowledgeError
 from ...core.terms import terms
 from ...core.types import Passage
 from ..card import KnowledgeCard
-from . import generations, tuning
+from . import generations
 from .abbreviations import Abbreviations
 from .backends import backend
 from .build import FORMAT, Report, build
-from .citation import cite
 from .filling import Progress
 from .lexical import Lexical
 from .ranking import rank
 from .shelf import FILE, DocumentInfo, Shelf
-from .tuning import Tuning, TuningReport
 
 if TYPE_CHECKING:
     from .retrievers import LangChainRetriever, LlamaIndexRetriever
 
 CANDIDATES = 100
 """Passages that each of the two searches proposes."""
-_TUNING = "tuning.npz"
-_TRIED = 20
-"""Passages in which an example's answer is looked for."""
 
 
 class DamagedIndex(KnowledgeError):
@@ -61,7 +56,6 @@ class Knowledge:
         self._lexical = Lexical.open(folder)
         self._dense = backend(meta["backend"]).open(folder, self._shelf, meta["backend_options"])
         self._abbreviations = Abbreviations(self._shelf.abbreviations())
-        self._tuning = Tuning.load(store / _TUNING, embedder.name)
 
     @classmethod
     def build(
@@ -115,9 +109,8 @@ class Knowledge:
         if not len(self._rows) or not query.strip():
             return []
         query = self._abbreviations.widen(query)
-        plain = self._embedder.embed([query])[0]
-        rows, signals = self._evidence(query, plain, self._tuning.move(plain))
-        scores = rank(signals, self._tuning.words)
+        rows, signals = self._evidence(query)
+        scores = rank(signals)
         found: dict[str, Passage] = {}
         order = np.argsort(-scores, kind="stable").tolist()
         while order and len(found) < k:
@@ -127,15 +120,11 @@ class Knowledge:
                 found.setdefault(passage.text, passage.model_copy(update={"score": float(scores[n]), "signals": why}))
         return list(found.values())
 
-    def _evidence(
-        self, query: str, plain: NDArray[np.float32], moved: NDArray[np.float32]
-    ) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float32]]]:
-        """Rows that one of the two searches proposes, in the index's order, and what speaks for each.
-
-        Vectors have shape (dimension,).
-        """
+    def _evidence(self, query: str) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float32]]]:
+        """Rows that one of the two searches proposes, in the index's order, and what speaks for each."""
+        vector = self._embedder.embed([query])[0]
         words = self._lexical.scores(terms(query))
-        near = np.searchsorted(self._rows, self._dense.nearest(moved, CANDIDATES), sorter=self._ascending)
+        near = np.searchsorted(self._rows, self._dense.nearest(vector, CANDIDATES), sorter=self._ascending)
         places = set(self._ascending[near].tolist())
         if words is not None:
             best = np.argpartition(-words, min(CANDIDATES, len(words)) - 1)[:CANDIDATES]
@@ -143,43 +132,8 @@ class Knowledge:
         order = np.array(sorted(places), dtype=np.intp)
         rows = self._rows[order]
         vectors = self._shelf.vectors(rows.tolist())
-        signals = {"dense": vectors @ plain, "bm25": np.zeros(len(rows), np.float32) if words is None else words[order]}
-        return rows, signals if moved is plain else {**signals, "tuned": vectors @ moved}
-
-    def tune(self, examples: Sequence[tuple[str, str]]) -> TuningReport:
-        """Learn from questions and what answers them (a passage's text, or a quote from it).
-
-        What is learnt moves the vectors of later questions and weighs words against vectors. It is cross-validated
-        first, kept only where it helps, and stays beside the index when documents change. Examples whose answer
-        stands in no passage are left out.
-        """
-        known = [(question, row) for question, text in examples if (row := self._row_of(question, text)) is not None]
-        rows = [row for _, row in known]
-        if not tuning.enough(rows):
-            return TuningReport(len(rows))
-        asked = [self._abbreviations.widen(question) for question, _ in known]
-        questions, passages = self._embedder.embed(asked), self._shelf.vectors(rows)
-
-        def evidence(moved: Vectors) -> list[tuning.Evidence]:
-            found = [self._evidence(*each) for each in zip(asked, questions, moved, strict=True)]
-            return [(signals, candidates == row) for (candidates, signals), row in zip(found, rows, strict=True)]
-
-        plain, moved = evidence(questions), evidence(tuning.crossed(questions, passages, rows))
-        before = tuning.reciprocal_ranks(plain)
-        shifted = tuning.better(before, tuning.reciprocal_ranks(moved))
-        words, after = tuning.weigh(moved if shifted else plain)
-        self._tuning = Tuning(tuning.learn(questions, passages) if shifted else None, words)
-        self._tuning.save(self._store / _TUNING, self._embedder.name)
-        return TuningReport(len(rows), float(before.mean()), float(after.mean()), shifted, words)
-
-    def _row_of(self, question: str, text: str) -> int | None:
-        """The passage that holds the text, or a part of it; looked for by its words."""
-        words = self._lexical.scores(terms(f"{question} {text}"))
-        best = [] if words is None else np.argsort(-words, kind="stable")[:_TRIED].tolist()
-        for passage, place in zip(self._shelf.passages(self._rows[best].tolist()), best, strict=True):
-            if passage.text in text or cite(text, [passage]):
-                return int(self._rows[place])
-        return None
+        bm25 = np.zeros(len(rows), np.float32) if words is None else words[order]
+        return rows, {"dense": vectors @ vector, "bm25": bm25}
 
     def passage(self, id: str) -> Passage:
         """A passage by its id. Raises `KnowledgeError`."""
