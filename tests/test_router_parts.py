@@ -21,7 +21,6 @@ from metier.router.calibration import (
     probabilities,
     refusal_threshold,
 )
-from metier.router.decision_model import NOBODY, choice_answer
 from metier.router.edge import END, edge, task_of
 from metier.router.everyday import everyday
 from metier.router.example import Example, flatten, normalise
@@ -29,8 +28,7 @@ from metier.router.followup import goes_on, with_thread
 from metier.router.head import fit_head
 from metier.router.lexicon import Lexicon, pieces, words
 from metier.router.log import DecisionLog
-from metier.router.report import NOBODY as REFUSED
-from metier.router.report import report, risk_coverage, score
+from metier.router.report import NOBODY, report, risk_coverage, score
 from metier.router.router import Router
 from metier.router.rules import RouteRules, Rules
 from metier.router.shortcut import NEVER, fit_shortcut
@@ -236,14 +234,6 @@ def test_the_task_is_found_in_any_state():
         task_of({})
 
 
-def test_the_answer_has_the_shape_of_a_decision_model():
-    answer = choice_answer(one("a", 0.8))
-    assert set(answer) == {"type", "choice", "probabilities", "confidence"}
-    assert answer["choice"] == "a"
-    assert sum(answer["probabilities"].values()) == pytest.approx(1)
-    assert choice_answer(NONE)["choice"] == NOBODY
-
-
 def test_the_report_counts_and_suggests():
     tasks = [("a", one("a")), ("a", one("b")), ("b", one("a")), ("b", NONE), (None, one("a")), (None, NONE)]
     scored = [score(Example(text=f"t{i}", label=label), route) for i, (label, route) in enumerate(tasks)]
@@ -257,7 +247,7 @@ def test_the_report_counts_and_suggests():
     taken, risk = risk_coverage(scored)
     assert taken[-1] == 1
     assert risk[-1] == pytest.approx(4 / 6)
-    assert REFUSED in found.names
+    assert NOBODY in found.names
 
 
 class Embeds:
