@@ -1,4 +1,4 @@
-"""Text that hides in base64, hexadecimal, binary or Morse, written out, so that the same checks can read it."""
+"""Text that hides in base64, hexadecimal or binary, written out, so that the same checks can read it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,6 @@ from collections.abc import Iterator
 _BASE64 = re.compile(r"(?<![A-Za-z0-9+/=_-])[A-Za-z0-9+/]{20,}={0,2}(?![A-Za-z0-9+/=])")
 _HEX = re.compile(r"(?<![0-9A-Za-z])(?:[0-9a-fA-F]{2}[ ]?){12,}(?![0-9A-Za-z])")
 _BINARY = re.compile(r"(?:[01]{8}\s*){6,}")
-_MORSE = re.compile(r"(?:[.-]{1,5}[ /]+){8,}[.-]{1,5}")
-_CODE = (
-    ".- -... -.-. -.. . ..-. --. .... .. .--- -.- .-.. -- -. --- .--. --.- .-. ... - ..- ...- .-- -..- -.-- --.. "
-    "----- .---- ..--- ...-- ....- ..... -.... --... ---.. ----."
-).split()
-_LETTERS: dict[str, str] = dict(zip(_CODE, "abcdefghijklmnopqrstuvwxyz0123456789", strict=True))
 _READABLE = re.compile(r"(?:[A-Za-z]{2,}\W+){2,}[A-Za-z]{2,}")
 MAX_RUNS = 20
 """Runs looked at in one text: a file full of keys must not cost seconds."""
@@ -23,7 +17,7 @@ MAX_RUNS = 20
 
 def hidden_texts(text: str) -> Iterator[str]:
     """Each run of code in the text that turns out to be words."""
-    for pattern, decode in ((_BASE64, _base64), (_HEX, _hex), (_BINARY, _binary), (_MORSE, _morse)):
+    for pattern, decode in ((_BASE64, _base64), (_HEX, _hex), (_BINARY, _binary)):
         for count, run in enumerate(pattern.finditer(text)):
             if count >= MAX_RUNS:
                 break
@@ -48,10 +42,6 @@ def _hex(run: str) -> str:
 def _binary(run: str) -> str:
     digits = "".join(run.split())
     return _ascii(bytes(int(digits[i : i + 8], 2) for i in range(0, len(digits) // 8 * 8, 8)))
-
-
-def _morse(run: str) -> str:
-    return " ".join("".join(_LETTERS.get(letter, "") for letter in word.split()) for word in run.split("/"))
 
 
 def _ascii(data: bytes) -> str:
