@@ -69,7 +69,7 @@ def named(question: str, catalogue: Catalogue, shown: Sequence[Column]) -> dict[
 def likeliest(columns: Sequence[Column], value: str, question: str, catalogue: Catalogue) -> list[Column]:
     """The columns, in the order in which the question may mean them by a value.
 
-    A noun beside the value tells most ("the Colorado river"), then what else the question speaks of.
+    A noun beside the value tells most ("the Norsk supplier"), then what else the question speaks of.
     """
     asked, beside = _stems(question), _beside(value, question)
 
@@ -84,7 +84,7 @@ def likeliest(columns: Sequence[Column], value: str, question: str, catalogue: C
 
 
 def _called(column: Column) -> str:
-    """What its values are: `river` for `river.river_name`, `canton` for `canton.name`."""
+    """What its values are: `ship` for `ship.ship_name`, `depot` for `depot.name`."""
     return re.sub(r"(?i)_?(name|title)$", "", column.name) or column.table
 
 

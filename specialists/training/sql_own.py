@@ -15,7 +15,6 @@ from ..sql.prompt import Solved
 from ..sql.short import expand
 from .sql_setting import Condition, Setting, words
 from .sql_synthetic import asked
-from .sql_words import MEASURES
 from .sql_worlds import Feature, Thing
 
 FEW = 12
@@ -99,18 +98,11 @@ class Own(Setting):
         if column.distinct in (0, 1) or own[-1] == "id":
             return None
         if column.number or (values and all(v.lstrip("-").replace(".", "").isdigit() for v in values)):
-            return Feature(name, "y" if {*own} & {*DATED} else "n", self._called(column, own))
+            return Feature(name, "y" if {*own} & {*DATED} else "n")
         if values and all(v[:4].isdigit() and v[4:5] == "-" for v in values):
             return Feature(name, "d")
         named = column.unique or own[-1] in NAMED or len(values) > FEW
         return Feature(name, "name" if named else "c", values) if values else None
-
-    def _called(self, column: Column, own: list[str]) -> tuple[str, ...]:
-        """Where nothing else has a size, the most people make the largest."""
-        sizes = {word for m in MEASURES if "largest" in m.high for word in m.names.split()}
-        others = {word for c in self.catalogue.tables[column.table].values() for word in parts(c.name)}
-        people = next(m for m in MEASURES if "population" in m.names).names.split()
-        return ("largest", "smallest") if {*own} & {*people} and not sizes & others else ()
 
 
 def own_questions(catalogue: Catalogue, database: Database, dice: random.Random) -> Iterator[Solved]:

@@ -82,7 +82,7 @@ def look_up(s: Setting, t: Thing, dice: random.Random) -> Pair | None:
 
 
 def of_parent(s: Setting, t: Thing, dice: random.Random) -> Pair | None:
-    """A property of what belongs to a named thing and has no name itself: `extremes(canton, deepest_cave)`."""
+    """A property of what belongs to a named thing and has no name itself: `stock(warehouse, quantity)`."""
     parents = [p for p in s.parents(t) if p.of("name") and p.of("name")[0].values]
     others = [f for f in t.features if f.kind != ">"]
     if has_name(t) or not parents or not others:

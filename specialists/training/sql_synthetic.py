@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Iterator
 
 import sqlglot
@@ -17,9 +16,6 @@ from . import sql_relations as many
 from .sql_patterns import Pair, Pattern
 from .sql_setting import Setting
 from .sql_worlds import worlds
-
-_EQUAL = re.compile(r"= '((?!\d)[^'%]+)'")
-"""A text that a column equals; dates and codes that begin with a digit are compared as they are."""
 
 QUESTIONS = (3, 8)
 """So many are asked of one database: it is read once for all of them."""
@@ -55,16 +51,6 @@ PATTERNS: tuple[tuple[float, Pattern], ...] = (
 )
 """How often each is used, and what makes it."""
 
-SIMILAR = (
-    "Always filter names using LIKE",
-    "Filter strings using LIKE",
-    "Match strings case-insensitively",
-    "Match all strings case-insensitively using wildcard operators",
-    "Use LIKE with wildcards for texts",
-)
-EXACT = ("Always filter names using an exact match", "Match strings exactly", "Filter strings with an exact match")
-"""What people ask for besides: how texts are to be compared."""
-
 
 def synthetic(dice: random.Random) -> Iterator[tuple[Catalogue, list[Pair]]]:
     """Databases with questions, without end."""
@@ -93,19 +79,7 @@ def asked(setting: Setting, dice: random.Random) -> Pair | None:
         expand(made[1], setting.catalogue)
     except ToolError:
         return None
-    question, sql = _written(made[0], dice), made[1]
-    if dice.random() < 0.15:
-        question, sql = _instructed(question, sql, dice)
-    return question, sqlglot.parse_one(sql, read="sqlite").sql("sqlite")
-
-
-def _instructed(question: str, sql: str, dice: random.Random) -> Pair:
-    """The question with an order how texts are to be compared, and the SQL that follows it."""
-    alike = dice.random() < 0.7
-    changed = _EQUAL.sub(r"LIKE '%\1%'", sql) if alike else sql
-    if not _EQUAL.search(sql):
-        return question, sql
-    return f"{question} {dice.choice(SIMILAR if alike else EXACT)}", changed
+    return _written(made[0], dice), sqlglot.parse_one(made[1], read="sqlite").sql("sqlite")
 
 
 def _written(question: str, dice: random.Random) -> str:
