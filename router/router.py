@@ -6,7 +6,6 @@ router.route("how many filters are left?").choice   # "stock"
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -126,14 +125,6 @@ class Router:
             attachments: Names of files that come with it.
         """
         return self._decider.decide(text, context, attachments)
-
-    def route_many(self, texts: Sequence[str]) -> list[Route]:
-        """`route` for texts that have nothing to do with each other."""
-        return [self.route(text) for text in texts]
-
-    async def aroute(self, text: str, *, context: Sequence[str] = (), attachments: Sequence[str] = ()) -> Route:
-        """`route` for asynchronous callers; runs in a thread."""
-        return await asyncio.to_thread(self.route, text, context=context, attachments=attachments)
 
     def explain(self, text: str, *, context: Sequence[str] = (), attachments: Sequence[str] = ()) -> Explanation:
         """`route` with its reasons: nearest examples, what each word adds, and what would have changed it."""

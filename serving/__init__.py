@@ -1,1 +1,1 @@
-"""The doors: command line, HTTP, chat page, MCP."""
+"""The command line."""

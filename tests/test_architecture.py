@@ -24,9 +24,6 @@ ONLY_IN = {
     "torch": {"specialists"},
     "peft": {"specialists"},
     "transformers": {"specialists"},
-    "fastapi": {"serving"},
-    "uvicorn": {"serving"},
-    "starlette": {"serving"},
     "typer": {"serving"},
     "mcp": {"serving", "tools"},
 }
@@ -43,8 +40,6 @@ NEEDS_EXTRA = (
     *("memory.postgres", "specialists.training", "tools.mcp_client", "tools.plot", "tools.python"),
 )
 """Modules and folders that cannot be imported without an extra; all others import them late, behind `MissingExtra`."""
-NEWER = {"langchain_core.decisions"}
-"""Modules that only newer versions have than the oldest we take: looked for where they are used."""
 COMES_WITH = {
     **{"pydantic_core": "pydantic", "urllib3": "requests", "openai": "langchain_openai"},
     "psycopg_pool": "psycopg",
@@ -113,7 +108,7 @@ def test_late_imports_are_for_the_doors_and_for_extras() -> None:
         f"{_place(m, i.line)} imports {i.target} late"
         for m in PACKAGE
         for i in m.imports
-        if i.lazy and m.area not in ("serving", "") and i.target not in NEWER
+        if i.lazy and m.area not in ("serving", "")
         if not (_needs_extra(i.target) if i.own else i.target.split(".")[0] in extras)
     ]
     assert not wrong, "\n" + "\n".join(map(str, wrong))

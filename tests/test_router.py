@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import json
 from pathlib import Path
 
@@ -196,12 +195,6 @@ def test_asking_again_costs_nothing(team, encoder):
     encoder.asked.clear()
     assert team.route("how heavy is the drive of the palletiser") is first
     assert encoder.asked == []
-
-
-def test_many_and_async_say_the_same(team):
-    texts = ["who signs a purchase over 600 pounds", "how often is oil changed", ""]
-    assert team.route_many(texts) == [team.route(t) for t in texts]
-    assert asyncio.run(team.aroute(texts[0])) == team.route(texts[0])
 
 
 def test_a_specialist_comes_and_goes_without_embedding_the_others_again(team, encoder):
