@@ -165,6 +165,10 @@ class Report:
             interval = f"{figure(row.low)} – {figure(row.high)}"
             table.add_row(row.set, row.system, row.metric, figure(row.value), interval, str(row.n))
         Console(width=None if sys.stdout.isatty() else 120).print(table)
+        self.write()
+
+    def write(self) -> None:
+        """The JSON file, when it was asked for; `finish` does it, too."""
         if self._args.json:
             self._args.json.parent.mkdir(parents=True, exist_ok=True)
             self._args.json.write_text(json.dumps(self.as_dict(), indent=1, ensure_ascii=False), encoding="utf-8")
