@@ -14,7 +14,7 @@ from ..specialists.engines import open_engine
 from ..specialists.head import FORM, Head, Labelled, accuracy
 from ..specialists.specialist import Specialist
 from .blueprint import Blueprint, fingerprint
-from .examples import answered
+from .feedback import answered
 
 LEAST = 20
 """Labelled examples below which there is nothing to fit."""

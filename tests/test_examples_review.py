@@ -15,11 +15,9 @@ from hypothesis import strategies as st
 
 from metier.agents.blueprint import Blueprint
 from metier.agents.builder import build
-from metier.agents.examples import answered
-from metier.agents.feedback import accept, example_file, open_inbox, proposals
+from metier.agents.feedback import Inbox, Note, accept, answered, example_file, open_inbox, proposals
 from metier.agents.team import Team
 from metier.core.errors import ConfigError, InputError, StateError
-from metier.memory.inbox import Inbox, Note
 from metier.serving.cli import main
 from metier.serving.init_cli import init_team
 from metier.specialists.evaluation.leaks import leaked
