@@ -256,7 +256,7 @@ def example_files(blueprint: Blueprint, name: str) -> list[str]:
     return [entry for entry in blueprint.specialists[name].examples if entry.endswith(".jsonl")]
 
 
-def answered(blueprint: Blueprint, name: str, embedder: Embedder) -> list[dict[str, Any]]:
+def answered_examples(blueprint: Blueprint, name: str, embedder: Embedder) -> list[dict[str, Any]]:
     """Those of a specialist's `own_examples` that have an answer."""
     return [row for row in own_examples(blueprint, name, embedder) if row.get("answer")]
 

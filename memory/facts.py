@@ -137,9 +137,18 @@ class Facts:
             superseded = Supersession(sentences(text))
             now = {id: _revised(fact, superseded.rest_of(fact.text)) for id, fact in now.items()}
             said = datetime.now(UTC).isoformat(timespec="seconds")
-            new.append(uuid4().hex[:12])
-            fact = Fact(id=new[-1], text=text, about=about(text), how=how, when=said, user=owner.user, **origin)
-            now[fact.id] = fact.model_copy(update={"specialist": specialist})
+            fact = Fact(
+                id=uuid4().hex[:12],
+                text=text,
+                about=about(text),
+                how=how,
+                when=said,
+                user=owner.user,
+                specialist=specialist,
+                **origin,
+            )
+            now[fact.id] = fact
+            new.append(fact.id)
         changed = [fact for fact in now.values() if fact != old.get(fact.id)]
         self.store.write(
             owner, put=[fact for fact in changed if fact.text], delete=[fact for fact in changed if not fact.text]

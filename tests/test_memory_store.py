@@ -87,6 +87,8 @@ def test_owners_are_listed(opened):
     for owner in (ANNA, BEN, everybody, BEN):
         store.write(owner, put=[fact("k", owner=owner)])
         store.write(owner, put=[fact("k", owner=owner, specialist="desk")])
+    with store.database.transaction() as execute:
+        execute("UPDATE facts SET namespace = 'somebody.elses' WHERE namespace = ?", (everybody.namespace("desk"),))
     assert sorted(store.owners(), key=repr) == sorted([ANNA, BEN, everybody], key=repr)
 
 
