@@ -22,14 +22,13 @@ from langchain_core.messages import AnyMessage
 
 from ..core.errors import InputError
 from ..core.types import Value
-from ..memory.fact import Fact, Owner
 from ..memory.facts import Facts
-from ..memory.inbox import Note
-from ..memory.scrub import scrub
+from ..memory.store import Fact, Owner
+from ..memory.threads import scrub
 from ..router.log import Decision
 from .blueprint import Blueprint
 from .builder import build, decisions
-from .feedback import open_inbox
+from .feedback import Note, open_inbox
 from .memories import open_memories, owner_of
 from .threads import Threads, open_threads
 

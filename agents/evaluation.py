@@ -30,7 +30,7 @@ from ..specialists.specialist import Specialist
 from .blueprint import Blueprint, fingerprint
 from .desk import open_desk
 from .dry import dry_tools
-from .examples import read_questions
+from .feedback import read_questions
 from .heads import head_file, open_head
 from .versions import adapter_of, engine_name, version_of
 

@@ -1,21 +1,101 @@
-"""From what people say about answers to examples: notes into the inbox, and reviewed notes into the example files."""
+"""From what people say about answers to examples: notes wait in an inbox, and reviewed ones join the example files.
+
+An inbox is one plain JSONL file a specialist:
+
+inbox/maintenance.jsonl     {"verdict": "correction", "task": "…", "answer": "…", "correction": "45 Nm", …}
+
+Rows with answers are evaluation sets, and examples to learn from, among which no evaluation question may be.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, Literal
+from uuid import uuid4
+
+from filelock import FileLock
+from pydantic import ConfigDict, Field, ValidationError
 
 from ..core.embedding import Embedder
 from ..core.errors import ConfigError, InputError, StateError, unknown
 from ..core.files import write_atomic
 from ..core.types import Answer, Value
-from ..memory.inbox import Inbox, Note, Verdict
 from ..specialists.evaluation.leaks import leaked
+from ..specialists.evaluation.question import Question
 from ..specialists.metrics import normalise
-from .blueprint import Blueprint
-from .examples import example_files, held_out
+from .blueprint import Blueprint, read_rows
 from .threads import Threads
+
+Rating = Literal["good", "bad", "correction"]
+
+
+class Note(Value):
+    """What somebody said about one answer."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    id: str = Field(default_factory=lambda: uuid4().hex[:12])
+    at: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    """UTC, ISO 8601."""
+    specialist: str
+    verdict: Rating
+    task: str
+    answer: str
+    """What the specialist said."""
+    correction: str | None = None
+    """What it should have said."""
+    source: str | None = None
+    """The document that it cited first."""
+    version: str | None = None
+    """Of the specialist."""
+    thread_id: str = ""
+    run_id: str = ""
+
+
+class Inbox:
+    """The notes in a folder. Safe for several processes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def add(self, note: Note) -> None:
+        """Keep a note."""
+        self._change(note.specialist, lambda notes: [*notes, note])
+
+    def notes(self, specialist: str) -> list[Note]:
+        """The notes about a specialist, oldest first.
+
+        Raises:
+            StateError: a line is no note; names the line.
+        """
+        path = self._path(specialist)
+        found = []
+        for number, line in enumerate(path.read_text(encoding="utf-8").split("\n") if path.is_file() else [], 1):
+            if not line.strip():
+                continue
+            try:
+                found.append(Note.model_validate_json(line))
+            except ValidationError as error:
+                raise StateError(
+                    f"{path}:{number}: {error.errors()[0]['msg']}", hint="mend or delete the line"
+                ) from error
+        return found
+
+    def settle(self, specialist: str, id: str) -> None:
+        """Take a note out: it was decided upon."""
+        self._change(specialist, lambda notes: [n for n in notes if n.id != id])
+
+    def _change(self, specialist: str, how: Callable[[list[Note]], list[Note]]) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.folder / f".{specialist}.lock"):
+            notes = how(self.notes(specialist))
+            write_atomic(self._path(specialist), "".join(f"{n.model_dump_json(exclude_none=True)}\n" for n in notes))
+
+    def _path(self, specialist: str) -> Path:
+        return self.folder / f"{specialist}.jsonl"
 
 
 def open_inbox(blueprint: Blueprint) -> Inbox:
@@ -26,7 +106,7 @@ def open_inbox(blueprint: Blueprint) -> Inbox:
 def note_of(
     threads: Threads,
     specialists: Collection[str],
-    verdict: Verdict,
+    verdict: Rating,
     *,
     correction: str | None = None,
     thread_id: str | None = None,
@@ -40,7 +120,7 @@ def note_of(
         specialist: Whom it concerns; left out: who answered.
 
     Raises:
-        InputError: the verdict and the correction do not fit together, or it is not clear whom it concerns.
+        InputError: the rating and the correction do not fit together, or it is not clear whom it concerns.
         StateError: there is no such conversation, or no answer in it.
     """
     _check(verdict, correction)
@@ -63,7 +143,7 @@ def note_of(
     )
 
 
-def _check(verdict: Verdict, correction: str | None) -> None:
+def _check(verdict: Rating, correction: str | None) -> None:
     if (verdict == "correction") != bool(correction and correction.strip()):
         raise InputError(
             "'correction' goes with the right answer, 'good' and 'bad' without",
@@ -169,3 +249,49 @@ def example_file(blueprint: Blueprint, name: str) -> Path:
             f"the card of '{name}' names no file of examples", field="examples", hint="examples: [examples.jsonl]"
         )
     return blueprint.folders[name] / files[0]
+
+
+def example_files(blueprint: Blueprint, name: str) -> list[str]:
+    """The `.jsonl` files among a specialist's examples, relative to its card."""
+    return [entry for entry in blueprint.specialists[name].examples if entry.endswith(".jsonl")]
+
+
+def answered_examples(blueprint: Blueprint, name: str, embedder: Embedder) -> list[dict[str, Any]]:
+    """Those of a specialist's `own_examples` that have an answer."""
+    return [row for row in own_examples(blueprint, name, embedder) if row.get("answer")]
+
+
+def own_examples(blueprint: Blueprint, name: str, embedder: Embedder) -> list[dict[str, Any]]:
+    """A specialist's examples, without those that repeat a question of any evaluation set of the team.
+
+    Raises:
+        ConfigError: an example or evaluation file is wrong.
+    """
+    blueprint.tasks(name)  # complains of a row without an input
+    rows = [row for entry in example_files(blueprint, name) for row in read_rows(blueprint.folders[name] / entry)]
+    repeats = leaked([row["input"] for row in rows], held_out(blueprint), embedder)
+    return [row for place, row in enumerate(rows) if place not in repeats]
+
+
+def read_questions(blueprint: Blueprint, name: str) -> list[Question]:
+    """The evaluation set of a specialist; empty when its card names none.
+
+    Raises:
+        ConfigError: a row is no question; names file and line.
+    """
+    entry = blueprint.specialists[name].evaluation
+    if entry is None:
+        return []
+    path, found = blueprint.folders[name] / entry, dict[str, Question]()
+    for number, row in enumerate(read_rows(path), 1):
+        try:
+            question = Question.of(row)
+        except ConfigError as error:
+            raise ConfigError(error.message, file=path, line=number, hint=error.hint) from error
+        found[question.id] = question
+    return list(found.values())
+
+
+def held_out(blueprint: Blueprint) -> list[str]:
+    """The questions of all evaluation sets of the team: nobody on it may learn from them."""
+    return [question.input for name in blueprint.specialists for question in read_questions(blueprint, name)]

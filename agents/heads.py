@@ -14,7 +14,7 @@ from ..specialists.engines import open_engine
 from ..specialists.head import FORM, Head, Labelled, accuracy
 from ..specialists.specialist import Specialist
 from .blueprint import Blueprint, fingerprint
-from .examples import answered
+from .feedback import answered_examples
 
 LEAST = 20
 """Labelled examples below which there is nothing to fit."""
@@ -97,7 +97,7 @@ def _asked(plan: Blueprint, name: str, rows: list[Labelled], base: LocalModel, a
 
 def _examples(plan: Blueprint, name: str, embedder: Embedder) -> list[Labelled]:
     card = plan.specialists[name]
-    rows = answered(plan, name, embedder)
+    rows = answered_examples(plan, name, embedder)
     return [Labelled(row["input"], (row["answer"],)) for row in rows if row["answer"] in card.labels]
 
 

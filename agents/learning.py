@@ -25,7 +25,7 @@ from .blueprint import Blueprint, fingerprint
 from .builder import knowledge_folder
 from .desk import open_desk
 from .dry import dry_tools
-from .examples import example_files, held_out, own_examples
+from .feedback import example_files, held_out, own_examples
 from .lessons import LESSONS, School
 
 EPOCHS, LEARNING_RATE = 3, 7e-4

@@ -14,12 +14,10 @@ from langgraph.config import get_config
 
 from ..core.embedding import Embedder
 from ..core.types import Answer, Citation, Route
-from ..memory.extract import extract
-from ..memory.fact import Owner
-from ..memory.facts import Facts, open_facts
-from ..memory.quotes import Quote
-from ..memory.statements import asks, sentences
-from ..memory.times import as_asked
+from ..memory.fact_rules import asks, extract_facts, sentences
+from ..memory.facts import FactQuote, Facts
+from ..memory.open import open_facts
+from ..memory.store import Owner
 from .blueprint import Blueprint
 from .state import Plain
 
@@ -91,7 +89,7 @@ class Memories:
             noted = Answer(text="Noted.", confidence=1.0, reason="a fact to remember, no question", route=route)
             return noted if self._notes() else None
         said = _bearing(task, recalled)
-        return _quoting(task, said, route) if said else None
+        return _quoting(said, route) if said else None
 
     def _notes(self) -> bool:
         return self.facts is not None and _owner().user is not None
@@ -116,11 +114,11 @@ def for_specialist(recalled: Sequence[Plain], specialist: str) -> tuple[str, ...
 
 def _tells(task: str) -> bool:
     """Does a task only say something, and ask nothing?"""
-    return bool(extract(task)) and not any(map(asks, sentences(task)))
+    return bool(extract_facts(task)) and not any(map(asks, sentences(task)))
 
 
-def _bearing(task: str, recalled: Sequence[Plain]) -> list[Quote]:
-    said = [Quote.model_validate(one) for one in recalled]
+def _bearing(task: str, recalled: Sequence[Plain]) -> list[FactQuote]:
+    said = [FactQuote.model_validate(one) for one in recalled]
     return said if said and (_OWN.search(task) or said[0].relevance >= SURE) else []
 
 
@@ -128,9 +126,9 @@ def _owner() -> Owner:
     return owner_of(origin())
 
 
-def _quoting(task: str, said: Sequence[Quote], route: Route) -> Answer:
+def _quoting(said: Sequence[FactQuote], route: Route) -> Answer:
     return Answer(
-        text="\n".join(f"{_who(quote)} “{as_asked(quote.text, task)}”" for quote in said),
+        text="\n".join(f"{_who(quote)} “{quote.text}”" for quote in said),
         citations=tuple(_cited(quote) for quote in said),
         confidence=min(1.0, said[0].relevance),
         reason="from memory",
@@ -138,11 +136,11 @@ def _quoting(task: str, said: Sequence[Quote], route: Route) -> Answer:
     )
 
 
-def _who(quote: Quote) -> str:
+def _who(quote: FactQuote) -> str:
     return "It is on record:" if quote.fact.user is None else "You said:"
 
 
-def _cited(quote: Quote) -> Citation:
+def _cited(quote: FactQuote) -> Citation:
     when = f"{quote.fact.how} {quote.fact.when[:10]}"
     end = len(quote.text)
     return Citation(source=SOURCE, quote=quote.text, start=0, end=end, heading=(when,), passage=quote.fact.id)

@@ -26,8 +26,7 @@ from ..core.events import Emit, Event, ignore
 from ..core.models import ModelStore
 from ..core.onnx_embedder import load_embedder
 from ..core.types import Answer, Route
-from ..memory.fact import Owner
-from ..memory.inbox import Note, Verdict
+from ..memory.store import Owner
 from ..router.router import Router
 from ..specialists.card import SpecialistCard
 from ..specialists.engines import Engine
@@ -37,7 +36,7 @@ from .blueprint import Blueprint
 from .builder import Manifest, build
 from .card import TeamCard
 from .crew import Crew, Office, stamp
-from .feedback import note_of, open_inbox
+from .feedback import Note, Rating, note_of, open_inbox
 from .graph import RECURSION_LIMIT
 from .memories import configured, open_memories
 from .streaming import in_thread
@@ -261,7 +260,7 @@ class Team:
         """Who would work on this, without doing it."""
         return self.router.route(task, context=context)
 
-    def feedback(self, verdict: Verdict, correction: str | None = None, **whom: str | None) -> Note:
+    def feedback(self, verdict: Rating, correction: str | None = None, **whom: str | None) -> Note:
         """Say what an answer was worth. Who is meant by `thread_id` and `specialist`, and errors: as `note_of`."""
         note = note_of(self.threads, self.specialists, verdict, correction=correction, **whom)
         self._inbox.add(note)

@@ -12,8 +12,9 @@ from pydantic import Field
 
 from ..core.errors import InputError, StateError, unknown
 from ..core.types import Answer, Value
-from ..memory.checkpoints import ThreadSaver, open_checkpoints
-from ..memory.fact import Owner
+from ..memory.open import open_checkpoints
+from ..memory.store import Owner
+from ..memory.threads import ThreadSaver
 from ..tools.approval import ApprovalRequest, ApprovalResponse, Decision
 from ..tools.ledger import Ledger
 from .blueprint import Blueprint

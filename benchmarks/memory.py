@@ -35,8 +35,9 @@ from metier.agents.blueprint import Blueprint
 from metier.agents.builder import build
 from metier.agents.team import Team
 from metier.core.onnx_embedder import load_embedder
-from metier.memory.fact import Fact, Owner
-from metier.memory.facts import Facts, open_facts
+from metier.memory.facts import Facts
+from metier.memory.open import open_facts
+from metier.memory.store import Fact, Owner
 from metier.serving.init_cli import init_team
 
 SET = "memory_bfcl"

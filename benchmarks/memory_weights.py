@@ -28,10 +28,10 @@ from retrieval import Remembering
 from metier.benchmarks.memory import SET, contains, needed, turns
 from metier.core.embedding import Vectors
 from metier.core.onnx_embedder import load_embedder
-from metier.memory import extract, facts, quotes, relevance
-from metier.memory.fact import Owner, Recalled
-from metier.memory.facts import Facts, open_facts
-from metier.memory.times import as_asked
+from metier.memory import fact_rules, facts, store
+from metier.memory.facts import Facts
+from metier.memory.open import open_facts
+from metier.memory.store import Owner, RecalledFact
 
 READ = 150
 """Words of a reply, on the average, that are not too many."""
@@ -63,9 +63,9 @@ QUOTINGS = [Quoting(*one) for one in product((0, 1), (2, 3, 4, 5, 6, 8), (0, 25,
 Choice = tuple[Finding, float, Quoting]
 """With the threshold between the two."""
 NOW: Choice = (
-    Finding(extract.WORDS, relevance.PART, relevance.WORDS),
-    facts.LEAST,
-    Quoting(quotes.AROUND, quotes.SENTENCES, quotes.WHOLE, facts.NEAR),
+    Finding(fact_rules.FACT_WORDS, store.SENTENCE_SHARE, store.WORD_WEIGHT),
+    facts.LEAST_RELEVANCE,
+    Quoting(facts.AROUND, facts.QUOTED, facts.WHOLE, facts.NEAR_BEST),
 )
 Rows = list[dict[str, Any]]
 
@@ -84,7 +84,7 @@ class Bench:
         self._embedder, self._said, self._folder = Kept(load_embedder()), list(turns(args.data)), folder
         self._memory, self._found, self._reply = cache(self._noted), cache(self._recall), cache(self._quote)
 
-    def best(self, rows: Rows, finding: Finding) -> list[list[Recalled]]:
+    def best(self, rows: Rows, finding: Finding) -> list[list[RecalledFact]]:
         """The best three facts for each question, however far they are."""
         return [self._found(row["input"], row["meta"]["scenario"], finding) for row in rows]
 
@@ -105,24 +105,24 @@ class Bench:
         ]
 
     def _noted(self, size: int) -> Facts:
-        extract.WORDS = size
+        fact_rules.FACT_WORDS = size
         opened = open_facts("sqlite", self._folder / str(size), self._embedder)
         assert opened is not None
         for turn in progress(self._said, f"facts of {size} words"):
             opened.note(turn.text, Owner(turn.scenario), thread_id=turn.thread)
         return opened
 
-    def _recall(self, task: str, user: str, finding: Finding) -> list[Recalled]:
+    def _recall(self, task: str, user: str, finding: Finding) -> list[RecalledFact]:
         memory = self._memory(finding.size)
-        relevance.PART, relevance.WORDS, facts.NEAR = finding.part, finding.words, -1.0
+        store.SENTENCE_SHARE, store.WORD_WEIGHT, facts.NEAR_BEST = finding.part, finding.words, -1.0
         return memory.recall(task, Owner(user), least=-1.0)
 
     def _quote(self, task: str, user: str, finding: Finding, quoting: Quoting) -> str:
         found = self._found(task, user, finding)
-        relevance.PART, relevance.WORDS = finding.part, finding.words
-        quotes.AROUND, quotes.SENTENCES, quotes.WHOLE, near = quoting
+        store.SENTENCE_SHARE, store.WORD_WEIGHT = finding.part, finding.words
+        facts.AROUND, facts.QUOTED, facts.WHOLE, near = quoting
         close = [one for one in found if one.relevance >= near * found[0].relevance]
-        return "\n".join(as_asked(quote.text, task) for quote in quotes.quotes(task, close, self._embedder))
+        return "\n".join(quote.text for quote in facts.quote_facts(task, close, self._embedder))
 
 
 def scores(bench: Bench, rows: Rows, choice: Choice) -> dict[str, list[float]]:

@@ -1,69 +1,51 @@
 """Long-term memory: facts and preferences of a user or a team, noted from what is said and recalled when they matter.
 
-Nobody sees another tenant's or user's facts: each search is about one namespace, and the database compares it as a
+Nobody sees another tenant's or user's facts: each search is about one owner, and the database compares their names as a
 whole. What a user says is only ever that user's; facts for everybody are added by hand, so that no user can put words
 into the memory of others.
+
+Of what is recalled, only the sentences that bear on a question are quoted: a few words to read instead of whole turns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, cast
 from uuid import uuid4
 
-from langgraph.store.base import Item, PutOp, SearchItem, SearchOp
+import numpy as np
 
 from ..core.embedding import Embedder
-from ..core.errors import ConfigError, InputError, unknown
-from .address import POSTGRES, address
-from .extract import Found, Update, about, extract
-from .fact import ROOT, Fact, Owner, Recalled
-from .facts_postgres import PostgresFacts
-from .facts_sqlite import SqliteFacts
-from .quotes import Quote, quotes
-from .statements import sentences
-from .store import FactStore
+from ..core.errors import InputError
+from ..core.terms import terms
+from ..core.types import Value
+from .fact_rules import NewFact, Supersession, about, extract_facts, sentences
+from .store import Fact, FactStore, IndexedText, Owner, RecalledFact, relevance
 
-LEAST = 0.3
+LEAST_RELEVANCE = 0.3
 """Relevance that the best fact must have for anything to be recalled (docs/log-memory.md)."""
-NEAR = 0.5
+NEAR_BEST = 0.5
 """The others need this share of the best one's."""
-K = 3
+RECALLED = 3
 """Facts recalled at most."""
 LONGEST = 4_000
 """Characters of a turn that are read for facts: longer ones are pasted documents, not what somebody says."""
-_ALL = 1_000_000
+QUOTED = 4
+"""Sentences that are chosen to be quoted, of all recalled facts together."""
+AROUND = 1
+"""Sentences before and after a chosen one that are quoted with it: "It was posted three days ago." says what was."""
+WHOLE = 25
+"""Facts of at most so many words are quoted as they are."""
 
 
-def open_facts(kind: str, folder: Path, embedder: Embedder | None = None, *, days: float | None = None) -> Facts | None:
-    """The facts of a team.
+class FactQuote(Value):
+    """What a user said, word for word."""
 
-    Args:
-        kind: `sqlite` keeps `folder/facts.sqlite`, `postgresql://…` a table in that database, `env:NAME` reads the
-            address from a variable, `none` keeps nothing.
-        folder: Where the team keeps its state.
-        embedder: None for what only reads, writes and deletes; recalling needs one.
-        days: How long a fact is kept after it was said last; None is for ever.
-
-    Raises:
-        ConfigError: there is no such kind, or the variable is not set.
-        MissingExtra: psycopg is not installed.
-        StateError: the database cannot be opened.
-    """
-    kind = address(kind, "memory.facts")
-    if kind == "none":
-        return None
-    if kind == "sqlite":
-        database = SqliteFacts(folder / "facts.sqlite")
-    elif kind.startswith(POSTGRES):
-        database = PostgresFacts(kind)
-    else:
-        raise ConfigError(
-            unknown("fact store", kind, ["sqlite", "postgresql://…", "env:NAME", "none"]), field="memory.facts"
-        )
-    return Facts(FactStore(database, embedder, fields=("about", "text"), ttl=None if days is None else days * 24 * 60))
+    text: str
+    """Neighbouring sentences; gaps are marked with `…`."""
+    fact: Fact
+    relevance: float
+    """Of the fact, about 0 to 1."""
 
 
 class Facts:
@@ -76,7 +58,7 @@ class Facts:
         """Remember what a user's turn says; nothing without a user."""
         if owner.user is None:
             return []
-        return self._write(extract(turn[:LONGEST]), owner, None, thread_id=thread_id, turn=turn[:LONGEST])
+        return self._write(extract_facts(turn[:LONGEST]), owner, thread_id=thread_id, turn=turn[:LONGEST])
 
     def add(self, text: str, owner: Owner, specialist: str | None = None) -> Fact:
         """Add a fact by hand.
@@ -86,18 +68,19 @@ class Facts:
         """
         if not text.strip() or len(text) > LONGEST:
             raise InputError(f"a fact has 1 to {LONGEST} characters, this has {len(text.strip())}")
-        return self._write([Found(text.strip(), "added")], owner, specialist)[0]
+        return self._write([NewFact(text.strip(), "added")], owner, specialist)[0]
 
     def of(self, owner: Owner) -> list[Fact]:
         """All facts of an owner, newest first."""
-        return [_fact(item) for item in self._items(owner)]
+        return self.store.of(owner)
 
     def owners(self) -> list[Owner]:
         """Everybody of whom something is remembered."""
-        found = self.store.list_namespaces(prefix=(ROOT,), limit=_ALL)
-        return list(dict.fromkeys(Owner.of(namespace)[0] for namespace in found))
+        return self.store.owners()
 
-    def recall(self, query: str, owner: Owner, *, k: int = K, least: float = LEAST) -> list[Recalled]:
+    def recall(
+        self, query: str, owner: Owner, *, k: int = RECALLED, least: float = LEAST_RELEVANCE
+    ) -> list[RecalledFact]:
         """The user's and everybody's facts that matter for a question, most relevant first.
 
         Args:
@@ -105,85 +88,99 @@ class Facts:
             least: Nothing is recalled when no fact is as relevant as this.
         """
         whose = dict.fromkeys([owner, Owner(None, owner.tenant)])
-        ops = [SearchOp(o.namespace(below=True), query=query, limit=k, refresh_ttl=False) for o in whose]
-        found = [item for items in cast("list[list[SearchItem]]", self.store.batch(ops)) for item in items]
-        best = max((item.score or 0.0 for item in found), default=0.0)
+        candidates = [fact for one in whose for fact in self.store.search(query, one, k)]
+        best = max((one.relevance for one in candidates), default=0.0)
         if best < least:
             return []
-        found = sorted(found, key=lambda item: -(item.score or 0.0))[:k]
-        return [Recalled(_fact(item), score) for item in found if (score := item.score or 0.0) >= NEAR * best]
+        ranked = sorted(candidates, key=lambda one: -one.relevance)[:k]
+        return [one for one in ranked if one.relevance >= NEAR_BEST * best]
 
-    def quotes(self, query: str, owner: Owner) -> list[Quote]:
+    def quotes(self, query: str, owner: Owner) -> list[FactQuote]:
         """What of the recalled facts bears on a question, word for word."""
-        found = self.recall(query, owner)
-        return quotes(query, found, self.store.embedder) if found and self.store.embedder else []
+        recalled = self.recall(query, owner)
+        return quote_facts(query, recalled, self.store.embedder) if recalled and self.store.embedder else []
 
     def forget(self, owner: Owner, ids: Iterable[str]) -> list[Fact]:
         """Delete facts by their ids; those that there were. What was said in the same turn forgets the turn."""
-        wanted, items = set(ids), self._items(owner)
-        gone = [item for item in items if item.key in wanted]
-        turns = {item.value["turn"] for item in gone} - {""}
-        beside = [item for item in items if item.key not in wanted and item.value["turn"] in turns]
-        self.store.batch(
-            [
-                *(PutOp(item.namespace, item.key, None) for item in gone),
-                *(PutOp(i.namespace, i.key, {**i.value, "turn": ""}, ttl=self._ttl) for i in beside),
-            ]
-        )
-        return [_fact(item) for item in gone]
+        wanted, facts = set(ids), self.of(owner)
+        gone = [fact for fact in facts if fact.id in wanted]
+        turns = {fact.turn for fact in gone} - {""}
+        beside = [fact for fact in facts if fact.id not in wanted and fact.turn in turns]
+        self.store.write(owner, put=[fact.model_copy(update={"turn": ""}) for fact in beside], delete=gone)
+        return gone
 
     def erase(self, owner: Owner | None = None, thread_id: str | None = None) -> int:
         """Delete everything of an owner (None: everybody's) or what was said in a thread, down to the bytes."""
         if thread_id is None:
-            return self.store.erase(owner.namespace(below=True) if owner else ())
-        items = self._items(owner) if owner else self.store.search((ROOT,), limit=_ALL, refresh_ttl=False)
-        said = [item for item in items if item.value["thread_id"] == thread_id]
-        self.store.batch([PutOp(item.namespace, item.key, None) for item in said])
+            return self.store.erase(owner)
+        count = 0
+        for one in [owner] if owner else self.owners():
+            said = [fact for fact in self.of(one) if fact.thread_id == thread_id]
+            self.store.write(one, delete=said)
+            count += len(said)
         self.store.database.scrub()
-        return len(said)
+        return count
 
     def close(self) -> None:
         """Close the database."""
         self.store.close()
 
-    def _items(self, owner: Owner) -> list[SearchItem]:
-        return self.store.search(owner.namespace(below=True), limit=_ALL, refresh_ttl=False)
-
-    def _write(self, found: list[Found], owner: Owner, specialist: str | None, **origin: str) -> list[Fact]:
+    def _write(
+        self, facts: Sequence[NewFact], owner: Owner, specialist: str | None = None, **origin: str
+    ) -> list[Fact]:
         """Store facts; what they repeat or replace goes out of the older ones."""
-        if not found:
+        if not facts:
             return []
-        namespace = owner.namespace(specialist)
-        old = {item.key: item.value for item in self.store.search(namespace, limit=_ALL, refresh_ttl=False)}
-        now: dict[str, dict[str, Any]] = dict(old)
-        new: list[str] = []
-        for text, how in found:
-            update = Update(sentences(text))
-            left = {key: update.of(value["text"]) for key, value in now.items()}
-            now = {
-                key: value if left[key] == value["text"] else _revised(value, left[key]) for key, value in now.items()
-            }
-            new.append(uuid4().hex[:12])
-            now[new[-1]] = _revised({"how": how, "when": _now(), "thread_id": "", "turn": "", **origin}, text)
-        changed = [PutOp(namespace, key, value if value["text"] else None, ttl=self._ttl)
-                   for key, value in now.items() if value != old.get(key)]  # fmt: skip
-        self.store.batch(changed)
-        kept = [(key, now[key]) for key in new if now[key]["text"]]
-        return [Fact(id=key, user=owner.user, specialist=specialist, **value) for key, value in kept]
-
-    @property
-    def _ttl(self) -> float | None:
-        return (self.store.ttl_config or {}).get("default_ttl")
-
-
-def _fact(item: Item) -> Fact:
-    owner, specialist = Owner.of(item.namespace)
-    return Fact(id=item.key, user=owner.user, specialist=specialist, **item.value)
+        old = {fact.id: fact for fact in self.of(owner) if fact.specialist == specialist}
+        now, new = dict(old), list[str]()
+        for text, how in facts:
+            superseded = Supersession(sentences(text))
+            now = {id: _revised(fact, superseded.rest_of(fact.text)) for id, fact in now.items()}
+            said = datetime.now(UTC).isoformat(timespec="seconds")
+            fact = Fact(
+                id=uuid4().hex[:12],
+                text=text,
+                about=about(text),
+                how=how,
+                when=said,
+                user=owner.user,
+                specialist=specialist,
+                **origin,
+            )
+            now[fact.id] = fact
+            new.append(fact.id)
+        changed = [fact for fact in now.values() if fact != old.get(fact.id)]
+        self.store.write(
+            owner, put=[fact for fact in changed if fact.text], delete=[fact for fact in changed if not fact.text]
+        )
+        return [now[id] for id in new if now[id].text]
 
 
-def _revised(value: dict[str, Any], text: str) -> dict[str, Any]:
-    return {**value, "text": text, "about": about(text)}
+def _revised(fact: Fact, text: str) -> Fact:
+    return fact if text == fact.text else fact.model_copy(update={"text": text, "about": about(text)})
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+def quote_facts(query: str, facts: Sequence[RecalledFact], embedder: Embedder) -> list[FactQuote]:
+    """The sentences that answer best, in the order of their facts; facts without one of them are left out."""
+    parts = [[one.fact.text] if len(one.fact.text.split()) <= WHOLE else sentences(one.fact.text) for one in facts]
+    flat = [(row, at) for row, part in enumerate(parts) for at in range(len(part))]
+    texts = [parts[row][at] for row, at in flat]
+    vectors = embedder.embed([query, *texts])
+    indexed = [IndexedText(vector[None, :], terms(text)) for vector, text in zip(vectors[1:], texts, strict=True)]
+    scores = relevance(query, vectors[0], indexed) + np.array([facts[row].relevance for row, _ in flat])
+    best = [flat[i] for i in np.argsort(-scores, kind="stable")[:QUOTED]]
+    kept = {(row, at + step) for row, at in best for step in range(-AROUND, AROUND + 1)}
+    quotes = []
+    for row, (fact, score) in enumerate(facts):
+        chosen = [at for at in range(len(parts[row])) if (row, at) in kept]
+        if chosen:
+            quotes.append(FactQuote(text=_joined(parts[row], chosen), fact=fact, relevance=score))
+    return quotes
+
+
+def _joined(parts: Sequence[str], chosen: Sequence[int]) -> str:
+    text, last = "", chosen[0]
+    for at in chosen:
+        text += (" " if at == last + 1 else " … ") * bool(text) + parts[at]
+        last = at
+    return text

@@ -1,8 +1,13 @@
-"""Threads in PostgreSQL (extra `postgres`). A server that is restarted is waited for."""
+"""Threads and facts in PostgreSQL (extra `postgres`).
+
+Threads keep connections, and wait for a server that is restarted. Facts have a table of their own, with vectors as
+bytes: no extension of the server is needed.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any, TypeVar, cast
 
@@ -15,9 +20,10 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from ..core.errors import StateError
-from .saver import ThreadSaver
+from .store import Execute
+from .threads import ThreadSaver
 
-PATIENCE = 30.0
+_PATIENCE = 30.0
 """Seconds for which an unreachable server is asked again."""
 _GONE = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
 _TABLES = {
@@ -35,10 +41,10 @@ _DELETE_FOR_RUNS = (
     AND c.checkpoint -> 'channel_versions' ->> b.channel = b.version)""",
 )
 
-Method = TypeVar("Method", bound=Callable[..., Any])
+_Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
-def patient(method: Method) -> Method:
+def _patient(method: _Method) -> _Method:
     """The method, tried again while the server is away. Every write here may be done twice: it changes nothing then.
 
     Raises:
@@ -49,7 +55,7 @@ def patient(method: Method) -> Method:
     def call(*args: Any, **kwargs: Any) -> Any:
         again = Retrying(
             retry=retry_if_exception_type(_GONE),
-            stop=stop_after_delay(PATIENCE),
+            stop=stop_after_delay(_PATIENCE),
             wait=wait_random_exponential(multiplier=0.05, max=2),
             reraise=True,
         )
@@ -58,7 +64,7 @@ def patient(method: Method) -> Method:
         except _GONE as error:
             raise StateError(f"threads cannot be reached: {error}", hint="is PostgreSQL running?") from error
 
-    return cast(Method, call)
+    return cast(_Method, call)
 
 
 class PostgresThreads(ThreadSaver, PostgresSaver):
@@ -80,13 +86,13 @@ class PostgresThreads(ThreadSaver, PostgresSaver):
             self._pool.close()
             raise
 
-    setup = patient(PostgresSaver.setup)
-    get_tuple = patient(PostgresSaver.get_tuple)
-    put = patient(PostgresSaver.put)
-    put_writes = patient(PostgresSaver.put_writes)
-    delete_thread = patient(PostgresSaver.delete_thread)
+    setup = _patient(PostgresSaver.setup)
+    get_tuple = _patient(PostgresSaver.get_tuple)
+    put = _patient(PostgresSaver.put)
+    put_writes = _patient(PostgresSaver.put_writes)
+    delete_thread = _patient(PostgresSaver.delete_thread)
 
-    @patient
+    @_patient
     def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
         """Forget all but the last checkpoint of each thread, or the whole threads."""
         PostgresSaver.prune(self, thread_ids, strategy=strategy)
@@ -95,17 +101,17 @@ class PostgresThreads(ThreadSaver, PostgresSaver):
         """Checkpoints, the newest first."""
         return iter(self._list(config, **more))
 
-    @patient
+    @_patient
     def _list(self, config: RunnableConfig | None, **more: Any) -> Sequence[CheckpointTuple]:
         return [*PostgresSaver.list(self, config, **more)]
 
-    @patient
+    @_patient
     def thread_ids(self) -> list[str]:
         """All threads."""
         with self._cursor() as cursor:
             return [row["thread_id"] for row in cursor.execute("SELECT DISTINCT thread_id FROM checkpoints")]
 
-    @patient
+    @_patient
     def copy_thread(self, source_thread_id: str, target_thread_id: str, upto: str | None = None) -> None:
         """Copy a thread; see `ThreadSaver`. Identifiers of checkpoints grow with time."""
         before = {"checkpoints": "<=", "checkpoint_writes": "<"} if upto else {}
@@ -118,7 +124,7 @@ class PostgresThreads(ThreadSaver, PostgresSaver):
                     (target_thread_id, source_thread_id, *([upto] if more else [])),
                 )
 
-    @patient
+    @_patient
     def delete_for_runs(self, run_ids: Sequence[str]) -> None:
         """Forget the checkpoints of some runs."""
         writes, checkpoints, blobs = _DELETE_FOR_RUNS
@@ -127,7 +133,7 @@ class PostgresThreads(ThreadSaver, PostgresSaver):
             found = cursor.execute(checkpoints.encode(), ([*run_ids],)).fetchall()
             cursor.execute(blobs.encode(), ([*{row["thread_id"] for row in found}],))
 
-    @patient
+    @_patient
     def scrub(self) -> None:
         """Write the tables anew without dead rows; see `ThreadSaver`."""
         with self._cursor() as cursor:
@@ -137,3 +143,54 @@ class PostgresThreads(ThreadSaver, PostgresSaver):
     def close(self) -> None:
         """Close the connections."""
         self._pool.close()
+
+
+_FACTS = """
+CREATE TABLE IF NOT EXISTS facts (
+    namespace TEXT COLLATE "C" NOT NULL, key TEXT COLLATE "C" NOT NULL, value TEXT NOT NULL,
+    created DOUBLE PRECISION NOT NULL, updated DOUBLE PRECISION NOT NULL, minutes DOUBLE PRECISION,
+    expires DOUBLE PRECISION, fields TEXT NOT NULL, embedder TEXT, vectors BYTEA, terms TEXT,
+    PRIMARY KEY (namespace, key)
+)
+"""
+_FIRST_USER = 0x6D657469
+"""Number of the lock under which the table is made: two first users at once would collide."""
+
+
+class PostgresFacts:
+    """A connection for each transaction: a server that was restarted in between is not noticed.
+
+    Raises:
+        StateError: the server cannot be reached.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        with self.transaction() as execute:
+            execute("SELECT pg_advisory_xact_lock(?)", (_FIRST_USER,))
+            execute(_FACTS)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Execute]:
+        """See `FactDatabase`."""
+        try:
+            with psycopg.connect(self._url, connect_timeout=5) as connection:
+
+                def execute(sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+                    cursor = connection.execute(sql.replace("?", "%s").encode(), values or None)
+                    return cursor.fetchall() if cursor.description else []
+
+                yield execute
+        except psycopg.Error as error:
+            raise StateError(f"PostgreSQL: {str(error).strip()}") from error
+
+    def scrub(self) -> None:
+        """Write the table anew without dead rows. The server's own log and its backups are its keeper's to clear."""
+        try:
+            with psycopg.connect(self._url, connect_timeout=5, autocommit=True) as connection:
+                connection.execute("VACUUM FULL facts")
+        except psycopg.Error as error:
+            raise StateError(f"PostgreSQL: {str(error).strip()}") from error
+
+    def close(self) -> None:
+        """Nothing is kept open."""

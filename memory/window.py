@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from ..core.terms import terms
 from ..core.types import Turn
 
-REACH = 50
+SUMMARY_TURNS = 50
 """Turns that the summary reaches back; older ones are forgotten."""
-SHORT = 40
+SUMMARY_WORDS = 40
 """Words of a turn in the summary, for the question and for the answer each."""
 
 _ELLIPSIS = re.compile(
@@ -38,7 +38,7 @@ _TOKEN = re.compile(r"\w+|[^\w\s]")
 
 
 @dataclass(frozen=True)
-class Recalled:
+class ContextualQuery:
     """The task, made fit for routing and search."""
 
     query: str
@@ -57,7 +57,7 @@ def refers_back(task: str) -> bool:
     return marked or len(task.split()) <= _FEW
 
 
-def recall(task: str, turns: Sequence[Turn], *, tokens: int = 400) -> Recalled:
+def recall(task: str, turns: Sequence[Turn], *, tokens: int = 400) -> ContextualQuery:
     """Join a task that refers back with the question and answer it refers to; leave others alone.
 
     That is the last exchange, unless the task speaks of an earlier one: it says so ("you said earlier …"), or has a
@@ -70,21 +70,21 @@ def recall(task: str, turns: Sequence[Turn], *, tokens: int = 400) -> Recalled:
     """
     exchanges = list(_exchanges(turns))
     if not exchanges or not refers_back(task):
-        return Recalled(query=task)
+        return ContextualQuery(query=task)
     asked, *answers = _meant(task, exchanges)
     left = max(tokens - _count(asked.text), 0)
     window = (asked, *(_cut(answer, asked.text, left) for answer in answers))
-    return Recalled(query=f"{asked.text} {task}", window=window)
+    return ContextualQuery(query=f"{asked.text} {task}", window=window)
 
 
 def roll(earlier: Sequence[Turn], leaving: Sequence[Turn]) -> list[Turn]:
     """The summary once some turns have left the window: they join it in short, and the oldest are forgotten."""
     short = [
-        turn.model_copy(update={"text": key_sentences(turn.text, exchange[0].text, SHORT)})
+        turn.model_copy(update={"text": key_sentences(turn.text, exchange[0].text, SUMMARY_WORDS)})
         for exchange in _exchanges(leaving)
         for turn in exchange
     ]
-    kept = list(_exchanges([*earlier, *short]))[-REACH:]
+    kept = list(_exchanges([*earlier, *short]))[-SUMMARY_TURNS:]
     return [turn for exchange in kept for turn in exchange]
 
 

@@ -19,8 +19,8 @@ from .ask_cli import ME, TeamFolder, User
 
 if TYPE_CHECKING:
     from ..agents.blueprint import Blueprint
-    from ..memory.fact import Owner
     from ..memory.facts import Facts
+    from ..memory.store import Owner
 
 app = typer.Typer(help="What the team remembers of people: show, add, forget, export, erase.", no_args_is_help=True)
 
@@ -145,7 +145,7 @@ def erase(
 
 
 def _owner(user: str | None, tenant: str | None, everybody: bool) -> Owner:
-    from ..memory.fact import Owner
+    from ..memory.store import Owner
 
     return Owner(None if everybody else user, tenant)
 

@@ -15,11 +15,9 @@ from hypothesis import strategies as st
 
 from metier.agents.blueprint import Blueprint
 from metier.agents.builder import build
-from metier.agents.examples import answered
-from metier.agents.feedback import accept, example_file, open_inbox, proposals
+from metier.agents.feedback import Inbox, Note, accept, answered_examples, example_file, open_inbox, proposals
 from metier.agents.team import Team
 from metier.core.errors import ConfigError, InputError, StateError
-from metier.memory.inbox import Inbox, Note
 from metier.serving.cli import main
 from metier.serving.init_cli import init_team
 from metier.specialists.evaluation.leaks import leaked
@@ -153,10 +151,10 @@ def test_an_evaluation_question_never_becomes_an_example(run, office: Path, embe
 def test_training_leaves_out_what_slipped_in_by_hand(office: Path, embedder) -> None:
     plan = Blueprint.read(office)
     path = example_file(plan, "helpdesk")
-    mine = len(answered(plan, "helpdesk", embedder))
+    mine = len(answered_examples(plan, "helpdesk", embedder))
     rows = [{"input": HELD_OUT.upper(), "answer": "4 hours"}, {"input": "Where is room 9?", "answer": "upstairs"}]
     path.write_text(path.read_text() + "".join(json.dumps(row) + "\n" for row in rows))
-    assert [r["input"] for r in answered(plan, "helpdesk", embedder)][mine:] == ["Where is room 9?"]
+    assert [r["input"] for r in answered_examples(plan, "helpdesk", embedder)][mine:] == ["Where is room 9?"]
 
 
 def test_a_task_is_not_learnt_twice(run, office: Path) -> None:

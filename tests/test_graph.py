@@ -17,7 +17,7 @@ from metier.agents.nodes import Nodes
 from metier.core.errors import ConfigError, EngineError
 from metier.core.events import Event
 from metier.core.types import Answer, Brief, Budget, Choice, Handoff, Part, Route
-from metier.memory.window import SHORT
+from metier.memory.window import SUMMARY_WORDS
 from metier.specialists.card import SpecialistCard
 from metier.specialists.engines.scripted import ScriptedEngine
 from metier.specialists.specialist import Specialist
@@ -199,7 +199,7 @@ def test_a_follow_up_to_a_turn_that_left_the_window_is_answered_from_the_summary
     follow_up = "alpha: I asked about the pump at first; is that on Sundays too?"
     answer = ask(graph, follow_up)
     assert "The pump is greased by Ana." in answer.text
-    assert len(answer.text.split()) <= SHORT
+    assert len(answer.text.split()) <= SUMMARY_WORDS
     assert ask(graph, follow_up, thread="another").kind == "abstain"
     assert ask(graph, "and what about Sundays, alpha?").text == answer.text, "that was the last exchange"
 

@@ -10,12 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metier.core.errors import ConfigError, InputError
-from metier.memory.extract import Update, attribute, extract
-from metier.memory.fact import Owner
-from metier.memory.facts import Facts, open_facts
-from metier.memory.facts_sqlite import SqliteFacts
-from metier.memory.statements import asks, sentences, statements
-from metier.memory.store import FactStore
+from metier.memory.fact_rules import Supersession, asks, attribute, extract_facts, sentences, statements
+from metier.memory.facts import Facts
+from metier.memory.open import open_facts
+from metier.memory.store import FactStore, Owner, SqliteFacts
 
 ANNA, BEN = Owner("anna"), Owner("ben")
 
@@ -86,7 +84,7 @@ def test_rules_and_extractor():
         "Please remember that gate 3 opens at six. Don't forget: Rex bites. We use Grafana. I slept badly. It rained "
     )
     turn += "all night."
-    assert [(f.text, f.how) for f in extract(turn)] == [
+    assert [(f.text, f.how) for f in extract_facts(turn)] == [
         ("gate 3 opens at six.", "said"),
         ("Rex bites.", "said"),
         ("We use Grafana.", "said"),
@@ -96,7 +94,7 @@ def test_rules_and_extractor():
 
 def test_a_long_turn_becomes_several_facts_and_loses_nothing():
     turn = " ".join(f"I did thing number {n} on that day and it went well." for n in range(60))
-    found = extract(turn)
+    found = extract_facts(turn)
     assert len(found) > 1
     assert all(len(f.text.split()) <= 160 for f in found)
     assert " ".join(f.text for f in found) == turn
@@ -170,7 +168,7 @@ def test_any_course_of_notes_and_forgetting_ends_like_its_model(plain, steps):
     plain.erase()
     model: dict[Owner, dict[str, str]] = {ANNA: {}, BEN: {}}
     for what, owner, turn in steps:
-        texts = [turn] if what == "add" else [f.text for f in extract(turn)]
+        texts = [turn] if what == "add" else [f.text for f in extract_facts(turn)]
         if what == "forget":
             gone = [fact.id for fact in plain.of(owner) if fact.text in texts]
             assert len(plain.forget(owner, [*gone, "no-such-id"])) == len(gone)
@@ -243,9 +241,11 @@ def test_every_name_has_its_own_namespace(tenant, user, specialist):
     space = owner.namespace(specialist)
     if "\ud800" not in f"{tenant}{user}{specialist}":
         assert Owner.of(space) == (owner, specialist)
-    assert all(label and "." not in label for label in space)
-    others = [Owner(u, t).namespace(below=True) for u in NAMES for t in NAMES if (u, t) != (user, tenant)]
-    assert owner.namespace(below=True) not in others
+    assert space.startswith(owner.prefix)
+    assert len(space.split(".")) == 4
+    assert all(space.split("."))
+    others = [Owner(u, t).prefix for u in NAMES for t in NAMES if (u, t) != (user, tenant)]
+    assert not any(space.startswith(other) for other in others)
 
 
 def test_no_fact_of_another_tenant_or_user_in_any_probe(facts):
@@ -263,7 +263,7 @@ def test_no_fact_of_another_tenant_or_user_in_any_probe(facts):
 
 def test_facts_expire_after_the_days_of_the_card(tmp_path, embedder):
     now = [0.0]
-    facts = Facts(FactStore(SqliteFacts(tmp_path / "f.sqlite"), embedder, ttl=24 * 60, clock=lambda: now[0]))
+    facts = Facts(FactStore(SqliteFacts(tmp_path / "f.sqlite"), embedder, days=1, clock=lambda: now[0]))
     facts.note("My name is Anna.", ANNA)
     now[0] = 23 * 3600
     facts.note("I ride a Domane.", ANNA)
@@ -311,5 +311,5 @@ def test_no_extension_of_sqlite_is_needed(facts, tmp_path):
 
 
 def test_a_repeated_sentence_counts_once():
-    assert [f.text for f in extract("I like tea. I like tea.")] == ["I like tea."]
-    assert Update(["I like tea!"]).of("I like tea. It rains.") == "It rains."
+    assert [f.text for f in extract_facts("I like tea. I like tea.")] == ["I like tea."]
+    assert Supersession(["I like tea!"]).rest_of("I like tea. It rains.") == "It rains."

@@ -15,7 +15,7 @@ from metier.agents.builder import build, decisions
 from metier.agents.erasure import Scope, erase, export
 from metier.agents.team import Team
 from metier.core.errors import StateError
-from metier.memory.fact import Owner
+from metier.memory.store import Owner
 from metier.serving.cli import main
 from metier.serving.init_cli import init_team
 

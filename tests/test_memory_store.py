@@ -1,11 +1,12 @@
-"""The store of facts: LangGraph's contract on SQLite and PostgreSQL, against its own store in memory."""
+"""The table of facts on SQLite and PostgreSQL, against a model in memory, and what the version before wrote in it."""
 
 from __future__ import annotations
 
-import asyncio
+import shutil
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import psycopg
@@ -14,25 +15,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import empty_checkpoint
-from langgraph.store.base import (
-    GetOp,
-    InvalidNamespaceError,
-    ListNamespacesOp,
-    MatchCondition,
-    PutOp,
-    SearchOp,
-)
-from langgraph.store.memory import InMemoryStore
 
 from metier.core.errors import StateError
-from metier.memory.facts_postgres import PostgresFacts
-from metier.memory.facts_sqlite import SqliteFacts
-from metier.memory.postgres import PostgresThreads
-from metier.memory.store import FactStore
+from metier.memory.open import open_facts
+from metier.memory.postgres import PostgresFacts, PostgresThreads
+from metier.memory.store import Fact, FactStore, Owner, SqliteFacts
 from metier.tests.postgres import Postgres, installed
+from metier.tests.shop import lines, open_shop
+from metier.tools.approval import Approve
 
 BACKENDS = ["sqlite", "postgres"]
+ANNA, BEN = Owner("anna"), Owner("ben", "acme")
+OLD = Path(__file__).parent / "data" / "old"
 Open = Callable[..., FactStore]
+
+
+def fact(id: str, text: str = "x", owner: Owner = ANNA, **more: str) -> Fact:
+    return Fact(id=id, text=text, how="added", when="2026-11-22T10:00:00+00:00", user=owner.user, **more)
+
+
+def ids(store: FactStore, owner: Owner = ANNA) -> list[str]:
+    return [one.id for one in store.of(owner)]
 
 
 @pytest.fixture(scope="module")
@@ -55,159 +58,76 @@ def opened(request, tmp_path):
     return make
 
 
-def test_put_get_update_delete(opened):
+def test_write_read_again_and_delete(opened):
     store = opened()
-    store.put(("a", "b"), "k", {"text": "one", "n": 1})
-    first = store.get(("a", "b"), "k")
-    assert first is not None
-    assert first.value == {"text": "one", "n": 1}
-    store.put(("a", "b"), "k", {"text": "two"})
-    second = store.get(("a", "b"), "k")
-    assert second is not None
-    assert second.value == {"text": "two"}
-    assert second.created_at == first.created_at
-    assert second.updated_at >= first.updated_at
-    store.delete(("a", "b"), "k")
-    assert store.get(("a", "b"), "k") is None
-    assert store.get(("a",), "k") is None
+    one = fact("k", "ü \u0000 'quoted' %s ?", specialist="desk", thread_id="t", turn="whole", about="name")
+    store.write(ANNA, put=[one])
+    assert opened().of(ANNA) == [one]
+    changed = one.model_copy(update={"text": "two"})
+    store.write(ANNA, put=[changed])
+    assert store.of(ANNA) == [changed]
+    store.write(ANNA, delete=[fact("k")])
+    assert store.of(ANNA) == [changed], "the same id for another specialist is another fact"
+    store.write(ANNA, delete=[changed])
+    assert store.of(ANNA) == []
 
 
-def test_what_was_written_is_there_when_opened_again(opened):
-    opened().put(("a",), "k", {"text": "ü \u0000 'quoted' %s ?"})
-    item = opened().get(("a",), "k")
-    assert item.value == {"text": "ü \u0000 'quoted' %s ?"}
-
-
-def test_a_prefix_is_whole_labels(opened):
-    store = opened()
-    for namespace in [("a",), ("a", "b"), ("a", "b", "c"), ("ab",), ("a b",), ("A", "b"), ("a", "b%"), ("a", "b_")]:
-        store.put(namespace, "k", {"text": "x"})
-    found = {item.namespace for item in store.search(("a",))}
-    assert found == {("a",), ("a", "b"), ("a", "b", "c"), ("a", "b%"), ("a", "b_")}
-    assert {item.namespace for item in store.search(("a", "b"))} == {("a", "b"), ("a", "b", "c")}
-    assert len(store.search(())) == 8
-
-
-@pytest.mark.parametrize(
-    ("wanted", "keys"),
-    [
-        ({"n": 1}, {"one"}),
-        ({"n": {"$gte": 2}}, {"two", "three"}),
-        ({"n": {"$gt": 1, "$lt": 3}}, {"two"}),
-        ({"n": {"$lte": 1}}, {"one"}),
-        ({"kind": {"$ne": "odd"}}, {"two", "none"}),
-        ({"kind": {"$eq": "odd"}, "n": 3}, {"three"}),
-        ({"deep": {"a": [1, {"b": 2}]}}, {"two"}),
-        ({"missing": None}, {"one", "two", "three", "none"}),
-        ({}, {"one", "two", "three", "none"}),
-    ],
-)
-def test_filters(opened, wanted, keys):
-    store = opened()
-    store.put(("f",), "one", {"n": 1, "kind": "odd"})
-    store.put(("f",), "two", {"n": 2, "kind": "even", "deep": {"a": [1, {"b": 2}], "c": 0}})
-    store.put(("f",), "three", {"n": 3, "kind": "odd"})
-    store.put(("f",), "none", {"n": "text"})
-    assert {item.key for item in store.search(("f",), filter=wanted)} == keys
-
-
-def test_an_unknown_filter_is_an_error(opened):
-    store = opened()
-    store.put(("f",), "one", {"n": 1})
-    with pytest.raises(ValueError, match=r"\$like"):
-        store.search(("f",), filter={"n": {"$like": 1}})
-
-
-def test_pages_newest_first(opened):
+def test_newest_first(opened):
     ticks = iter(range(1000))
     store = opened(clock=lambda: float(next(ticks)))
-    for n in range(7):
-        store.put(("p",), str(n), {"text": str(n)})
-    assert [item.key for item in store.search(("p",), limit=3)] == ["6", "5", "4"]
-    assert [item.key for item in store.search(("p",), limit=3, offset=5)] == ["1", "0"]
+    for n in range(4):
+        store.write(ANNA, put=[fact(str(n))])
+    store.write(ANNA, put=[fact("1", "said again")])
+    assert ids(store) == ["1", "3", "2", "0"]
 
 
-def test_namespaces_are_listed(opened):
+def test_owners_are_listed(opened):
     store = opened()
-    for namespace in [("a", "b", "c"), ("a", "b", "d", "e"), ("a", "b", "d", "i"), ("a", "b", "f"), ("a", "c", "f")]:
-        store.put(namespace, "k", {"text": "x"})
-    assert store.list_namespaces(prefix=("a", "b"), max_depth=3) == [("a", "b", "c"), ("a", "b", "d"), ("a", "b", "f")]
-    assert store.list_namespaces(suffix=("f",)) == [("a", "b", "f"), ("a", "c", "f")]
-    assert store.list_namespaces(prefix=("a", "*", "f")) == [("a", "b", "f"), ("a", "c", "f")]
-    assert store.list_namespaces(limit=2, offset=1) == [("a", "b", "d", "e"), ("a", "b", "d", "i")]
-    both = (MatchCondition("prefix", ("a", "b")), MatchCondition("suffix", ("f",)))
-    assert store.batch([ListNamespacesOp(match_conditions=both)]) == [[("a", "b", "f")]]
+    everybody = Owner(None, "acme")
+    for owner in (ANNA, BEN, everybody, BEN):
+        store.write(owner, put=[fact("k", owner=owner)])
+        store.write(owner, put=[fact("k", owner=owner, specialist="desk")])
+    with store.database.transaction() as execute:
+        execute("UPDATE facts SET namespace = 'somebody.elses' WHERE namespace = ?", (everybody.namespace("desk"),))
+    assert sorted(store.owners(), key=repr) == sorted([ANNA, BEN, everybody], key=repr)
 
 
-@pytest.mark.parametrize("label", ["", "a.b", "nul\x00"])
-def test_labels_that_langgraph_forbids(opened, label):
-    store = opened()
-    for op in (PutOp((label,), "k", {"text": "x"}), GetOp((label,), "k"), SearchOp((label,))):
-        with pytest.raises(InvalidNamespaceError):
-            store.batch([op])
-
-
-def test_in_a_batch_reads_come_before_writes_and_the_last_write_wins(opened):
-    store = opened()
-    ops = [
-        PutOp(("b",), "k", {"text": "first"}),
-        GetOp(("b",), "k"),
-        PutOp(("b",), "k", {"text": "last"}),
-        PutOp(("b",), "gone", {"text": "x"}),
-        PutOp(("b",), "gone", None),
-    ]
-    assert store.batch(ops) == [None] * 5
-    assert [item.value["text"] for item in store.search(("b",))] == ["last"]
-
-
-def test_asynchronous_callers_get_the_same(opened):
-    store = opened()
-
-    async def work():
-        await store.aput(("x",), "k", {"text": "hello"})
-        found = await store.asearch(("x",))
-        names = await store.alist_namespaces()
-        item = await store.aget(("x",), "k")
-        await store.adelete(("x",), "k")
-        return found[0].key, names, item.value, await store.aget(("x",), "k")
-
-    assert asyncio.run(work()) == ("k", [("x",)], {"text": "hello"}, None)
-
-
-def test_time_to_live(opened):
+def test_what_has_expired_is_not_read_and_goes_at_the_next_write(opened, embedder):
     now = [0.0]
-    store = opened(ttl=10, clock=lambda: now[0])
-    store.put(("t",), "short", {"text": "x"})
-    store.put(("t",), "long", {"text": "x"}, ttl=100)
-    store.put(("t",), "ever", {"text": "x"}, ttl=None)
-    now[0] = 9 * 60
-    assert store.get(("t",), "short", refresh_ttl=True) is not None
-    now[0] = 18 * 60
-    assert len(store.search(("t",), refresh_ttl=False)) == 3
-    now[0] = 19.1 * 60
-    assert {item.key for item in store.search(("t",), refresh_ttl=False)} == {"long", "ever"}
-    assert store.get(("t",), "short") is None
-    now[0] = 200 * 60
-    assert store.list_namespaces() == [("t",)]
-    assert [item.key for item in store.search(("t",))] == ["ever"]
-    store.put(("t",), "new", {"text": "x"})
+    store = opened(embedder, days=1, clock=lambda: now[0])
+    ever = opened(embedder, clock=lambda: now[0])
+    store.write(ANNA, put=[fact("short"), fact("again")])
+    ever.write(ANNA, put=[fact("ever")])
+    now[0] = 20 * 3600
+    store.write(ANNA, put=[fact("again")])
+    assert store.search("x", ANNA, 3), "being found does not make a fact live longer"
+    now[0] = 25 * 3600
+    assert sorted(ids(store)) == ["again", "ever"]
+    assert {one.fact.id for one in store.search("x", ANNA, 3)} == {"again", "ever"}
+    now[0] = 50 * 3600
+    assert ids(store) == ["ever"]
+    store.write(BEN, put=[fact("new", owner=BEN)])
     with store.database.transaction() as execute:
         assert execute("SELECT count(*) FROM facts")[0][0] == 2
 
 
-def test_recall_by_meaning_and_words(opened, embedder):
+def test_search_by_meaning_and_words(opened, embedder):
     store = opened(embedder)
-    store.put(("u",), "dog", {"text": "Our golden retriever Archie sleeps all day. It rained."})
-    store.put(("u",), "code", {"text": "The part P-1011 is on shelf 7."})
-    store.put(("u",), "silent", {"text": "Archie the golden retriever"}, index=False)
-    store.put(("u",), "title", {"text": "nothing", "title": "Where the bicycle is kept"}, index=["title"])
-    assert store.search(("u",), query="What pet do we have?")[0].key == "dog"
-    assert store.search(("u",), query="p1011")[0].key == "code"
-    assert store.search(("u",), query="bike")[0].key == "title"
-    scores = [item.score for item in store.search(("u",), query="golden retriever Archie")]
+    facts = [
+        fact("dog", "Our golden retriever Archie sleeps all day. It rained."),
+        fact("code", "The part P-1011 is on shelf 7."),
+        fact("name", "Call me Ann.", about="name"),
+    ]
+    store.write(ANNA, put=facts)
+    store.write(BEN, put=[fact("other", "What pet do we have?", BEN)])
+    assert store.search("What pet do we have?", ANNA, 1)[0].fact == facts[0]
+    assert store.search("p1011", ANNA, 1)[0].fact == facts[1]
+    assert store.search("What is my name?", ANNA, 1)[0].fact == facts[2]
+    scores = [one.relevance for one in store.search("golden retriever Archie", ANNA, 9)]
     assert scores == sorted(scores, reverse=True)
-    assert len(scores) == 3, "what is not indexed is not found by a search"
-    assert len(store.search(("u",))) == 4
+    assert len(scores) == 3
+    assert store.search("anything", Owner("nobody"), 3) == []
+    assert opened().search("anything", ANNA, 3) == [], "without an embedder nothing is found"
 
 
 def test_another_embedder_indexes_again(opened, embedder):
@@ -217,39 +137,37 @@ def test_another_embedder_indexes_again(opened, embedder):
         def embed(self, texts):
             return embedder.embed(texts)[:, :8]
 
-    opened().put(("u",), "k", {"text": "written without an embedder"})
+    opened().write(ANNA, put=[fact("k", "written without an embedder")])
     stores = [opened(Other()), opened(embedder)]
     for store in (*stores, *stores):
-        assert store.search(("u",), query="anything")[0].score is not None
-    opened().put(("u",), "late", {"text": "Archie is a golden retriever."})
-    assert stores[1].search(("u",), query="Which dog is Archie?")[0].key == "late"
+        assert [one.fact.id for one in store.search("anything", ANNA, 3)] == ["k"]
+    opened().write(ANNA, put=[fact("late", "Archie is a golden retriever.")])
+    assert stores[1].search("Which dog is Archie?", ANNA, 1)[0].fact.id == "late"
 
 
-def test_erase_is_below_a_namespace_and_scrubs(opened):
+def test_erase_is_of_an_owner_or_of_all(opened):
     store = opened()
     for n in range(3):
-        store.put(("e", "one"), str(n), {"text": "x"})
-        store.put(("e", "two"), str(n), {"text": "x"})
-    assert store.erase(("e", "one")) == 3
-    assert {item.namespace for item in store.search(())} == {("e", "two")}
+        for owner in (ANNA, BEN):
+            store.write(owner, put=[fact(str(n), owner=owner)])
+    assert store.erase(ANNA) == 3
+    assert store.owners() == [BEN]
     assert store.erase() == 3
-    assert store.search(()) == []
+    assert store.owners() == []
 
 
 def test_many_threads_write_at_once(opened):
     store = opened()
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda n: store.put(("c", f"u{n % 4}"), str(n), {"text": str(n)}), range(40)))
-    assert len(store.search(("c",), limit=100)) == 40
+        list(pool.map(lambda n: store.write((ANNA, BEN)[n % 2], put=[fact(str(n))]), range(40)))
+    assert len(store.of(ANNA)) == len(store.of(BEN)) == 20
 
 
 def test_a_restarted_server_is_not_noticed(server):
     store = FactStore(PostgresFacts(server.database()))
-    store.put(("r",), "k", {"text": "x"})
+    store.write(ANNA, put=[fact("k")])
     server.restart("immediate")
-    item = store.get(("r",), "k")
-    assert item is not None
-    assert item.value == {"text": "x"}
+    assert ids(store) == ["k"]
 
 
 def test_two_first_users_of_a_server_at_once(server):
@@ -268,7 +186,7 @@ def test_erased_rows_leave_the_tables_of_a_server(server, embedder):
             connection.execute("CHECKPOINT")
         return b"".join(path.read_bytes() for path in (server.folder / "data" / "base").rglob("*") if path.is_file())
 
-    facts.put(("a",), "k", {"text": "the zorvex"})
+    facts.write(ANNA, put=[fact("k", "the zorvex")])
     threads.put(config, {**empty_checkpoint(), "channel_values": {"text": "the quibblux"}}, {}, {"text": "1"})
     before = tables()
     assert b"zorvex" in before
@@ -295,7 +213,7 @@ def test_a_server_that_is_not_there_is_said_in_words():
 
 def test_a_file_in_use_is_not_called_erased(tmp_path):
     store = FactStore(SqliteFacts(tmp_path / "facts.sqlite"))
-    store.put(("a",), "k", {"text": "secret"})
+    store.write(ANNA, put=[fact("k", "secret")])
     reader = sqlite3.connect(tmp_path / "facts.sqlite", isolation_level=None)
     reader.execute("BEGIN")
     reader.execute("SELECT * FROM facts").fetchone()
@@ -306,35 +224,68 @@ def test_a_file_in_use_is_not_called_erased(tmp_path):
     assert not any(b"secret" in path.read_bytes() for path in tmp_path.iterdir())
 
 
-LABELS = st.sampled_from(["a", "b", "ab", "a b", "é", "%", "_"])
-NAMESPACES = st.lists(LABELS, min_size=1, max_size=3).map(tuple)
-KEYS = st.sampled_from(["k", "l", "'; --", ""])
-VALUES = st.fixed_dictionaries({"text": st.text(max_size=8), "n": st.integers(0, 3)})
-FILTERS = st.fixed_dictionaries({"n": st.integers(0, 3)})
-OPS = st.one_of(
-    st.builds(PutOp, NAMESPACES, KEYS, st.none() | VALUES, st.none(), st.none()),
-    st.builds(GetOp, NAMESPACES, KEYS, st.booleans()),
-    st.builds(
-        SearchOp, NAMESPACES | st.just(()), st.none() | FILTERS, st.just(99), st.just(0), st.none(), st.booleans()
-    ),
+OWNERS = st.builds(Owner, st.sampled_from([None, "a", "a.b", "a b", "é", "%", "_"]), st.sampled_from([None, "a", "b"]))
+FACTS = st.builds(
+    fact, st.sampled_from(["k", "l", "'; --", ""]), st.text(max_size=8), specialist=st.none() | st.sampled_from("ab")
 )
+WRITES = st.tuples(OWNERS, st.lists(FACTS, max_size=3), st.lists(FACTS, max_size=2))
 
 
-@settings(max_examples=150)
-@given(batches=st.lists(st.lists(OPS, max_size=6), max_size=6))
-def test_any_operations_give_what_langgraphs_own_store_gives(batches):
-    ours = FactStore(SqliteFacts(Path(":memory:")))
-    model = InMemoryStore()
-    for batch in batches:
-        for got, wanted in zip(ours.batch(batch), model.batch(batch), strict=True):
-            assert _plain(got) == _plain(wanted)
-        left = {item.namespace for item in model.search((), limit=99)}
-        assert ours.list_namespaces(limit=99) == sorted(left)
-    ours.close()
+@settings(max_examples=100)
+@given(writes=st.lists(WRITES, max_size=8), erased=st.none() | OWNERS)
+def test_any_writes_leave_what_they_leave_in_a_dictionary(writes, erased):
+    store = FactStore(SqliteFacts(Path(":memory:")))
+    model: dict[Owner, dict[tuple[str, str | None], Fact]] = {}
+    for owner, put, delete in writes:
+        store.write(owner, put=put, delete=delete)
+        own = model.setdefault(owner, {})
+        own.update({(one.id, one.specialist): one.model_copy(update={"user": owner.user}) for one in put})
+        for one in delete:
+            own.pop((one.id, one.specialist), None)
+    if erased is not None:
+        assert store.erase(erased) == len(model.pop(erased, {}))
+    kept = {owner: facts for owner, facts in model.items() if facts}
+    assert set(store.owners()) == set(kept)
+    for owner, facts in kept.items():
+        assert sorted(store.of(owner), key=repr) == sorted(facts.values(), key=repr)
+    store.close()
 
 
-def _plain(result):
-    """Results without times; items of a search in any order."""
-    if isinstance(result, list):
-        return sorted((_plain(one) for one in result), key=repr)
-    return result if result is None or isinstance(result, tuple) else (result.namespace, result.key, result.value)
+def test_what_the_version_before_wrote_still_opens(tmp_path, embedder):
+    """tests/data/old/README.md says what is in these files, and how they were made."""
+    for path in OLD.glob("*.sqlite"):
+        (tmp_path / ".metier").mkdir(exist_ok=True)
+        shutil.copy(path, tmp_path / ".metier" / path.name)
+    facts = open_facts("sqlite", tmp_path / ".metier", embedder)
+    assert facts is not None
+    anna, ben, everybody = Owner("anna", "acme.eu"), Owner("Bén"), Owner(None, "acme.eu")
+    with closing(facts):
+        assert sorted(facts.owners(), key=repr) == sorted([anna, ben, everybody], key=repr)
+        assert [one.text for one in facts.of(anna)] == [
+            "I moved to Lisbon.",
+            "I slept badly. It rained all night.",
+            "My dog's name is Rex.",
+        ]
+        rex = facts.of(anna)[-1]
+        assert (rex.how, rex.about, rex.thread_id) == ("said", "dog name", "t")
+        assert rex.turn.endswith("Which tyres fit?")
+        with facts.store.database.transaction() as execute:
+            before = execute("SELECT key, vectors, terms FROM facts ORDER BY key")
+        assert facts.recall("What is my dog called?", anna)[0].fact == rex
+        assert facts.recall("When does the canteen close?", anna)[0].fact.user is None
+        assert [one.specialist for one in facts.of(ben)] == ["clerk"]
+        with facts.store.database.transaction() as execute:
+            assert execute("SELECT key, vectors, terms FROM facts ORDER BY key") == before, "nothing was indexed again"
+        facts.note("My dog's name is Max.", anna)
+        assert [one.text for one in facts.of(anna) if "dog" in one.text] == ["My dog's name is Max."]
+    with closing(open_shop(tmp_path, memory={"window": 2})) as team:
+        assert {thread.id: (thread.standing, thread.turns) for thread in team.threads.list()} == {
+            "t": ("answered", 3),
+            "waits": ("waiting", 1),
+        }
+        assert team.threads.owner("t") == Owner("anna", "acme")
+        assert team.resume("waits", [Approve()]).kind == "answer"
+        assert [line.split()[:2] for line in lines(tmp_path / "done.txt")] == [["pay", "b"]]
+        answer = team.ask("clerk: please have look(d) done for me", thread_id="t", user="anna", tenant="acme")
+        assert answer.text == "order d is open"
+        assert team.threads.list()[0].turns == 4

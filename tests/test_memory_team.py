@@ -10,7 +10,7 @@ from metier.agents.blueprint import Blueprint
 from metier.agents.builder import build
 from metier.agents.team import Team
 from metier.core.errors import StateError
-from metier.memory.fact import Owner
+from metier.memory.store import Owner
 from metier.serving.init_cli import init_team
 
 

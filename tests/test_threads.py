@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 from metier.agents.team import Team
 from metier.core.errors import ConfigError, InputError, StateError
 from metier.core.types import Brief
-from metier.memory.checkpoints import open_checkpoints
-from metier.memory.saver import ThreadSaver
+from metier.memory.open import open_checkpoints
+from metier.memory.threads import ThreadSaver
 from metier.serving.cli import app
 from metier.serving.decisions import read_decisions, visible
 from metier.tests.shop import lines, open_shop

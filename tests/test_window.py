@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metier.core.types import Turn
-from metier.memory.window import REACH, SHORT, key_sentences, recall, refers_back, roll
+from metier.memory.window import SUMMARY_TURNS, SUMMARY_WORDS, key_sentences, recall, refers_back, roll
 
 THREAD = [Turn(role="user", text="How often is the filler greased?"), Turn(role="assistant", text="Every 500 h")]
 
@@ -95,8 +95,8 @@ def test_the_summary_quotes_and_stays_small(said: list[tuple[str, str]], task: s
     summary: list[Turn] = []
     for question, answer in said:
         summary = roll(summary, exchange(question, answer))
-    assert len(summary) <= 2 * REACH
-    assert all(len(turn.text.split()) <= SHORT for turn in summary)
+    assert len(summary) <= 2 * SUMMARY_TURNS
+    assert all(len(turn.text.split()) <= SUMMARY_WORDS for turn in summary)
     told = " ".join(" ".join(pair) for pair in said).split()
     assert all(word in told for turn in summary for word in turn.text.split())
     window = recall(f"and {task}", summary, tokens=tokens).window

@@ -1,16 +1,19 @@
-"""Threads in a SQLite file."""
+"""Where conversations are saved: what metier needs beyond LangGraph's checkpointer, and the one on a SQLite file."""
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 from langgraph.checkpoint.sqlite import SqliteSaver
 
 from ..core.errors import StateError
-from .saver import ThreadSaver
-from .scrub import scrub
 
 _CHECKPOINT = "thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint, metadata"
 _WRITE = "thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, value"
@@ -23,6 +26,64 @@ _OLD = """
 DELETE FROM checkpoints WHERE thread_id = ? AND (checkpoint_ns, checkpoint_id) NOT IN (
     SELECT checkpoint_ns, max(checkpoint_id) FROM checkpoints WHERE thread_id = ? GROUP BY checkpoint_ns)
 """
+_PATIENCE = 3000
+"""Milliseconds to wait for others to finish."""
+
+
+def _in_thread(method: str) -> Any:
+    """The asynchronous form of a method: the synchronous one in a thread, so that nothing is written twice."""
+
+    async def call(self: ThreadSaver, *args: Any, **kwargs: Any) -> Any:
+        return await asyncio.to_thread(getattr(self, method), *args, **kwargs)
+
+    return call
+
+
+class ThreadSaver(BaseCheckpointSaver[str]):
+    """A LangGraph checkpointer that can do all that one can: prune, copy, delete by run; asynchronous callers too."""
+
+    @abstractmethod
+    def thread_ids(self) -> list[str]:
+        """All threads."""
+
+    @abstractmethod
+    def copy_thread(self, source_thread_id: str, target_thread_id: str, upto: str | None = None) -> None:
+        """Copy a thread under another name.
+
+        Args:
+            source_thread_id: What to copy.
+            target_thread_id: A thread that does not exist.
+            upto: The last checkpoint to copy, without what was begun after it; None copies everything.
+        """
+
+    @abstractmethod
+    def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
+        """Keep only the last checkpoint of each thread (`keep_latest`), or nothing (`delete`)."""
+
+    @abstractmethod
+    def scrub(self) -> None:
+        """Take what was deleted out of the files as well.
+
+        Raises:
+            StateError: somebody else uses them.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close files and connections."""
+
+    aget_tuple = _in_thread("get_tuple")
+    aput = _in_thread("put")
+    aput_writes = _in_thread("put_writes")
+    adelete_thread = _in_thread("delete_thread")
+    adelete_for_runs = _in_thread("delete_for_runs")
+    acopy_thread = _in_thread("copy_thread")
+    aprune = _in_thread("prune")
+
+    async def alist(self, config: RunnableConfig | None, **more: Any) -> AsyncIterator[CheckpointTuple]:
+        """`list` in a thread."""
+        for saved in await asyncio.to_thread(lambda: list(self.list(config, **more))):
+            yield saved
 
 
 class SqliteThreads(ThreadSaver, SqliteSaver):
@@ -104,3 +165,26 @@ class SqliteThreads(ThreadSaver, SqliteSaver):
         """What was deleted leaves the write-ahead file too."""
         with self.lock:
             self.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def scrub(connection: sqlite3.Connection, path: Path) -> None:
+    """Write the file anew without its free pages, and empty the write-ahead log.
+
+    Args:
+        connection: Open on that file, in no transaction.
+
+    Raises:
+        StateError: somebody else reads or writes the file.
+    """
+    (before,) = connection.execute("PRAGMA busy_timeout").fetchone()
+    try:
+        connection.execute(f"PRAGMA busy_timeout = {_PATIENCE}")
+        connection.execute("PRAGMA temp_store = MEMORY")  # the copy that VACUUM makes must not lie in a temporary file
+        connection.execute("VACUUM")
+        busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+    except sqlite3.OperationalError as error:
+        raise StateError(f"{path}: {error}", hint="end what uses the team, then erase again") from error
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {before}")
+    if busy:
+        raise StateError(f"{path} is in use by another process", hint="end it, then erase again")
