@@ -131,8 +131,9 @@ class TransformersEngine:
             ContextOverflow: the prompt leaves no room.
             EngineError: the engine is closed, or the grammar is not understood.
         """
+        model = self._model(adapter)
         plan = GenerationConfig(
-            max_new_tokens=min(max_tokens, self._room(ids)),
+            max_new_tokens=min(max_tokens, self._room(model, ids)),
             do_sample=temperature > 0,
             **({"temperature": temperature, "top_k": 0} if temperature > 0 else {}),
             eos_token_id=self._end,
@@ -140,18 +141,14 @@ class TransformersEngine:
             output_logits=True,
             return_dict_in_generate=True,
         )
-        guides = [Guide(self._guidance, rule, len(ids))] if rule else []
-        model = self._model(adapter)
-        with self._lock, torch.no_grad(), warnings.catch_warnings():
-            # With a learnt prompt PEFT leaves positions to the model, and says so each time.
-            warnings.filterwarnings("ignore", "Position ids are not supported", UserWarning)
+        with self._lock, torch.no_grad():
             torch.manual_seed(seed)
-            given = torch.tensor([ids], device=model.device)
-            made: Any = model.generate(  # type: ignore[operator]
-                input_ids=given, attention_mask=torch.ones_like(given), generation_config=plan, logits_processor=guides
-            )
-        tokens = made.sequences[0, len(ids) :]
-        return tokens.tolist(), _logprobs(torch.cat(made.logits), tokens)
+            writer, given = _begun(model, torch.tensor([ids], device=model.device))
+            read = given["input_ids"].shape[1]
+            guides = [Guide(self._guidance, rule, read)] if rule else []
+            written: Any = writer.generate(**given, generation_config=plan, logits_processor=guides)
+        tokens = written.sequences[0, read:]
+        return tokens.tolist(), _logprobs(torch.cat(written.logits), tokens)
 
     def weigh(self, adapter: str | None, ids: list[int], option: str) -> list[float]:
         """Log-probability of each token of `option` as the whole answer, the end of the turn included.
@@ -159,11 +156,11 @@ class TransformersEngine:
         Raises as `write` does.
         """
         answer = torch.tensor([*self._ids(option), self._end])
-        self._room(ids)
         model = self._model(adapter)
+        self._room(model, ids)
         with self._lock, torch.no_grad():
             whole = torch.cat((torch.tensor(ids), answer))[None].to(model.device)
-            logits = model(input_ids=whole, logits_to_keep=len(answer) + 1).logits[0, :-1]
+            logits = _read(model, whole, logits_to_keep=len(answer) + 1).logits[0, :-1]
         return _logprobs(logits, answer.to(logits.device))
 
     @cached_property
@@ -178,12 +175,43 @@ class TransformersEngine:
             raise EngineError("this engine is closed", hint="open a new one")
         return self._models[adapter]
 
-    def _room(self, ids: list[int]) -> int:
-        if len(ids) >= self._window:
-            raise ContextOverflow(
-                f"the prompt has {len(ids)} tokens, the window {self._window}", hint="shorten the prompt"
-            )
-        return self._window - len(ids)
+    def _room(self, model: Any, ids: list[int]) -> int:
+        read = _learnt_tokens(model) + len(ids)
+        if read >= self._window:
+            raise ContextOverflow(f"the prompt has {read} tokens, the window {self._window}", hint="shorten the prompt")
+        return self._window - read
+
+
+def _begun(model: Any, ids: torch.Tensor) -> tuple[Any, dict[str, Any]]:
+    """The model that writes on after `ids` (1, tokens), and what its `generate` is given.
+
+    A learnt prompt (prompt, prefix or P-tuning) stands before `ids`, and PEFT's own `generate` loses track of it: since
+    transformers calls the cache `cache`, PEFT takes each token for the first and puts the whole learnt prompt before
+    it once more. So PEFT's forward pass reads all but the last token, and the base goes on from that cache.
+    """
+    learnt = _learnt_tokens(model)
+    if not learnt:
+        return model, {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    read = _read(model, ids[:, :-1], use_cache=True, logits_to_keep=1)
+    # Whatever the cache is called in this transformers; `generate` knows it by the same name.
+    cache = {name: value for name, value in read.items() if name != "logits"}
+    # Any id stands for a learnt token: the cache has what was read of it.
+    whole = torch.cat((ids.new_zeros((1, learnt)), ids), dim=1)
+    return model.get_base_model(), {"input_ids": whole, "attention_mask": torch.ones_like(whole), **cache}
+
+
+def _read(model: Any, ids: torch.Tensor, **options: Any) -> Any:
+    """The forward pass."""
+    with warnings.catch_warnings():
+        # PEFT hands a learnt prefix over by the cache's former name.
+        warnings.filterwarnings("ignore", ".*past_key_values", FutureWarning)
+        return model(input_ids=ids, **options)
+
+
+def _learnt_tokens(model: Any) -> int:
+    """How many tokens a learnt prompt puts before what the model reads."""
+    config = getattr(model, "active_peft_config", None)
+    return config.num_virtual_tokens if config is not None and config.is_prompt_learning else 0
 
 
 def _adapted(base: PreTrainedModel, folder: Path) -> PeftModel:
@@ -194,7 +222,7 @@ def _adapted(base: PreTrainedModel, folder: Path) -> PeftModel:
         model = PeftModel.from_pretrained(copy.deepcopy(base, shared), str(path)).eval()
         # PEFT does not compare a prompt's width with the base's: reading one token does.
         with torch.no_grad():
-            model(input_ids=torch.zeros((1, 1), dtype=torch.long, device=base.device))
+            _read(model, torch.zeros((1, 1), dtype=torch.long, device=base.device))
         return model  # type: ignore[return-value]
     except (RuntimeError, ValueError, KeyError) as error:
         raise EngineError(f"PEFT cannot put {folder} on this base: {error}", hint="is it for another base?") from error
