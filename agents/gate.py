@@ -9,7 +9,7 @@ from typing import Literal
 from ..core.embedding import Embedder
 from ..core.models import LocalModel
 from ..core.types import Value
-from ..specialists.adapters import fits
+from ..specialists.adapters.choose import fits
 from ..specialists.evaluation.gate import judge
 from ..specialists.knowledge.knowledge import Knowledge
 from .blueprint import Blueprint

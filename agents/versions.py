@@ -7,9 +7,9 @@ from functools import partial
 
 from ..core.files import sha256
 from ..core.models import LocalModel
-from ..specialists.adapters import Adapter, adapter_version, in_use, loadable, on_server
+from ..specialists.adapters.choose import Adapter, adapter_version, in_use, loadable, on_server
+from ..specialists.adapters.merge import ignore
 from ..specialists.knowledge.knowledge import Knowledge
-from ..specialists.training.merge import ignore
 from .blueprint import Blueprint, fingerprint
 from .heads import head_file
 

@@ -18,10 +18,10 @@ from metier.core.events import Event
 from metier.core.models import ModelStore
 from metier.core.onnx_embedder import OnnxEmbedder
 from metier.core.types import Answer, Brief, Budget, ToolCall
-from metier.specialists.adapters import in_use, loadable
+from metier.specialists.adapters.choose import in_use, loadable
 from metier.specialists.call_decision import CallDecision, log_odds, read_decision
 from metier.specialists.card import SpecialistCard
-from metier.specialists.constraint import Json
+from metier.specialists.engines.engine import Json
 from metier.specialists.engines.llama import LlamaEngine
 from metier.specialists.engines.scripted import Reply, ScriptedEngine
 from metier.specialists.functions import NO_CALL, called, read_call, signature, write_call

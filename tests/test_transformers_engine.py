@@ -12,10 +12,10 @@ from peft import IA3Config, PeftConfig, PeftModel, PrefixTuningConfig, PromptEnc
 
 from metier.core.errors import ConfigError, ContextOverflow, EngineError, UnknownAdapter
 from metier.core.models import ModelStore
-from metier.specialists.constraint import Json, OneOf, Quote
-from metier.specialists.engines import Engine, grammar, open_engine
-from metier.specialists.engines.transformers_engine import TransformersEngine
-from metier.specialists.training.base import load_base
+from metier.specialists.engines import Engine, Sampling, grammar, open_engine
+from metier.specialists.engines.engine import Json, OneOf, Quote
+from metier.specialists.engines.transformers import TransformersEngine
+from metier.specialists.engines.unpack import load_base
 from metier.specialists.training.config import Method, TrainConfig
 from metier.specialists.training.example import TrainingExample
 from metier.specialists.training.trainer import train
@@ -103,7 +103,7 @@ def test_each_token_is_as_probable_as_peft_says(
     model = PeftModel.from_pretrained(load_base(plain[0], cache=plain[1]), str(every_kind[name])).eval()
     ids = every_engine.read([{"role": "user", "content": "pump"}])
     for seed, temperature in enumerate((0.0, 3.0, 3.0)):
-        tokens, logprobs = every_engine.write(name, ids, rule, 8, temperature, seed)
+        tokens, logprobs = every_engine.write(name, ids, rule, Sampling(8, temperature, seed))
         with torch.no_grad():
             scores = model(input_ids=torch.tensor([ids + tokens]), use_cache=False).logits[0, -len(tokens) - 1 : -1]
         written = torch.tensor(tokens)[:, None]
@@ -117,23 +117,23 @@ def test_each_token_is_as_probable_as_peft_says(
 @pytest.mark.parametrize("name", [*METHODS, *OTHERS])
 def test_an_option_is_as_probable_as_when_it_is_written(name: str, every_engine: TransformersEngine) -> None:
     ids = every_engine.read([{"role": "user", "content": "pump"}])
-    tokens, logprobs = every_engine.write(name, ids, grammar.HEAD + 'start: "seven" <end>\n', 8, 0.0, 0)
+    tokens, logprobs = every_engine.write(name, ids, grammar.HEAD + 'start: "seven" <end>\n', Sampling(8))
     assert every_engine.text(tokens) == "seven"
     assert every_engine.weigh(name, ids, "seven") == pytest.approx(logprobs, abs=1e-3)
 
 
 def test_a_learnt_prompt_takes_room(folders: dict[str, Path], base: tuple[Path, Path]) -> None:
     engine = TransformersEngine(base[0], folders, context=24, cache=base[1])
-    assert engine.chat(adapter="lora", max_tokens=1).invoke(PUMP).usage_metadata is not None
+    assert engine.chat(Sampling(max_tokens=1), adapter="lora").invoke(PUMP).usage_metadata is not None
     with pytest.raises(ContextOverflow, match="has 24 tokens, the window 24"):
-        engine.chat(adapter="prompt", max_tokens=1).invoke(PUMP)
+        engine.chat(Sampling(max_tokens=1), adapter="prompt").invoke(PUMP)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_an_answer_has_its_certainty_and_its_costs(method: Method, engine: TransformersEngine) -> None:
     ids = engine.read([{"role": "user", "content": "pump"}])
-    tokens, logprobs = engine.write(method, ids, None, 3, 0.0, 0)
-    said = engine.chat(adapter=method, max_tokens=3).invoke(PUMP)
+    tokens, logprobs = engine.write(method, ids, None, Sampling(3))
+    said = engine.chat(Sampling(max_tokens=3), adapter=method).invoke(PUMP)
     assert said.text == engine.text(tokens)
     assert said.response_metadata["logprob"] == pytest.approx(sum(logprobs) / len(logprobs))
     assert said.usage_metadata is not None
@@ -146,7 +146,7 @@ def test_a_learnt_adapter_comes_to_its_end(engine: TransformersEngine) -> None:
     said = engine.chat(adapter="lora").invoke(PUMP)
     assert (said.text, said.response_metadata["finish_reason"]) == ("kappa seven", "stop")
     assert "".join(str(chunk.content) for chunk in engine.chat(adapter="lora").stream(PUMP)) == "kappa seven"
-    cut = engine.chat(adapter="lora", max_tokens=1).invoke(PUMP)
+    cut = engine.chat(Sampling(max_tokens=1), adapter="lora").invoke(PUMP)
     assert (cut.text, cut.response_metadata["finish_reason"]) == ("kappa", "length")
     assert engine.chat(adapter="lora").invoke(PUMP, stop=["seven"]).text == "kappa "
 
@@ -163,7 +163,7 @@ def test_the_most_probable_option_is_chosen(adapter: str | None, engine: Transfo
 
 
 def test_chance_comes_from_the_seed(engine: TransformersEngine) -> None:
-    said = [engine.chat(temperature=5.0, max_tokens=20, seed=seed).invoke(PUMP).text for seed in (1, 1, 2)]
+    said = [engine.chat(Sampling(temperature=5.0, max_tokens=20, seed=seed)).invoke(PUMP).text for seed in (1, 1, 2)]
     assert said[0] == said[1] != said[2]
 
 

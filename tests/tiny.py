@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from metier.core.files import sha256
-from metier.specialists.training.base import VERSION
+from metier.specialists.engines.unpack import VERSION
 
 END = "<end>"
 TEMPLATE = (

@@ -22,7 +22,7 @@ from ...core.files import replace_file
 from ...core.models.rewrite import FILE_TYPE, rewrite, weights
 from ...core.settings import settings
 from .convert import base_hash, gguf_adapter
-from .repository import WEIGHTS, hashes
+from .folder import WEIGHTS, hashes
 
 VERSION = 1
 """Part of the cache key; raised whenever the written file would change."""

@@ -1,4 +1,4 @@
-"""From a card to the adapter file that the engine loads."""
+"""Which adapter a specialist works with, and what the engine loads of it; the shipped skills."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..core.errors import ConfigError, unknown
-from ..core.models import LocalModel
-from .card import SpecialistCard
-from .skills import find_skill, skill_names
-from .training.convert import gguf_adapter
-from .training.merge import Report, ignore, merged_gguf
-from .training.repository import CONFIG, WEIGHTS, hashes, open_adapter
+from ...core.errors import ConfigError, unknown
+from ...core.models import LocalModel
+from ..card import SpecialistCard
+from .convert import gguf_adapter
+from .folder import CONFIG, WEIGHTS, hashes, open_adapter
+from .merge import Report, ignore, merged_gguf
 
 NONE = "none"
 """The name on a card that asks for the base alone."""
@@ -25,6 +24,8 @@ Candidates = dict[str, Adapter]
 
 SKILLS = {"act": "call"}
 """Styles whose skill has another name."""
+
+_SHIPPED = Path(__file__).parent.parent / "skills"
 
 
 def in_use(card: SpecialistCard, folder: Path, base: str, champion: Path | None = None) -> Path | None:
@@ -121,3 +122,20 @@ def skill_of(card: SpecialistCard, base: str) -> Path | None:
     name = SKILLS.get(card.style, card.style)
     skill = find_skill(name) if name in skill_names() else None
     return skill if skill and fits(skill, base) else None
+
+
+def skill_names() -> list[str]:
+    """The skills that are shipped, sorted: adapters for a way of working, one PEFT folder each."""
+    return sorted(path.parent.name for path in _SHIPPED.glob(f"*/{WEIGHTS}"))
+
+
+def find_skill(name: str) -> Path:
+    """The PEFT folder of a shipped skill.
+
+    Raises:
+        ConfigError: there is no skill of that name.
+    """
+    names = skill_names()
+    if name not in names:
+        raise ConfigError(unknown("skill", name, names))
+    return _SHIPPED / name

@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 from ...core.errors import ConfigError
 from ...core.files import replace_folder, sha256
 from ...core.settings import settings
-from .repository import CONFIG, AdapterFolder, open_adapter
+from .folder import CONFIG, AdapterFolder, open_adapter
 
 VERSION = 1
 """Part of the cache key; raised whenever the written file would change."""

@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 import copy
+import math
 import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from langchain_core.callbacks import CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages.ai import UsageMetadata
+from langchain_core.outputs import ChatGeneration, ChatResult
+from pydantic import ConfigDict
+
 from ...core.errors import ContextOverflow, EngineError, MissingExtra
 from ...core.settings import settings
-from ..constraint import Constraint, Json, OneOf, Select
+from ..adapters.folder import open_adapter
 from ..renderer import Message
-from ..training.repository import open_adapter
 from . import grammar
-from .engine import check_adapter
+from .engine import GREEDY, Constraint, Json, OneOf, Sampling, Select, certainty, check_adapter, safe_messages
 
 try:
     import llguidance.hf
     import torch
+    from llguidance import LLMatcher, LLTokenizer
     from peft import PeftModel
-    from transformers import GenerationConfig, PreTrainedModel
+    from transformers import GenerationConfig, LogitsProcessor, PreTrainedModel
 
-    from ..training.base import load_base, load_tokenizer
-    from .guide import Guide
-    from .transformers_chat import TransformersChat
+    from .unpack import load_base, load_tokenizer
 except ImportError as error:
     raise MissingExtra(f"the engine 'transformers' ({error.name})", "train") from error
 
@@ -82,16 +89,9 @@ class TransformersEngine:
         return tuple(name for name in self._models if name)
 
     def chat(
-        self,
-        *,
-        adapter: str | None = None,
-        slot: str | None = None,
-        max_tokens: int = 96,
-        temperature: float = 0.0,
-        seed: int = 0,
+        self, sampling: Sampling = GREEDY, *, adapter: str | None = None, slot: str | None = None
     ) -> TransformersChat:
         check_adapter(adapter, self.adapters)
-        sampling = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}
         return TransformersChat(engine=self, adapter=adapter, model_name=adapter or self._base, sampling=sampling)
 
     def constrain(self, constraint: Constraint) -> dict[str, Any]:
@@ -123,7 +123,7 @@ class TransformersEngine:
         return bool(tokens) and tokens[-1] == self._end
 
     def write(
-        self, adapter: str | None, ids: list[int], rule: str | None, max_tokens: int, temperature: float, seed: int
+        self, adapter: str | None, ids: list[int], rule: str | None, sampling: Sampling
     ) -> tuple[list[int], list[float]]:
         """The answer's tokens and the model's own log-probability of each.
 
@@ -132,17 +132,17 @@ class TransformersEngine:
             EngineError: the engine is closed, or the grammar is not understood.
         """
         model = self._model(adapter)
+        chance = {"do_sample": True, "temperature": sampling.temperature, "top_k": 0}
         plan = GenerationConfig(
-            max_new_tokens=min(max_tokens, self._room(model, ids)),
-            do_sample=temperature > 0,
-            **({"temperature": temperature, "top_k": 0} if temperature > 0 else {}),
+            max_new_tokens=min(sampling.max_tokens, self._room(model, ids)),
+            **(chance if sampling.temperature > 0 else {"do_sample": False}),
             eos_token_id=self._end,
             pad_token_id=self._end,
             output_logits=True,
             return_dict_in_generate=True,
         )
         with self._lock, torch.no_grad():
-            torch.manual_seed(seed)
+            torch.manual_seed(sampling.seed)
             writer, given = _begun(model, torch.tensor([ids], device=model.device))
             read = given["input_ids"].shape[1]
             guides = [Guide(self._guidance, rule, read)] if rule else []
@@ -180,6 +180,93 @@ class TransformersEngine:
         if read >= self._window:
             raise ContextOverflow(f"the prompt has {read} tokens, the window {self._window}", hint="shorten the prompt")
         return self._window - read
+
+
+class TransformersChat(BaseChatModel):
+    """Base + adapter. Made by `TransformersEngine.chat`; an answer is streamed as one chunk.
+
+    A call takes `stop` and the keyword arguments that `TransformersEngine.constrain` gives, and may override
+    `max_tokens`, `temperature` and `seed`.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    engine: TransformersEngine
+    adapter: str | None
+    model_name: str
+    sampling: Sampling
+
+    @property
+    def _llm_type(self) -> str:
+        return "metier-transformers"
+
+    @property
+    def _identifying_params(self) -> Mapping[str, Any]:
+        return {"model_name": self.model_name, **asdict(self.sampling)}
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        *,
+        options: Sequence[str] | None = None,
+        grammar: str | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        engine = self.engine
+        ids = engine.read(safe_messages(messages))
+        if options is not None:
+            message = self._choose(ids, options)
+        else:
+            tokens, logprobs = engine.write(self.adapter, ids, grammar, replace(self.sampling, **kwargs))
+            text, finish = engine.text(tokens), "stop" if engine.ended(tokens) else "length"
+            for end in stop or []:
+                text, found, _ = text.partition(end)
+                finish = "stop" if found else finish
+            message = self._message(text, finish, len(ids), logprobs)
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+    def _choose(self, ids: list[int], options: Sequence[str]) -> AIMessage:
+        """The option that is most probable as the whole answer; each costs one reading of the prompt."""
+        weighed = {option: self.engine.weigh(self.adapter, ids, option) for option in options}
+        if not weighed:
+            raise ValueError("no options to choose from")
+        best = max(weighed, key=lambda option: sum(weighed[option]))
+        chances = {option: math.exp(sum(found) - sum(weighed[best])) for option, found in weighed.items()}
+        total = sum(chances.values())
+        message = self._message(best, "stop", len(ids), weighed[best])
+        message.response_metadata["probabilities"] = {option: chance / total for option, chance in chances.items()}
+        return message
+
+    def _message(self, text: str, finish: str, read: int, logprobs: list[float]) -> AIMessage:
+        written = len(logprobs)
+        return AIMessage(
+            text,
+            response_metadata={"model_name": self.model_name, "finish_reason": finish, **certainty(logprobs)},
+            usage_metadata=UsageMetadata(input_tokens=read, output_tokens=written, total_tokens=read + written),
+        )
+
+
+class Guide(LogitsProcessor):
+    """Lets pass what LLGuidance allows next: for one answer, written from `read` tokens on.
+
+    Raises:
+        EngineError: LLGuidance does not understand the grammar.
+    """
+
+    def __init__(self, tokenizer: LLTokenizer, grammar: str, read: int) -> None:
+        self._matcher = LLMatcher(tokenizer, grammar)
+        self._seen = read
+        if self._matcher.is_error():
+            raise EngineError(f"LLGuidance cannot enforce this grammar: {self._matcher.get_error()}")
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """`scores` (1, vocabulary), minus infinity where the grammar forbids a token."""
+        self._matcher.consume_tokens(input_ids[0, self._seen :].tolist())
+        self._seen = input_ids.shape[1]
+        allowed = torch.frombuffer(bytearray(self._matcher.compute_logit_bias()), dtype=torch.uint8).bool()
+        return scores.masked_fill(~allowed.to(scores.device), float("-inf"))
 
 
 def _begun(model: Any, ids: torch.Tensor) -> tuple[Any, dict[str, Any]]:
