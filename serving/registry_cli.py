@@ -178,7 +178,7 @@ def merge(
 def _adapter(blueprint: Blueprint, specialist: str, version: str | None) -> Path:
     """The adapter of a version, or the one in use. Raises InputError where there is none for the team's base."""
     from ..agents.versions import adapter_of
-    from ..specialists.adapters.choose import fits
+    from ..specialists.adapters.choose import trained_on
 
     base, held = blueprint.card.base, ", ".join(blueprint.registry.versions(specialist)) or "none"
     if version is None:
@@ -187,7 +187,7 @@ def _adapter(blueprint: Blueprint, specialist: str, version: str | None) -> Path
             return used
         raise InputError(f"'{specialist}' has no adapter on this machine", hint=f"name a version; there are: {held}")
     found = blueprint.registry.find(specialist, version)
-    if not fits(found.path, base):
+    if not trained_on(found.path, base):
         raise InputError(f"{found.id} was made for another base than {base}", hint=f"versions: {held}")
     return found.path
 

@@ -13,7 +13,7 @@ from metier.core.errors import ContextOverflow, EngineError, ToolError, UnknownA
 from metier.core.models import ModelStore
 from metier.specialists.engines import Sampling
 from metier.specialists.engines.engine import OneOf
-from metier.specialists.engines.llama import LlamaEngine, functions_of, read_call, with_functions
+from metier.specialists.engines.llama import LlamaEngine, functions_of, tool_call_of, with_functions
 from metier.specialists.engines.scripted import ScriptedEngine
 from metier.tests.engine_parts import joined
 
@@ -70,7 +70,7 @@ def test_calls_and_results_become_plain_turns() -> None:
     assert system.text.startswith("Be brief.\n")
     assert "\nweather: " in system.text
     assert "- city (string)" in system.text
-    assert read_call(called.text, 3) == {
+    assert tool_call_of(called.text, 3) == {
         "name": "weather",
         "args": {"city": "Rome"},
         "id": "call_3",

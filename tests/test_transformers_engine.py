@@ -12,8 +12,9 @@ from peft import IA3Config, PeftConfig, PeftModel, PrefixTuningConfig, PromptEnc
 
 from metier.core.errors import ConfigError, ContextOverflow, EngineError, UnknownAdapter
 from metier.core.models import ModelStore
-from metier.specialists.engines import Engine, Sampling, grammar, open_engine
+from metier.specialists.engines import Engine, Sampling, open_engine
 from metier.specialists.engines.engine import Json, OneOf, Quote
+from metier.specialists.engines.grammar import LARK
 from metier.specialists.engines.transformers import TransformersEngine
 from metier.specialists.engines.unpack import load_base
 from metier.specialists.training.config import Method, TrainConfig
@@ -29,7 +30,7 @@ OTHERS: dict[str, PeftConfig] = {
     "p-tuning": PromptEncoderConfig(task_type="CAUSAL_LM", num_virtual_tokens=3, encoder_hidden_size=8),
 }
 WORDS = " ".join([*CODES, *CODES.values()]).split()
-RULE = grammar.HEAD + 'start: word word word <end>\nword: "fan" | "one" | "pump" | "seven" | "two"\n'
+RULE = LARK + 'start: word word word <end>\nword: "fan" | "one" | "pump" | "seven" | "two"\n'
 PUMP = [("user", "pump")]
 
 pytestmark = [
@@ -117,7 +118,7 @@ def test_each_token_is_as_probable_as_peft_says(
 @pytest.mark.parametrize("name", [*METHODS, *OTHERS])
 def test_an_option_is_as_probable_as_when_it_is_written(name: str, every_engine: TransformersEngine) -> None:
     ids = every_engine.read([{"role": "user", "content": "pump"}])
-    tokens, logprobs = every_engine.write(name, ids, grammar.HEAD + 'start: "seven" <end>\n', Sampling(8))
+    tokens, logprobs = every_engine.write(name, ids, LARK + 'start: "seven" <end>\n', Sampling(8))
     assert every_engine.text(tokens) == "seven"
     assert every_engine.weigh(name, ids, "seven") == pytest.approx(logprobs, abs=1e-3)
 

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from metier.core.files import sha256
-from metier.specialists.engines.unpack import VERSION
+from metier.specialists.engines.unpack import UNPACKING
 
 END = "<end>"
 TEMPLATE = (
@@ -28,7 +28,7 @@ def tiny_base(folder: Path, words: list[str], width: int = 32, *, spaced: bool =
     """
     gguf, cache = folder / "tiny.gguf", folder / "cache"
     gguf.write_bytes(b"stands for a base")
-    unpacked = cache / f"{sha256(gguf)[:24]}-{VERSION}"
+    unpacked = cache / f"{sha256(gguf)[:24]}-{UNPACKING}"
     special = ["<unk>", END, "<system>", "<user>", "<assistant>"]
     known = {word: number for number, word in enumerate(dict.fromkeys([*special, *words]))}
     tokenizer = Tokenizer(models.WordLevel(known, unk_token="<unk>"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ...core.errors import ConfigError, unknown
@@ -11,7 +11,7 @@ from ...core.models import LocalModel
 from ..card import SpecialistCard
 from .convert import gguf_adapter
 from .folder import CONFIG, WEIGHTS, hashes, open_adapter
-from .merge import Report, ignore, merged_gguf
+from .merge import merged_gguf
 
 NONE = "none"
 """The name on a card that asks for the base alone."""
@@ -42,7 +42,7 @@ def in_use(card: SpecialistCard, folder: Path, base: str, champion: Path | None 
     Raises:
         ConfigError: neither a file nor a skill of the name on the card.
     """
-    return champion if champion and fits(champion, base) else _on_card(card, folder, base)
+    return champion if champion and trained_on(champion, base) else _on_card(card, folder, base)
 
 
 def on_server(card: SpecialistCard) -> str | None:
@@ -51,7 +51,12 @@ def on_server(card: SpecialistCard) -> str | None:
 
 
 def loadable(
-    source: Adapter, base: LocalModel, engine: str = "llama", *, merged: bool = False, report: Report = ignore
+    source: Adapter,
+    base: LocalModel,
+    engine: str = "llama",
+    *,
+    merged: bool = False,
+    report: Callable[[int, int], None] | None = None,
 ) -> Path | None:
     """What the engine loads: the PEFT folder itself, or for llama.cpp a file that is made from it once.
 
@@ -78,7 +83,7 @@ def adapter_version(source: Adapter) -> dict[str, str] | str | None:
     return hashes(source) if isinstance(source, Path) else source
 
 
-def fits(peft: Path, base: str) -> bool:
+def trained_on(peft: Path, base: str) -> bool:
     """Whether an adapter says that it was trained on that base."""
     return json.loads((peft / CONFIG).read_text()).get("base_model_name_or_path", "") == base
 
@@ -94,7 +99,7 @@ def candidates(card: SpecialistCard, folder: Path, base: str, versions: Mapping[
     own = _on_card(card, folder, base)
     if own is not None and own != found.get("skill"):
         found["adapter"] = own
-    return found | {alias: path for alias, path in versions.items() if path and fits(path, base)}
+    return found | {alias: path for alias, path in versions.items() if path and trained_on(path, base)}
 
 
 def _on_card(card: SpecialistCard, folder: Path, base: str) -> Path | None:
@@ -121,7 +126,7 @@ def skill_of(card: SpecialistCard, base: str) -> Path | None:
     """The shipped skill of the card's style, when it was made for this base."""
     name = SKILLS.get(card.style, card.style)
     skill = find_skill(name) if name in skill_names() else None
-    return skill if skill and fits(skill, base) else None
+    return skill if skill and trained_on(skill, base) else None
 
 
 def skill_names() -> list[str]:

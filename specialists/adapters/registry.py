@@ -28,14 +28,14 @@ from ...core.files import replace_folder, sha256, write_atomic
 from ...core.types import Value
 from .folder import RECORD, WEIGHTS, hashes, open_adapter
 
-FILE = "registry.json"
+_FILE = "registry.json"
 ALIASES = ("champion", "challenger")
-PATIENCE = 10.0
+_PATIENCE = 10.0
 """Seconds to wait for another process that changes the same specialist."""
-LENGTH = 12
+_ID_LENGTH = 12
 """Hex digits of a version's name."""
 README = "README.md"
-CARD = """---
+_CARD = """---
 base_model: {hub}
 library_name: peft
 pipeline_tag: text-generation
@@ -79,17 +79,17 @@ class Registry:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def state(self, name: str) -> State:
+    def state(self, name: str) -> Aliases:
         """Aliases and events of a specialist; empty for one without versions.
 
         Raises:
             StateError: the file is damaged.
         """
-        path = self.folder / name / FILE
+        path = self.folder / name / _FILE
         if not path.is_file():
-            return State()
+            return Aliases()
         try:
-            return State.model_validate_json(path.read_bytes())
+            return Aliases.model_validate_json(path.read_bytes())
         except ValidationError as error:
             found = error.errors()[0]["msg"]
             raise StateError(f"{path} is damaged: {found}", hint="put back the file of your last commit") from error
@@ -128,14 +128,14 @@ class Registry:
         """
         with self._changing(name) as change:
             version = write_version(source, record, self.folder / name)
-            change(State.added, version.id, "added", why)
+            change(Aliases.added, version.id, "added", why)
         return version
 
     def promote(self, name: str, ref: str = "challenger", why: str = "asked for") -> Version:
         """Make a version the champion. Raises as `find` does, and `StateError` when it is the champion already."""
         with self._changing(name) as change:
             version = self.find(name, ref)
-            change(State.promoted, version.id, "promoted", why)
+            change(Aliases.promoted, version.id, "promoted", why)
         return version
 
     def rollback(self, name: str, why: str = "asked for") -> str | None:
@@ -170,7 +170,7 @@ class Registry:
         with self._changing(name) as change:
             matching = [v for v in self.versions(name) if ref and v.startswith(ref)]
             id = matching[0] if len(matching) == 1 else self.find(name, ref).id
-            change(State.removed, id, "removed", "asked for")
+            change(Aliases.removed, id, "removed", "asked for")
             # Out of sight first: a half-deleted folder would look like a damaged version.
             gone = self.folder / name / f".{id}.removed"
             (self.folder / name / id).rename(gone)
@@ -179,24 +179,24 @@ class Registry:
 
     @contextmanager
     def _changing(self, name: str) -> Iterator[Callable[..., None]]:
-        """Hold the lock; what is given takes a step of `State`, its version, and a word and a reason for the log."""
+        """Hold the lock; what is given takes a step of `Aliases`, its version, and a word and a reason for the log."""
         folder = self.folder / name
         folder.mkdir(parents=True, exist_ok=True)
 
-        def change(step: Callable[[State, Any], State], version: str | None, did: str, why: str) -> None:
+        def change(step: Callable[[Aliases, Any], Aliases], version: str | None, did: str, why: str) -> None:
             before = self.state(name)
-            event = Event(at=datetime.now(UTC).isoformat(timespec="seconds"), did=did, version=version, why=why)
+            event = VersionEvent(at=datetime.now(UTC).isoformat(timespec="seconds"), did=did, version=version, why=why)
             after = step(before, version).model_copy(update={"events": (*before.events, event)})
-            write_atomic(folder / FILE, after.model_dump_json(indent=2) + "\n")
+            write_atomic(folder / _FILE, after.model_dump_json(indent=2) + "\n")
 
         try:
-            with FileLock(folder / ".lock", timeout=PATIENCE):
+            with FileLock(folder / ".lock", timeout=_PATIENCE):
                 yield change
         except Timeout as error:
             raise StateError(f"another process is changing the versions of '{name}'", hint="try again") from error
 
 
-class Event(Value):
+class VersionEvent(Value):
     """Something that happened to a specialist's versions."""
 
     at: str
@@ -207,7 +207,7 @@ class Event(Value):
     why: str = ""
 
 
-class State(Value):
+class Aliases(Value):
     """The aliases of one specialist. Versions are named by their id."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
@@ -218,13 +218,13 @@ class State(Value):
     """Newest, and not yet better."""
     former: tuple[str | None, ...] = ()
     """Champions before this one, the last of them last."""
-    events: tuple[Event, ...] = Field(default=())
+    events: tuple[VersionEvent, ...] = Field(default=())
 
-    def added(self, version: str) -> State:
+    def added(self, version: str) -> Aliases:
         """The version becomes the challenger, unless it is the champion."""
         return self if version == self.champion else self._with(challenger=version)
 
-    def promoted(self, version: str) -> State:
+    def promoted(self, version: str) -> Aliases:
         """The version becomes the champion.
 
         Raises:
@@ -234,7 +234,7 @@ class State(Value):
             raise StateError(f"{version} is the champion already")
         return self._with(champion=version, former=(*self.former, self.champion))
 
-    def rolled_back(self) -> State:
+    def rolled_back(self) -> Aliases:
         """The champion before comes back; None is the card's own adapter.
 
         Raises:
@@ -244,7 +244,7 @@ class State(Value):
             raise StateError("there was no other champion before", hint="metier registry promote SPECIALIST VERSION")
         return self._with(champion=self.former[-1], former=self.former[:-1])
 
-    def removed(self, version: str) -> State:
+    def removed(self, version: str) -> Aliases:
         """Nothing leads back to the version.
 
         Raises:
@@ -258,7 +258,7 @@ class State(Value):
         challenger = None if version == self.challenger else self.challenger
         return self._with(former=tuple(line[:-1]), challenger=challenger)
 
-    def _with(self, **changes: object) -> State:
+    def _with(self, **changes: object) -> Aliases:
         after = self.model_copy(update=changes)
         return after if after.challenger != after.champion else after.model_copy(update={"challenger": None})
 
@@ -283,7 +283,7 @@ def read_version(path: Path) -> Version:
         IntegrityError: something was changed after the version was made.
     """
     folder = open_adapter(path)
-    found = sha256(path / RECORD)[:LENGTH] if folder.record else "no record"
+    found = sha256(path / RECORD)[:_ID_LENGTH] if folder.record else "no record"
     if found != path.name or not folder.record.get("files"):
         raise IntegrityError(
             f"{path / RECORD} is not the one that this version was made with ({found}, not {path.name})",
@@ -295,7 +295,7 @@ def read_version(path: Path) -> Version:
 def write_version(source: Path, record: Mapping[str, Any], parent: Path) -> Version:
     """Keep the adapter of a PEFT folder as a version below `parent`. The same content gives the same version.
 
-    Only its `parts` and the record are taken: whatever else lies in the folder stays there.
+    Only its `adapter_parts` and the record are taken: whatever else lies in the folder stays there.
 
     Raises:
         ConfigError: no PEFT folder.
@@ -305,7 +305,7 @@ def write_version(source: Path, record: Mapping[str, Any], parent: Path) -> Vers
     _check_weights(source / WEIGHTS)
     files = hashes(source)
     text = json.dumps({**record, "files": files}, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
-    target = parent / hashlib.sha256(text.encode()).hexdigest()[:LENGTH]
+    target = parent / hashlib.sha256(text.encode()).hexdigest()[:_ID_LENGTH]
     if not target.is_dir():
         with replace_folder(target) as fresh:
             for name in files:
@@ -334,7 +334,7 @@ def model_card(record: Mapping[str, Any], figures: str = "") -> str:
     """
     base, card = record.get("base", {}), record.get("card", {})
     report = record.get("report", {})
-    return CARD.format(
+    return _CARD.format(
         hub=base.get("hub") or base.get("name", "unknown"),
         base=base.get("name", "an unknown base"),
         licence=str(record.get("licence", "unknown")).lower(),

@@ -37,7 +37,6 @@ from pydantic import ConfigDict
 from ...core.errors import EngineError, ToolError, unknown
 from ...core.settings import settings
 from ..functions import call_schema, signature, write_call
-from . import grammar
 from .choose import choose
 from .engine import (
     GREEDY,
@@ -51,6 +50,7 @@ from .engine import (
     check_adapter,
     safe_messages,
 )
+from .grammar import LARK, json_grammar, json_rule, quote_grammar, select_grammar
 from .llama_server import Body, LlamaServer
 
 _MODEL = b"general.type" + struct.pack("<IQ", 8, 5) + b"model"
@@ -134,8 +134,8 @@ class LlamaEngine:
         if isinstance(constraint, Json):
             return {"grammar": self._schema_grammar(constraint)}
         if isinstance(constraint, Select):
-            return {"grammar": grammar.select(constraint.columns, self._end)}
-        return {"grammar": grammar.quote(constraint.texts, constraint.alternatives, self._end)}
+            return {"grammar": select_grammar(constraint.columns, self._end)}
+        return {"grammar": quote_grammar(constraint.texts, constraint.alternatives, self._end)}
 
     def count(self, text: str) -> int:
         return len(self.server.tokenize(text))
@@ -149,7 +149,7 @@ class LlamaEngine:
         return (self.server, *self._merged.values())
 
     def _schema_grammar(self, constraint: Json) -> str:
-        rule = grammar.fits(constraint.schema, lenient=constraint.lenient)
+        rule = json_grammar(constraint.schema, lenient=constraint.lenient)
         if rule not in self._accepted:
             # llama.cpp would say nothing and answer without any constraint.
             if not self.server.accepts(rule):
@@ -241,7 +241,7 @@ class LlamaChat(BaseChatModel):
             messages = with_functions(messages, functions)
         request = self._request(messages, stop, kwargs)
         message = self._choose(request, options) if options is not None else self._answer(request)
-        if functions is not None and (call := read_call(message.text, len(messages))):
+        if functions is not None and (call := tool_call_of(message.text, len(messages))):
             message = message.model_copy(update={"content": "", "tool_calls": [call]})
         return ChatResult(generations=[ChatGeneration(message=message)])
 
@@ -367,9 +367,9 @@ def call_grammar(tools: Sequence[dict[str, Any]], choice: str | None) -> str:
     if not free and not forced and choice not in names:
         raise ToolError(unknown("function", str(choice), names))
     wanted = [tool for tool in tools if free or forced or tool["name"] == choice]
-    rule = grammar.json_rule(call_schema(wanted), lenient=True)
+    rule = json_rule(call_schema(wanted), lenient=True)
     start = "call | words\nwords: /[^{\\s](?s:.*)/" if free else "call"
-    return f"{grammar.HEAD}start: {start}\ncall: {rule}\n"
+    return f"{LARK}start: {start}\ncall: {rule}\n"
 
 
 def with_functions(messages: Sequence[BaseMessage], tools: Sequence[dict[str, Any]]) -> list[BaseMessage]:
@@ -381,7 +381,7 @@ def with_functions(messages: Sequence[BaseMessage], tools: Sequence[dict[str, An
     return [SystemMessage(system), *plain]
 
 
-def read_call(text: str, number: int) -> ToolCall | None:
+def tool_call_of(text: str, number: int) -> ToolCall | None:
     """The call that a model wrote; None for words, and for JSON that was cut off."""
     try:
         call = json.loads(text)

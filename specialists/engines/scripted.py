@@ -18,8 +18,8 @@ from pydantic import ConfigDict
 from ...core.errors import ContextOverflow, EngineError
 from .engine import GREEDY, Constraint, OneOf, Sampling, as_chunk, check_adapter
 
-Reply = str | AIMessage
-Script = Sequence[Reply] | Callable[[list[BaseMessage]], Reply]
+ScriptedReply = str | AIMessage
+Script = Sequence[ScriptedReply] | Callable[[list[BaseMessage]], ScriptedReply]
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class ScriptedEngine:
         metadata = {"finish_reason": "stop", **message.response_metadata}
         return message.model_copy(update={"usage_metadata": usage, "response_metadata": metadata})
 
-    def _next(self, messages: list[BaseMessage]) -> Reply:
+    def _next(self, messages: list[BaseMessage]) -> ScriptedReply:
         if callable(self._script):
             return self._script(messages)
         number = next(self._numbers)

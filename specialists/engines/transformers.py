@@ -23,8 +23,8 @@ from ...core.errors import ContextOverflow, EngineError, MissingExtra
 from ...core.settings import settings
 from ..adapters.folder import open_adapter
 from ..renderer import Message
-from . import grammar
 from .engine import GREEDY, Constraint, Json, OneOf, Sampling, Select, certainty, check_adapter, safe_messages
+from .grammar import json_grammar, quote_grammar, select_grammar
 
 try:
     import llguidance.hf
@@ -99,11 +99,11 @@ class TransformersEngine:
         if isinstance(constraint, OneOf):
             return {"options": list(constraint.options)}
         if isinstance(constraint, Json):
-            return {"grammar": grammar.fits(constraint.schema, lenient=constraint.lenient)}
+            return {"grammar": json_grammar(constraint.schema, lenient=constraint.lenient)}
         end = str(self._tokenizer.eos_token)
         if isinstance(constraint, Select):
-            return {"grammar": grammar.select(constraint.columns, end)}
-        return {"grammar": grammar.quote(constraint.texts, constraint.alternatives, end)}
+            return {"grammar": select_grammar(constraint.columns, end)}
+        return {"grammar": quote_grammar(constraint.texts, constraint.alternatives, end)}
 
     def count(self, text: str) -> int:
         return len(self._ids(text))
