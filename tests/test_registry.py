@@ -164,7 +164,7 @@ def test_a_damaged_file_of_aliases_is_told(registry: Registry) -> None:
 CHILD = """
 import sys
 from pathlib import Path
-from metier.specialists.registry.registry import Registry
+from metier.specialists.adapters.registry import Registry
 registry = Registry(Path(sys.argv[1]))
 print("ready", flush=True)
 while True:
