@@ -11,8 +11,8 @@ from typing import Any
 
 from ..core.errors import ConfigError, unknown
 from ..core.yaml import load_yaml
+from ..specialists.adapters.registry import Registry
 from ..specialists.card import SpecialistCard
-from ..specialists.registry.registry import Registry
 from .card import TeamCard
 
 STATE = ".metier"

@@ -15,7 +15,7 @@ from ..core.models import ModelStore
 from ..core.types import Budget
 from ..router.log import LoggedRouter
 from ..router.router import Router
-from ..specialists.adapters import adapter_version
+from ..specialists.adapters.choose import adapter_version
 from ..specialists.call_decision import read_decision
 from ..specialists.engines import Engine, open_engine
 from ..specialists.knowledge.knowledge import Knowledge

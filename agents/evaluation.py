@@ -17,7 +17,8 @@ from ..core.errors import InputError, unknown
 from ..core.files import sha256
 from ..core.models import LocalModel
 from ..core.types import Budget
-from ..specialists.adapters import Adapter, Candidates, candidates, on_server
+from ..specialists.adapters.choose import Adapter, Candidates, candidates, on_server
+from ..specialists.adapters.registry import ALIASES
 from ..specialists.call_decision import read_decision
 from ..specialists.engines import Engine, open_engine
 from ..specialists.evaluation.measures import Ground
@@ -25,7 +26,6 @@ from ..specialists.evaluation.question import Question, Result
 from ..specialists.evaluation.run import evaluate, missing, read_results
 from ..specialists.evaluation.summary import Report, summarise
 from ..specialists.knowledge.knowledge import Knowledge
-from ..specialists.registry.registry import ALIASES
 from ..specialists.specialist import Specialist
 from .blueprint import Blueprint, fingerprint
 from .desk import open_desk

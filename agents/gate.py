@@ -9,7 +9,7 @@ from typing import Literal
 from ..core.embedding import Embedder
 from ..core.models import LocalModel
 from ..core.types import Value
-from ..specialists.adapters import fits
+from ..specialists.adapters.choose import trained_on
 from ..specialists.evaluation.gate import judge
 from ..specialists.knowledge.knowledge import Knowledge
 from .blueprint import Blueprint
@@ -69,7 +69,7 @@ def _decide(bench: Bench, name: str, *, hold: bool) -> Verdict:
 def _compare(bench: Bench, name: str) -> tuple[bool, str]:
     """Whether the challenger is better, and why."""
     plan, card = bench.blueprint, bench.blueprint.specialists[name]
-    if not fits(plan.registry.find(name, "challenger").path, plan.card.base):
+    if not trained_on(plan.registry.find(name, "challenger").path, plan.card.base):
         return False, f"it was trained for another base than {plan.card.base}"
     if not bench.questions(name):
         return False, "the card names no `evaluation` set to decide by"

@@ -9,7 +9,7 @@ from ..core.embedding import Embedder
 from ..core.files import write_atomic
 from ..core.models import LocalModel
 from ..core.types import Answer, Brief, Value
-from ..specialists.adapters import Adapter, adapter_version, loadable
+from ..specialists.adapters.choose import Adapter, adapter_version, loadable
 from ..specialists.engines import open_engine
 from ..specialists.head import FORM, Head, Labelled, accuracy
 from ..specialists.specialist import Specialist

@@ -14,10 +14,10 @@ from ..core.errors import InputError, unknown
 from ..core.files import sha256
 from ..core.models import LocalModel, ModelStore
 from ..core.onnx_embedder import load_embedder
-from ..specialists.adapters import skill_of
+from ..specialists.adapters.choose import skill_of
+from ..specialists.adapters.exchange import training_record
 from ..specialists.evaluation.leaks import leaked
 from ..specialists.knowledge.knowledge import Knowledge
-from ..specialists.registry.record import training_record
 from ..specialists.training.config import RATES, TrainConfig, TrainReport
 from ..specialists.training.example import TrainingExample
 from ..specialists.training.trainer import Report, silent, train

@@ -7,9 +7,8 @@ from functools import partial
 
 from ..core.files import sha256
 from ..core.models import LocalModel
-from ..specialists.adapters import Adapter, adapter_version, in_use, loadable, on_server
+from ..specialists.adapters.choose import Adapter, adapter_version, in_use, loadable, on_server
 from ..specialists.knowledge.knowledge import Knowledge
-from ..specialists.training.merge import ignore
 from .blueprint import Blueprint, fingerprint
 from .heads import head_file
 
@@ -62,6 +61,6 @@ def engine_name(
         progress: Told how far the merging is, for a card with `model.merged`.
     """
     merged = blueprint.specialists[name].model.merged
-    report = partial(progress, f"{name}: merging adapter and base") if progress else ignore
+    report = partial(progress, f"{name}: merging adapter and base") if progress else None
     known = loadable(adapter, base, blueprint.card.engine, merged=merged, report=report) if base else adapter
     return str(known) if known else None

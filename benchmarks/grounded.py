@@ -29,13 +29,13 @@ from metier.core.embedding import Embedder
 from metier.core.models import ModelStore
 from metier.core.onnx_embedder import load_embedder
 from metier.core.types import Answer, Brief, Passage
+from metier.specialists.adapters.choose import find_skill
+from metier.specialists.adapters.convert import gguf_adapter
 from metier.specialists.card import KnowledgeCard, ModelCard, SpecialistCard
 from metier.specialists.engines import Engine, open_engine
 from metier.specialists.knowledge.knowledge import Knowledge
 from metier.specialists.metrics import exact_match, token_f1
-from metier.specialists.skills import find_skill
 from metier.specialists.specialist import Specialist
-from metier.specialists.training.convert import gguf_adapter
 
 SETS = ("agri_agxqa", "finance_tatqa_span", "law_cuad_qa")
 ABSENT = 0.3

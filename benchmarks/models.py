@@ -32,9 +32,9 @@ from metier.core.models import ModelStore
 from metier.core.models.quantise import requantise
 from metier.core.onnx_embedder import OnnxEmbedder
 from metier.core.settings import settings
-from metier.specialists.skills import find_skill
-from metier.specialists.training.convert import gguf_adapter
-from metier.specialists.training.merge import merged_gguf
+from metier.specialists.adapters.choose import find_skill
+from metier.specialists.adapters.convert import gguf_adapter
+from metier.specialists.adapters.merge import merged_gguf
 
 SETS = ("health_medquad", "multihop_hotpot", "law_cuad_clause", "grounded_mtragun")
 PROMPT, ANSWER, ROUNDS = 512, 64, 5

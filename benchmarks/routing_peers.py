@@ -22,7 +22,8 @@ from sklearn.svm import LinearSVC
 from metier.core.embedding import Embedder
 from metier.core.models import ModelStore
 from metier.router.example import Example
-from metier.specialists.constraint import OneOf
+from metier.specialists.engines import Sampling
+from metier.specialists.engines.engine import OneOf
 from metier.specialists.engines.llama import LlamaEngine
 
 NOBODY = "(nobody)"
@@ -122,7 +123,7 @@ def llm_choice(train: Sequence[Example], texts: Sequence[str]) -> tuple[list[flo
     system = f"Say who should do the task: one of {', '.join(names)}, or nobody.\n{lines}"
     engine = LlamaEngine(ModelStore().find("smollm2-135m").files["gguf"], context=8192, slots=1)
     rule = engine.constrain(OneOf([*names, "nobody"]))
-    chat, seconds, found = engine.chat(max_tokens=16), [], []
+    chat, seconds, found = engine.chat(Sampling(max_tokens=16)), [], []
     for text in progress(texts, "llm choice"):
         start = perf_counter()
         said = str(chat.invoke([("system", system), ("user", f"{text} ->")], **rule).text).strip()

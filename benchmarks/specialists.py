@@ -28,11 +28,12 @@ from trades.trade import System, Trade
 from metier.core.files import sha256
 from metier.core.models import LocalModel, ModelStore
 from metier.core.settings import settings
+from metier.specialists.adapters.choose import find_skill, skill_names
+from metier.specialists.adapters.convert import gguf_adapter
+from metier.specialists.adapters.folder import RECORD, WEIGHTS
+from metier.specialists.engines import Sampling
 from metier.specialists.engines.llama import LlamaEngine
-from metier.specialists.skills import find_skill, skill_names
 from metier.specialists.training.config import TrainConfig
-from metier.specialists.training.convert import gguf_adapter
-from metier.specialists.training.repository import RECORD, WEIGHTS
 from metier.specialists.training.seal import TRAINING
 from metier.specialists.training.trainer import train
 
@@ -91,7 +92,7 @@ def measure(report: Report, args: Namespace, trade: Trade, name: str, base: Loca
 
 def switches(engine: LlamaEngine) -> Sequence[float]:
     """Seconds that a change of adapter adds to a request for one token whose prompt was read before."""
-    chats = [engine.chat(adapter=name, slot=name, max_tokens=1) for name in ("skill", "own")]
+    chats = [engine.chat(Sampling(max_tokens=1), adapter=name, slot=name) for name in ("skill", "own")]
     prompt: list[Any] = [("user", "Which of the pumps was greased last?")]
 
     def seconds(number: int) -> float:

@@ -28,15 +28,15 @@ from metier.core.embedding import Embedder
 from metier.core.models import ModelStore
 from metier.core.onnx_embedder import load_embedder
 from metier.core.types import Answer, Brief, Budget, ToolCall, Touch
+from metier.specialists.adapters.choose import find_skill
+from metier.specialists.adapters.convert import gguf_adapter
 from metier.specialists.call_decision import read_decision
 from metier.specialists.card import SpecialistCard
 from metier.specialists.engines.llama import LlamaEngine
 from metier.specialists.evaluation.calls import calls_match
 from metier.specialists.selection import SHOWN, Selection
-from metier.specialists.skills import find_skill
 from metier.specialists.specialist import Specialist
 from metier.specialists.training.call_data import Asked, part, read_asked
-from metier.specialists.training.convert import gguf_adapter
 from metier.tools.hands import Hands
 
 ONE_CALL = Budget(steps=2, tokens=100_000, seconds=3600)

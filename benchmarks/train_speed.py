@@ -24,7 +24,7 @@ from harness import Report, parser, say
 from metier.core.errors import MetierError
 from metier.core.models import LocalModel, ModelStore
 from metier.core.settings import settings
-from metier.specialists.training.base import load_base, load_tokenizer
+from metier.specialists.engines.unpack import load_base, load_tokenizer
 from metier.specialists.training.batches import collate, order
 from metier.specialists.training.config import TrainConfig
 from metier.specialists.training.example import Encoded, TrainingExample, encode

@@ -114,7 +114,7 @@ def export_version(
     team: TeamFolder = Path(),
 ) -> None:
     """Write a version as a PEFT repository with a model card, ready for the Hugging Face Hub."""
-    from ..specialists.registry.exchange import export_version as export
+    from ..specialists.adapters.exchange import export_version as export
 
     registry = _blueprint(team, specialist).registry
     found = registry.find(specialist, version)
@@ -133,7 +133,7 @@ def import_version(
 ) -> None:
     """Take an adapter from a PEFT repository as the challenger; `metier build` decides whether it is better."""
     from ..core.models import ModelStore
-    from ..specialists.registry.exchange import import_adapter
+    from ..specialists.adapters.exchange import import_adapter
 
     blueprint = _blueprint(team, specialist)
     found = import_adapter(blueprint.registry, specialist, folder, ModelStore().find(blueprint.card.base))
@@ -153,7 +153,7 @@ def merge(
     """Write base and adapter as one GGUF: a model by itself, for llama.cpp and whatever builds on it."""
     from ..core.files import replace_file, sha256
     from ..core.models import ModelStore
-    from ..specialists.training.merge import merge as write
+    from ..specialists.adapters.merge import merge as write
     from .progress import shown
 
     blueprint = _blueprint(team, specialist)
@@ -178,7 +178,7 @@ def merge(
 def _adapter(blueprint: Blueprint, specialist: str, version: str | None) -> Path:
     """The adapter of a version, or the one in use. Raises InputError where there is none for the team's base."""
     from ..agents.versions import adapter_of
-    from ..specialists.adapters import fits
+    from ..specialists.adapters.choose import trained_on
 
     base, held = blueprint.card.base, ", ".join(blueprint.registry.versions(specialist)) or "none"
     if version is None:
@@ -187,7 +187,7 @@ def _adapter(blueprint: Blueprint, specialist: str, version: str | None) -> Path
             return used
         raise InputError(f"'{specialist}' has no adapter on this machine", hint=f"name a version; there are: {held}")
     found = blueprint.registry.find(specialist, version)
-    if not fits(found.path, base):
+    if not trained_on(found.path, base):
         raise InputError(f"{found.id} was made for another base than {base}", hint=f"versions: {held}")
     return found.path
 

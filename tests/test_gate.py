@@ -22,10 +22,10 @@ from metier.core.errors import IntegrityError
 from metier.core.files import sha256
 from metier.serving.cli import main
 from metier.serving.init_cli import init_team
+from metier.specialists.adapters.choose import find_skill
+from metier.specialists.adapters.exchange import import_adapter
 from metier.specialists.evaluation.question import Question, Result
 from metier.specialists.evaluation.run import FILE
-from metier.specialists.registry.exchange import import_adapter
-from metier.specialists.skills import find_skill
 from metier.tests.test_heads import house
 
 NAME = "helpdesk"

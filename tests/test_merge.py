@@ -22,14 +22,14 @@ from metier.core.errors import ConfigError, EngineError, UnknownAdapter
 from metier.core.files import sha256
 from metier.core.models import ModelStore
 from metier.serving.cli import main
-from metier.specialists.constraint import Quote
-from metier.specialists.engines import grammar
+from metier.specialists.adapters.choose import find_skill
+from metier.specialists.adapters.convert import gguf_adapter
+from metier.specialists.adapters.folder import WEIGHTS
+from metier.specialists.adapters.merge import merge, merged_gguf
+from metier.specialists.engines import Sampling, grammar
+from metier.specialists.engines.engine import Quote
 from metier.specialists.engines.llama import LlamaEngine
 from metier.specialists.renderer import NOT_FOUND, Message, render
-from metier.specialists.skills import find_skill
-from metier.specialists.training.convert import gguf_adapter
-from metier.specialists.training.merge import merge, merged_gguf
-from metier.specialists.training.repository import WEIGHTS
 from metier.tests.test_convert import RANK, pair, write_peft
 
 MACHINE = "The carousel bearing of the filler is greased every 200 operating hours with lithium grease of class two."
@@ -166,7 +166,7 @@ def test_adapter_and_merged_forms_agree(engine: LlamaEngine) -> None:
     """
     prompt, said, sure = talk(render("quote", TASK, [MACHINE])), {}, {}
     for form in (None, *engine.adapters):
-        chat = engine.chat(adapter=form, max_tokens=24)
+        chat = engine.chat(Sampling(max_tokens=24), adapter=form)
         said[form] = chat.invoke(prompt).text
         sure[form] = chat.invoke(prompt, grammar=grammar.one_of([ANSWER])).response_metadata["logprob"]
     assert said["merged"] == said["adapter"] == ANSWER != said[None]
@@ -180,7 +180,9 @@ def test_an_engine_runs_merged_models_beside_its_base(engine: LlamaEngine) -> No
     assert engine.adapters == ("adapter", "exact", "merged")
     prompt = talk(render("quote", TASK, [MACHINE]))
     rule = engine.constrain(Quote([MACHINE], [NOT_FOUND]))
-    chats = [engine.chat(adapter=form, slot=f"s{n}", max_tokens=24) for n, form in enumerate(engine.adapters * 2)]
+    chats = [
+        engine.chat(Sampling(max_tokens=24), adapter=form, slot=f"s{n}") for n, form in enumerate(engine.adapters * 2)
+    ]
     with ThreadPoolExecutor(len(chats)) as pool:
         answers = list(pool.map(lambda chat: chat.invoke(prompt, **rule), chats))
     assert all("200 operating hours" in answer.text for answer in answers)
@@ -193,7 +195,7 @@ def test_an_engine_runs_merged_models_beside_its_base(engine: LlamaEngine) -> No
 def test_closing_the_engine_closes_its_merged_models(models: ModelStore) -> None:
     base = models.find("smollm2-135m").files["gguf"]
     engine = LlamaEngine(base, {"quote": merged_gguf(find_skill("quote"), base)}, context=256, slots=1, threads=1)
-    chat = engine.chat(adapter="quote", max_tokens=1)
+    chat = engine.chat(Sampling(max_tokens=1), adapter="quote")
     chat.invoke("Hello")
     engine.close()
     with pytest.raises(EngineError, match="closed"):

@@ -10,13 +10,13 @@ from metier.core.events import ignore
 from metier.core.meter import Meter
 from metier.core.models import ModelStore
 from metier.core.types import Brief, Budget, Passage
+from metier.specialists.adapters.choose import find_skill
+from metier.specialists.adapters.convert import gguf_adapter
 from metier.specialists.card import SpecialistCard
-from metier.specialists.engines import Engine
+from metier.specialists.engines import Engine, Sampling
 from metier.specialists.engines.llama import LlamaEngine
 from metier.specialists.engines.scripted import ScriptedEngine
-from metier.specialists.skills import find_skill
 from metier.specialists.styles.quote import quote
-from metier.specialists.training.convert import gguf_adapter
 from metier.specialists.work import Draft, Work
 
 CARD = SpecialistCard(name="porter", description="Knows the gates.", style="quote")
@@ -35,7 +35,7 @@ def skilled(models: ModelStore) -> Iterator[LlamaEngine]:
 def draft(engine: Engine, task: str, adapter: str | None = None) -> Draft:
     passage = Passage(id="1", source="gates.md", text=TEXT, start=0, end=len(TEXT), score=1.0)
     brief = Brief(task=task, budget=Budget())
-    chat = engine.chat(adapter=adapter, max_tokens=24)
+    chat = engine.chat(Sampling(max_tokens=24), adapter=adapter)
     return quote(Work(CARD, brief, [passage], engine, chat, Meter(brief.budget), ignore))
 
 

@@ -14,7 +14,7 @@ from metier.agents.builder import build
 from metier.agents.team import Team
 from metier.core.current import Current
 from metier.core.errors import ConfigError, EngineError
-from metier.specialists.registry.exchange import import_adapter
+from metier.specialists.adapters.exchange import import_adapter
 from metier.tests.test_gate import peft_folder
 
 QUESTION = "Which network do guests use?"

@@ -24,12 +24,11 @@ from safetensors.numpy import save_file
 
 from metier.core.errors import ConfigError, InputError, IntegrityError, StateError
 from metier.core.models import LocalModel, ModelStore
-from metier.specialists.adapters import adapter_version
-from metier.specialists.registry.exchange import export_version, import_adapter
-from metier.specialists.registry.registry import Registry
-from metier.specialists.registry.version import Version
-from metier.specialists.training.base import load_base
-from metier.specialists.training.repository import CONFIG, DECISION, RECORD, WEIGHTS
+from metier.specialists.adapters.choose import adapter_version
+from metier.specialists.adapters.exchange import export_version, import_adapter
+from metier.specialists.adapters.folder import CONFIG, DECISION, RECORD, WEIGHTS
+from metier.specialists.adapters.registry import Registry, Version
+from metier.specialists.engines.unpack import load_base
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 
@@ -165,7 +164,7 @@ def test_a_damaged_file_of_aliases_is_told(registry: Registry) -> None:
 CHILD = """
 import sys
 from pathlib import Path
-from metier.specialists.registry.registry import Registry
+from metier.specialists.adapters.registry import Registry
 registry = Registry(Path(sys.argv[1]))
 print("ready", flush=True)
 while True:

@@ -25,8 +25,8 @@ from metier.agents.evaluation import compare
 from metier.core.errors import ContextOverflow, EngineError, MissingExtra, UnknownAdapter
 from metier.core.models import ModelStore
 from metier.specialists.card import ModelCard, SpecialistCard
-from metier.specialists.constraint import Json, OneOf, Quote
-from metier.specialists.engines import Engine, open_engine
+from metier.specialists.engines import Engine, Sampling, open_engine
+from metier.specialists.engines.engine import Json, OneOf, Quote
 from metier.specialists.engines.grammar import one_of
 from metier.specialists.engines.llama import LlamaEngine
 from metier.specialists.engines.remote import RemoteEngine
@@ -55,7 +55,7 @@ def test_it_fits_the_protocol_and_finds_what_is_served(remote: RemoteEngine) -> 
 
 
 def test_answers_like_the_engine_behind_it(served: LlamaEngine, remote: RemoteEngine) -> None:
-    here, there = served.chat(max_tokens=5).invoke(FRANCE), remote.chat(max_tokens=5).invoke(FRANCE)
+    here, there = served.chat(Sampling(max_tokens=5)).invoke(FRANCE), remote.chat(Sampling(max_tokens=5)).invoke(FRANCE)
     assert there.content == here.content
     assert there.usage_metadata
     assert there.usage_metadata["output_tokens"] == 5
@@ -65,7 +65,7 @@ def test_answers_like_the_engine_behind_it(served: LlamaEngine, remote: RemoteEn
 
 
 def test_streams_and_async(remote: RemoteEngine) -> None:
-    chat = remote.chat(max_tokens=5)
+    chat = remote.chat(Sampling(max_tokens=5))
     first, *rest = chat.stream(FRANCE)
     whole = first
     for part in rest:
@@ -81,10 +81,14 @@ def test_adapters_of_llama_server_work_per_request(served: LlamaEngine, remote: 
     force = one_of(["Zebra"])
 
     def here(adapter: str | None) -> float:
-        return served.chat(adapter=adapter, max_tokens=2).invoke(FRANCE, grammar=force).response_metadata["logprob"]
+        return (
+            served.chat(Sampling(max_tokens=2), adapter=adapter)
+            .invoke(FRANCE, grammar=force)
+            .response_metadata["logprob"]
+        )
 
     def there(adapter: str | None) -> float:
-        chat = remote.chat(adapter=adapter, max_tokens=2)
+        chat = remote.chat(Sampling(max_tokens=2), adapter=adapter)
         forced = {**(chat.extra_body or {}), "grammar": force}
         return chat.invoke(FRANCE, extra_body=forced).response_metadata["logprob"]
 
@@ -98,7 +102,7 @@ def test_adapters_of_llama_server_work_per_request(served: LlamaEngine, remote: 
 def test_options_come_back_unwrapped(remote: RemoteEngine) -> None:
     options = ["a label", 'with "quotes"', "Größe"]
     chosen = remote.constrain(OneOf(options))
-    chat = remote.chat(max_tokens=2)
+    chat = remote.chat(Sampling(max_tokens=2))
     assert chat.invoke(FRANCE, **chosen).content in options
     assert "".join(str(part.content) for part in chat.stream(FRANCE, **chosen)) in options
 
@@ -106,9 +110,9 @@ def test_options_come_back_unwrapped(remote: RemoteEngine) -> None:
 def test_json_fits_and_cut_off_json_says_so(remote: RemoteEngine) -> None:
     schema = {"type": "object", "properties": {"n": {"type": "integer", "maximum": 9}}, "required": ["n"]}
     constraint = remote.constrain(Json(schema | {"additionalProperties": False}))
-    said = remote.chat(max_tokens=60).invoke(FRANCE, **constraint)
+    said = remote.chat(Sampling(max_tokens=60)).invoke(FRANCE, **constraint)
     assert set(json.loads(str(said.content))) == {"n"}
-    cut = remote.chat(max_tokens=2).invoke(FRANCE, **constraint)
+    cut = remote.chat(Sampling(max_tokens=2)).invoke(FRANCE, **constraint)
     assert cut.response_metadata["finish_reason"] == "length"
 
 
@@ -128,8 +132,7 @@ def test_errors_are_metiers(served: LlamaEngine, remote: RemoteEngine) -> None:
 
 
 def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("remote", "remote_chat"):
-        monkeypatch.delitem(sys.modules, f"metier.specialists.engines.{module}", raising=False)
+    monkeypatch.delitem(sys.modules, "metier.specialists.engines.remote", raising=False)
     monkeypatch.setitem(sys.modules, "langchain_openai", None)
     with pytest.raises(MissingExtra, match=r"pip install 'metier\[remote\]'"):
         importlib.import_module("metier.specialists.engines.remote")
@@ -235,7 +238,7 @@ def test_adapters_that_are_models_are_named_as_model(address: str) -> None:
     assert engine.adapters == ("law",)
 
     def sent(adapter: str | None, **more: Any) -> dict[str, Any]:
-        return json.loads(str(engine.chat(adapter=adapter, seed=5).invoke("hello", **more).content))
+        return json.loads(str(engine.chat(Sampling(seed=5), adapter=adapter).invoke("hello", **more).content))
 
     assert (sent("law")["model"], sent(None)["model"]) == ("law", "org/base")
     body = sent("law", **engine.constrain(Json({"type": "object"})))

@@ -11,10 +11,10 @@ import pytest
 from metier.core.errors import IntegrityError
 from metier.core.files import sha256
 from metier.core.models import ModelStore
+from metier.specialists.adapters.folder import CONFIG, DECISION, RECORD, open_adapter
 from metier.specialists.renderer import render
 from metier.specialists.training import seal
 from metier.specialists.training.example import TrainingExample
-from metier.specialists.training.repository import CONFIG, DECISION, RECORD, open_adapter
 from metier.specialists.training.sets import kept_aside, read_rows
 from metier.specialists.training.skill import Lesson, Skill, Source, main
 

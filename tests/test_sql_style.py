@@ -17,7 +17,8 @@ from metier.core.errors import ToolError
 from metier.core.models import ModelStore
 from metier.core.types import Answer, Brief, Budget
 from metier.specialists.card import SpecialistCard
-from metier.specialists.constraint import Select
+from metier.specialists.engines import Sampling
+from metier.specialists.engines.engine import Select
 from metier.specialists.engines.llama import LlamaEngine
 from metier.specialists.engines.scripted import ScriptedEngine
 from metier.specialists.specialist import Specialist
@@ -241,7 +242,7 @@ def test_a_model_that_writes_is_refused(database: SqliteDatabase) -> None:
 
 
 def test_an_untrained_base_names_real_columns(engine: LlamaEngine, catalogue: Catalogue) -> None:
-    chat = engine.chat(max_tokens=48)
+    chat = engine.chat(Sampling(max_tokens=48))
     for question in ("How many parts are there?", "Which supplier is in Leeds?"):
         messages, linked = prompt(question, catalogue)
         rule = engine.constrain(Select([c.path for c in linked.columns]))

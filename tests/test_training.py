@@ -15,13 +15,14 @@ from safetensors.torch import load_file
 
 from metier.core.errors import InputError
 from metier.core.models import LocalModel, ModelStore
-from metier.specialists.constraint import Quote
+from metier.specialists.adapters.convert import gguf_adapter
+from metier.specialists.engines import Sampling
+from metier.specialists.engines.engine import Quote
 from metier.specialists.engines.llama import LlamaEngine
+from metier.specialists.engines.unpack import load_base, load_tokenizer
 from metier.specialists.renderer import NOT_FOUND, Shot, render
-from metier.specialists.training.base import load_base, load_tokenizer
 from metier.specialists.training.batches import collate, order
 from metier.specialists.training.config import Method, TrainConfig, TrainReport
-from metier.specialists.training.convert import gguf_adapter
 from metier.specialists.training.example import Encoded, TrainingExample, encode
 from metier.specialists.training.quote_data import Question, show
 from metier.specialists.training.trainer import train
@@ -55,7 +56,7 @@ def engine(base: LocalModel, trained: tuple[Path, TrainReport], tmp_path_factory
 
 
 def answer(engine: LlamaEngine, prompt: list[dict[str, str]], adapter: str | None) -> str:
-    chat = engine.chat(adapter=adapter, max_tokens=12)
+    chat = engine.chat(Sampling(max_tokens=12), adapter=adapter)
     return str(chat.invoke([(m["role"], m["content"]) for m in prompt]).text)
 
 
@@ -71,7 +72,7 @@ def test_a_quote_ends_where_the_model_ends_it(engine: LlamaEngine) -> None:
     """The grammar would let it go on to the end of the passage."""
     rule = engine.constrain(Quote(["It says kappa seven, and much more follows after that."], [NOT_FOUND]))
     prompt = [(m["role"], m["content"]) for m in examples()[0].messages]
-    assert engine.chat(adapter="codes", max_tokens=12).invoke(prompt, **rule).text == "kappa seven"
+    assert engine.chat(Sampling(max_tokens=12), adapter="codes").invoke(prompt, **rule).text == "kappa seven"
 
 
 def test_the_folder_is_what_peft_reads(trained: tuple[Path, TrainReport]) -> None:

@@ -14,13 +14,13 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from metier.core.errors import ConfigError
-from metier.specialists.training.base import load_base, load_tokenizer
+from metier.specialists.adapters.convert import gguf_adapter
+from metier.specialists.adapters.folder import CONFIG, WEIGHTS
+from metier.specialists.engines.unpack import load_base, load_tokenizer
 from metier.specialists.training.batches import Batch, collate
 from metier.specialists.training.config import Method, TrainConfig, TrainReport
-from metier.specialists.training.convert import gguf_adapter
 from metier.specialists.training.example import TrainingExample, encode
 from metier.specialists.training.model import Learner
-from metier.specialists.training.repository import CONFIG, WEIGHTS
 from metier.specialists.training.trainer import train
 from metier.tests.tiny import tiny_base
 

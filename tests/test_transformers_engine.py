@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from peft import PeftModel
+from peft import IA3Config, PeftConfig, PeftModel, PrefixTuningConfig, PromptEncoderConfig, get_peft_model
 
 from metier.core.errors import ConfigError, ContextOverflow, EngineError, UnknownAdapter
 from metier.core.models import ModelStore
-from metier.specialists.constraint import Json, OneOf, Quote
-from metier.specialists.engines import Engine, open_engine
-from metier.specialists.engines.transformers_engine import TransformersEngine
-from metier.specialists.training.base import load_base, load_tokenizer
+from metier.specialists.engines import Engine, Sampling, open_engine
+from metier.specialists.engines.engine import Json, OneOf, Quote
+from metier.specialists.engines.grammar import LARK
+from metier.specialists.engines.transformers import TransformersEngine
+from metier.specialists.engines.unpack import load_base
 from metier.specialists.training.config import Method, TrainConfig
 from metier.specialists.training.example import TrainingExample
 from metier.specialists.training.trainer import train
@@ -22,14 +24,24 @@ from metier.tests.tiny import tiny_base
 
 CODES = {"pump": "kappa seven", "valve": "delta two", "fan": "one"}
 METHODS: tuple[Method, ...] = ("lora", "dora", "prompt")
+OTHERS: dict[str, PeftConfig] = {
+    "ia3": IA3Config(task_type="CAUSAL_LM"),
+    "prefix": PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3),
+    "p-tuning": PromptEncoderConfig(task_type="CAUSAL_LM", num_virtual_tokens=3, encoder_hidden_size=8),
+}
+WORDS = " ".join([*CODES, *CODES.values()]).split()
+RULE = LARK + 'start: word word word <end>\nword: "fan" | "one" | "pump" | "seven" | "two"\n'
 PUMP = [("user", "pump")]
 
-pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:`past_key_values`:FutureWarning"),  # PEFT, of a learnt prefix
+]
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return tiny_base(tmp_path_factory.mktemp("tiny"), " ".join([*CODES, *CODES.values()]).split())
+    return tiny_base(tmp_path_factory.mktemp("tiny"), WORDS)
 
 
 @pytest.fixture(scope="module")
@@ -50,29 +62,83 @@ def engine(base: tuple[Path, Path], folders: dict[str, Path]) -> Iterator[Transf
     engine.close()
 
 
-def greedy(model: PeftModel, ids: list[int], count: int) -> list[int]:
-    """By PEFT's forward pass alone: everything read again for each token."""
-    for _ in range(count):
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The same base, ready for grammars."""
+    return tiny_base(tmp_path_factory.mktemp("plain"), WORDS, spaced=False)
+
+
+@pytest.fixture(scope="module")
+def every_kind(
+    plain: tuple[Path, Path], folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    """The trained adapters, and one with random weights of each kind that metier does not train."""
+    out = tmp_path_factory.mktemp("random")
+    torch.manual_seed(5)
+    for name, config in OTHERS.items():
+        model = get_peft_model(load_base(plain[0], cache=plain[1]), config)
+        for weights in model.parameters():
+            if weights.requires_grad:
+                torch.nn.init.normal_(weights)
+        model.save_pretrained(str(out / name))
+    return folders | {name: out / name for name in OTHERS}
+
+
+@pytest.fixture(scope="module")
+def every_engine(plain: tuple[Path, Path], every_kind: dict[str, Path]) -> Iterator[TransformersEngine]:
+    engine = TransformersEngine(plain[0], every_kind, context=64, cache=plain[1])
+    yield engine
+    engine.close()
+
+
+@pytest.mark.parametrize("rule", [None, RULE], ids=["free", "ruled"])
+@pytest.mark.parametrize("name", [*METHODS, *OTHERS])
+def test_each_token_is_as_probable_as_peft_says(
+    name: str,
+    rule: str | None,
+    plain: tuple[Path, Path],
+    every_kind: dict[str, Path],
+    every_engine: TransformersEngine,
+) -> None:
+    """The reference is PEFT's forward pass over prompt and answer at once, without a cache."""
+    model = PeftModel.from_pretrained(load_base(plain[0], cache=plain[1]), str(every_kind[name])).eval()
+    ids = every_engine.read([{"role": "user", "content": "pump"}])
+    for seed, temperature in enumerate((0.0, 3.0, 3.0)):
+        tokens, logprobs = every_engine.write(name, ids, rule, Sampling(8, temperature, seed))
         with torch.no_grad():
-            ids = [*ids, int(model(input_ids=torch.tensor([ids])).logits[0, -1].argmax())]
-    return ids[-count:]
+            scores = model(input_ids=torch.tensor([ids + tokens]), use_cache=False).logits[0, -len(tokens) - 1 : -1]
+        written = torch.tensor(tokens)[:, None]
+        assert logprobs == pytest.approx(scores.log_softmax(-1).gather(-1, written)[:, 0].tolist(), abs=1e-3)
+        if rule:
+            assert re.fullmatch("(fan|one|pump|seven|two){3}", every_engine.text(tokens))
+        elif not temperature:  # of two tokens that are as good as equal, either may be written
+            assert scores.gather(-1, written)[:, 0].tolist() == pytest.approx(scores.max(-1)[0].tolist(), abs=1e-3)
+
+
+@pytest.mark.parametrize("name", [*METHODS, *OTHERS])
+def test_an_option_is_as_probable_as_when_it_is_written(name: str, every_engine: TransformersEngine) -> None:
+    ids = every_engine.read([{"role": "user", "content": "pump"}])
+    tokens, logprobs = every_engine.write(name, ids, LARK + 'start: "seven" <end>\n', Sampling(8))
+    assert every_engine.text(tokens) == "seven"
+    assert every_engine.weigh(name, ids, "seven") == pytest.approx(logprobs, abs=1e-3)
+
+
+def test_a_learnt_prompt_takes_room(folders: dict[str, Path], base: tuple[Path, Path]) -> None:
+    engine = TransformersEngine(base[0], folders, context=24, cache=base[1])
+    assert engine.chat(Sampling(max_tokens=1), adapter="lora").invoke(PUMP).usage_metadata is not None
+    with pytest.raises(ContextOverflow, match="has 24 tokens, the window 24"):
+        engine.chat(Sampling(max_tokens=1), adapter="prompt").invoke(PUMP)
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_it_says_what_the_adapter_says(
-    method: Method, base: tuple[Path, Path], folders: dict[str, Path], engine: TransformersEngine
-) -> None:
-    tokenizer = load_tokenizer(*base)
-    model = PeftModel.from_pretrained(load_base(base[0], cache=base[1]), str(folders[method])).eval()
+def test_an_answer_has_its_certainty_and_its_costs(method: Method, engine: TransformersEngine) -> None:
     ids = engine.read([{"role": "user", "content": "pump"}])
-    expected = greedy(model, ids, 3)
-    said = engine.chat(adapter=method, max_tokens=3).invoke(PUMP)
-    end = expected.index(tokenizer.eos_token_id) if tokenizer.eos_token_id in expected else 3
-    assert said.text == tokenizer.decode(expected[:end])
-    assert said.text != engine.chat(max_tokens=3).invoke(PUMP).text
-    assert said.response_metadata["logprob"] < 0
+    tokens, logprobs = engine.write(method, ids, None, Sampling(3))
+    said = engine.chat(Sampling(max_tokens=3), adapter=method).invoke(PUMP)
+    assert said.text == engine.text(tokens)
+    assert said.response_metadata["logprob"] == pytest.approx(sum(logprobs) / len(logprobs))
     assert said.usage_metadata is not None
-    assert (said.usage_metadata["input_tokens"], said.usage_metadata["output_tokens"]) == (len(ids), min(end + 1, 3))
+    assert (said.usage_metadata["input_tokens"], said.usage_metadata["output_tokens"]) == (len(ids), len(tokens))
 
 
 def test_a_learnt_adapter_comes_to_its_end(engine: TransformersEngine) -> None:
@@ -81,7 +147,7 @@ def test_a_learnt_adapter_comes_to_its_end(engine: TransformersEngine) -> None:
     said = engine.chat(adapter="lora").invoke(PUMP)
     assert (said.text, said.response_metadata["finish_reason"]) == ("kappa seven", "stop")
     assert "".join(str(chunk.content) for chunk in engine.chat(adapter="lora").stream(PUMP)) == "kappa seven"
-    cut = engine.chat(adapter="lora", max_tokens=1).invoke(PUMP)
+    cut = engine.chat(Sampling(max_tokens=1), adapter="lora").invoke(PUMP)
     assert (cut.text, cut.response_metadata["finish_reason"]) == ("kappa", "length")
     assert engine.chat(adapter="lora").invoke(PUMP, stop=["seven"]).text == "kappa "
 
@@ -98,7 +164,7 @@ def test_the_most_probable_option_is_chosen(adapter: str | None, engine: Transfo
 
 
 def test_chance_comes_from_the_seed(engine: TransformersEngine) -> None:
-    said = [engine.chat(temperature=5.0, max_tokens=20, seed=seed).invoke(PUMP).text for seed in (1, 1, 2)]
+    said = [engine.chat(Sampling(temperature=5.0, max_tokens=20, seed=seed)).invoke(PUMP).text for seed in (1, 1, 2)]
     assert said[0] == said[1] != said[2]
 
 

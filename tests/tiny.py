@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from metier.core.files import sha256
-from metier.specialists.training.base import VERSION
+from metier.specialists.engines.unpack import UNPACKING
 
 END = "<end>"
 TEMPLATE = (
@@ -19,15 +19,22 @@ TEMPLATE = (
 )
 
 
-def tiny_base(folder: Path, words: list[str], width: int = 32) -> tuple[Path, Path]:
-    """A random llama of two layers that knows `words`: what stands for its GGUF, and the cache with it unpacked."""
+def tiny_base(folder: Path, words: list[str], width: int = 32, *, spaced: bool = True) -> tuple[Path, Path]:
+    """A random llama of two layers that knows `words`: what stands for its GGUF, and the cache with it unpacked.
+
+    Args:
+        spaced: Answers are words with blanks between them. Grammars need a base without: LLGuidance asks which bytes
+            each token stands for.
+    """
     gguf, cache = folder / "tiny.gguf", folder / "cache"
     gguf.write_bytes(b"stands for a base")
-    unpacked = cache / f"{sha256(gguf)[:24]}-{VERSION}"
+    unpacked = cache / f"{sha256(gguf)[:24]}-{UNPACKING}"
     special = ["<unk>", END, "<system>", "<user>", "<assistant>"]
     known = {word: number for number, word in enumerate(dict.fromkeys([*special, *words]))}
     tokenizer = Tokenizer(models.WordLevel(known, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    if not spaced:
+        tokenizer.decoder = decoders.ByteLevel()
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, chat_template=TEMPLATE, unk_token="<unk>", eos_token=END, pad_token=END
     ).save_pretrained(unpacked)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from harness import Report, progress, sample
 
 from metier.core.onnx_embedder import load_embedder
-from metier.specialists.constraint import OneOf
+from metier.specialists.engines.engine import OneOf
 from metier.specialists.head import Head
 from metier.specialists.head import Labelled as Seen
 from metier.specialists.renderer import render

@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from harness import Report, progress, sample
 
-from metier.specialists.constraint import Quote
+from metier.specialists.engines import Sampling
+from metier.specialists.engines.engine import Quote
 from metier.specialists.metrics import exact_match, token_f1
 from metier.specialists.renderer import NOT_FOUND, render
 from metier.specialists.training.example import TrainingExample
@@ -59,7 +60,7 @@ def others(report: Report, args: Namespace, name: str, asked: Sequence[Question]
 
 
 def _ask(system: System, shown: list[Shown], name: str) -> list[Reply]:
-    chat = system.engine.chat(adapter=system.adapter, slot=system.name, max_tokens=96)
+    chat = system.engine.chat(Sampling(max_tokens=96), adapter=system.adapter, slot=system.name)
     replies: list[Reply] = []
     for one in progress(shown, f"{name} · {system.name}"):
         rule = system.engine.constrain(Quote(texts=one.passages, alternatives=[NOT_FOUND]))

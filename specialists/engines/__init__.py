@@ -9,13 +9,13 @@ from typing import Any
 
 from ...core.errors import EngineError, unknown
 from ...core.models import LocalModel
-from .engine import Engine
+from .engine import Engine, Sampling
 
-__all__ = ["ENGINES", "Engine", "open_engine"]
+__all__ = ["ENGINES", "Engine", "Sampling", "open_engine"]
 
 ENGINES = {
     "llama": "metier.specialists.engines.llama:LlamaEngine",
-    "transformers": "metier.specialists.engines.transformers_engine:TransformersEngine",
+    "transformers": "metier.specialists.engines.transformers:TransformersEngine",
     "remote": "metier.specialists.engines.remote:RemoteEngine",
 }
 """Name to class: called with the base and the adapters. A line here makes an engine known to every team file."""

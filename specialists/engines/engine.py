@@ -6,15 +6,71 @@ the few methods below, and does not know which engine it talks to.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import BaseMessage, convert_to_openai_messages
+from langchain_core.messages import AIMessageChunk, BaseMessage, convert_to_openai_messages
 
 from ...core.errors import UnknownAdapter, unknown
-from ..constraint import Constraint
 from ..renderer import Message, neutralise
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Exactly one of these texts."""
+
+    options: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Json:
+    """JSON that fits a JSON Schema."""
+
+    schema: Mapping[str, Any]
+    lenient: bool = False
+    """Let pass what an engine cannot enforce of the schema; otherwise it refuses such a schema."""
+
+
+@dataclass(frozen=True)
+class Quote:
+    """A run of whole words from one of the texts, or one of the alternatives.
+
+    Engines that cannot enforce it leave the answer free; the caller verifies quotes in any case.
+    """
+
+    texts: Sequence[str]
+    alternatives: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Select:
+    """One short SELECT (`specialists/sql/short.py`) over these columns, each written `table.column`.
+
+    Engines that cannot enforce it leave the answer free; what runs it refuses anything but reading.
+    """
+
+    columns: Sequence[str]
+
+
+Constraint = OneOf | Json | Quote | Select
+"""What an answer must look like, said once for every engine. An engine translates it (grammar, schema, enum)."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How an answer is written."""
+
+    max_tokens: int = 96
+    """Its longest length; one that is cut off says `finish_reason: length`."""
+    temperature: float = 0.0
+    """0 is greedy."""
+    seed: int = 0
+    """With the same seed chance gives the same answer again."""
+
+
+GREEDY = Sampling()
 
 
 @runtime_checkable
@@ -37,13 +93,7 @@ class Engine(Protocol):
         ...
 
     def chat(
-        self,
-        *,
-        adapter: str | None = None,
-        slot: str | None = None,
-        max_tokens: int = 96,
-        temperature: float = 0.0,
-        seed: int = 0,
+        self, sampling: Sampling = GREEDY, *, adapter: str | None = None, slot: str | None = None
     ) -> BaseChatModel:
         """A chat model for the base with this adapter; None means the base alone.
 
@@ -54,8 +104,6 @@ class Engine(Protocol):
         Args:
             slot: Who is asking (a specialist's name). An engine may keep that caller's prompt state apart, so that
                 the next prompt with the same beginning is read faster.
-            max_tokens: Length of the answer; one that is cut off says `finish_reason: length`.
-            temperature: 0 is greedy.
 
         Raises:
             UnknownAdapter: This engine has no such adapter.
@@ -91,3 +139,8 @@ def safe_messages(messages: list[BaseMessage]) -> list[Message]:
     """Messages for the base's chat template: role and text, control tokens in the text broken up."""
     plain = convert_to_openai_messages(messages, text_format="string")
     return [{"role": m["role"], "content": neutralise(m["content"])} for m in plain]
+
+
+def as_chunk(message: BaseMessage) -> AIMessageChunk:
+    """A whole answer as the only chunk of its stream."""
+    return AIMessageChunk(**message.model_dump(exclude={"type"}), chunk_position="last")

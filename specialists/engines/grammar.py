@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-HEAD = "%llguidance {}\n"
+LARK = "%llguidance {}\n"
 
 _NAMED = re.compile(r"<[^<>\s]+>")
 """How LLGuidance names a special token."""
@@ -27,12 +27,12 @@ def one_of(options: Sequence[str]) -> str:
     """
     if not options:
         raise ValueError("no options to choose from")
-    return f"{HEAD}start: {_any(options)}\n"
+    return f"{LARK}start: {_any(options)}\n"
 
 
-def fits(schema: Mapping[str, Any], *, lenient: bool = False) -> str:
+def json_grammar(schema: Mapping[str, Any], *, lenient: bool = False) -> str:
     """JSON that fits a JSON Schema; see `json_rule`."""
-    return f"{HEAD}start: {json_rule(schema, lenient=lenient)}\n"
+    return f"{LARK}start: {json_rule(schema, lenient=lenient)}\n"
 
 
 def json_rule(schema: Mapping[str, Any], *, lenient: bool = False) -> str:
@@ -47,7 +47,7 @@ def json_rule(schema: Mapping[str, Any], *, lenient: bool = False) -> str:
     return "%json " + _literal(_closed(schema) | {"x-guidance": _DENSE | {"lenient": lenient}})
 
 
-def quote(texts: Sequence[str], alternatives: Sequence[str] = (), end: str = "") -> str:
+def quote_grammar(texts: Sequence[str], alternatives: Sequence[str] = (), end: str = "") -> str:
     """A run of whole words from one of the texts, or one of the alternatives.
 
     Args:
@@ -63,7 +63,7 @@ def quote(texts: Sequence[str], alternatives: Sequence[str] = (), end: str = "")
     branches = [f"quote{number}" for number in range(len(full))] + ([_any(alternatives)] if alternatives else [])
     rules = [f"quote{number}: %regex {_literal({'substring_words': text})}\n" for number, text in enumerate(full)]
     stop = f" {end}" if _NAMED.fullmatch(end) else ""
-    return f"{HEAD}start: ({' | '.join(branches)}){stop}\n{''.join(rules)}"
+    return f"{LARK}start: ({' | '.join(branches)}){stop}\n{''.join(rules)}"
 
 
 _SELECT = r"""
@@ -95,17 +95,17 @@ TEXT: /'([^'\n]|''){0,100}'/
 """
 
 
-def select(columns: Sequence[str], end: str = "") -> str:
+def select_grammar(columns: Sequence[str], end: str = "") -> str:
     """One short SELECT over these columns, in the spelling of sqlglot's SQLite.
 
     Args:
         columns: `table.column` each.
-        end: The base's end-of-turn token, as for `quote`.
+        end: The base's end-of-turn token, as for `quote_grammar`.
     """
     tables = dict.fromkeys(column.partition(".")[0] for column in columns)
     stop = f" {end}" if _NAMED.fullmatch(end) else ""
     rows = _any([f"{table}.*" for table in tables])
-    return f"{HEAD}start: query{stop}\ncolumn: {_any(columns)}\ntable: {_any([*tables])}\nrows: {rows}{_SELECT}"
+    return f"{LARK}start: query{stop}\ncolumn: {_any(columns)}\ntable: {_any([*tables])}\nrows: {rows}{_SELECT}"
 
 
 def _any(options: Sequence[str]) -> str:

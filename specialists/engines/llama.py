@@ -3,25 +3,61 @@
 from __future__ import annotations
 
 import atexit
+import json
+import queue
 import struct
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ...core.errors import EngineError
+from langchain_core.callbacks import CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    BaseMessage,
+    SystemMessage,
+    ToolCall,
+    ToolMessage,
+    convert_to_messages,
+)
+from langchain_core.messages.ai import InputTokenDetails, UsageMetadata
+from langchain_core.messages.tool import tool_call
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable
+from langchain_core.tools import BaseTool
+from langchain_core.utils.function_calling import convert_to_openai_tool
+from pydantic import ConfigDict
+
+from ...core.errors import EngineError, ToolError, unknown
 from ...core.settings import settings
-from ..constraint import Constraint, Json, OneOf, Select
-from . import grammar
-from .engine import check_adapter
-from .llama_chat import LlamaChat
-from .llama_server import LlamaServer
+from ..functions import call_schema, signature, write_call
+from .choose import choose
+from .engine import (
+    GREEDY,
+    Constraint,
+    Json,
+    OneOf,
+    Sampling,
+    Select,
+    as_chunk,
+    certainty,
+    check_adapter,
+    safe_messages,
+)
+from .grammar import LARK, json_grammar, json_rule, quote_grammar, select_grammar
+from .llama_server import Body, LlamaServer
 
 _MODEL = b"general.type" + struct.pack("<IQ", 8, 5) + b"model"
 """How a whole model says what it is, at the beginning of its GGUF: the key, then a text (8) of five letters."""
+
+_ASK: Body = {"logprobs": True, "top_logprobs": 1}
+_HOW = 'To call a function, answer with JSON: {"name": …, "arguments": …}. Otherwise answer in words. Functions:'
 
 
 class LlamaEngine:
@@ -76,18 +112,10 @@ class LlamaEngine:
     def adapters(self) -> tuple[str, ...]:
         return (*self._ids, *self._merged)
 
-    def chat(
-        self,
-        *,
-        adapter: str | None = None,
-        slot: str | None = None,
-        max_tokens: int = 96,
-        temperature: float = 0.0,
-        seed: int = 0,
-    ) -> LlamaChat:
+    def chat(self, sampling: Sampling = GREEDY, *, adapter: str | None = None, slot: str | None = None) -> LlamaChat:
         # llama.cpp answers with the base when it does not know an adapter: refuse here.
         check_adapter(adapter, self.adapters)
-        body: dict[str, Any] = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}
+        body: dict[str, Any] = asdict(sampling)
         if adapter in self._merged:
             return LlamaChat(server=self._merged[adapter], model_name=adapter, body=body)
         body["lora"] = [{"id": i, "scale": 1.0 if name == adapter else 0.0} for name, i in self._ids.items()]
@@ -106,8 +134,8 @@ class LlamaEngine:
         if isinstance(constraint, Json):
             return {"grammar": self._schema_grammar(constraint)}
         if isinstance(constraint, Select):
-            return {"grammar": grammar.select(constraint.columns, self._end)}
-        return {"grammar": grammar.quote(constraint.texts, constraint.alternatives, self._end)}
+            return {"grammar": select_grammar(constraint.columns, self._end)}
+        return {"grammar": quote_grammar(constraint.texts, constraint.alternatives, self._end)}
 
     def count(self, text: str) -> int:
         return len(self.server.tokenize(text))
@@ -121,7 +149,7 @@ class LlamaEngine:
         return (self.server, *self._merged.values())
 
     def _schema_grammar(self, constraint: Json) -> str:
-        rule = grammar.fits(constraint.schema, lenient=constraint.lenient)
+        rule = json_grammar(constraint.schema, lenient=constraint.lenient)
         if rule not in self._accepted:
             # llama.cpp would say nothing and answer without any constraint.
             if not self.server.accepts(rule):
@@ -158,3 +186,213 @@ def _close_at_exit(server: LlamaServer) -> None:
             alive.close()
 
     atexit.register(close)
+
+
+class LlamaChat(BaseChatModel):
+    """Base + adapter behind `invoke`, `stream`, `batch` and their async twins (which run in threads).
+
+    Made by `LlamaEngine.chat`. A call takes `stop` and the keyword arguments that `LlamaEngine.constrain` gives,
+    and may override `max_tokens`, `temperature` and `seed`. With tools or options the answer is streamed as one
+    chunk, because it is only known as a whole.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    server: LlamaServer
+    model_name: str
+    body: Body
+    """What every request of this model has: adapter, slot, sampling."""
+
+    @property
+    def _llm_type(self) -> str:
+        return "metier-llama"
+
+    @property
+    def _identifying_params(self) -> Mapping[str, Any]:
+        return {"model_name": self.model_name, **self.body}
+
+    def bind_tools(
+        self,
+        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
+        *,
+        tool_choice: str | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """The model with tools: it calls one of them or answers in words; a grammar sees to it.
+
+        Args:
+            tool_choice: None or `auto`, `any`, or the name of the one to call.
+        """
+        known = functions_of(tools)
+        rule = call_grammar(known, tool_choice)
+        return self.bind(functions=known, grammar=rule, **kwargs)
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        *,
+        options: Sequence[str] | None = None,
+        functions: Sequence[dict[str, Any]] | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        if functions is not None:
+            messages = with_functions(messages, functions)
+        request = self._request(messages, stop, kwargs)
+        message = self._choose(request, options) if options is not None else self._answer(request)
+        if functions is not None and (call := tool_call_of(message.text, len(messages))):
+            message = message.model_copy(update={"content": "", "tool_calls": [call]})
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        if kwargs.get("options") is not None or kwargs.get("functions") is not None:
+            whole = self._generate(messages, stop, **kwargs).generations[0].message
+            chunks = iter([as_chunk(whole)])
+        else:
+            chunks = self._chunks(self._request(messages, stop, kwargs))
+        for message in chunks:
+            chunk = ChatGenerationChunk(message=message)
+            if run_manager:
+                run_manager.on_llm_new_token(message.text, chunk=chunk)
+            yield chunk
+
+    def _answer(self, request: Body) -> AIMessage:
+        answer = self.server.complete(request)
+        choice = answer["choices"][0]
+        return AIMessage(
+            choice["message"].get("content") or "",
+            response_metadata=self._metadata(choice["finish_reason"], _logprobs(choice), answer.get("timings")),
+            usage_metadata=_usage(answer["usage"]),
+        )
+
+    def _choose(self, request: Body, options: Sequence[str]) -> AIMessage:
+        choice = choose(self.server.complete, self.server.tokenize, request, options)
+        first, written = choice.answers[0], sum(a["usage"]["completion_tokens"] for a in choice.answers)
+        read = first["usage"]["prompt_tokens"]
+        usage = first["usage"] | {"completion_tokens": written, "total_tokens": read + written}
+        metadata = self._metadata("stop", [choice.logprob], first.get("timings"))
+        return AIMessage(
+            choice.option,
+            response_metadata=metadata | {"probabilities": choice.probabilities},
+            usage_metadata=_usage(usage),
+        )
+
+    def _chunks(self, request: Body) -> Iterator[AIMessageChunk]:
+        logprobs: list[float] = []
+        finish = None
+        for part in _parts(self.server, {**request, "stream_options": {"include_usage": True}}):
+            choice = (part.get("choices") or [{}])[0]
+            logprobs += _logprobs(choice)
+            finish = choice.get("finish_reason") or finish
+            if text := choice.get("delta", {}).get("content"):
+                yield AIMessageChunk(content=text)
+            if usage := part.get("usage"):
+                metadata = self._metadata(finish, logprobs, part.get("timings"))
+                last = AIMessageChunk(content="", response_metadata=metadata, usage_metadata=_usage(usage))
+                last.chunk_position = "last"
+                yield last
+
+    def _request(self, messages: list[BaseMessage], stop: list[str] | None, kwargs: Mapping[str, Any]) -> Body:
+        return {**_ASK, **self.body, "messages": safe_messages(messages), "stop": stop or [], **kwargs}
+
+    def _metadata(self, finish: str | None, logprobs: list[float], timings: Body | None) -> Body:
+        found = {"model_name": self.model_name, "finish_reason": finish, "timings": timings or {}}
+        return found | certainty(logprobs)
+
+
+def _parts(server: LlamaServer, body: Body) -> Iterator[Body]:
+    """The parts of one streamed request. llama.cpp pushes them from inside its call, so that call gets a thread."""
+    parts: queue.SimpleQueue[Body | BaseException | None] = queue.SimpleQueue()
+    stopped = threading.Event()
+
+    def receive(part: Body) -> None:
+        parts.put(part)
+        # At the end of the program too: Python waits for this thread.
+        if stopped.is_set() or not threading.main_thread().is_alive():
+            raise GeneratorExit
+
+    def run() -> None:
+        try:
+            server.stream(body, receive)
+            parts.put(None)
+        except BaseException as error:
+            parts.put(error)
+
+    threading.Thread(target=run, name="metier-stream").start()
+    try:
+        while (part := parts.get()) is not None:
+            if isinstance(part, BaseException):
+                raise part
+            yield part
+    finally:
+        stopped.set()
+
+
+def _logprobs(choice: Mapping[str, Any]) -> list[float]:
+    return [token["logprob"] for token in (choice.get("logprobs") or {}).get("content") or []]
+
+
+def _usage(usage: Mapping[str, Any]) -> UsageMetadata:
+    return UsageMetadata(
+        input_tokens=usage["prompt_tokens"],
+        output_tokens=usage["completion_tokens"],
+        total_tokens=usage["total_tokens"],
+        input_token_details=InputTokenDetails(cache_read=usage["prompt_tokens_details"]["cached_tokens"]),
+    )
+
+
+def functions_of(tools: Sequence[Any]) -> list[dict[str, Any]]:
+    """`{"name", "description", "parameters"}` of whatever LangChain takes for a tool."""
+    return [convert_to_openai_tool(tool)["function"] for tool in tools]
+
+
+def call_grammar(tools: Sequence[dict[str, Any]], choice: str | None) -> str:
+    """A function call, or an answer in words (which does not begin with a brace).
+
+    Args:
+        choice: None or `auto`: either; `any` or `required`: a call; a function's name: a call of that one.
+
+    Raises:
+        ToolError: `choice` is a name that no function has.
+    """
+    names = [tool["name"] for tool in tools]
+    free, forced = choice in (None, "auto", "none"), choice in ("any", "required")
+    if not free and not forced and choice not in names:
+        raise ToolError(unknown("function", str(choice), names))
+    wanted = [tool for tool in tools if free or forced or tool["name"] == choice]
+    rule = json_rule(call_schema(wanted), lenient=True)
+    start = "call | words\nwords: /[^{\\s](?s:.*)/" if free else "call"
+    return f"{LARK}start: {start}\ncall: {rule}\n"
+
+
+def with_functions(messages: Sequence[BaseMessage], tools: Sequence[dict[str, Any]]) -> list[BaseMessage]:
+    """The messages with the functions' descriptions in the system message, and calls and results as plain turns."""
+    system = "\n".join([_HOW, *map(signature, tools)])
+    plain = [_plain(message) for message in messages]
+    if plain and isinstance(plain[0], SystemMessage):
+        return [SystemMessage(f"{plain[0].text}\n{system}"), *plain[1:]]
+    return [SystemMessage(system), *plain]
+
+
+def tool_call_of(text: str, number: int) -> ToolCall | None:
+    """The call that a model wrote; None for words, and for JSON that was cut off."""
+    try:
+        call = json.loads(text)
+        return tool_call(name=call["name"], args=call["arguments"], id=f"call_{number}")
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _plain(message: BaseMessage) -> BaseMessage:
+    if isinstance(message, AIMessage) and message.tool_calls:
+        return AIMessage("\n".join(write_call(c["name"], c["args"]) for c in message.tool_calls))
+    if isinstance(message, ToolMessage):
+        return convert_to_messages([("user", f"Result of {message.name or 'the call'}: {message.text}")])[0]
+    return message

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import PurePath
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from ...core.errors import EngineError, MissingExtra
-from ..constraint import Constraint, Json, OneOf
-from .engine import check_adapter
+from langchain_core.callbacks import CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.messages import AIMessageChunk, BaseMessage
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
+
+from ...core.errors import ContextOverflow, EngineError, MissingExtra
+from .engine import GREEDY, Constraint, Json, OneOf, Sampling, as_chunk, certainty, check_adapter
 
 try:
     import openai
-
-    from .remote_chat import WRAPPED, RemoteChat
+    from langchain_openai import ChatOpenAI
 except ImportError as error:
     raise MissingExtra("langchain-openai", "remote") from error
+
+_WRAPPED = "answer"
+"""Schemas for the OpenAI API must be objects: an option travels as the value of this property."""
 
 
 class RemoteEngine:
@@ -67,24 +76,16 @@ class RemoteEngine:
     def adapters(self) -> tuple[str, ...]:
         return self._adapters
 
-    def chat(
-        self,
-        *,
-        adapter: str | None = None,
-        slot: str | None = None,
-        max_tokens: int = 96,
-        temperature: float = 0.0,
-        seed: int = 0,
-    ) -> RemoteChat:
+    def chat(self, sampling: Sampling = GREEDY, *, adapter: str | None = None, slot: str | None = None) -> RemoteChat:
         check_adapter(adapter, self._adapters)
         extra = {}
         if self._numbers:
             extra["lora"] = [{"id": n, "scale": float(name == adapter)} for name, n in self._numbers.items()]
         return RemoteChat(
             model=adapter if adapter and not self._numbers else self._base,
-            max_completion_tokens=max_tokens,
-            temperature=temperature,
-            seed=seed,
+            max_completion_tokens=sampling.max_tokens,
+            temperature=sampling.temperature,
+            seed=sampling.seed,
             logprobs=True,
             top_logprobs=1,
             stream_usage=True,
@@ -96,8 +97,8 @@ class RemoteEngine:
     def constrain(self, constraint: Constraint) -> dict[str, Any]:
         """A JSON Schema for `OneOf` and `Json`; a `Quote` is left free, its caller verifies it."""
         if isinstance(constraint, OneOf):
-            wrapped = {"type": "object", "properties": {WRAPPED: {"enum": list(constraint.options)}}}
-            closed = wrapped | {"required": [WRAPPED], "additionalProperties": False}
+            wrapped = {"type": "object", "properties": {_WRAPPED: {"enum": list(constraint.options)}}}
+            closed = wrapped | {"required": [_WRAPPED], "additionalProperties": False}
             # A server may print JSON wide; the schema ends the answer in any case.
             room = max(len(option.encode()) for option in constraint.options) + 32
             return {"schema": closed, "unwrap": True, "max_tokens": room}
@@ -120,3 +121,82 @@ class RemoteEngine:
             return {}
         listed = found if isinstance(found, list) else []
         return {PurePath(adapter["path"]).stem: adapter["id"] for adapter in listed}
+
+
+class RemoteChat(ChatOpenAI):
+    """Made by `RemoteEngine.chat`.
+
+    A call takes `schema`, a JSON Schema for the answer, and `unwrap`: the answer is the value of its property
+    `answer` alone.
+    """
+
+    _agenerate = BaseChatModel._agenerate
+    _astream = BaseChatModel._astream
+    # Both run the methods below in threads: one code path for sync and async.
+
+    def _get_request_payload(
+        self, input_: LanguageModelInput, *, schema: dict[str, Any] | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        payload = super()._get_request_payload(input_, **kwargs)
+        if schema is not None:
+            # As extra body: the client raises on a cut-off answer when it knows of a response_format.
+            asked = {"type": "json_schema", "json_schema": {"name": _WRAPPED, "schema": schema, "strict": True}}
+            payload["extra_body"] = {**(payload.get("extra_body") or {}), "response_format": asked}
+        return payload
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        *,
+        unwrap: bool = False,
+        **kwargs: Any,
+    ) -> ChatResult:
+        with _translated():
+            result = super()._generate(messages, stop, run_manager, **kwargs)
+        message, info = result.generations[0].message, result.generations[0].generation_info or {}
+        message.response_metadata.pop("logprobs", None)
+        message.response_metadata |= certainty(_logprobs(info.pop("logprobs", None)))
+        if unwrap:
+            message.content = _unwrapped(message.text)
+        return result
+
+    def _stream(self, *args: Any, unwrap: bool = False, **kwargs: Any) -> Iterator[ChatGenerationChunk]:
+        if unwrap:
+            whole = self._generate(*args, unwrap=True, **kwargs).generations[0].message
+            yield ChatGenerationChunk(message=as_chunk(whole))
+            return
+        logprobs: list[float] = []
+        with _translated():
+            for chunk in super()._stream(*args, **kwargs):
+                logprobs += _logprobs((chunk.generation_info or {}).pop("logprobs", None))
+                if isinstance(chunk.message, AIMessageChunk) and chunk.message.usage_metadata:
+                    chunk.message.response_metadata |= certainty(logprobs)
+                yield chunk
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """The client's errors as metier's."""
+    try:
+        yield
+    except openai.APIStatusError as error:
+        body = error.body if isinstance(error.body, dict) else {}
+        if "exceed_context_size_error" in str(body.get("type")) or "context_length" in str(body.get("code")):
+            raise ContextOverflow(f"the server says: {error.message}", hint="shorten the prompt") from error
+        raise EngineError(f"the server refused the request: {error.message}") from error
+    except openai.OpenAIError as error:
+        raise EngineError(f"the model server failed: {error}") from error
+
+
+def _unwrapped(text: str) -> str:
+    try:
+        return str(json.loads(text)[_WRAPPED])
+    except (ValueError, KeyError, TypeError) as error:
+        hint = "does it support response_format with json_schema?"
+        raise EngineError(f"the server did not keep to the options, it says: {text!r}", hint=hint) from error
+
+
+def _logprobs(found: dict[str, Any] | None) -> list[float]:
+    return [token["logprob"] for token in (found or {}).get("content") or []]

@@ -9,18 +9,17 @@ from typing import Any
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 from pydantic import ConfigDict
 
 from ...core.errors import ContextOverflow, EngineError
-from ..constraint import Constraint, OneOf
-from .engine import check_adapter
+from .engine import GREEDY, Constraint, OneOf, Sampling, as_chunk, check_adapter
 
-Reply = str | AIMessage
-Script = Sequence[Reply] | Callable[[list[BaseMessage]], Reply]
+ScriptedReply = str | AIMessage
+Script = Sequence[ScriptedReply] | Callable[[list[BaseMessage]], ScriptedReply]
 
 
 @dataclass(frozen=True)
@@ -63,15 +62,7 @@ class ScriptedEngine:
     def adapters(self) -> tuple[str, ...]:
         return self._adapters
 
-    def chat(
-        self,
-        *,
-        adapter: str | None = None,
-        slot: str | None = None,
-        max_tokens: int = 96,
-        temperature: float = 0.0,
-        seed: int = 0,
-    ) -> ScriptedChat:
+    def chat(self, sampling: Sampling = GREEDY, *, adapter: str | None = None, slot: str | None = None) -> ScriptedChat:
         check_adapter(adapter, self._adapters)
         return ScriptedChat(engine=self, adapter=adapter, slot=slot)
 
@@ -106,7 +97,7 @@ class ScriptedEngine:
         metadata = {"finish_reason": "stop", **message.response_metadata}
         return message.model_copy(update={"usage_metadata": usage, "response_metadata": metadata})
 
-    def _next(self, messages: list[BaseMessage]) -> Reply:
+    def _next(self, messages: list[BaseMessage]) -> ScriptedReply:
         if callable(self._script):
             return self._script(messages)
         number = next(self._numbers)
@@ -156,5 +147,4 @@ class ScriptedChat(BaseChatModel):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         """The whole reply as one chunk."""
-        fields = self._generate(messages, **kwargs).generations[0].message.model_dump(exclude={"type"})
-        yield ChatGenerationChunk(message=AIMessageChunk(**fields, chunk_position="last"))
+        yield ChatGenerationChunk(message=as_chunk(self._generate(messages, **kwargs).generations[0].message))

@@ -10,7 +10,7 @@ from ...core.events import Event
 from ...core.types import ToolCall, Usage
 from ..arguments import mend
 from ..call_decision import log_odds
-from ..constraint import Json
+from ..engines.engine import Json
 from ..functions import NO_CALL, Function, call_or_none, call_schema, called, read_call
 from ..invented import invented
 from ..renderer import NOT_FOUND

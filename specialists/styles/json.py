@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from json import JSONDecodeError, loads
 
-from ..constraint import Json
+from ..engines.engine import Json
 from ..work import Draft, Work
 
 

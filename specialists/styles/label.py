@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..constraint import OneOf
+from ..engines.engine import OneOf
 from ..work import Draft, Work
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...core.terms import terms
-from ..constraint import Quote
+from ..engines.engine import Quote
 from ..knowledge.citation import cite
 from ..renderer import NOT_FOUND
 from ..work import Draft, Work

@@ -10,7 +10,7 @@ from ...core.clock import timing
 from ...core.errors import BudgetExceeded, MetierError
 from ...core.events import Event
 from ...core.types import ToolCall
-from ..constraint import Select
+from ..engines.engine import Select
 from ..renderer import NOT_FOUND
 from ..sql.database import Table
 from ..sql.desk import Desk, said

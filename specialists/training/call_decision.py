@@ -18,15 +18,15 @@ from sklearn.linear_model import LogisticRegression
 from ...core.files import write_atomic
 from ...core.models import ModelStore
 from ...core.onnx_embedder import load_embedder
+from ..adapters.convert import gguf_adapter
+from ..adapters.folder import RECORD
 from ..call_decision import FILE, CallDecision, log_odds
-from ..constraint import Json
+from ..engines.engine import Json, Sampling
 from ..engines.llama import LlamaEngine
 from ..functions import NO_CALL, call_or_none
 from ..renderer import render
 from ..selection import Selection
 from .call_data import Asked, part, read_asked
-from .convert import gguf_adapter
-from .repository import RECORD
 
 
 class Evidence(NamedTuple):
@@ -39,7 +39,7 @@ class Evidence(NamedTuple):
 
 def gather(engine: LlamaEngine, adapter: str | None, selection: Selection, rows: Sequence[Asked]) -> list[Evidence]:
     """Ask the model what it would do; only its first token counts."""
-    chat = engine.chat(adapter=adapter, slot="decision", max_tokens=1)
+    chat = engine.chat(Sampling(max_tokens=1), adapter=adapter, slot="decision")
     found: list[Evidence] = []
     for row in track(rows, "asking"):
         fitting = selection.fitting(row.task, row.functions)

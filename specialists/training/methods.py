@@ -13,9 +13,9 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 
 from ...core.errors import ConfigError
-from .base import unpacked
+from ..adapters.folder import CONFIG, AdapterFolder, open_adapter
+from ..engines.unpack import unpacked
 from .config import Method, TrainConfig
-from .repository import CONFIG, AdapterFolder, open_adapter
 
 KINDS = {"lora": "LORA", "rslora": "LORA", "dora": "LORA", "prompt": "PROMPT_TUNING"}
 """Method to PEFT's name for what it makes."""

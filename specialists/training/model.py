@@ -11,7 +11,7 @@ from peft import PeftModel
 from torch import nn
 from transformers import PreTrainedModel
 
-from .base import load_base
+from ..engines.unpack import load_base
 from .batches import Batch
 from .config import TrainConfig
 from .kernels import ATTENTION, quicken

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from ...core.files import write_atomic
-from .repository import CONFIG, RECORD, WEIGHTS, hashes
+from ..adapters.folder import CONFIG, RECORD, WEIGHTS, hashes
 
 
 def write_folder(

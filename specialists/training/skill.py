@@ -16,10 +16,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from ...core.files import sha256, write_atomic
 from ...core.models import LocalModel, ModelStore
-from ..skills import find_skill
+from ..adapters.choose import find_skill
+from ..adapters.folder import WEIGHTS
 from .config import TrainConfig, TrainReport
 from .example import TrainingExample
-from .repository import WEIGHTS
 from .seal import TRAINING
 from .trainer import train
 

@@ -14,12 +14,12 @@ from ...core.errors import InputError
 from ...core.files import replace_folder, sha256
 from ...core.models import LocalModel
 from ...core.settings import settings
-from .base import load_tokenizer
+from ..adapters.folder import WEIGHTS
+from ..engines.unpack import load_tokenizer
 from .config import TrainConfig, TrainReport
 from .example import TrainingExample, encode
 from .model import Learner
 from .publish import write_folder
-from .repository import WEIGHTS
 from .run import Report, Run, Stopped
 
 

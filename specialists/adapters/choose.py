@@ -1,18 +1,17 @@
-"""From a card to the adapter file that the engine loads."""
+"""Which adapter a specialist works with, and what the engine loads of it; the shipped skills."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from ..core.errors import ConfigError, unknown
-from ..core.models import LocalModel
-from .card import SpecialistCard
-from .skills import find_skill, skill_names
-from .training.convert import gguf_adapter
-from .training.merge import Report, ignore, merged_gguf
-from .training.repository import CONFIG, WEIGHTS, hashes, open_adapter
+from ...core.errors import ConfigError, unknown
+from ...core.models import LocalModel
+from ..card import SpecialistCard
+from .convert import gguf_adapter
+from .folder import CONFIG, WEIGHTS, hashes, open_adapter
+from .merge import merged_gguf
 
 NONE = "none"
 """The name on a card that asks for the base alone."""
@@ -25,6 +24,8 @@ Candidates = dict[str, Adapter]
 
 SKILLS = {"act": "call"}
 """Styles whose skill has another name."""
+
+_SHIPPED = Path(__file__).parent.parent / "skills"
 
 
 def in_use(card: SpecialistCard, folder: Path, base: str, champion: Path | None = None) -> Path | None:
@@ -41,7 +42,7 @@ def in_use(card: SpecialistCard, folder: Path, base: str, champion: Path | None 
     Raises:
         ConfigError: neither a file nor a skill of the name on the card.
     """
-    return champion if champion and fits(champion, base) else _on_card(card, folder, base)
+    return champion if champion and trained_on(champion, base) else _on_card(card, folder, base)
 
 
 def on_server(card: SpecialistCard) -> str | None:
@@ -50,7 +51,12 @@ def on_server(card: SpecialistCard) -> str | None:
 
 
 def loadable(
-    source: Adapter, base: LocalModel, engine: str = "llama", *, merged: bool = False, report: Report = ignore
+    source: Adapter,
+    base: LocalModel,
+    engine: str = "llama",
+    *,
+    merged: bool = False,
+    report: Callable[[int, int], None] | None = None,
 ) -> Path | None:
     """What the engine loads: the PEFT folder itself, or for llama.cpp a file that is made from it once.
 
@@ -77,7 +83,7 @@ def adapter_version(source: Adapter) -> dict[str, str] | str | None:
     return hashes(source) if isinstance(source, Path) else source
 
 
-def fits(peft: Path, base: str) -> bool:
+def trained_on(peft: Path, base: str) -> bool:
     """Whether an adapter says that it was trained on that base."""
     return json.loads((peft / CONFIG).read_text()).get("base_model_name_or_path", "") == base
 
@@ -93,7 +99,7 @@ def candidates(card: SpecialistCard, folder: Path, base: str, versions: Mapping[
     own = _on_card(card, folder, base)
     if own is not None and own != found.get("skill"):
         found["adapter"] = own
-    return found | {alias: path for alias, path in versions.items() if path and fits(path, base)}
+    return found | {alias: path for alias, path in versions.items() if path and trained_on(path, base)}
 
 
 def _on_card(card: SpecialistCard, folder: Path, base: str) -> Path | None:
@@ -120,4 +126,21 @@ def skill_of(card: SpecialistCard, base: str) -> Path | None:
     """The shipped skill of the card's style, when it was made for this base."""
     name = SKILLS.get(card.style, card.style)
     skill = find_skill(name) if name in skill_names() else None
-    return skill if skill and fits(skill, base) else None
+    return skill if skill and trained_on(skill, base) else None
+
+
+def skill_names() -> list[str]:
+    """The skills that are shipped, sorted: adapters for a way of working, one PEFT folder each."""
+    return sorted(path.parent.name for path in _SHIPPED.glob(f"*/{WEIGHTS}"))
+
+
+def find_skill(name: str) -> Path:
+    """The PEFT folder of a shipped skill.
+
+    Raises:
+        ConfigError: there is no skill of that name.
+    """
+    names = skill_names()
+    if name not in names:
+        raise ConfigError(unknown("skill", name, names))
+    return _SHIPPED / name

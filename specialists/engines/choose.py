@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from . import grammar
+from .grammar import one_of
 from .llama_server import Body
 
 MOST_CALLS = 8
@@ -23,7 +23,7 @@ _WATCHED = 100
 
 
 @dataclass(frozen=True)
-class Choice:
+class ChosenOption:
     """What was chosen."""
 
     option: str
@@ -95,7 +95,7 @@ class _Search:
 
 def choose(
     complete: Callable[[Body], Body], tokenize: Callable[[str], list[int]], body: Body, options: Sequence[str]
-) -> Choice:
+) -> ChosenOption:
     """The option that the model finds most probable as its whole answer.
 
     Args:
@@ -115,7 +115,7 @@ def choose(
     answers: list[Body] = []
 
     def say_one_of(texts: list[str]) -> list[Body]:
-        answers.append(complete({**ask, "grammar": grammar.one_of(texts)}))
+        answers.append(complete({**ask, "grammar": one_of(texts)}))
         return answers[-1]["choices"][0]["logprobs"]["content"]
 
     while len(answers) < MOST_CALLS and (branch := search.next()) is not None:
@@ -127,4 +127,4 @@ def choose(
         search.learn(branch, tokens)
     best = max(search.found, key=lambda option: search.found[option][0])
     shares = {option.decode(): share for option, share in search.shares().items()}
-    return Choice(best.decode(), shares, answers, search.found[best][1])
+    return ChosenOption(best.decode(), shares, answers, search.found[best][1])

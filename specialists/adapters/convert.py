@@ -17,14 +17,14 @@ from safetensors.numpy import load_file
 from ...core.errors import ConfigError
 from ...core.files import replace_folder, sha256
 from ...core.settings import settings
-from .repository import CONFIG, AdapterFolder, open_adapter
+from .folder import CONFIG, AdapterFolder, open_adapter
 
-VERSION = 1
+_VERSION = 1
 """Part of the cache key; raised whenever the written file would change."""
 
 _LORA = re.compile(r"^base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight$")
 
-Array = NDArray[Any]
+_Array = NDArray[Any]
 
 
 def gguf_adapter(peft_folder: Path, base_gguf: Path, cache: Path | None = None) -> Path:
@@ -41,7 +41,7 @@ def gguf_adapter(peft_folder: Path, base_gguf: Path, cache: Path | None = None) 
     """
     adapter = open_adapter(peft_folder)
     home = cache or settings().home / "adapters"
-    key = f"{VERSION} {sha256(adapter.weights)} {sha256(peft_folder / CONFIG)} {base_hash(base_gguf)}"
+    key = f"{_VERSION} {sha256(adapter.weights)} {sha256(peft_folder / CONFIG)} {base_hash(base_gguf)}"
     folder = home / hashlib.sha256(key.encode()).hexdigest()[:24]
     target = folder / "adapter.gguf"
     if not target.is_file():
@@ -72,7 +72,7 @@ def convert(adapter: AdapterFolder, base_gguf: Path, target: Path) -> None:
     writer.close()
 
 
-def _pairs(adapter: AdapterFolder) -> dict[str, tuple[Array, Array]]:
+def _pairs(adapter: AdapterFolder) -> dict[str, tuple[_Array, _Array]]:
     """Module name to its A (rank x in) and B (out x rank)."""
     config, file = adapter.config, adapter.path / CONFIG
     method = config.get("peft_type")
@@ -83,7 +83,7 @@ def _pairs(adapter: AdapterFolder) -> dict[str, tuple[Array, Array]]:
             file=file,
             hint="use `engine: transformers` in team.yaml, or train with the method lora or rslora",
         )
-    sides: dict[str, dict[str, Array]] = {}
+    sides: dict[str, dict[str, _Array]] = {}
     for name, tensor in load_file(adapter.weights).items():
         match = _LORA.match(name)
         if match is None:
@@ -117,7 +117,7 @@ def _factor(config: Mapping[str, Any], module: str, rank: int) -> float:
 
 
 def _names(
-    reader: GGUFReader, architecture: str, pairs: Mapping[str, tuple[Array, Array]], adapter: AdapterFolder
+    reader: GGUFReader, architecture: str, pairs: Mapping[str, tuple[_Array, _Array]], adapter: AdapterFolder
 ) -> dict[str, str]:
     """Module name to GGUF tensor name, checked against the base's shapes."""
     kinds = {name: arch for arch, name in MODEL_ARCH_NAMES.items()}
@@ -138,7 +138,7 @@ def _names(
     return names
 
 
-def _permute(b: Array, heads: int) -> Array:
+def _permute(b: _Array, heads: int) -> _Array:
     """llama.cpp interleaves the two halves of each head's rotary dimensions (convert_hf_to_gguf.py does the same)."""
     rows, rank = b.shape
     return b.reshape(heads, 2, rows // heads // 2, rank).swapaxes(1, 2).reshape(rows, rank)

@@ -34,16 +34,16 @@ class AdapterFolder:
         return self.path / WEIGHTS
 
 
-def parts(path: Path) -> tuple[str, ...]:
+def adapter_parts(path: Path) -> tuple[str, ...]:
     """The files that an adapter's answers depend on: configuration, weights, and its call decision where it has one."""
     return (CONFIG, WEIGHTS, DECISION) if (path / DECISION).is_file() else (CONFIG, WEIGHTS)
 
 
 def hashes(path: Path) -> dict[str, str]:
-    """Each of an adapter's `parts` with its SHA-256; of a GGUF file: `gguf`."""
+    """Each of an adapter's `adapter_parts` with its SHA-256; of a GGUF file: `gguf`."""
     if path.is_file():
         return {"gguf": sha256(path)}
-    return {name: sha256(path / name) for name in parts(path)}
+    return {name: sha256(path / name) for name in adapter_parts(path)}
 
 
 def open_adapter(path: Path) -> AdapterFolder:
@@ -72,7 +72,7 @@ def open_adapter(path: Path) -> AdapterFolder:
         raise ConfigError(f"no {WEIGHTS} in this folder", file=path, hint="give a folder in PEFT's layout")
     config, record = _json(path / CONFIG), _json(path / RECORD) if (path / RECORD).is_file() else {}
     if promised := record.get("files"):
-        for name in dict.fromkeys((*promised, *parts(path))):
+        for name in dict.fromkeys((*promised, *adapter_parts(path))):
             _check(path / name, promised.get(name, "none"))
     return AdapterFolder(path, config, record)
 

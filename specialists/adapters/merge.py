@@ -22,36 +22,32 @@ from ...core.files import replace_file
 from ...core.models.rewrite import FILE_TYPE, rewrite, weights
 from ...core.settings import settings
 from .convert import base_hash, gguf_adapter
-from .repository import WEIGHTS, hashes
+from .folder import WEIGHTS, hashes
 
-VERSION = 1
+_VERSION = 1
 """Part of the cache key; raised whenever the written file would change."""
-
-Report = Callable[[int, int], None]
-"""Told of the tensors done, and of how many there are."""
 
 _PLAIN = (Format.F32, Format.F16, Format.BF16)
 
-Matrix = NDArray[np.float32]
+_Matrix = NDArray[np.float32]
 
 
-def ignore(done: int, of: int) -> None:
-    """The `Report` of those who do not look."""
-
-
-def merged_gguf(adapter: Path, base_gguf: Path, report: Report = ignore, cache: Path | None = None) -> Path:
+def merged_gguf(
+    adapter: Path, base_gguf: Path, report: Callable[[int, int], None] | None = None, cache: Path | None = None
+) -> Path:
     """Base and adapter as one GGUF; written on the first call (seconds), found in the cache later.
 
     Args:
         adapter: A PEFT folder, or a LoRA in GGUF form.
         base_gguf: The base that it is for.
+        report: Told of the tensors done, and of how many there are.
         cache: Where merged models are kept, each as large as the base; None means a folder in `settings().home`.
 
     Raises:
         ConfigError: not a plain LoRA, or one for another base.
         IntegrityError: pickled weights, or a file that was changed.
     """
-    key = f"{VERSION} {sorted(hashes(adapter).items())} {base_hash(base_gguf)}"
+    key = f"{_VERSION} {sorted(hashes(adapter).items())} {base_hash(base_gguf)}"
     target = (cache or settings().home / "merged") / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.gguf"
     if not target.is_file():
         with replace_file(target) as fresh:
@@ -60,7 +56,11 @@ def merged_gguf(adapter: Path, base_gguf: Path, report: Report = ignore, cache: 
 
 
 def merge(
-    adapter: Path, base_gguf: Path, target: Path, report: Report = ignore, quantised: Format = Format.Q8_0
+    adapter: Path,
+    base_gguf: Path,
+    target: Path,
+    report: Callable[[int, int], None] | None = None,
+    quantised: Format = Format.Q8_0,
 ) -> None:
     """Write base and adapter to `target` as one model, with all that the base's file says, and what it was made of.
 
@@ -83,20 +83,20 @@ def merge(
     if Format.Q8_0 in formats.values():
         said[FILE_TYPE] = LlamaFileType.MOSTLY_Q8_0
 
-    def added_up(tensor: ReaderTensor) -> Matrix:
+    def added_up(tensor: ReaderTensor) -> _Matrix:
         a, b = pairs[tensor.name]
         return (weights(tensor) + b @ a).astype(np.float32, copy=False)
 
-    rewrite(base, target, formats, said, report, added_up)
+    rewrite(base, target, formats, said, report or (lambda done, of: None), added_up)
 
 
-def _pairs(lora: Path, base: GGUFReader) -> dict[str, tuple[Matrix, Matrix]]:
+def _pairs(lora: Path, base: GGUFReader) -> dict[str, tuple[_Matrix, _Matrix]]:
     """Tensor of the base to A (rank x in) and B (out x rank), the scale in B."""
     reader = _read(lora)
     alpha = float(_field(reader, "adapter.lora.alpha", 0.0))
     halves = {t.name: weights(t) for t in reader.tensors}
     shapes = {t.name: tuple(int(n) for n in t.shape) for t in base.tensors}
-    pairs: dict[str, tuple[Matrix, Matrix]] = {}
+    pairs: dict[str, tuple[_Matrix, _Matrix]] = {}
     for name in sorted({name.rpartition(".lora_")[0] for name in halves}):
         a, b = halves.get(f"{name}.lora_a"), halves.get(f"{name}.lora_b")
         if a is None or b is None:

@@ -17,7 +17,7 @@ from ...core.settings import settings
 
 logging.disable_progress_bar()
 
-VERSION = 2
+UNPACKING = 2
 """Part of the cache key; raised whenever the unpacked folder would differ."""
 
 
@@ -34,7 +34,7 @@ def unpacked(gguf: Path, cache: Path | None = None) -> Path:
     Raises:
         ModelError: transformers cannot read this GGUF.
     """
-    target = (cache or settings().home / "unpacked") / f"{sha256(gguf)[:24]}-{VERSION}"
+    target = (cache or settings().home / "unpacked") / f"{sha256(gguf)[:24]}-{UNPACKING}"
     if target.is_dir():
         return target
     try:

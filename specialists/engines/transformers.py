@@ -1,0 +1,320 @@
+"""transformers and PEFT in this process: every kind of adapter, and what other engines are checked against."""
+
+from __future__ import annotations
+
+import copy
+import math
+import threading
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from langchain_core.callbacks import CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages.ai import UsageMetadata
+from langchain_core.outputs import ChatGeneration, ChatResult
+from pydantic import ConfigDict
+
+from ...core.errors import ContextOverflow, EngineError, MissingExtra
+from ...core.settings import settings
+from ..adapters.folder import open_adapter
+from ..renderer import Message
+from .engine import GREEDY, Constraint, Json, OneOf, Sampling, Select, certainty, check_adapter, safe_messages
+from .grammar import json_grammar, quote_grammar, select_grammar
+
+try:
+    import llguidance.hf
+    import torch
+    from llguidance import LLMatcher, LLTokenizer
+    from peft import PeftModel
+    from transformers import GenerationConfig, LogitsProcessor, PreTrainedModel
+
+    from .unpack import load_base, load_tokenizer
+except ImportError as error:
+    raise MissingExtra(f"the engine 'transformers' ({error.name})", "train") from error
+
+
+class TransformersEngine:
+    """One base and its adapters, of whatever kind PEFT reads. An `Engine`, on CUDA where there is a device.
+
+    Weights are fp32, requests wait for each other, and each prompt is read from its beginning: llama.cpp is several
+    times faster where it can be used.
+
+    Args:
+        gguf: The base; unpacked as for training.
+        adapters: Name to PEFT folder. They share the base's weights.
+        context: Window of one request in tokens; the model's own window is the upper limit.
+        threads: CPU threads; None means `settings().threads`.
+        cache: Where unpacked bases are kept.
+
+    Raises:
+        ConfigError, IntegrityError: a folder is no adapter that may be trusted.
+        EngineError: an adapter is for another base.
+        ModelError: transformers cannot read the base.
+    """
+
+    name = "transformers"
+
+    def __init__(
+        self,
+        gguf: Path,
+        adapters: Mapping[str, Path] | None = None,
+        *,
+        context: int = 4096,
+        threads: int | None = None,
+        cache: Path | None = None,
+    ) -> None:
+        torch.set_num_threads(threads or settings().threads)
+        self._tokenizer = load_tokenizer(gguf, cache)
+        self._end: int = self._tokenizer.eos_token_id  # type: ignore[assignment]
+        base = load_base(gguf, cache=cache).eval()
+        base.to("cuda" if torch.cuda.is_available() else "cpu")  # type: ignore[arg-type]
+        self._models: dict[str | None, PreTrainedModel | PeftModel] = {None: base}
+        for name, folder in (adapters or {}).items():
+            self._models[name] = _adapted(base, folder)
+        self._base = gguf.stem
+        self._window = min(context, base.config.max_position_embeddings)
+        self._lock = threading.Lock()
+
+    @property
+    def context(self) -> int:
+        return self._window
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        return tuple(name for name in self._models if name)
+
+    def chat(
+        self, sampling: Sampling = GREEDY, *, adapter: str | None = None, slot: str | None = None
+    ) -> TransformersChat:
+        check_adapter(adapter, self.adapters)
+        return TransformersChat(engine=self, adapter=adapter, model_name=adapter or self._base, sampling=sampling)
+
+    def constrain(self, constraint: Constraint) -> dict[str, Any]:
+        """`options` for a choice, `grammar` for the rest. A schema that cannot be enforced is refused by the call."""
+        if isinstance(constraint, OneOf):
+            return {"options": list(constraint.options)}
+        if isinstance(constraint, Json):
+            return {"grammar": json_grammar(constraint.schema, lenient=constraint.lenient)}
+        end = str(self._tokenizer.eos_token)
+        if isinstance(constraint, Select):
+            return {"grammar": select_grammar(constraint.columns, end)}
+        return {"grammar": quote_grammar(constraint.texts, constraint.alternatives, end)}
+
+    def count(self, text: str) -> int:
+        return len(self._ids(text))
+
+    def close(self) -> None:
+        self._models.clear()
+
+    def read(self, messages: list[Message]) -> list[int]:
+        """The prompt's token ids, as in training."""
+        return self._ids(str(self._tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)))
+
+    def text(self, tokens: list[int]) -> str:
+        return str(self._tokenizer.decode(tokens, skip_special_tokens=True))
+
+    def ended(self, tokens: list[int]) -> bool:
+        """Whether the model came to the end of its turn."""
+        return bool(tokens) and tokens[-1] == self._end
+
+    def write(
+        self, adapter: str | None, ids: list[int], rule: str | None, sampling: Sampling
+    ) -> tuple[list[int], list[float]]:
+        """The answer's tokens and the model's own log-probability of each.
+
+        Raises:
+            ContextOverflow: the prompt leaves no room.
+            EngineError: the engine is closed, or the grammar is not understood.
+        """
+        model = self._model(adapter)
+        chance = {"do_sample": True, "temperature": sampling.temperature, "top_k": 0}
+        plan = GenerationConfig(
+            max_new_tokens=min(sampling.max_tokens, self._room(model, ids)),
+            **(chance if sampling.temperature > 0 else {"do_sample": False}),
+            eos_token_id=self._end,
+            pad_token_id=self._end,
+            output_logits=True,
+            return_dict_in_generate=True,
+        )
+        with self._lock, torch.no_grad():
+            torch.manual_seed(sampling.seed)
+            writer, given = _begun(model, torch.tensor([ids], device=model.device))
+            read = given["input_ids"].shape[1]
+            guides = [Guide(self._guidance, rule, read)] if rule else []
+            written: Any = writer.generate(**given, generation_config=plan, logits_processor=guides)
+        tokens = written.sequences[0, read:]
+        return tokens.tolist(), _logprobs(torch.cat(written.logits), tokens)
+
+    def weigh(self, adapter: str | None, ids: list[int], option: str) -> list[float]:
+        """Log-probability of each token of `option` as the whole answer, the end of the turn included.
+
+        Raises as `write` does.
+        """
+        answer = torch.tensor([*self._ids(option), self._end])
+        model = self._model(adapter)
+        self._room(model, ids)
+        with self._lock, torch.no_grad():
+            whole = torch.cat((torch.tensor(ids), answer))[None].to(model.device)
+            logits = _read(model, whole, logits_to_keep=len(answer) + 1).logits[0, :-1]
+        return _logprobs(logits, answer.to(logits.device))
+
+    @cached_property
+    def _guidance(self) -> Any:
+        return llguidance.hf.from_tokenizer(self._tokenizer, n_vocab=self._model(None).config.vocab_size)
+
+    def _ids(self, text: str) -> list[int]:
+        return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _model(self, adapter: str | None) -> Any:
+        if not self._models:
+            raise EngineError("this engine is closed", hint="open a new one")
+        return self._models[adapter]
+
+    def _room(self, model: Any, ids: list[int]) -> int:
+        read = _learnt_tokens(model) + len(ids)
+        if read >= self._window:
+            raise ContextOverflow(f"the prompt has {read} tokens, the window {self._window}", hint="shorten the prompt")
+        return self._window - read
+
+
+class TransformersChat(BaseChatModel):
+    """Base + adapter. Made by `TransformersEngine.chat`; an answer is streamed as one chunk.
+
+    A call takes `stop` and the keyword arguments that `TransformersEngine.constrain` gives, and may override
+    `max_tokens`, `temperature` and `seed`.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    engine: TransformersEngine
+    adapter: str | None
+    model_name: str
+    sampling: Sampling
+
+    @property
+    def _llm_type(self) -> str:
+        return "metier-transformers"
+
+    @property
+    def _identifying_params(self) -> Mapping[str, Any]:
+        return {"model_name": self.model_name, **asdict(self.sampling)}
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        *,
+        options: Sequence[str] | None = None,
+        grammar: str | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        engine = self.engine
+        ids = engine.read(safe_messages(messages))
+        if options is not None:
+            message = self._choose(ids, options)
+        else:
+            tokens, logprobs = engine.write(self.adapter, ids, grammar, replace(self.sampling, **kwargs))
+            text, finish = engine.text(tokens), "stop" if engine.ended(tokens) else "length"
+            for end in stop or []:
+                text, found, _ = text.partition(end)
+                finish = "stop" if found else finish
+            message = self._message(text, finish, len(ids), logprobs)
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+    def _choose(self, ids: list[int], options: Sequence[str]) -> AIMessage:
+        """The option that is most probable as the whole answer; each costs one reading of the prompt."""
+        weighed = {option: self.engine.weigh(self.adapter, ids, option) for option in options}
+        if not weighed:
+            raise ValueError("no options to choose from")
+        best = max(weighed, key=lambda option: sum(weighed[option]))
+        chances = {option: math.exp(sum(found) - sum(weighed[best])) for option, found in weighed.items()}
+        total = sum(chances.values())
+        message = self._message(best, "stop", len(ids), weighed[best])
+        message.response_metadata["probabilities"] = {option: chance / total for option, chance in chances.items()}
+        return message
+
+    def _message(self, text: str, finish: str, read: int, logprobs: list[float]) -> AIMessage:
+        written = len(logprobs)
+        return AIMessage(
+            text,
+            response_metadata={"model_name": self.model_name, "finish_reason": finish, **certainty(logprobs)},
+            usage_metadata=UsageMetadata(input_tokens=read, output_tokens=written, total_tokens=read + written),
+        )
+
+
+class Guide(LogitsProcessor):
+    """Lets pass what LLGuidance allows next: for one answer, written from `read` tokens on.
+
+    Raises:
+        EngineError: LLGuidance does not understand the grammar.
+    """
+
+    def __init__(self, tokenizer: LLTokenizer, grammar: str, read: int) -> None:
+        self._matcher = LLMatcher(tokenizer, grammar)
+        self._seen = read
+        if self._matcher.is_error():
+            raise EngineError(f"LLGuidance cannot enforce this grammar: {self._matcher.get_error()}")
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """`scores` (1, vocabulary), minus infinity where the grammar forbids a token."""
+        self._matcher.consume_tokens(input_ids[0, self._seen :].tolist())
+        self._seen = input_ids.shape[1]
+        allowed = torch.frombuffer(bytearray(self._matcher.compute_logit_bias()), dtype=torch.uint8).bool()
+        return scores.masked_fill(~allowed.to(scores.device), float("-inf"))
+
+
+def _begun(model: Any, ids: torch.Tensor) -> tuple[Any, dict[str, Any]]:
+    """The model that writes on after `ids` (1, tokens), and what its `generate` is given.
+
+    A learnt prompt (prompt, prefix or P-tuning) stands before `ids`, and PEFT's own `generate` loses track of it: since
+    transformers calls the cache `cache`, PEFT takes each token for the first and puts the whole learnt prompt before
+    it once more. So PEFT's forward pass reads all but the last token, and the base goes on from that cache.
+    """
+    learnt = _learnt_tokens(model)
+    if not learnt:
+        return model, {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    read = _read(model, ids[:, :-1], use_cache=True, logits_to_keep=1)
+    # Whatever the cache is called in this transformers; `generate` knows it by the same name.
+    cache = {name: value for name, value in read.items() if name != "logits"}
+    # Any id stands for a learnt token: the cache has what was read of it.
+    whole = torch.cat((ids.new_zeros((1, learnt)), ids), dim=1)
+    return model.get_base_model(), {"input_ids": whole, "attention_mask": torch.ones_like(whole), **cache}
+
+
+def _read(model: Any, ids: torch.Tensor, **options: Any) -> Any:
+    """The forward pass."""
+    with warnings.catch_warnings():
+        # PEFT hands a learnt prefix over by the cache's former name.
+        warnings.filterwarnings("ignore", ".*past_key_values", FutureWarning)
+        return model(input_ids=ids, **options)
+
+
+def _learnt_tokens(model: Any) -> int:
+    """How many tokens a learnt prompt puts before what the model reads."""
+    config = getattr(model, "active_peft_config", None)
+    return config.num_virtual_tokens if config is not None and config.is_prompt_learning else 0
+
+
+def _adapted(base: PreTrainedModel, folder: Path) -> PeftModel:
+    """A model of its own for each adapter, for PEFT does not mix kinds; the base's weights are shared, not copied."""
+    shared = {id(tensor): tensor for tensor in (*base.parameters(), *base.buffers())}
+    path = open_adapter(folder).path
+    try:
+        model = PeftModel.from_pretrained(copy.deepcopy(base, shared), str(path)).eval()
+        # PEFT does not compare a prompt's width with the base's: reading one token does.
+        with torch.no_grad():
+            _read(model, torch.zeros((1, 1), dtype=torch.long, device=base.device))
+        return model  # type: ignore[return-value]
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise EngineError(f"PEFT cannot put {folder} on this base: {error}", hint="is it for another base?") from error
+
+
+def _logprobs(logits: torch.Tensor, tokens: torch.Tensor) -> list[float]:
+    """(tokens, vocabulary) scores to the log-probability of each token."""
+    return torch.log_softmax(logits.float(), -1).gather(-1, tokens[:, None])[:, 0].tolist()

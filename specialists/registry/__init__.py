@@ -1,1 +1,0 @@
-"""The registry: immutable versions of a specialist's adapter, and which of them is in use."""
