@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from metier.core.models import ModelStore
-from metier.core.models.quantise import requantise
+from metier.core.models.gguf import requantise
 from metier.core.onnx_embedder import OnnxEmbedder
 from metier.core.settings import settings
 from metier.specialists.adapters.choose import find_skill

@@ -13,8 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from ..core.models import FileSpec, ModelInfo, ModelStore, StoredFile
-    from ..core.models.transfer import Progress as Report
+    from ..core.models import FileSpec, ModelInfo, ModelStore, PullProgress, StoredFile
 
 app = typer.Typer(help="Model files: list, pull, show, remove.", no_args_is_help=True)
 
@@ -109,7 +108,7 @@ def _size(count: int) -> str:
 
 
 @contextmanager
-def _bars(console: Console) -> Iterator[Report]:
+def _bars(console: Console) -> Iterator[PullProgress]:
     """A bar for each file, with an ETA."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     bars: dict[str, TaskID] = {}

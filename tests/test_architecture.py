@@ -40,7 +40,7 @@ NEEDS_EXTRA = (
 )
 """Modules and folders that cannot be imported without an extra; all others import them late, behind `MissingExtra`."""
 COMES_WITH = {
-    **{"pydantic_core": "pydantic", "urllib3": "requests", "openai": "langchain_openai"},
+    **{"pydantic_core": "pydantic", "openai": "langchain_openai"},
     "psycopg_pool": "psycopg",
 }
 """Libraries that are used through the one they belong to, and that it requires in the version it needs."""

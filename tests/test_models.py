@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -20,8 +21,8 @@ from typer.testing import CliRunner
 from metier.core.errors import ConfigError, IntegrityError, MetierError, ModelNotPulled, PullFailed, UnknownModel
 from metier.core.files import sha256
 from metier.core.models import ModelStore, StoredFile, read_catalogue
-from metier.core.models.quantise import requantise
-from metier.core.models.source import parse_source
+from metier.core.models.catalogue import FileSource, HubSource, PypiSource, parse_source
+from metier.core.models.gguf import requantise
 from metier.serving.models_cli import app
 
 OWN_BASE = """
@@ -111,6 +112,21 @@ def test_a_base_of_ones_own_takes_four_lines(store: ModelStore) -> None:
     assert (info.name, info.size, file.trust) == ("my-base", 1004, "first-use")
 
 
+def test_a_cache_of_the_first_version_is_still_valid(store: ModelStore) -> None:
+    blob = b"GGUF as it was pulled then"
+    digest = hashlib.sha256(blob).hexdigest()
+    file = {"sha256": digest, "size": len(blob), "source": "file:weights.gguf", "trust": "first-use"}
+    record = {"name": "my-base", "kind": "base", "licence": "MIT", "pulled": "2026-11-27T02:14:39+00:00"}
+    for folder in ("models", "blobs"):
+        (store.home / folder).mkdir()
+    (store.home / "blobs" / f"{digest}.gguf").write_bytes(blob)
+    (store.home / "models" / "my-base.json").write_text(json.dumps({**record, "files": {"gguf": file}}))
+    (store.home / "weights.gguf").unlink()
+    assert store.find("my-base").files["gguf"].read_bytes() == blob
+    assert store.pull("my-base") == store.find("my-base"), "and needs no download"
+    assert json.loads((store.home / "models" / "my-base.json").read_text())["pulled"] == record["pulled"]
+
+
 def test_a_path_is_a_name(store: ModelStore) -> None:
     path = store.home / "weights.gguf"
     model = store.find(str(path))
@@ -174,6 +190,7 @@ def test_a_shared_file_outlives_one_of_its_models(store: ModelStore) -> None:
     ("text", "line", "message"),
     [
         ("a:\n  kind: base\n  licence: MIT\n  files: {gguf: 'ftp:x'}\n", 4, "not a model source"),
+        ("a:\n  kind: base\n  licence: MIT\n  files: {gguf: 'pypi:a{1..2}==1/{1..3}'}\n", 4, "ranges of"),
         ("a:\n  kind: base\n  licence: MIT\n  files: {onnx: 'file:x'}\n", 1, "needs exactly these files: gguf"),
         ("a:\n  kind: basis\n  licence: MIT\n  files: {gguf: 'file:x'}\n", 2, "kind"),
         ("a:\n  kind: base\n  license: MIT\n  files: {gguf: 'file:x'}\n", 1, "licence"),
@@ -191,10 +208,28 @@ def test_a_wrong_catalogue_is_told_with_its_line(tmp_path: Path, text: str, line
 @given(st.text(max_size=60) | st.from_regex(r"\A(pypi|hf|file):[a-z/=@.0-9]{0,30}\Z"))
 def test_a_source_is_read_or_refused(text: str) -> None:
     try:
-        source = parse_source(text)
+        sources = parse_source(text)
     except ConfigError:
         return
-    assert source.filename in text
+    assert sources
+    for source in sources:
+        match source:
+            case PypiSource(_, _, end) | HubSource(_, _, end):
+                assert text.endswith(end)
+            case FileSource(path):
+                assert text.endswith(path.name)
+
+
+def test_ranges_name_the_parts_of_a_file() -> None:
+    assert parse_source("pypi:x-part{9..11}==1.0/x_part{9..11}/part{08..10}.bin") == [
+        PypiSource("x-part9", "1.0", "x_part9/part08.bin"),
+        PypiSource("x-part10", "1.0", "x_part10/part09.bin"),
+        PypiSource("x-part11", "1.0", "x_part11/part10.bin"),
+    ]
+    assert parse_source("hf:owner/repo/{a..b}.gguf") == [HubSource("owner/repo", "main", "{a..b}.gguf")]
+    for text in ("pypi:x{1..2}==1.0/x{1..3}.bin", "pypi:x{2..1}==1.0/x.bin"):
+        with pytest.raises(ConfigError, match="differ in length, or one is empty"):
+            parse_source(text)
 
 
 def test_a_full_disk_is_told_and_nothing_half_stays(store: ModelStore) -> None:

@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 from .catalogue import Entry, FileSpec, read_catalogue
-from .local import LocalModel
-from .manifest import ModelInfo, StoredFile
-from .store import ModelStore
+from .pull import PullProgress
+from .store import LocalModel, ModelInfo, ModelRecord, ModelStore, StoredFile
 
-__all__ = ["Entry", "FileSpec", "LocalModel", "ModelInfo", "ModelStore", "StoredFile", "read_catalogue"]
+__all__ = [
+    "Entry",
+    "FileSpec",
+    "LocalModel",
+    "ModelInfo",
+    "ModelRecord",
+    "ModelStore",
+    "PullProgress",
+    "StoredFile",
+    "read_catalogue",
+]

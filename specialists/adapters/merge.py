@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ...core.errors import ConfigError
 from ...core.files import replace_file
-from ...core.models.rewrite import FILE_TYPE, rewrite, weights
+from ...core.models.gguf import FILE_TYPE, rewrite, weights
 from ...core.settings import settings
 from .convert import base_hash, gguf_adapter
 from .folder import WEIGHTS, hashes
