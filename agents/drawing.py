@@ -10,13 +10,13 @@ import networkx as nx
 
 from ..core.errors import MissingExtra
 from ..core.files import write_atomic
-from .blueprint import Blueprint
+from .cards import Blueprint
 from .graph import STATIONS
 
 _BEFORE, _AFTER = STATIONS[:3], STATIONS[3:]
 
 
-def draw(blueprint: Blueprint) -> nx.DiGraph:
+def draw_team(blueprint: Blueprint) -> nx.DiGraph:
     """Stations and specialists as nodes (attributes `layer`, `kind`), moves and hand-offs as edges (`kind`)."""
     graph = nx.DiGraph()
     for layer, station in enumerate(_BEFORE):
@@ -37,7 +37,7 @@ def draw(blueprint: Blueprint) -> nx.DiGraph:
 
 def mermaid(blueprint: Blueprint) -> str:
     """A Mermaid flowchart; hand-offs are dotted."""
-    graph = draw(blueprint)
+    graph = draw_team(blueprint)
     lines = ["flowchart LR"]
     for name, data in graph.nodes(data=True):
         lines.append(f"  {name}([{name}])" if data["kind"] == "specialist" else f"  {name}[{name}]")
@@ -56,7 +56,7 @@ def picture(blueprint: Blueprint, path: Path) -> None:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingExtra("matplotlib", "plot") from error
-    graph = draw(blueprint)
+    graph = draw_team(blueprint)
     place = nx.multipartite_layout(graph, subset_key="layer")
     figure = Figure(figsize=(11, 1.6 + 0.8 * len(blueprint.specialists)), layout="tight")
     axes = figure.subplots()

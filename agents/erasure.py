@@ -26,8 +26,9 @@ from ..memory.facts import Facts
 from ..memory.store import Fact, Owner
 from ..memory.threads import scrub
 from ..router.log import Decision
-from .blueprint import Blueprint
-from .builder import build, decisions
+from .assemble import decisions
+from .build import build
+from .cards import Blueprint
 from .feedback import Note, open_inbox
 from .memories import open_memories, owner_of
 from .threads import Threads, open_threads

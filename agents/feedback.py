@@ -22,11 +22,10 @@ from pydantic import ConfigDict, Field, ValidationError
 from ..core.embedding import Embedder
 from ..core.errors import ConfigError, InputError, StateError, unknown
 from ..core.files import write_atomic
+from ..core.metrics import normalise_answer
 from ..core.types import Answer, Value
-from ..specialists.evaluation.leaks import leaked
-from ..specialists.evaluation.question import Question
-from ..specialists.metrics import normalise
-from .blueprint import Blueprint, read_rows
+from ..specialists.evaluation.questions import Question, leaked
+from .cards import Blueprint, read_rows
 from .threads import Threads
 
 Rating = Literal["good", "bad", "correction"]
@@ -196,7 +195,7 @@ def proposals(blueprint: Blueprint, name: str, embedder: Embedder) -> list[Propo
         refused = ""
         if place in repeats:
             refused = f"it repeats the evaluation question '{repeats[place]}'"
-        elif normalise(note.task) in known:
+        elif normalise_answer(note.task) in known:
             refused = "this task is among the examples already"
         found.append(Proposal(note=note, answer=right, refused=refused))
     return found
@@ -219,7 +218,7 @@ def accept(blueprint: Blueprint, proposal: Proposal, answer: str) -> Path:
     if proposal.refused or not answer.strip():
         raise InputError(f"'{note.task}' cannot be an example: {proposal.refused or 'there is no answer'}")
     path = example_file(blueprint, note.specialist)
-    if normalise(note.task) not in _known(blueprint, note.specialist):
+    if normalise_answer(note.task) not in _known(blueprint, note.specialist):
         row = json.dumps({"input": note.task, "answer": answer.strip()}, ensure_ascii=False)
         before = path.read_text(encoding="utf-8").rstrip("\n")
         write_atomic(path, f"{before}\n{row}\n".lstrip("\n"))
@@ -234,7 +233,7 @@ def reject(blueprint: Blueprint, note: Note) -> None:
 
 def _known(blueprint: Blueprint, name: str) -> set[str]:
     """The tasks of a specialist's examples, in normal form."""
-    return {normalise(task) for task in blueprint.tasks(name)}
+    return {normalise_answer(task) for task in blueprint.tasks(name)}
 
 
 def example_file(blueprint: Blueprint, name: str) -> Path:

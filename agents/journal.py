@@ -14,11 +14,10 @@ from langgraph.config import get_stream_writer
 from langgraph.func import task
 from langgraph.types import interrupt
 
-from ..core.events import Event
-from ..core.journal import Plain
+from ..core.run import Event, Plain
 from ..core.types import ToolCall
-from ..tools.approval import ApprovalRequest, ApprovalResponse, Decision, Reject
-from ..tools.hands import Check
+from ..tools.policy import ApprovalRequest, ApprovalResponse, Decision, Reject
+from ..tools.session import Check
 from .guardrails import Guard
 from .threads import ledger_prefix
 

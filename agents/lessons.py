@@ -16,18 +16,17 @@ from ..core.embedding import Embedder
 from ..core.errors import ConfigError, unknown
 from ..core.types import ToolCall
 from ..specialists.card import SpecialistCard
-from ..specialists.focus import in_view
 from ..specialists.functions import NO_CALL, Function, called, write_call
+from ..specialists.grounding import in_view
 from ..specialists.knowledge.citation import cite
 from ..specialists.knowledge.knowledge import Knowledge
-from ..specialists.renderer import NOT_FOUND, Shot, render
-from ..specialists.selection import Selection
-from ..specialists.sql.desk import Desk
-from ..specialists.sql.prompt import alike
-from ..specialists.sql.prompt import prompt as sql_prompt
-from ..specialists.training.example import TrainingExample
-from ..specialists.training.label_data import TOGETHER
-from ..specialists.training.sql_data import in_turn, made_up
+from ..specialists.prompt import NOT_FOUND, Shot, TrainingExample, render
+from ..specialists.styles.act.shown_tools import ToolShortlist
+from ..specialists.styles.label.style import TOGETHER
+from ..specialists.styles.sql.prompt import alike
+from ..specialists.styles.sql.prompt import prompt as sql_prompt
+from ..specialists.styles.sql.questions.lessons import in_turn, made_up
+from ..specialists.styles.sql.source import SqlSource
 
 Row = dict[str, Any]
 
@@ -45,7 +44,7 @@ class School:
     embedder: Embedder
     dice: random.Random
     knowledge: Knowledge | None = None
-    desk: Desk | None = None
+    desk: SqlSource | None = None
     functions: Sequence[Function] = ()
     repeats: Callable[[Sequence[str]], Container[int]] = lambda tasks: ()
     """Which of some tasks repeat an evaluation question; made-up ones must not either."""
@@ -125,7 +124,7 @@ def act(school: School) -> Iterator[TrainingExample]:
     Raises:
         ConfigError: an answer is no call of its tools.
     """
-    selection, names = Selection(school.embedder), [f["name"] for f in school.functions]
+    selection, names = ToolShortlist(school.embedder), [f["name"] for f in school.functions]
     for row in (row for row in school.rows if "answer" in row):
         task, calls = row["input"], _calls(row)
         shown, texts, facts = selection.fitting(task, school.functions).functions, school.texts(row["input"]), []

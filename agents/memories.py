@@ -13,13 +13,13 @@ from typing import Any
 from langgraph.config import get_config
 
 from ..core.embedding import Embedder
+from ..core.run import Plain
 from ..core.types import Answer, Citation, Route
 from ..memory.fact_rules import asks, extract_facts, sentences
 from ..memory.facts import FactQuote, Facts
 from ..memory.open import open_facts
 from ..memory.store import Owner
-from .blueprint import Blueprint
-from .state import Plain
+from .cards import Blueprint
 
 SOURCE = "memory"
 """The source of citations from memory."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from time import perf_counter
@@ -20,27 +20,44 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command
 
-from ..core.current import Current
 from ..core.errors import ConfigError, StateError, unknown
-from ..core.events import Emit, Event, ignore
 from ..core.models import ModelStore
 from ..core.onnx_embedder import load_embedder
+from ..core.run import Emit, Event, ignore
 from ..core.types import Answer, Route
 from ..memory.store import Owner
 from ..router.router import Router
 from ..specialists.card import SpecialistCard
 from ..specialists.engines import Engine
 from ..specialists.specialist import Specialist
-from ..tools.approval import Decision
-from .blueprint import Blueprint
-from .builder import Manifest, build
-from .card import TeamCard
-from .crew import Crew, Office, stamp
+from ..tools.policy import Decision
+from .assemble import BuildRecord
+from .build import build
+from .cards import Blueprint, TeamCard
 from .feedback import Note, Rating, note_of, open_inbox
 from .graph import RECURSION_LIMIT
+from .loaded import Current, LoadedTeam, Shared, stamp
 from .memories import configured, open_memories
-from .streaming import in_thread
 from .threads import open_threads
+
+# Events of synchronous work for asynchronous callers.
+
+
+async def in_thread(events: Callable[[], Iterator[Event]]) -> AsyncIterator[Event]:
+    """The events as they come; the work that gives them runs in one thread, and its errors are raised here."""
+    loop, queue = asyncio.get_running_loop(), asyncio.Queue[Event | None]()
+
+    def pump() -> None:
+        try:
+            for event in events():
+                loop.call_soon_threadsafe(queue.put_nowait, event)
+        finally:
+            loop.call_soon_threadsafe(queue.put_nowait, None)
+
+    work = asyncio.create_task(asyncio.to_thread(pump))
+    while (event := await queue.get()) is not None:
+        yield event
+    await work
 
 
 class Team:
@@ -49,7 +66,7 @@ class Team:
     Use it as a context manager, or call `close` at the end; the model's memory is freed then.
     """
 
-    def __init__(self, source: Path | str | Blueprint, office: Office, crew: Crew, resources: ExitStack) -> None:
+    def __init__(self, source: Path | str | Blueprint, office: Shared, crew: LoadedTeam, resources: ExitStack) -> None:
         self.threads, self.facts = office.threads, office.memories.facts
         self._source, self._office, self._resources = source, office, resources
         self._crew = Current(crew)
@@ -68,8 +85,8 @@ class Team:
         with ExitStack() as undo:
             threads = undo.enter_context(closing(open_threads(plan)))
             memories = undo.enter_context(closing(open_memories(plan, embedder)))
-            office = Office(store, embedder, threads, memories)
-            return cls(folder, office, Crew.open(plan, office), undo.pop_all())
+            office = Shared(store, embedder, threads, memories)
+            return cls(folder, office, LoadedTeam.open(plan, office), undo.pop_all())
 
     @classmethod
     def of(cls, name: str, *specialists: SpecialistCard, folder: Path | str = ".", **card: Any) -> Team:
@@ -135,7 +152,7 @@ class Team:
                     raise ConfigError("this changes only when the team starts anew", field=part, hint="load it again")
             if stamp(plan) == before.stamp:
                 return ()
-            crew = Crew.open(plan, self._office)
+            crew = LoadedTeam.open(plan, self._office)
             self._crew.replace(crew)
             known = {name: one.version for name, one in before.specialists.items()}
             return tuple(name for name, one in crew.specialists.items() if known.get(name) != one.version)
@@ -218,7 +235,7 @@ class Team:
         with self._crew.use() as crew:
             yield from self._work(crew, Command(resume=decided) if decided else None, thread_id, left.run_id, owner)
 
-    def _work(self, crew: Crew, given: Any, thread: str, run: str, owner: Owner) -> Iterator[Event]:
+    def _work(self, crew: LoadedTeam, given: Any, thread: str, run: str, owner: Owner) -> Iterator[Event]:
         config: RunnableConfig = {
             "configurable": {"thread_id": thread, **configured(owner)},
             "recursion_limit": RECURSION_LIMIT,
@@ -288,7 +305,7 @@ def _answer(events: Iterator[Event], emit: Emit) -> Answer:
 def _built(source: Path | str | Blueprint) -> Blueprint:
     """The cards as they are now; those of a blueprint never change."""
     plan = source if isinstance(source, Blueprint) else Blueprint.read(source)
-    manifest = Manifest.read(plan.state)
+    manifest = BuildRecord.read(plan.state)
     if manifest is None or set(manifest.versions) != set(plan.specialists):
         raise StateError(f"team '{plan.card.name}' is not built", hint=f"metier build -t {plan.root}")
     return plan

@@ -15,9 +15,9 @@ from ..core.types import Answer, Value
 from ..memory.open import open_checkpoints
 from ..memory.store import Owner
 from ..memory.threads import ThreadSaver
-from ..tools.approval import ApprovalRequest, ApprovalResponse, Decision
-from ..tools.ledger import Ledger
-from .blueprint import Blueprint
+from ..tools.policy import ApprovalRequest, ApprovalResponse, Decision
+from ..tools.runner import Ledger
+from .cards import Blueprint
 from .memories import owner_of
 
 Standing = Literal["answered", "waiting", "unfinished"]

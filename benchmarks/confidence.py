@@ -24,15 +24,14 @@ from grounded import Corpus, opened, pairs
 from harness import Report, parser, progress, read_rows, sample, say
 from numpy.typing import NDArray
 
-from metier.agents.blueprint import Blueprint
-from metier.core.calibration_error import expected_calibration_error
+from metier.agents.cards import Blueprint
 from metier.core.embedding import Embedder
 from metier.core.files import write_atomic
+from metier.core.metrics import expected_calibration_error, token_f1
 from metier.core.types import Brief, Outcome
-from metier.specialists.confidence import FEATURES, WEIGHTS, features
+from metier.specialists.confidence import FEATURES, WEIGHTS, confidence_features
 from metier.specialists.engines import Engine
 from metier.specialists.knowledge.knowledge import Knowledge
-from metier.specialists.metrics import token_f1
 from metier.specialists.specialist import Specialist
 from metier.specialists.work import Draft, Work
 
@@ -48,7 +47,7 @@ class Recorder(Specialist):
     drafted: Draft
 
     def _check(self, draft: Draft, work: Work) -> Outcome:
-        self.seen = features(work.brief.query or work.brief.task, draft, work.passages)
+        self.seen = confidence_features(work.brief.query or work.brief.task, draft, work.passages)
         self.drafted = draft
         return super()._check(draft, work)
 

@@ -26,6 +26,7 @@ from typing import Any, TypeVar
 from harness import Report, parser, progress, quantile, read_rows, read_set, say, wanted
 
 from metier.core.embedding import Embedder
+from metier.core.metrics import exact_match, token_f1
 from metier.core.models import ModelStore
 from metier.core.onnx_embedder import load_embedder
 from metier.core.types import Answer, Brief, Passage
@@ -34,7 +35,6 @@ from metier.specialists.adapters.convert import gguf_adapter
 from metier.specialists.card import KnowledgeCard, ModelCard, SpecialistCard
 from metier.specialists.engines import Engine, open_engine
 from metier.specialists.knowledge.knowledge import Knowledge
-from metier.specialists.metrics import exact_match, token_f1
 from metier.specialists.specialist import Specialist
 
 SETS = ("agri_agxqa", "finance_tatqa_span", "law_cuad_qa")

@@ -31,14 +31,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from harness import Report, parser, progress, quantile, read_rows, read_set, sample, wanted
 
-from metier.agents.blueprint import Blueprint
-from metier.agents.builder import build
+from metier.agents.build import build
+from metier.agents.cards import Blueprint
 from metier.agents.team import Team
 from metier.core.onnx_embedder import load_embedder
 from metier.memory.facts import Facts
 from metier.memory.open import open_facts
 from metier.memory.store import Fact, Owner
-from metier.serving.init_cli import init_team
+from metier.serving.project import init_team
 
 SET = "memory_bfcl"
 FOREIGN = "route_clinc"

@@ -15,8 +15,8 @@ from typing import Any
 
 from langchain_core.tools import BaseTool, StructuredTool
 
+from metier.benchmarks.skills.call_data import json_schema
 from metier.core.errors import ToolError
-from metier.specialists.training.call_data import json_schema
 from metier.tools.tool import Effects, declare
 
 NOW = "2023-11-30 00:00:00"

@@ -25,8 +25,8 @@ from harness import Report, parser, progress, quantile, read_set, read_training,
 from routing_peers import PEERS, Guess, llm_choice
 from sklearn.model_selection import StratifiedKFold
 
-from metier.core.calibration_error import expected_calibration_error
 from metier.core.embedding import Embedder
+from metier.core.metrics import expected_calibration_error
 from metier.core.onnx_embedder import load_embedder
 from metier.core.types import Choice, Route
 from metier.router.example import Example

@@ -27,27 +27,26 @@ from safety_pii import score_pii
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
 from metier.agents.guardrails.build import build_guards
-from metier.agents.guardrails.evidence import evidence
-from metier.agents.guardrails.fitting import (
+from metier.agents.guardrails.classifier import NgramClassifier
+from metier.agents.guardrails.grounded import claim_evidence, support
+from metier.agents.guardrails.injection import attack_in, brings_dialogue, broken_rule, orders_in
+from metier.benchmarks.skills.guard_heads import (
     GENERAL,
     LOSSES,
+    SUPPORTED,
     benign_texts,
     document_passages,
     errands,
+    fit_grounded,
     fit_injection,
     fit_orders,
     orders,
 )
-from metier.agents.guardrails.grounded import support
-from metier.agents.guardrails.injection import attack_in, orders_in
-from metier.agents.guardrails.linear import Head
-from metier.agents.guardrails.rules import brings_dialogue, broken_rule
-from metier.agents.guardrails.train import SUPPORTED, fit_grounded
 from metier.core.onnx_embedder import load_embedder
 from metier.specialists.card import KnowledgeCard
-from metier.specialists.head import Remembered
-from metier.specialists.knowledge.passages import split
+from metier.specialists.knowledge.documents import split
 from metier.specialists.knowledge.readers import READERS, read
+from metier.specialists.styles.label.classifier import Remembered
 
 SETS = ("safety_injection", "safety_bipia_email", "safety_pii", "faith_begin")
 FOLDS = 5
@@ -163,7 +162,7 @@ def bipia(args: Any, report: Report) -> None:
     _passages(report, fit_orders(orders(train), fitted, EMBEDDER), {**scored, "plant": plant_passages()})
 
 
-def _passages(report: Report, head: Head, scored: dict[str, list[str]]) -> None:
+def _passages(report: Report, head: NgramClassifier, scored: dict[str, list[str]]) -> None:
     """Real passages that would be left out, and what looking at one costs."""
     dropped: dict[str, list[bool]] = {}
     seconds: list[float] = []
@@ -211,7 +210,7 @@ def faith(args: Any, report: Report) -> None:
     report.add("faith_begin", "metier", "f1_supported", pairs, _pairwise(f1_score))
     report.add("faith_begin", "metier", "macro_f1", pairs, _pairwise(f1_score, average="macro"))
     report.add("faith_begin", "metier", "seconds_p95", seconds, quantile(0.95))
-    overlap = [(r["answer"] == SUPPORTED, evidence(r["response"], r["context"])[0] >= 0.8) for r in test]
+    overlap = [(r["answer"] == SUPPORTED, claim_evidence(r["response"], r["context"])[0] >= 0.8) for r in test]
     report.add("faith_begin", "word overlap ≥ 0.8", "balanced_accuracy", overlap, _pairwise(balanced_accuracy_score))
 
 

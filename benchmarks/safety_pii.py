@@ -10,17 +10,16 @@ from typing import Any
 from harness import Report, quantile, read_set, read_training, say
 from numpy.typing import NDArray
 
-from metier.agents.guardrails.pii import personal_data
-from metier.agents.guardrails.recognise import SURE, Span, recognise
-from metier.agents.guardrails.train import fit_tagger
+from metier.agents.guardrails.pii import SURE, PiiSpan, personal_data, recognise
+from metier.benchmarks.skills.guard_heads import fit_tagger
 
-Finder = Callable[[str], list[Span]]
+Finder = Callable[[str], list[PiiSpan]]
 
 
 def score_pii(args: Any, report: Report, folds: Callable[..., Any]) -> None:
     """Forms alone, forms with the tagger of names, and presidio's pattern recognisers where they are installed."""
     train, test = read_training(args, "safety_pii"), read_set(args, "safety_pii")
-    results: dict[str, list[tuple[list[Span], list[Span]]]] = defaultdict(list)
+    results: dict[str, list[tuple[list[PiiSpan], list[PiiSpan]]]] = defaultdict(list)
     seconds: dict[str, list[float]] = defaultdict(list)
     presidio = _presidio()
     for fit_on, rows in folds(args, train, test, lambda r: str(r["meta"]["template_id"])):
@@ -36,13 +35,13 @@ def score_pii(args: Any, report: Report, folds: Callable[..., Any]) -> None:
                 start = time.perf_counter()
                 found = find(row["input"])
                 seconds[name].append(time.perf_counter() - start)
-                results[name].append(([Span(*s) for s in row["answer"]], found))
+                results[name].append(([PiiSpan(*s) for s in row["answer"]], found))
     for name, pairs in results.items():
         _report(report, name, pairs)
         report.add("safety_pii", name, "seconds_p95", seconds[name], quantile(0.95))
 
 
-def _report(report: Report, name: str, pairs: list[tuple[list[Span], list[Span]]]) -> None:
+def _report(report: Report, name: str, pairs: list[tuple[list[PiiSpan], list[PiiSpan]]]) -> None:
     exact = [_counts(gold, found, exact=True) for gold, found in pairs]
     overlap = [_counts(gold, found, exact=False) for gold, found in pairs]
     report.add("safety_pii", name, "f1_exact", exact, _f1)
@@ -58,10 +57,10 @@ def _report(report: Report, name: str, pairs: list[tuple[list[Span], list[Span]]
         report.add("safety_pii", name, f"recall_{kind}", hits)
 
 
-def _counts(gold: list[Span], found: list[Span], *, exact: bool) -> tuple[int, int, int, int]:
+def _counts(gold: list[PiiSpan], found: list[PiiSpan], *, exact: bool) -> tuple[int, int, int, int]:
     """Gold spans found, gold spans, found spans that are right, found spans. Kinds must agree."""
 
-    def same(a: Span, b: Span) -> bool:
+    def same(a: PiiSpan, b: PiiSpan) -> bool:
         return a == b if exact else a.kind == b.kind and _meet(a, b)
 
     return (
@@ -70,7 +69,7 @@ def _counts(gold: list[Span], found: list[Span], *, exact: bool) -> tuple[int, i
     )  # fmt: skip
 
 
-def _meet(a: Span, b: Span) -> bool:
+def _meet(a: PiiSpan, b: PiiSpan) -> bool:
     """They share a character, whatever the kind: it would have been redacted."""
     return a.start < b.end and b.start < a.end
 
@@ -92,11 +91,11 @@ def _presidio() -> Finder | None:
     engine = AnalyzerEngine(nlp_engine=NoOpNlpEngine(models=[{"lang_code": "en", "model_name": "no_op"}]))
     kinds = {"URL": "DOMAIN_NAME", "LOCATION": "GPE"}
 
-    def find(text: str) -> list[Span]:
+    def find(text: str) -> list[PiiSpan]:
         found = engine.analyze(text, language="en")
-        spans: list[Span] = []
+        spans: list[PiiSpan] = []
         for one in sorted(found, key=lambda r: -r.score):
-            span = Span(one.start, one.end, kinds.get(one.entity_type, one.entity_type))  # type: ignore[arg-type]
+            span = PiiSpan(one.start, one.end, kinds.get(one.entity_type, one.entity_type))  # type: ignore[arg-type]
             if not any(_meet(span, other) for other in spans):
                 spans.append(span)
         return spans

@@ -25,6 +25,7 @@ from harness import Report, parser, quantile, say, wanted
 from trades import label, quote, sql
 from trades.trade import System, Trade
 
+from metier.benchmarks.skills.skill import TRAINING
 from metier.core.files import sha256
 from metier.core.models import LocalModel, ModelStore
 from metier.core.settings import settings
@@ -34,8 +35,7 @@ from metier.specialists.adapters.folder import RECORD, WEIGHTS
 from metier.specialists.engines import Sampling
 from metier.specialists.engines.llama import LlamaEngine
 from metier.specialists.training.config import TrainConfig
-from metier.specialists.training.seal import TRAINING
-from metier.specialists.training.trainer import train
+from metier.specialists.training.train import train
 
 TRADES: tuple[Any, ...] = (quote, label, sql)
 """Modules, each a `Trade`."""

@@ -17,13 +17,13 @@ from pathlib import Path
 
 from harness import Report, parser, progress, quantile, read_rows, sample
 
-from metier.agents.blueprint import Blueprint
-from metier.agents.builder import build
-from metier.agents.desk import open_desk
+from metier.agents.assemble import open_desk
+from metier.agents.build import build
+from metier.agents.cards import Blueprint
 from metier.agents.team import Team
+from metier.core.metrics import exact_match, token_f1
 from metier.core.types import Answer, Citation
-from metier.specialists.metrics import exact_match, token_f1
-from metier.specialists.sql.desk import SHOWN_ROWS
+from metier.specialists.styles.sql.source import SHOWN_ROWS
 
 FILE = "evaluation_outside.jsonl"
 

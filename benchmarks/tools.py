@@ -24,20 +24,20 @@ from harness import Report, parser, progress, quantile, read_set, wanted
 from jsonschema import Draft202012Validator
 from office import NOW, Office
 
+from metier.benchmarks.skills.call_data import Asked, part, read_asked
 from metier.core.embedding import Embedder
 from metier.core.models import ModelStore
 from metier.core.onnx_embedder import load_embedder
 from metier.core.types import Answer, Brief, Budget, ToolCall, Touch
 from metier.specialists.adapters.choose import find_skill
 from metier.specialists.adapters.convert import gguf_adapter
-from metier.specialists.call_decision import read_decision
 from metier.specialists.card import SpecialistCard
 from metier.specialists.engines.llama import LlamaEngine
-from metier.specialists.evaluation.calls import calls_match
-from metier.specialists.selection import SHOWN, Selection
+from metier.specialists.evaluation.measures import calls_match
 from metier.specialists.specialist import Specialist
-from metier.specialists.training.call_data import Asked, part, read_asked
-from metier.tools.hands import Hands
+from metier.specialists.styles.act.decision import read_decision
+from metier.specialists.styles.act.shown_tools import SHOWN, ToolShortlist
+from metier.tools.session import SpecialistTools
 
 ONE_CALL = Budget(steps=2, tokens=100_000, seconds=3600)
 """A model call and a tool call."""
@@ -116,7 +116,7 @@ def recall(report: Report, embedder: Embedder, rows: list[Asked]) -> None:
     """Whether the right function is among those that are shown, for tasks that offer more than one."""
     offered = [row for row in rows if row.name and len(row.functions) > 1]
     for shown in dict.fromkeys((1, SHOWN)):
-        selection = Selection(embedder, shown)
+        selection = ToolShortlist(embedder, shown)
         found = [
             row.name in {f["name"] for f in selection.fitting(row.task, row.functions).functions} for row in offered
         ]
@@ -135,7 +135,7 @@ def score_workbench(report: Report, bench: Bench, args: Namespace) -> None:
             office, right = Office(folder), Office(folder)
             right.do(row["answer"])
             day = f"Now is {NOW}, a Thursday."
-            one = bench.specialist(adapter, Hands(office.tools), instructions=day)
+            one = bench.specialist(adapter, SpecialistTools(office.tools), instructions=day)
             failed += [call.error is not None for call in answer(one, row["input"], WHOLE_TASK).tool_calls]
             outcomes.append(office.state() == right.state())
         report.add("team_workbench", system, "outcome_match", outcomes)

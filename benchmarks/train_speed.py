@@ -21,16 +21,16 @@ from typing import Any
 import torch
 from harness import Report, parser, say
 
+from metier.benchmarks.skills.quote import lesson
 from metier.core.errors import MetierError
 from metier.core.models import LocalModel, ModelStore
 from metier.core.settings import settings
 from metier.specialists.engines.unpack import load_base, load_tokenizer
-from metier.specialists.training.batches import collate, order
+from metier.specialists.prompt import TrainingExample
 from metier.specialists.training.config import TrainConfig
-from metier.specialists.training.example import Encoded, TrainingExample, encode
+from metier.specialists.training.examples import Encoded, collate, encode, order
 from metier.specialists.training.model import Learner
-from metier.specialists.training.quote import lesson
-from metier.specialists.training.trainer import train
+from metier.specialists.training.train import train
 
 SETS = ("finance_tatqa_span", "agri_agxqa", "law_cuad_qa")
 RATE = 1e-3

@@ -18,10 +18,10 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from .clock import timing
 from .embedding import Vectors
 from .errors import ModelError
 from .models import LocalModel, ModelStore
+from .run import timing
 from .settings import settings
 
 MAX_TOKENS = 256

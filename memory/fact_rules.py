@@ -18,7 +18,7 @@ import re
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from ..core.terms import terms
+from ..core.text import terms
 
 _END = re.compile(r"[.!?][\"”’')\]]*\s+|\s*\n\s*")
 _ABBREVIATION = re.compile(r"(?:\b(?:mr|mrs|ms|dr|prof|st|vs|e\.g|i\.e|cf)|\b[A-Z])\.$", re.IGNORECASE)

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..core.embedding import Embedder
 from ..core.errors import InputError
-from ..core.terms import terms
+from ..core.text import terms
 from ..core.types import Value
 from .fact_rules import NewFact, Supersession, about, extract_facts, sentences
 from .store import Fact, FactStore, IndexedText, Owner, RecalledFact, relevance

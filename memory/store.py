@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from ..core.embedding import Embedder
 from ..core.errors import StateError
-from ..core.terms import terms
+from ..core.text import terms
 from ..core.types import Value
 from .fact_rules import How, sentences
 from .threads import scrub

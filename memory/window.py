@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ..core.terms import terms
+from ..core.text import terms
 from ..core.types import Turn
 
 SUMMARY_TURNS = 50

@@ -33,7 +33,7 @@ def flatten(examples: Examples) -> list[Example]:
         examples = [Example(text=text, label=name) for name, texts in examples.items() for text in texts]
     found: dict[tuple[str, str | None], Example] = {}
     for example in examples:
-        text = normalise(example.text)
+        text = normalise_example(example.text)
         if text:
             found.setdefault((text, example.label), example.model_copy(update={"text": text}))
     return list(found.values())
@@ -46,7 +46,7 @@ def as_examples(
     return [Example(text=text, label=label, kind=kind) for text in texts]
 
 
-def normalise(text: str) -> str:
+def normalise_example(text: str) -> str:
     """The text as the router reads it: composed characters, single blanks, no more than it looks at."""
     if len(text) > HEAD + TAIL:
         text = f"{text[:HEAD]} {text[-TAIL:]}"

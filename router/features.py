@@ -2,15 +2,97 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve, get_lapack_funcs
+from scipy.sparse import csr_matrix
 
 from ..core.embedding import Vectors
-from .lexicon import Lexicon, Sparse
+
+# Texts as weighted counts of words or of pieces of words (TF-IDF; Salton and Buckley, 1988).
+
+
+Sparse = csr_matrix
+"""Shape (number of texts, number of terms); rows have length 1 or 0."""
+
+
+WORD = re.compile(r"\w+")
+
+
+SIZES = (2, 3, 4, 5)
+
+
+def lexicon_words(text: str) -> list[str]:
+    """Words and pairs of neighbouring words, in lower case."""
+    found = WORD.findall(text.lower())
+    return found + [f"{a} {b}" for a, b in pairwise(found)]
+
+
+def pieces(text: str) -> list[str]:
+    """Runs of 2 to 5 characters within words; a blank marks where a word begins and ends."""
+    found: list[str] = []
+    for word in text.lower().split():
+        padded = f" {word} "
+        for size in SIZES:
+            found += [padded[i : i + size] for i in range(max(1, len(padded) - size + 1))]
+    return found
+
+
+ANALYSERS: dict[str, Callable[[str], list[str]]] = {"words": lexicon_words, "pieces": pieces}
+
+
+class Lexicon:
+    """Turns texts into sparse rows over the terms that it was fitted on."""
+
+    def __init__(self, analyser: str, terms: Sequence[str], idf: NDArray[np.float32]) -> None:
+        self.analyser, self.terms, self.idf = analyser, list(terms), idf
+        self._analyse = ANALYSERS[analyser]
+        self._index = {term: i for i, term in enumerate(self.terms)}
+        self._weights: list[float] = idf.tolist()
+
+    @classmethod
+    def fit(cls, analyser: str, texts: Sequence[str], *, at_least: int = 1) -> Lexicon:
+        """Learn the terms that occur in at least so many of the texts, and how rare each is."""
+        counts: Counter[str] = Counter()
+        for text in texts:
+            counts.update(set(ANALYSERS[analyser](text)))
+        terms = sorted(term for term, count in counts.items() if count >= at_least)
+        idf = [math.log((1 + len(texts)) / (1 + counts[term])) + 1 for term in terms]
+        return cls(analyser, terms, np.array(idf, dtype=np.float32))
+
+    def row(self, text: str) -> tuple[list[int], list[float]]:
+        """Columns and values of one text; the values' squares sum to 1."""
+        counts: dict[int, int] = {}
+        for term in self._analyse(text):
+            column = self._index.get(term)
+            if column is not None:
+                counts[column] = counts.get(column, 0) + 1
+        columns = list(counts)
+        values = [(1 + math.log(count)) * self._weights[column] for column, count in counts.items()]
+        length = math.sqrt(sum(value * value for value in values)) or 1.0
+        return columns, [value / length for value in values]
+
+    def transform(self, texts: Iterable[str]) -> Sparse:
+        """The texts as rows."""
+        columns: list[int] = []
+        values: list[float] = []
+        ends = [0]
+        for text in texts:
+            found, weights = self.row(text)
+            columns += found
+            values += weights
+            ends.append(len(columns))
+        shape = (len(ends) - 1, len(self.terms))
+        return csr_matrix((np.array(values, dtype=np.float32), np.array(columns, dtype=np.int32), ends), shape=shape)
+
 
 Matrix = NDArray[np.float32]
 
@@ -82,3 +164,35 @@ class Features:
     def rows(self, texts: Sequence[str], vectors: Vectors) -> Rows:
         """The texts with their vectors as the kernel sees them."""
         return Rows(vectors, self.words.transform(texts), self.pieces.transform(texts))
+
+
+# The trained head: kernel ridge regression, whose held-out scores come for free.
+
+
+class Fit(NamedTuple):
+    """coefficients: (examples, columns), prior: (columns,), held_out: (examples, columns)."""
+
+    coefficients: Matrix
+    prior: Matrix
+    held_out: Matrix
+
+
+def fit_head(kernel: Matrix, targets: Matrix, ridge: Matrix | float) -> Fit:
+    """Solve (kernel + diag(ridge)) · coefficients = targets − prior.
+
+    Args:
+        kernel: Similarities of all examples with each other, (n, n); left as it was.
+        targets: (n, columns).
+        ridge: Above 0; one value, or one an example: how far it is distrusted.
+    """
+    prior = targets.mean(axis=0)
+    system = kernel.copy()
+    system[np.diag_indices_from(system)] += np.asarray(ridge, dtype=np.float32)
+    factor, lower = cho_factor(system, lower=True, overwrite_a=True, check_finite=False)
+    coefficients = cho_solve((factor, lower), targets - prior, check_finite=False)
+    (invert,) = get_lapack_funcs(("trtri",), (factor,))
+    inverse, _ = invert(factor, lower=1, overwrite_c=1)
+    # The diagonal of the system's inverse; what lies above the factor's diagonal is left over and not read.
+    diagonal = np.array([column @ column for column in (inverse[i:, i] for i in range(len(inverse)))])
+    held_out = targets - coefficients / diagonal[:, None]
+    return Fit(np.ascontiguousarray(coefficients), prior, held_out)

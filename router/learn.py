@@ -10,18 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.embedding import Vectors
-from .calibration import (
+from .example import Example
+from .features import Alike, Features, Matrix, Mix, alike, fit_head
+from .model import (
+    Calibration,
+    Model,
     conformal_threshold,
     fit_platt,
+    fit_shortcut,
     fit_temperature,
     probabilities,
     refusal_threshold,
+    signals,
 )
-from .example import Example
-from .features import Alike, Features, Matrix, Mix, alike
-from .head import fit_head
-from .model import Calibration, Model, signals
-from .shortcut import fit_shortcut
 
 TRIED_ON = 1200
 """The kernel is chosen on at most so many examples."""
@@ -57,7 +58,7 @@ class Promise:
     """How many of the tasks to come are nobody's, for the probabilities; the thresholds do not depend on it."""
 
 
-def learn(
+def learn_router(
     examples: Sequence[Example],
     vectors: Vectors,
     names: Sequence[str],

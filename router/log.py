@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError
 from ..core.errors import StateError, unknown
 from ..core.files import write_atomic
 from ..core.types import Route, Value
-from .example import Example, normalise
+from .example import Example, normalise_example
 from .router import Router
 
 
@@ -104,7 +104,7 @@ class DecisionLog:
     def corrections(self) -> list[Example]:
         """What `Router.corrected` learns: of two corrections of the same text the later one counts."""
         lines = list(self._lines())
-        texts = {line.id: normalise(line.text) for line in lines if isinstance(line, Decision)}
+        texts = {line.id: normalise_example(line.text) for line in lines if isinstance(line, Decision)}
         last = {texts[line.corrects]: line.label for line in lines if isinstance(line, Correction)}
         return [Example(text=text, label=label) for text, label in last.items()]
 
@@ -181,7 +181,7 @@ def summary(route: Route) -> str:
 
 def features_hash(router: Router, text: str) -> str:
     """12 hex digits of the text's vector and words, rounded so that another machine finds the same ones."""
-    clean = normalise(text)
+    clean = normalise_example(text)
     if not clean:
         return hashlib.sha256(b"").hexdigest()[:12]
     vector = (router.embedder.embed([clean])[0] * 20).round().astype("int8")

@@ -5,23 +5,203 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
+from scipy.optimize import minimize, minimize_scalar
+from scipy.sparse import csr_matrix
+from scipy.special import expit, log_softmax, softmax
+from scipy.stats import binom
 
 from ..core.embedding import Vectors
-from .calibration import Floats, probabilities
-from .features import Features, Matrix, Mix, Rows
-from .shortcut import Shortcut
+from .features import WORD, Features, Matrix, Mix, Rows, lexicon_words
+
+# Scores to probabilities that mean what they say, and thresholds that keep what they promise.
+
+
+Floats = NDArray[np.floating[Any]]
+
+
+SURE = 0.9
+"""How sure it must be that a promised rate is kept on new tasks."""
+
+
+USUAL_TEMPERATURE = 0.08
+
+
+USUAL_WEIGHTS = (7.0, -8.0, 4.0)
+
+
+USUAL_BIAS = -4.5
+"""What larger teams end up with (`model.SIGNALS` in order); few examples are not trusted to say otherwise."""
+
+
+PRIOR = 5.0
+"""The usual values count as much as about so many examples."""
+
+
+def fit_temperature(scores: Matrix, truth: NDArray[np.intp]) -> float:
+    """The divisor of the scores under which the true columns become most likely. scores: (n, columns)."""
+    if not len(truth) or scores.shape[1] < 2:
+        return USUAL_TEMPERATURE
+    usual = np.log(USUAL_TEMPERATURE)
+
+    def loss(log_t: float) -> float:
+        likely = log_softmax(scores / np.exp(log_t), axis=1)[np.arange(len(truth)), truth]
+        return float(PRIOR * (log_t - usual) ** 2 - likely.sum())
+
+    return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.01), np.log(2.0)), method="bounded").x))  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def probabilities(scores: Matrix, temperature: float) -> Matrix:
+    """Rows that sum to 1."""
+    return softmax(scores / temperature, axis=1)
+
+
+def fit_platt(signals: Matrix, inside: NDArray[np.bool_], outside_share: float) -> tuple[Floats, float]:
+    """Weights and bias of P(inside), as if `outside_share` of all tasks came from outside.
+
+    Args:
+        signals: (n, 3), see `model.SIGNALS`.
+        inside: Which rows are the team's own.
+        outside_share: Between 0 and 1; the examples' own mix says nothing about the tasks to come.
+    """
+    usual = np.array([*USUAL_WEIGHTS, USUAL_BIAS])
+    if not inside.any() or inside.all():
+        return usual[:-1], float(usual[-1])
+    share = np.where(inside, (1 - outside_share) / inside.sum(), outside_share / (~inside).sum())
+    sign = np.where(inside, 1.0, -1.0)
+    strength = PRIOR / min(inside.sum(), (~inside).sum()) / 100  # the weights are of the order of 10
+
+    def loss(w: Floats) -> tuple[float, Floats]:
+        margin = sign * (signals @ w[:-1] + w[-1])
+        pull = -share * sign * expit(-margin)
+        away = w - usual
+        gradient = np.append(signals.T @ pull, pull.sum()) + 2 * strength * away
+        return float(share @ np.logaddexp(0, -margin) + strength * away @ away), gradient
+
+    best = minimize(loss, usual, jac=True, method="L-BFGS-B").x
+    return best[:-1], float(best[-1])
+
+
+def refusal_threshold(inside: Floats, rate: float) -> float:
+    """The value below which a task is refused, so that at most `rate` of the team's own tasks are.
+
+    With few examples the observed rate may be luck: as many are allowed below as keep the true rate under `rate`
+    with probability `SURE`. A rate of 0 refuses nothing.
+    """
+    if rate <= 0:
+        return 0.0
+    ordered = np.sort(inside)
+    allowed = int(binom.ppf(1 - SURE, len(ordered), rate)) if len(ordered) else 0
+    return float(ordered[allowed]) if len(ordered) else 0.0
+
+
+def conformal_threshold(true_probability: Floats, coverage: float) -> float:
+    """The probability that a specialist needs to be in the set, so that the right one is in it with `coverage`."""
+    n = len(true_probability)
+    rank = int(np.floor((n + 1) * (1 - coverage)))
+    return float(np.sort(true_probability)[rank - 1]) if rank >= 1 else 0.0
+
+
+# Texts whose words alone are certain: answered in microseconds, without the encoder.
+
+
+WRONG = 0.002
+"""How often it may be wrong where it decides; outside tasks count as wrong."""
+
+
+NEVER = float("inf")
+
+
+class Shortcut(NamedTuple):
+    """What words say about the specialists."""
+
+    terms: dict[str, int]
+    """Words and word pairs that occur in two or more of the examples."""
+    weights: Matrix
+    """(terms, specialists + 1): log of how likely each term is; the last column is 'none of these'."""
+    bias: Matrix
+    margin: float
+    """It decides where the best column leads the second by so much."""
+
+    def decide(self, text: str) -> int | None:
+        """The column of the specialist, where the words are certain and none is unknown."""
+        if self.margin == NEVER or any(word not in self.terms for word in WORD.findall(text.lower())):
+            return None
+        scores = self._scores(text)
+        best = int(scores.argmax())
+        if best == len(scores) - 1:
+            return None
+        lead = float(scores[best] - np.delete(scores, best).max())
+        return best if lead >= self.margin else None
+
+    def agree(self, texts: Sequence[str]) -> bool:
+        """Whether words, where they can be trusted at all, send all texts the same way."""
+        return self.margin != NEVER and len({int(self._scores(text).argmax()) for text in texts}) == 1
+
+    def _scores(self, text: str) -> Matrix:
+        found = [self.terms[term] for term in set(lexicon_words(text)) if term in self.terms]
+        return self.weights[found].sum(axis=0) + self.bias
+
+
+def fit_shortcut(texts: Sequence[str], labels: np.ndarray, columns: int) -> Shortcut:
+    """Learn from all examples.
+
+    Args:
+        labels: (texts,): column of each text; `columns - 1` for texts from outside.
+        columns: Specialists and one more.
+    """
+    documents = [sorted(set(lexicon_words(text))) for text in texts]
+    counts: dict[str, int] = {}
+    for document in documents:
+        for term in document:
+            counts[term] = counts.get(term, 0) + 1
+    terms = {term: i for i, term in enumerate(sorted(t for t, c in counts.items() if c > 1))}
+    rows = [(row, terms[t]) for row, document in enumerate(documents) for t in document if t in terms]
+    where, which = np.array(rows, dtype=np.intp).reshape(-1, 2).T
+    present = csr_matrix((np.ones(len(where), dtype=np.float32), (where, which)), shape=(len(texts), len(terms)))
+    targets = np.eye(columns, dtype=np.float32)[labels]
+    sizes, seen = targets.sum(axis=0), np.asarray(present.T @ targets)
+    share = seen.sum(axis=1, keepdims=True) / max(1, len(texts))
+    weights = np.log((seen + share) / (sizes + 1)).astype(np.float32)
+    bias = np.log(np.maximum(sizes, 0.5)).astype(np.float32)
+
+    held_out = present @ weights + bias
+    own = labels[where]
+    without = np.maximum(seen[which, own] - 1, 0)
+    rest = np.maximum(seen[which].sum(axis=1) - 1, 0) / max(1, len(texts))
+    log_seen = np.log((without + rest) / sizes[own])
+    held_out[np.arange(len(texts)), labels] = np.bincount(where, log_seen, len(texts)) + np.log(
+        np.maximum(sizes[labels] - 1, 0.5)
+    )
+    # Without the example itself, a word must still occur twice to be known.
+    unknown = np.array([any(counts[word] < 3 for word in WORD.findall(text.lower())) for text in texts], dtype=bool)
+    return Shortcut(terms, weights, bias, _margin(held_out, labels, unknown))
+
+
+def _margin(held_out: Floats, labels: np.ndarray, unknown: np.ndarray) -> float:
+    """The least lead at which no more than `WRONG` of what is decided is wrong, surely (see `SURE`)."""
+    best = held_out.argmax(axis=1)
+    ordered = np.sort(held_out, axis=1)
+    lead = ordered[:, -1] - ordered[:, -2]
+    usable = np.flatnonzero(~unknown & (best < held_out.shape[1] - 1))
+    order = usable[np.argsort(-lead[usable], kind="stable")]
+    wrong = np.cumsum(best[order] != labels[order])
+    allowed = binom.ppf(1 - SURE, np.arange(1, len(order) + 1), WRONG) - 1
+    kept = np.flatnonzero(wrong <= allowed)
+    return float(lead[order[kept[-1]]]) if len(kept) else NEVER
+
 
 SIGNALS = ("top", "none", "near")
 """What tells the team's tasks from others: the best specialist's score, the score of 'none of these', and the mean
 cosine with the nearest of the team's examples."""
 
+
 NEAR = 3
 """So many nearest examples count for `near`."""
+
 
 BLOCK = 1000
 """So many examples at once are compared with all others."""

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ..core.calibration_error import expected_calibration_error
+from ..core.errors import MissingExtra
+from ..core.metrics import expected_calibration_error
 from ..core.types import Route, Value
-from .example import Example
+from .decision import DOUBT, Decider
+from .example import Example, normalise_example
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 
 NOBODY = "(nobody)"
+
+
 TEXTS = 3
 """So many texts are shown of each confusion."""
+
+
 MOST = 10
 
 
@@ -179,3 +190,199 @@ def _suggestions(confusions: Sequence[Confusion], counts: Counter[str]) -> tuple
                 f"{c.count} of {counts[truth]} tasks of {truth} go to {outcome}: add examples like {example} to {truth}"
             )
     return tuple(said[:MOST])
+
+
+# Why a task went where it went, and what would have changed it.
+
+
+NEAREST = 5
+
+
+MOST_WORDS = 24
+"""Of longer tasks only the first so many words are left out in turn."""
+
+
+MATTERS = 0.02
+"""A word that moves the probability by less is not named."""
+
+
+class Neighbour(Value):
+    """An example that is like the task."""
+
+    text: str
+    label: str | None
+    similarity: float
+    """Cosine, at most 1."""
+
+
+class Word(Value):
+    """A word of the task, and what it adds to the probability of the specialist that was chosen."""
+
+    text: str
+    effect: float
+    otherwise: str | None
+    """Who would get the task without this word; None: nobody."""
+
+
+class Explanation(Value):
+    """See `Router.explain`."""
+
+    text: str
+    route: Route
+    decided_by: str
+    """`rule`, `words`, `head` or `thread`."""
+    nearest: tuple[Neighbour, ...]
+    words: tuple[Word, ...]
+    would_change: tuple[str, ...]
+    """Sentences."""
+
+
+def explain(
+    decider: Decider, learnt: Sequence[Example], text: str, context: Sequence[str], attachments: Sequence[str]
+) -> Explanation:
+    """Decide, then ask the model what it would have said to the task with each word left out."""
+    route = decider.decide(text, context, attachments)
+    clean = normalise_example(text)
+    ruled = route.confidence == 1.0 and bool(route.parts)
+    words = () if not clean or ruled or route.decision == "several" else _words(decider, clean, route)
+    return Explanation(
+        text=text,
+        route=route,
+        decided_by=_decided_by(route),
+        nearest=_nearest(decider, learnt, clean) if clean else (),
+        words=words,
+        would_change=_would_change(decider, route, words),
+    )
+
+
+def _decided_by(route: Route) -> str:
+    if "top" in route.signals:
+        return "thread" if "read with the thread" in route.reason else "head"
+    return "words" if "inside" in route.signals else "rule"
+
+
+def _nearest(decider: Decider, learnt: Sequence[Example], text: str) -> tuple[Neighbour, ...]:
+    cosine = (decider.embedder.embed([text]) @ decider.model.rows.vectors.T)[0]
+    best = np.argsort(-cosine, kind="stable")[:NEAREST]
+    return tuple(
+        Neighbour(text=learnt[i].text, label=learnt[i].label, similarity=round(float(cosine[i]), 4)) for i in best
+    )
+
+
+def _words(decider: Decider, text: str, route: Route) -> tuple[Word, ...]:
+    tokens = text.split()
+    if len(tokens) < 2:
+        return ()
+    without = [" ".join([*tokens[:i], *tokens[i + 1 :]]) for i in range(min(len(tokens), MOST_WORDS))]
+    judged = decider.judge([text, *without])
+    names, threshold = decider.model.names, decider.model.calibration.threshold
+    column = names.index(route.choice) if route.choice else int(judged.given_inside[0].argmax())
+    chance = judged.inside * judged.given_inside[:, column]
+    found = []
+    for row, token in enumerate(tokens[: len(without)], 1):
+        effect = float(chance[0] - chance[row])
+        other = names[int(judged.given_inside[row].argmax())] if judged.inside[row] >= threshold else None
+        if abs(effect) >= MATTERS or other != route.choice:
+            found.append(Word(text=token, effect=round(effect, 4), otherwise=other))
+    return tuple(sorted(found, key=lambda word: -abs(word.effect)))
+
+
+def _would_change(decider: Decider, route: Route, words: Sequence[Word]) -> tuple[str, ...]:
+    calibration = decider.model.calibration
+    inside = route.signals.get("inside")
+    said: list[str] = []
+    if _decided_by(route) == "rule":
+        said.append("only another rule, or a task without what the rule looks for")
+    elif inside is not None and route.decision == "abstain":
+        said.append(f"more examples like it: {inside:.0%} is below the {calibration.threshold:.0%} that are needed")
+    elif inside is not None and "top" in route.signals:
+        said.append(f"nobody would get it below {calibration.threshold:.0%} (it has {inside:.0%})")
+    best = [choice for choice in route.choices if choice.probability > 0][:2]
+    if len(best) == 2 and best[0].probability < DOUBT:
+        said.append(f"{best[1].name} is close: {best[1].probability:.0%} against {best[0].probability:.0%}")
+    turning = [word for word in words if word.otherwise != route.choice][:3]
+    said += [f"without “{word.text}” it would go to {word.otherwise or 'nobody'}" for word in turning]
+    return tuple(said)
+
+
+# A router's report as pictures (extra `plot`).
+
+
+NUMBERED = 20
+"""Up to so many names a confusion matrix shows its counts."""
+
+
+def draw_plots(report: RouterReport, scored: Sequence[Scored], folder: Path) -> list[Path]:
+    """Write `confusion.png`, `reliability.png` and `risk_coverage.png`.
+
+    Raises:
+        MissingExtra: matplotlib is not installed.
+    """
+    figures = {
+        "confusion": _confusion(report),
+        "reliability": _reliability(report, scored),
+        "risk_coverage": _risk_coverage(scored),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, figure in figures.items():
+        paths.append(folder / f"{name}.png")
+        figure.savefig(paths[-1], dpi=120)
+    return paths
+
+
+def _figure(width: float, height: float) -> Figure:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtra("matplotlib", "plot") from error
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _confusion(report: RouterReport) -> Figure:
+    side = max(4.0, min(16.0, 1.5 + 0.45 * len(report.names)))
+    figure = _figure(side + 1, side)
+    axes = figure.subplots()
+    counts = np.array(report.matrix, dtype=float)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    image = axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
+    figure.colorbar(image, ax=axes, label="share of the row")
+    many = len(report.names) > NUMBERED
+    axes.set_xticks(range(len(report.names)), report.names, rotation=90, fontsize=5 if many else 9)
+    axes.set_yticks(range(len(report.names)), report.names, fontsize=5 if many else 9)
+    if not many:
+        for (row, column), count in np.ndenumerate(counts):
+            if count:
+                colour = "white" if shares[row, column] > 0.5 else "black"
+                axes.text(column, row, f"{count:.0f}", ha="center", va="center", color=colour, fontsize=8)
+    axes.set(xlabel="who got the task", ylabel="whose task it was", title=f"accuracy {report.accuracy:.1%}")
+    return figure
+
+
+def _reliability(report: RouterReport, scored: Sequence[Scored]) -> Figure:
+    figure = _figure(4.5, 4.5)
+    axes = figure.subplots()
+    bins = reliability(scored)
+    axes.plot([0, 1], [0, 1], color="grey", linestyle="--", linewidth=1, label="perfect")
+    most = max(count for _, _, count in bins)
+    sizes = [20 + 180 * count / most for _, _, count in bins]
+    axes.plot([b[0] for b in bins], [b[1] for b in bins], color="tab:blue", linewidth=1)
+    axes.scatter([b[0] for b in bins], [b[1] for b in bins], s=sizes, color="tab:blue", label="router (area: tasks)")
+    axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02), title=f"ECE {report.ece:.3f}")
+    axes.legend(loc="upper left")
+    return figure
+
+
+def _risk_coverage(scored: Sequence[Scored]) -> Figure:
+    figure = _figure(5.5, 4.0)
+    axes = figure.subplots()
+    taken, risk = risk_coverage(scored)
+    axes.plot(taken, risk, color="tab:blue")
+    axes.set(
+        xlabel="share of tasks taken, surest first",
+        ylabel="share of mistakes among them",
+        xlim=(0, 1),
+        title=f"mistakes when all are taken: {risk[-1]:.1%}",
+    )
+    axes.set_ylim(bottom=0)
+    return figure

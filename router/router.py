@@ -7,30 +7,141 @@ router.route("how many filters are left?").choice   # "stock"
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+from scipy.sparse import csr_matrix
 
 from ..core.embedding import Embedder, Vectors
 from ..core.errors import InputError, RouterError, unknown
+from ..core.files import replace_folder
 from ..core.types import Route
-from . import store
-from .decide import by_model, verdict
-from .decider import Decider, SecondLook
-from .everyday import everyday
-from .example import Example, Examples, as_examples, flatten, normalise
-from .explain import Explanation, explain
-from .features import Mix
-from .learn import MOST, Promise, learn, spread
-from .model import Model
-from .rules import RouteRules, Rules
-from .split import fit_least, segments, strength
+from .decision import Decider, RouteRules, Rules, SecondLook, by_model, fit_least, segments, strength, verdict
+from .example import Example, Examples, as_examples, flatten, normalise_example
+from .features import Features, Lexicon, Mix, Rows, Sparse
+from .learn import MOST, Promise, learn_router, spread
+from .model import NEVER, Calibration, Model, Shortcut
+from .report import Explanation, explain
+
+# Texts that most teams should not answer, shipped for teams that have none of their own.
+
+
+def everyday() -> list[str]:
+    """A few hundred everyday tasks of many kinds and in some languages (written for metier)."""
+    groups = json.loads((Path(__file__).parent / "everyday.json").read_text(encoding="utf-8"))
+    return [normalise_example(text) for group in groups.values() for text in group]
+
+
+# A fitted model as two files: `router.safetensors` (numbers) and `router.json` (everything else).
+
+
+FORMAT = 1
+
+
+Arrays = dict[str, np.ndarray]
+
+
+def _save_model(model: Model, more: dict[str, Any], folder: Path) -> None:
+    """Write both files in one step. `more` is kept as JSON beside the model."""
+    arrays: Arrays = {
+        "vectors": model.rows.vectors,
+        "labels": model.labels.astype(np.int64),
+        "coefficients": model.coefficients,
+        "prior": model.prior,
+        "held_out": model.held_out,
+        "shortcut.weights": model.shortcut.weights,
+        "shortcut.bias": model.shortcut.bias,
+        "calibration.weights": np.asarray(model.calibration.weights, dtype=np.float64),
+        "words.idf": model.features.words.idf,
+        "pieces.idf": model.features.pieces.idf,
+        **_parts("words", model.rows.words),
+        **_parts("pieces", model.rows.pieces),
+    }
+    calibration = {k: v for k, v in asdict(model.calibration).items() if k != "weights"}
+    described = {
+        "format": FORMAT,
+        "names": model.names,
+        "mix": asdict(model.mix),
+        "calibration": calibration,
+        "words": model.features.words.terms,
+        "pieces": model.features.pieces.terms,
+        "shortcut": {"terms": list(model.shortcut.terms), "margin": _finite(model.shortcut.margin)},
+        "more": more,
+    }
+    with replace_folder(folder) as fresh:
+        save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, fresh / "router.safetensors")
+        (fresh / "router.json").write_text(json.dumps(described, ensure_ascii=False), encoding="utf-8")
+
+
+def _load_model(folder: Path) -> tuple[Model, dict[str, Any]]:
+    """What `save` wrote.
+
+    Raises:
+        RouterError: there is nothing, or it is damaged or of another format.
+    """
+    hint = "metier build, or Router.fit(…).save(folder)"
+    try:
+        described = json.loads((folder / "router.json").read_text(encoding="utf-8"))
+        if described["format"] != FORMAT:
+            raise RouterError(f"{folder}: format {described['format']}, this metier reads {FORMAT}", hint=hint)
+        arrays = load_file(folder / "router.safetensors")
+        return _model(described, arrays), described["more"]
+    except FileNotFoundError as error:
+        raise RouterError(f"no fitted router in {folder}", hint=hint) from error
+    except (ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise RouterError(f"{folder}: damaged ({type(error).__name__}: {error})", hint=hint) from error
+
+
+def _model(described: dict[str, Any], arrays: Arrays) -> Model:
+    words, pieces = (Lexicon(k, described[k], arrays[f"{k}.idf"]) for k in ("words", "pieces"))
+    rows = Rows(
+        arrays["vectors"],
+        _sparse("words", arrays, len(words.terms)),
+        _sparse("pieces", arrays, len(pieces.terms)),
+    )
+    return Model(
+        names=tuple(described["names"]),
+        mix=Mix(**described["mix"]),
+        features=Features(words, pieces),
+        rows=rows,
+        labels=arrays["labels"],
+        coefficients=arrays["coefficients"],
+        prior=arrays["prior"],
+        held_out=arrays["held_out"],
+        calibration=Calibration(weights=arrays["calibration.weights"], **described["calibration"]),
+        shortcut=Shortcut(
+            terms={term: i for i, term in enumerate(described["shortcut"]["terms"])},
+            weights=arrays["shortcut.weights"],
+            bias=arrays["shortcut.bias"],
+            margin=NEVER if described["shortcut"]["margin"] is None else described["shortcut"]["margin"],
+        ),
+    )
+
+
+def _finite(margin: float) -> float | None:
+    """JSON has no infinity."""
+    return None if margin == NEVER else margin
+
+
+def _parts(name: str, matrix: Sparse) -> Arrays:
+    kinds = {"data": np.float32, "indices": np.int32, "indptr": np.int64}
+    return {f"{name}.{part}": getattr(matrix, part).astype(kind) for part, kind in kinds.items()}
+
+
+def _sparse(name: str, arrays: Arrays, terms: int) -> Sparse:
+    parts = tuple(arrays[f"{name}.{part}"] for part in ("data", "indices", "indptr"))
+    return csr_matrix(parts, shape=(len(parts[2]) - 1, terms))
+
 
 SAME = 0.6
 """An everyday text whose cosine with one of the team's examples is higher is not held against the team."""
+
 
 SEAMS = 300
 """The probability from which on a task is split is fitted on at most so many examples."""
@@ -40,7 +151,7 @@ PASSAGES = 200
 """So many passages of each specialist's documents are learnt from."""
 
 
-class Lesson(NamedTuple):
+class RouterData(NamedTuple):
     """Everything that a router was taught; with it, it can be taught again."""
 
     examples: list[Example]
@@ -57,7 +168,7 @@ class Router:
         self,
         model: Model,
         learnt: Sequence[Example],
-        lesson: Lesson,
+        lesson: RouterData,
         embedder: Embedder,
         *,
         second_look: SecondLook | None = None,
@@ -102,7 +213,7 @@ class Router:
             *(e for name, text in (descriptions or {}).items() for e in as_examples(name, "description", [text])),
             *(e for name, texts in (documents or {}).items() for e in as_examples(name, "document", _evenly(texts))),
         ]
-        lesson = Lesson(flatten(given), dict(rules or {}), Promise(false_refusal, coverage), seed)
+        lesson = RouterData(flatten(given), dict(rules or {}), Promise(false_refusal, coverage), seed)
         return cls._teach(lesson, embedder)
 
     @property
@@ -176,7 +287,7 @@ class Router:
             "promise": asdict(self.lesson.promise),
             "seed": self.lesson.seed,
         }
-        store.save(self.model, more, folder)
+        _save_model(self.model, more, folder)
 
     @classmethod
     def load(cls, folder: Path, embedder: Embedder) -> Router:
@@ -185,7 +296,7 @@ class Router:
         Raises:
             RouterError: nothing there, damaged, or fitted with another embedder.
         """
-        model, more = store.load(folder)
+        model, more = _load_model(folder)
         if more["embedder"] != embedder.name:
             raise RouterError(
                 f"the router in {folder} was fitted with embedder '{more['embedder']}', not '{embedder.name}'",
@@ -193,7 +304,7 @@ class Router:
             )
         rules = {name: RouteRules(**rule) for name, rule in more["rules"].items()}
         examples = [Example(**e) for e in more["examples"]]
-        lesson = Lesson(examples, rules, Promise(**more["promise"]), more["seed"])
+        lesson = RouterData(examples, rules, Promise(**more["promise"]), more["seed"])
         return cls(model, [Example(**e) for e in more["learnt"]], lesson, embedder)
 
     def _again(self, examples: list[Example], rules: dict[str, RouteRules]) -> Router:
@@ -203,7 +314,7 @@ class Router:
     @classmethod
     def _teach(
         cls,
-        lesson: Lesson,
+        lesson: RouterData,
         embedder: Embedder,
         vectors: Mapping[str, Vectors] | None = None,
         mix: Mix | None = None,
@@ -221,7 +332,7 @@ class Router:
         if len(learnt) > MOST:
             labels = np.array([names.index(e.label) if e.label else len(names) for e in learnt])
             learnt = [learnt[i] for i in spread(labels, MOST, lesson.seed)]
-        model = learn(learnt, _stack(learnt, seen), names, lesson.promise, seed=lesson.seed, mix=mix)
+        model = learn_router(learnt, _stack(learnt, seen), names, lesson.promise, seed=lesson.seed, mix=mix)
         return cls(_with_part(model, learnt, embedder, lesson.seed), learnt, lesson, embedder)
 
 
@@ -248,7 +359,7 @@ def _with_part(model: Model, learnt: Sequence[Example], embedder: Embedder, seed
     some = [cut[i] for i in spread(np.zeros(len(cut), dtype=np.intp), SEAMS, seed)]
     if not some:
         return replace(model, calibration=replace(model.calibration, part=fit_least([], len(tasks))))
-    flat = [normalise(piece) for pieces in some for piece in pieces]
+    flat = [normalise_example(piece) for pieces in some for piece in pieces]
     judged = model.judge(flat, embedder.embed(flat))
     chances = judged.inside[:, None] * judged.given_inside
     ends = np.cumsum([len(pieces) for pieces in some])

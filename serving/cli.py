@@ -14,24 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from ..core.errors import MetierError
-from . import (
-    approve_cli,
-    ask_cli,
-    build_cli,
-    doctor,
-    eval_cli,
-    feedback_cli,
-    graph_cli,
-    init_cli,
-    knowledge_cli,
-    memory_cli,
-    models_cli,
-    registry_cli,
-    route_cli,
-    schema_cli,
-    threads_cli,
-    train_cli,
-)
+from . import ask, doctor, knowledge, learn, memory, models, project, registry, route, threads
 
 app = typer.Typer(
     name="metier",
@@ -40,23 +23,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("init")(init_cli.init)
-app.command("build")(build_cli.build)
-app.command("ask")(ask_cli.ask)
-app.command("chat")(ask_cli.chat)
-app.command("approve")(approve_cli.approve)
-app.add_typer(threads_cli.app, name="threads")
-app.add_typer(route_cli.app, name="route")
-app.command("train")(train_cli.train)
-app.command("feedback")(feedback_cli.feedback)
-app.add_typer(feedback_cli.app, name="examples")
-app.command("eval")(eval_cli.evaluate)
-app.add_typer(registry_cli.app, name="registry")
-app.command("graph")(graph_cli.graph)
-app.add_typer(knowledge_cli.app, name="knowledge")
-app.add_typer(memory_cli.app, name="memory")
-app.add_typer(models_cli.app, name="models")
-app.command("schema")(schema_cli.schema)
+app.command("init")(project.init)
+app.command("build")(learn.build)
+app.command("ask")(ask.ask)
+app.command("chat")(ask.chat)
+app.command("approve")(ask.approve)
+app.add_typer(threads.app, name="threads")
+app.add_typer(route.app, name="route")
+app.command("train")(learn.train)
+app.command("feedback")(learn.feedback)
+app.add_typer(learn.app, name="examples")
+app.command("eval")(learn.evaluate)
+app.add_typer(registry.app, name="registry")
+app.command("graph")(project.graph)
+app.add_typer(knowledge.app, name="knowledge")
+app.add_typer(memory.app, name="memory")
+app.add_typer(models.app, name="models")
+app.command("schema")(project.schema)
 app.command("doctor")(doctor.doctor)
 
 

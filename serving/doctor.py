@@ -6,19 +6,208 @@ A check that breaks becomes a finding of its own: this is the command for machin
 from __future__ import annotations
 
 import json as json_text
+import os
+import platform
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from functools import partial
+from importlib import metadata
 from itertools import groupby
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
+from packaging.requirements import Requirement
 from rich.console import Console
 from rich.markup import escape
 
+from ..agents.cards import Blueprint, TeamCard
 from ..core.errors import MetierError
-from .checks import Finding, check_home, check_libraries, check_machine, check_models, check_python, default_models
+from ..core.settings import available_cores, settings
+
+# What `metier doctor` looks at. Every check yields findings and mends nothing.
+
+
+Status = Literal["ok", "note", "fail"]
+"""`note`: worth knowing, a team runs all the same. `fail`: no team can run."""
+
+
+LEAST_MEMORY = 2e9
+
+
+LEAST_DISK = 1e9
+"""Bytes. The built-in models take 0.3 GB, and a team of a few hundred pages runs in 1 GB."""
+
+
+COMPILED = {
+    "xllamacpp": "xllamacpp",
+    "onnxruntime": "onnxruntime",
+    "tokenizers": "tokenizers",
+    "faiss-cpu": "faiss",
+    "scipy": "scipy",
+}
+"""Distribution to module: those that hold machine code, which may not run on this processor or system."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    area: str
+    what: str
+    status: Status
+    found: str
+    mend: str = ""
+    """The line that mends it."""
+
+
+def check_python() -> Iterator[Finding]:
+    """The interpreter, and the SQLite in it."""
+    found = f"{platform.python_version()} ({sys.executable})"
+    new = sys.version_info >= (3, 11)
+    yield Finding("python", "Python", "ok" if new else "fail", found, "" if new else "install Python 3.11 or newer")
+    extensions = hasattr(sqlite3.Connection, "enable_load_extension")
+    yield Finding(
+        "python",
+        "SQLite",
+        "ok",
+        f"{sqlite3.sqlite_version}, {'with' if extensions else 'without'} loadable extensions (not needed)",
+    )
+
+
+def check_libraries() -> Iterator[Finding]:
+    """Every library of the base install, then every extra."""
+    wanted = [Requirement(line) for line in metadata.requires("metier") or []]
+    base = [r for r in wanted if r.marker is None or r.marker.evaluate({"extra": ""})]
+    for requirement in base:
+        yield _installed(requirement, "libraries", "fail", f"pip install '{requirement}'")
+    yield from _loadable(r.name for r in base)
+    for extra in metadata.metadata("metier").get_all("Provides-Extra") or []:
+        parts = [r for r in wanted if r not in base and r.marker and r.marker.evaluate({"extra": extra})]
+        checked = [_installed(r, "extras", "note", "") for r in parts if r.name != "metier"]
+        missing = [f"{c.what} {c.found}" for c in checked if c.status != "ok"]
+        mend = f"pip install 'metier[{extra}]'" if missing else ""
+        found = ", ".join(missing) or ", ".join(f"{c.what} {c.found}" for c in checked)
+        yield Finding("extras", extra, "note" if missing else "ok", found, mend)
+
+
+def _installed(requirement: Requirement, area: str, otherwise: Status, mend: str) -> Finding:
+    try:
+        version = metadata.version(requirement.name)
+    except metadata.PackageNotFoundError:
+        return Finding(area, requirement.name, otherwise, "not installed", mend)
+    if not requirement.specifier.contains(version, prereleases=True):
+        return Finding(area, requirement.name, otherwise, f"{version}, needs {requirement.specifier}", mend)
+    return Finding(area, requirement.name, "ok", version)
+
+
+def _loadable(names: Iterable[str]) -> Iterator[Finding]:
+    """Import the compiled ones, each in a process of its own: a wrong processor kills the process."""
+    found = [name for name in names if name in COMPILED]
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        for name, reason in zip(found, pool.map(_import_trouble, (COMPILED[name] for name in found)), strict=True):
+            if reason:
+                yield Finding("libraries", name, "fail", reason, f"pip install --force-reinstall {name}")
+
+
+def _import_trouble(module: str) -> str:
+    command = [sys.executable, "-c", f"import {module}"]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    if run.returncode < 0:
+        return f"import ends with {signal.Signals(-run.returncode).name}: it was compiled for another processor"
+    last = run.stderr.strip().splitlines()[-1:]
+    return f"import fails: {last[0] if last else run.returncode}" if run.returncode else ""
+
+
+def check_machine() -> Iterator[Finding]:
+    """Cores, memory, disk and the processor's abilities."""
+    limits = settings()
+    cores = available_cores()
+    over = limits.threads > cores
+    yield Finding(
+        "machine",
+        "cores",
+        "note" if over else "ok",
+        f"{cores} to be used of {os.cpu_count()}, {limits.threads} threads",
+        f"export METIER_THREADS={cores}" if over else "",
+    )
+    flags = _processor_flags()
+    shown = [name for name in ("avx", "avx2", "f16c", "fma", "avx512f", "avx512_vnni", "amx_int8") if name in flags]
+    slow = platform.machine() in ("x86_64", "AMD64") and bool(flags) and "avx2" not in flags
+    note = "no AVX2: answers will be slow" if slow else ", ".join(shown) or "flags unknown"
+    yield Finding("machine", "processor", "note" if slow else "ok", f"{platform.machine()}: {note}")
+    memory = _memory()
+    mend = "a smaller base, or close other programs: at least 2 GB should be free for a team"
+    enough = memory is None or memory >= LEAST_MEMORY
+    found = f"{memory / 1e9:.1f} GB free" if memory is not None else "unknown"
+    yield Finding("machine", "memory", "ok" if enough else "note", found, "" if enough else mend)
+
+
+def _processor_flags() -> set[str]:
+    """What the processor can do, as Linux tells it; empty elsewhere."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.is_file() else []
+    return {flag for line in lines if line.startswith(("flags", "Features")) for flag in line.split()}
+
+
+def _memory() -> float | None:
+    """Bytes that may be used: what the system has free, or what is left of the container's limit."""
+    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+    path = Path("/proc/meminfo")
+    if not path.is_file():
+        return None
+    lines = dict(line.split(":", 1) for line in path.read_text().splitlines() if ":" in line)
+    free = int(lines["MemAvailable"].split()[0]) * 1024.0
+    if limit.is_file() and used.is_file() and limit.read_text().strip().isdigit():
+        free = min(free, int(limit.read_text()) - int(used.read_text()))
+    return free
+
+
+def check_home() -> Iterator[Finding]:
+    """The folder of models and the room on its disk."""
+    home = settings().home
+    nearest = next(path for path in (home, *home.parents) if path.exists())
+    usable = nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
+    mend = "" if usable else "export METIER_HOME=a folder that you can write to"
+    found = f"{home}{'' if usable else f': {nearest} cannot be written to'}"
+    yield Finding("home", "folder", "ok" if usable else "fail", found, mend)
+    free = shutil.disk_usage(nearest if nearest.is_dir() else nearest.parent).free
+    enough = free >= LEAST_DISK
+    mend = "" if enough else f"free some space: {LEAST_DISK / 1e9:.0f} GB is enough for the models and a build"
+    yield Finding("home", "disk", "ok" if enough else "note", f"{free / 1e9:.1f} GB free", mend)
+
+
+def check_models(needed: Iterable[str]) -> Iterator[Finding]:
+    """The models that a team needs, and the others that are here; all with their hashes."""
+    from ..core.files import sha256
+    from ..core.models import ModelStore
+
+    store = ModelStore()
+    here = {info.name for info in store.list() if info.pulled}
+    for name in [*needed, *sorted(here - {*needed})]:
+        status: Status = "fail" if name in needed else "note"
+        try:
+            model = store.find(name)
+            wrong = [role for role, promised in model.hashes.items() if sha256(model.files[role]) != promised]
+        except MetierError as error:
+            yield Finding("models", name, status, error.message, error.hint or f"metier models pull {name}")
+            continue
+        size = sum(path.stat().st_size for path in model.files.values()) / 1e6
+        found = f"{', '.join(wrong)}: not the file that was pulled" if wrong else f"{size:.0f} MB, hashes right"
+        mend = f"metier models pull {name}" if wrong else ""
+        yield Finding("models", name, status if wrong else "ok", found, mend)
+
+
+def default_models() -> list[str]:
+    """What a team needs that says nothing about models."""
+    return [TeamCard.model_fields[name].default for name in ("base", "embedder")]
+
 
 _SIGN = {"ok": "[green]✓[/]", "note": "[yellow]![/]", "fail": "[red]✗[/]"}
 
@@ -42,8 +231,9 @@ def check_team(folder: Path) -> list[Finding]:
 
 
 def _team(folder: Path) -> Iterator[Finding]:
-    from ..agents.blueprint import Blueprint
-    from .team_checks import check_build, check_cards, check_documents, needed_models
+    from ..agents.cards import Blueprint
+
+    pass
 
     blueprint = Blueprint.read(folder)
     yield from _guarded("models", partial(check_models, needed_models(blueprint.card)))
@@ -98,3 +288,67 @@ def _show(findings: list[Finding], good: bool) -> None:
                 console.print(f"    [cyan]→ {escape(finding.mend)}[/]")
     failed = sum(finding.status == "fail" for finding in findings)
     console.print("[green]A team can run here.[/]" if good else f"[red]No team can run yet: {failed} to mend (✗).[/]")
+
+
+# What `metier doctor --team` looks at: cards, documents and the last build of one team.
+
+
+def needed_models(card: TeamCard) -> list[str]:
+    """The models that this team uses on this machine."""
+    return [card.embedder] if card.served else [card.base, card.embedder]
+
+
+def check_cards(blueprint: Blueprint) -> Iterator[Finding]:
+    """The cards fit together, and the files of tasks that they name can be read."""
+    names = ", ".join(blueprint.specialists)
+    yield Finding("team", "cards", "ok", f"{blueprint.card.name}: {names}")
+    for name in blueprint.specialists:
+        count = len(blueprint.tasks(name))
+        few = count < 2
+        mend = f"add tasks to `examples` in {name}'s card: ten are a start" if few else ""
+        yield Finding("team", f"{name}: examples", "note" if few else "ok", f"{count} tasks", mend)
+    count = len(blueprint.outside())
+    mend = "" if count else "add some to `router: outside:` in team.yaml"
+    yield Finding("team", "outside tasks", "ok" if count else "note", str(count), mend)
+
+
+def check_documents(blueprint: Blueprint) -> Iterator[Finding]:
+    """Every document of every specialist is read once, as a build would."""
+    from ..specialists.knowledge.build import scan
+    from ..specialists.knowledge.readers import read
+
+    for name, card in blueprint.specialists.items():
+        if card.knowledge is None:
+            continue
+        what, folder = f"{name}: documents", blueprint.folders[name]
+        try:
+            found = scan([folder / source for source in card.knowledge.sources], folder)
+        except MetierError as error:
+            yield Finding("team", what, "fail", error.message, error.hint or "")
+            continue
+        broken: dict[str, str] = {}
+        for source, path in found.files.items():
+            try:
+                read(path, source)
+            except MetierError as error:
+                broken[source] = error.message
+        good = len(found.files) - len(broken)
+        left = f", {len(found.skipped)} left aside" if found.skipped else ""
+        mend = "" if good else f"put documents where `sources` in {name}'s card says"
+        yield Finding("team", what, "ok" if good else "fail", f"{good} readable{left}", mend)
+        for source, reason in broken.items():
+            yield Finding("team", f"{name}: {source}", "note", reason, "mend or remove the file; the others are used")
+
+
+def check_build(blueprint: Blueprint, folder: Path) -> Iterator[Finding]:
+    """There is a build, and nothing has changed since. Without one, the first question builds the team."""
+    from ..agents.build import changed_since_build
+
+    changed = changed_since_build(blueprint)
+    if changed is None:
+        yield Finding("team", "build", "note", "never built", f"metier build -t {folder}")
+    elif changed:
+        few = ", ".join(sorted(changed)[:3])
+        yield Finding("team", "build", "note", f"changed since: {few}", f"metier build -t {folder}")
+    else:
+        yield Finding("team", "build", "ok", f"up to date, in {blueprint.state}")

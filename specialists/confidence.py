@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from ..core.types import Passage
-from .support import content_words, coverage, with_context
+from .grounding import content_words, coverage, with_context
 from .work import CERTAINTY, Draft
 
 WEIGHTS = Path(__file__).with_name("confidence.json")
@@ -19,7 +19,7 @@ FEATURES = ("dense", "coverage", "logprob", "first_logprob", "length")
 """In the order of the shipped weights; see `features`."""
 
 
-def features(task: str, draft: Draft, passages: Sequence[Passage]) -> dict[str, float]:
+def confidence_features(task: str, draft: Draft, passages: Sequence[Passage]) -> dict[str, float]:
     """What the confidence is made of.
 
     `dense` is the cosine of task and cited passage, `coverage` the share of the task's content words in the sentence or
@@ -45,7 +45,7 @@ def _with_headings(passage: Passage, text: str | None = None) -> str:
     return " ".join((*passage.heading, passage.source, text or passage.text))
 
 
-def evidence(task: str, passages: Sequence[Passage]) -> float:
+def answer_evidence(task: str, passages: Sequence[Passage]) -> float:
     """How much passages speak of a task, before anybody reads them (0 to 1): the best of coverage and cosine."""
     words = content_words(task)
     return max(((coverage(words, _with_headings(p)) + p.signals.get("dense", 0.0)) / 2 for p in passages), default=0.0)
@@ -64,7 +64,7 @@ def confidence(task: str, draft: Draft, passages: Sequence[Passage]) -> float:
     if not passages:
         return math.exp(draft.certainty["logprob"]) if draft.certainty else 0.5
     weights = _weights()
-    values = features(task, draft, passages)
+    values = confidence_features(task, draft, passages)
     return 1 / (1 + math.exp(-weights["bias"] - sum(weights[name] * values[name] for name in FEATURES)))
 
 

@@ -12,24 +12,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from ..core.clock import timing
 from ..core.embedding import Embedder
 from ..core.errors import BudgetExceeded
-from ..core.events import Emit, Event, ignore
-from ..core.journal import Journal, Unkept
-from ..core.meter import Meter
+from ..core.run import Emit, Event, Journal, Meter, Unkept, ignore, timing
 from ..core.types import Answer, Brief, Handoff, Outcome, Passage
-from .call_decision import CallDecision
 from .card import SpecialistCard
 from .confidence import confidence
 from .engines.engine import Engine, Sampling
-from .head import Head
+from .grounding import codes, content_words, supporting_sentence, with_context
 from .knowledge.knowledge import Knowledge
-from .renderer import NOT_FOUND
-from .selection import Selection
-from .sql.desk import Desk
+from .prompt import NOT_FOUND
 from .styles import find_style
-from .support import codes, content_words, supporting_sentence, with_context
+from .styles.act.decision import CallDecision
+from .styles.act.shown_tools import ToolShortlist
+from .styles.label.classifier import LabelClassifier
+from .styles.sql.source import SqlSource
 from .work import Draft, Toolbox, Work, told
 
 Sift = Callable[[Sequence[Passage]], tuple[Sequence[Passage], dict[str, str]]]
@@ -67,8 +64,8 @@ class Specialist:
         adapter: str | None = None,
         hands: Toolbox | None = None,
         embedder: Embedder | None = None,
-        desk: Desk | None = None,
-        head: Head | None = None,
+        desk: SqlSource | None = None,
+        head: LabelClassifier | None = None,
         decision: CallDecision | None = None,
         sift: Sift | None = None,
         journal: Journal | None = None,
@@ -82,7 +79,7 @@ class Specialist:
         self._desk = desk
         self._sift = sift or (lambda passages: (passages, {}))
         self._likely = partial(_likely, head, embedder) if head and embedder else None
-        self._selection = Selection(embedder)
+        self._selection = ToolShortlist(embedder)
         self._decision = decision
         self._chat = engine.chat(
             Sampling(max_tokens=card.model.max_tokens, temperature=card.model.temperature),
@@ -201,5 +198,5 @@ class Specialist:
         )
 
 
-def _likely(head: Head, embedder: Embedder, task: str) -> dict[str, float]:
+def _likely(head: LabelClassifier, embedder: Embedder, task: str) -> dict[str, float]:
     return head.probabilities([task], embedder)[0]

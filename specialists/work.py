@@ -10,18 +10,15 @@ from typing import Any, Protocol
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessageChunk
 
-from ..core.clock import timing
-from ..core.events import Emit, Event
-from ..core.journal import Journal, Plain, Unkept
-from ..core.meter import Meter
+from ..core.run import Emit, Event, Journal, Meter, Plain, Unkept, timing
 from ..core.types import Brief, Citation, Passage, ToolCall, Touch, Usage
-from .call_decision import CallDecision
 from .card import SpecialistCard
 from .engines.engine import Constraint, Engine
-from .focus import in_view
-from .renderer import Message, render
-from .selection import Selection
-from .sql.desk import Desk
+from .grounding import in_view
+from .prompt import Message, render
+from .styles.act.decision import CallDecision
+from .styles.act.shown_tools import ToolShortlist
+from .styles.sql.source import SqlSource
 
 CERTAINTY = ("logprob", "first_logprob")
 """What engines may tell about an answer's tokens; see `engines.engine.certainty`."""
@@ -111,13 +108,13 @@ class Work:
     emit: Emit
     hands: Hands | None = None
     journal: Journal = field(default_factory=Unkept)
-    selection: Selection = field(default_factory=Selection)
+    selection: ToolShortlist = field(default_factory=ToolShortlist)
     """Which of the tools' functions the model is shown."""
     decision: CallDecision | None = None
     """Whether to call one; None leaves it to the model."""
     likely: Callable[[str], Mapping[str, float]] | None = None
     """Its label head: how probable each label is."""
-    desk: Desk | None = None
+    desk: SqlSource | None = None
     """Its database, for the style `sql`."""
 
     @property

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from metier.agents.blueprint import Blueprint
-from metier.agents.builder import build
+from metier.agents.build import build
+from metier.agents.cards import Blueprint
 from metier.core.errors import ModelError
 from metier.core.models import ModelStore
 from metier.core.onnx_embedder import OnnxEmbedder, load_embedder
-from metier.serving.init_cli import init_team
+from metier.serving.project import init_team
 from metier.tests.postgres import Postgres, installed
 
 # A busy machine is no finding: times are measured in benchmarks.

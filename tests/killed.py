@@ -20,7 +20,7 @@ from metier.agents.team import Team
 from metier.agents.threads import Unfinished
 from metier.core.types import Answer
 from metier.tests.shop import lines, note, open_shop
-from metier.tools.approval import Approve, Decision, Respond
+from metier.tools.policy import Approve, Decision, Respond
 
 TASKS = {
     "two effects": "clerk: look({0}) then pay({0}) then book({0})",

@@ -16,22 +16,20 @@ from typing import Annotated, Any
 
 from langchain_core.tools import BaseTool, InjectedToolArg
 
-from metier.agents.blueprint import Blueprint
-from metier.agents.card import MemoryCard, RouterCard, TeamCard
-from metier.agents.crew import Crew, Office
+from metier.agents.assemble import open_hands
+from metier.agents.cards import Blueprint, MemoryCard, RouterCard, TeamCard
 from metier.agents.guardrails import GuardContext, Verdict
 from metier.agents.journal import GraphJournal
+from metier.agents.loaded import LoadedTeam, Shared
 from metier.agents.memories import Memories
 from metier.agents.team import Team
 from metier.agents.threads import open_threads
-from metier.agents.toolbox import open_hands
 from metier.core.types import Choice, Part, Route
 from metier.specialists.card import HandoffCard, SpecialistCard
 from metier.specialists.engines.scripted import ScriptedEngine
 from metier.specialists.functions import NO_CALL, write_call
 from metier.specialists.specialist import Specialist
-from metier.tools.context import ToolContext
-from metier.tools.tool import tool
+from metier.tools.tool import ToolContext, tool
 
 PAUSE = 0.002
 """Seconds between the parts of an effect, so that a killed process has something to be killed in."""
@@ -167,5 +165,5 @@ def open_shop(
         specialists[c.name] = made
     router: Any = ByName([c.name for c in cards], seen or (lambda what: None))
     nothing: Any = None
-    office = Office(store=nothing, embedder=nothing, threads=threads, memories=Memories(None))
-    return Team(plan, office, Crew(plan, office, specialists, router, engine, ExitStack()), resources)
+    office = Shared(store=nothing, embedder=nothing, threads=threads, memories=Memories(None))
+    return Team(plan, office, LoadedTeam(plan, office, specialists, router, engine, ExitStack()), resources)

@@ -14,20 +14,20 @@ from langchain_core.messages import AIMessage
 
 from metier.core.embedding import Vectors
 from metier.core.errors import ToolError
-from metier.core.events import Event
 from metier.core.models import ModelStore
 from metier.core.onnx_embedder import OnnxEmbedder
+from metier.core.run import Event
 from metier.core.types import Answer, Brief, Budget, ToolCall
 from metier.specialists.adapters.choose import in_use, loadable
-from metier.specialists.call_decision import CallDecision, log_odds, read_decision
 from metier.specialists.card import SpecialistCard
 from metier.specialists.engines.engine import Json
 from metier.specialists.engines.llama import LlamaEngine
 from metier.specialists.engines.scripted import ScriptedEngine, ScriptedReply
 from metier.specialists.functions import NO_CALL, called, read_call, signature, write_call
-from metier.specialists.selection import SHOWN, Selection
 from metier.specialists.specialist import Specialist
-from metier.tools.hands import Hands
+from metier.specialists.styles.act.decision import CallDecision, log_odds, read_decision
+from metier.specialists.styles.act.shown_tools import SHOWN, ToolShortlist
+from metier.tools.session import SpecialistTools
 from metier.tools.tool import tool
 
 DONE: list[str] = []
@@ -88,7 +88,9 @@ def work(script: list[ScriptedReply] | Callable[[Any], ScriptedReply], **options
     engine = ScriptedEngine(script)
     budget = options.pop("budget", Budget())
     emit = options.pop("emit", lambda event: None)
-    outcome = Specialist(CARD, engine, hands=Hands(TOOLS), **options).run(Brief(task=TASK, budget=budget), emit)
+    outcome = Specialist(CARD, engine, hands=SpecialistTools(TOOLS), **options).run(
+        Brief(task=TASK, budget=budget), emit
+    )
     assert isinstance(outcome, Answer)
     return outcome, engine
 
@@ -189,7 +191,7 @@ def test_what_a_call_gave_decides_what_is_shown_next(embedder: OnnxEmbedder) -> 
 
     script = [write_call("find_orders", {"customer": "Ada"}), write_call("revoke", {"order_id": "B-9"}), NO_CALL]
     engine = ScriptedEngine(script)
-    one = Specialist(CARD, engine, hands=Hands([find_orders, revoke, *TOOLS]), embedder=embedder)
+    one = Specialist(CARD, engine, hands=SpecialistTools([find_orders, revoke, *TOOLS]), embedder=embedder)
     outcome = one.run(Brief(task="Count the spare parts of the orders of Ada, order more of them, translate her name"))
     assert isinstance(outcome, Answer)
     shown = ["revoke: Take it back." in call.messages[0].text for call in engine.calls]
@@ -209,7 +211,7 @@ def test_who_needs_an_id_gets_the_function_that_finds_it(embedder: OnnxEmbedder)
         function("calendar.search_events", "Gives what a query matches.", "query"),
         function("list_event_guests", "Who comes.", "event_id"),
     ]
-    selection = Selection(embedder)
+    selection = ToolShortlist(embedder)
 
     def shown(task: str, result: str = "") -> list[str]:
         return [f["name"].rpartition(".")[2] for f in selection.fitting(task, functions, result).functions]
@@ -230,7 +232,7 @@ def test_a_description_is_embedded_once(embedder: OnnxEmbedder) -> None:
             embedded.extend(texts)
             return embedder.embed(texts)
 
-    selection, functions = Selection(Counting()), Hands(TOOLS).functions
+    selection, functions = ToolShortlist(Counting()), SpecialistTools(TOOLS).functions
     for task in ("order P-7", "weather in Pisa"):
         fitting = selection.fitting(task, functions)
     assert fitting.functions[-1]["name"] in ("weather", "translate")
@@ -242,7 +244,7 @@ def test_a_decision_overrules_the_model(embedder: OnnxEmbedder) -> None:
     for bias, script, done in ((9.0, [NO_CALL, COUNT, NO_CALL], ["count P-7"]), (-9.0, [COUNT], [])):
         engine = ScriptedEngine([_sure(text) for text in script])
         decision = CallDecision(bias=bias, odds=0.1, similarity=0.1)
-        one = Specialist(CARD, engine, hands=Hands(TOOLS), embedder=embedder, decision=decision)
+        one = Specialist(CARD, engine, hands=SpecialistTools(TOOLS), embedder=embedder, decision=decision)
         DONE.clear()
         outcome = one.run(Brief(task=TASK))
         assert isinstance(outcome, Answer)
@@ -261,7 +263,7 @@ def test_a_call_with_texts_that_nobody_said_is_not_made(embedder: OnnxEmbedder) 
     ):
         engine = ScriptedEngine([_sure(text) for text in (write_call("weather", {"city": city}), NO_CALL)])
         decision = CallDecision(bias=9.0, odds=0.1, similarity=0.1)
-        one = Specialist(CARD, engine, hands=Hands(TOOLS), embedder=embedder, decision=decision)
+        one = Specialist(CARD, engine, hands=SpecialistTools(TOOLS), embedder=embedder, decision=decision)
         outcome = one.run(Brief(task=task, facts=("She lives in Lyon.",)))
         assert isinstance(outcome, Answer)
         assert bool(outcome.tool_calls) is made, task
@@ -285,13 +287,15 @@ def test_a_call_is_read_as_it_was_written(name: str, arguments: dict[str, Any]) 
 
 
 def test_signatures_are_short_and_complete() -> None:
-    described = {f["name"]: signature(f) for f in Hands(TOOLS).functions}
+    described = {f["name"]: signature(f) for f in SpecialistTools(TOOLS).functions}
     assert described["order_parts"].splitlines() == [
         "order_parts: Order more pieces of a spare part.",
         "- part (string): number of the part.",
         "- pieces (integer): how many.",
     ]
-    assert len(signature(Hands(TOOLS).functions[1])) < 0.5 * len(json.dumps(Hands(TOOLS).functions[1]))
+    assert len(signature(SpecialistTools(TOOLS).functions[1])) < 0.5 * len(
+        json.dumps(SpecialistTools(TOOLS).functions[1])
+    )
     call = ToolCall(name="f", arguments={"a": 1}, result="x" * 999)
     assert len(called(call)) < 700
 
@@ -319,7 +323,7 @@ def test_optional_arguments_are_mended_before_a_call_is_made() -> None:
         return "none"
 
     script = [write_call("list_tokens", {"user": "P-7", "include_expired": True}), NO_CALL]
-    Specialist(CARD, ScriptedEngine(script), hands=Hands([list_tokens])).run(
+    Specialist(CARD, ScriptedEngine(script), hands=SpecialistTools([list_tokens])).run(
         Brief(task="What are the first 5 tokens of the user P-7?")
     )
     assert made == [{"include_expired": False, "limit": 5}]
@@ -332,7 +336,7 @@ def test_the_shipped_skill_calls_what_it_never_saw(models: ModelStore, embedder:
     assert adapter, "the style act has a skill"
     assert decision, "fitted for it"
     engine = LlamaEngine(base.files["gguf"], {"call": adapter}, slots=1)
-    one = Specialist(CARD, engine, adapter="call", hands=Hands(TOOLS), embedder=embedder, decision=decision)
+    one = Specialist(CARD, engine, adapter="call", hands=SpecialistTools(TOOLS), embedder=embedder, decision=decision)
     said = {}
     for task in ("How many pieces of part P-7 are in stock?", "Who wrote Hamlet?"):
         outcome = one.run(Brief(task=task))

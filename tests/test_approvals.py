@@ -16,16 +16,14 @@ from langgraph.types import Command
 
 from metier.agents.team import Team
 from metier.core.errors import InputError, StateError
-from metier.core.events import Event
+from metier.core.run import Event
 from metier.core.types import Answer, Brief, ToolCall
 from metier.specialists.engines.scripted import ScriptedEngine
 from metier.tests.shop import lines, open_shop, tools
-from metier.tools.approval import Action, ApprovalRequest, ApprovalResponse, Approve, Edit, Reject, Respond
-from metier.tools.context import ToolContext
-from metier.tools.hands import Hands
-from metier.tools.ledger import Ledger
-from metier.tools.rules import TeamRules
-from metier.tools.runner import ToolRunner
+from metier.tools.policy import Action, ApprovalRequest, ApprovalResponse, Approve, Edit, Reject, Respond, TeamRules
+from metier.tools.runner import Ledger, ToolRunner
+from metier.tools.session import SpecialistTools
+from metier.tools.tool import ToolContext
 
 Open = Callable[..., Team]
 
@@ -245,7 +243,7 @@ def test_orders_in_a_result_are_cut_out_and_told(shop: Open) -> None:
 
 
 def test_a_repeated_call_gets_the_earlier_result(tmp_path: Path) -> None:
-    run = Hands(tools(ToolContext(tmp_path))).open().begin(untrusted=False)
+    run = SpecialistTools(tools(ToolContext(tmp_path))).open().begin(untrusted=False)
     call = ToolCall(name="look", arguments={"order": "7"})
     assert run(call) == run(call)
     assert lines(tmp_path / "looked.txt") == ["7"]
@@ -271,7 +269,7 @@ def test_an_effect_that_was_begun_and_never_reported_is_a_question(tmp_path: Pat
     made = tools(ToolContext(tmp_path))
     call = ToolCall(name="book", arguments={"order": "7"})
     with closing(Ledger(tmp_path / "effects.sqlite")) as ledger:
-        hands = Hands(made, runner=ToolRunner(made, ledger=ledger), journal=Kept(), ask=ask)
+        hands = SpecialistTools(made, runner=ToolRunner(made, ledger=ledger), journal=Kept(), ask=ask)
         ledger.begin('run/0 book {"order": "7"}')  # the process ended here
         decisions.append(Respond(message="it is in the books"))
         assert hands.open()(call).result == "it is in the books"

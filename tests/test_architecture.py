@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 from metier.tests.house import AREAS, PACKAGE, ROOT, Module, python_files
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-LAYER = {"core": 0, "router": 1, "specialists": 1, "tools": 1, "memory": 1, "agents": 2, "serving": 3, "": 4}
+LAYER = {"core": 0, "router": 1, "tools": 1, "memory": 1, "specialists": 2, "agents": 3, "serving": 4, "": 5}
 """An area sees itself and lower layers; the siblings of layer 1 never see each other. "" is the root."""
 ONLY_IN = {
     "langgraph": {"agents", "memory"},
@@ -28,15 +28,9 @@ ONLY_IN = {
     "mcp": {"serving", "tools"},
 }
 NEEDS_EXTRA = (
-    *(
-        "agents.guardrails.fitting",
-        "agents.guardrails.train",
-        "agents.learning",
-        "agents.lessons",
-        "specialists.engines.remote",
-    ),
-    *("specialists.engines.transformers", "specialists.engines.unpack"),
-    *("memory.postgres", "specialists.training", "tools.mcp_client", "tools.plot", "tools.python"),
+    *("agents.train", "memory.postgres", "tools.builtin.plot", "tools.builtin.python", "tools.mcp"),
+    *("specialists.engines.remote", "specialists.engines.transformers", "specialists.engines.unpack"),
+    "specialists.training",
 )
 """Modules and folders that cannot be imported without an extra; all others import them late, behind `MissingExtra`."""
 COMES_WITH = {
@@ -73,10 +67,10 @@ def test_imports_go_down_only() -> None:
     assert not wrong, "\n" + "\n".join(map(str, wrong))
 
 
-def test_at_most_one_file_knows_all_four_siblings() -> None:
+def test_few_files_know_all_three_siblings() -> None:
     siblings = {area for area, layer in LAYER.items() if layer == 1}
     areas = {m.name: {i.target.split(".")[0] for i in m.imports if i.own and not i.typing} for m in PACKAGE}
-    assert {name for name, seen in areas.items() if siblings <= seen} <= {"agents.team"}
+    assert {name for name, seen in areas.items() if siblings <= seen} <= {"agents.assemble", "agents.team"}
 
 
 def test_inside_the_package_imports_are_relative() -> None:
@@ -162,7 +156,7 @@ def test_files_and_functions_stay_small() -> None:
         large += [
             f"{path.relative_to(ROOT)}:{node.lineno} {node.name}: {length} lines"
             for node in ast.walk(ast.parse(text))
-            if isinstance(node, FUNCTIONS) and (length := (node.end_lineno or 0) - node.lineno + 1) > 40
+            if isinstance(node, FUNCTIONS) and (length := (node.end_lineno or 0) - node.lineno + 1) > 60
         ]
     assert not large, "\n" + "\n".join(map(str, large))
 

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metier.core.types import ToolCall
-from metier.specialists.arguments import mend
-from metier.specialists.said import Said, numbers_in, spelled, stems
+from metier.specialists.styles.act.arguments import Utterance, mend, numbers_in, spelled, stems
 
 TRIP: dict[str, Any] = {
     "name": "find_trip",
@@ -109,15 +108,15 @@ def test_required_arguments_stay_and_nothing_foreign_comes(task: str, arguments:
 
 
 def test_what_a_text_says() -> None:
-    said = Said("Two comedies for 1,200 kr, not the 20 % ones of '19")
+    said = Utterance("Two comedies for 1,200 kr, not the 20 % ones of '19")
     assert set(said.numbers) == {2.0, 1200.0, 20.0, 19.0}
     assert stems("comedy") <= said.stems
     assert said.negated
-    assert not Said("Nothing is noted for Nora").negated
+    assert not Utterance("Nothing is noted for Nora").negated
     assert said.number(0.2)
     assert said.number(2019)
     assert not said.number(7)
-    assert Said("half an hour").number(30)
+    assert Utterance("half an hour").number(30)
     assert said.words("COMEDIES")
     assert not said.words("comedie")
     assert spelled("numPassengers_total") == "num passengers total"
@@ -126,5 +125,5 @@ def test_what_a_text_says() -> None:
 
 @given(st.text(), st.floats(-1e6, 1e6) | st.integers(-(10**6), 10**6))
 def test_any_text_can_be_asked_for_any_number(text: str, value: float) -> None:
-    assert Said(text).number(value) in (True, False)
-    assert all(isinstance(number, float) for number in Said(text).numbers)
+    assert Utterance(text).number(value) in (True, False)
+    assert all(isinstance(number, float) for number in Utterance(text).numbers)

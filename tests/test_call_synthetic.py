@@ -16,12 +16,10 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from llguidance import LLMatcher, LLTokenizer
 
+from metier.benchmarks.skills.call_worlds import Context, Prompt, kind, read_worlds, synthetic
 from metier.specialists.engines.grammar import json_grammar
 from metier.specialists.functions import NO_CALL, call_or_none, read_call
-from metier.specialists.training.call_kinds import Context, kind
-from metier.specialists.training.call_synthetic import Prompt, synthetic
-from metier.specialists.training.call_worlds import read_worlds
-from metier.specialists.training.example import TrainingExample
+from metier.specialists.prompt import TrainingExample
 
 POOLS, WORLDS = read_worlds()
 

@@ -12,14 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from metier.benchmarks.skills.call import MADE_UP, Evidence, fit, lesson
+from metier.benchmarks.skills.call_data import Asked, Variations, json_schema, learnable, part, read_asked
 from metier.core.types import ToolCall
-from metier.specialists.call_decision import CallDecision
-from metier.specialists.evaluation.calls import calls_match
+from metier.specialists.evaluation.measures import calls_match
 from metier.specialists.functions import NO_CALL, call_or_none, read_call
-from metier.specialists.training.call import MADE_UP, lesson
-from metier.specialists.training.call_data import Asked, json_schema, learnable, part, read_asked
-from metier.specialists.training.call_decision import Evidence, fit
-from metier.specialists.training.call_vary import Variations
+from metier.specialists.styles.act.decision import CallDecision
 
 CITIES = ["Pisa", "Lyon", "Graz", "Cork", "Bonn", "Faro"]
 

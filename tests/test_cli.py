@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from metier.serving.cli import main
-from metier.serving.init_cli import init_team
+from metier.serving.project import init_team
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from metier.core.errors import ConfigError, IntegrityError
 from metier.specialists.adapters.choose import find_skill, skill_names
 from metier.specialists.adapters.convert import _permute, gguf_adapter
 from metier.specialists.adapters.folder import CONFIG, WEIGHTS, open_adapter
-from metier.specialists.training.publish import write_record
+from metier.specialists.training.train import write_record
 
 HIDDEN, RANK = 576, 4
 

@@ -11,10 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metier.core import errors
-from metier.core.clock import record, timing
 from metier.core.errors import BudgetExceeded, ConfigError, MetierError, ModelNotPulled, unknown
 from metier.core.files import replace_folder, write_atomic
-from metier.core.meter import Meter
+from metier.core.run import Meter, record, timing
 from metier.core.settings import settings
 from metier.core.types import Answer, Budget, Citation, Route, Usage
 

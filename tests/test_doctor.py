@@ -11,17 +11,19 @@ from pathlib import Path
 import pytest
 
 from metier.core.models import ModelStore
-from metier.serving.checks import (
+from metier.serving.doctor import (
     Finding,
+    can_run,
     check_home,
     check_libraries,
     check_machine,
     check_models,
     check_python,
+    check_team,
     default_models,
+    diagnose,
 )
-from metier.serving.doctor import can_run, check_team, diagnose
-from metier.serving.init_cli import init_team
+from metier.serving.project import init_team
 
 
 @pytest.fixture

@@ -17,12 +17,10 @@ from pypdf import PdfWriter
 from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
 
 from metier.core.errors import UnreadableDocument
-from metier.specialists.knowledge.document import Document, Outline
-from metier.specialists.knowledge.filling import entries_of
-from metier.specialists.knowledge.passages import count, sentences, split
+from metier.specialists.knowledge.build import entries_of, scan
+from metier.specialists.knowledge.documents import Document, Outline, count, sentences, split
 from metier.specialists.knowledge.readers import MAX_BYTES, read
 from metier.specialists.knowledge.readers.text import decode
-from metier.specialists.knowledge.sources import scan
 
 
 def write(path: Path, content: str | bytes) -> Path:

@@ -20,7 +20,7 @@ from metier.specialists.engines import Engine, Sampling, grammar, open_engine
 from metier.specialists.engines.engine import Quote
 from metier.specialists.engines.llama import LlamaEngine
 from metier.specialists.engines.scripted import ScriptedEngine
-from metier.specialists.renderer import render
+from metier.specialists.prompt import render
 from metier.tests.engine_parts import FRANCE, joined, random_lora
 
 LONG = "The ladder stands in hall three, next to the press. " * 4

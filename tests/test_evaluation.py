@@ -16,16 +16,21 @@ from metier.core.errors import ConfigError, StateError
 from metier.core.types import Answer, Citation, ToolCall
 from metier.specialists.card import SpecialistCard
 from metier.specialists.engines.scripted import ScriptedEngine
-from metier.specialists.evaluation.calls import calls_match, objects_match
-from metier.specialists.evaluation.columns import columns, risk_coverage
-from metier.specialists.evaluation.gate import LEAST_QUESTIONS, judge
-from metier.specialists.evaluation.measures import STYLES, Ground, grounding
-from metier.specialists.evaluation.question import Question, Result
+from metier.specialists.evaluation.measures import (
+    STYLES,
+    Ground,
+    calls_match,
+    grounding,
+    measure_columns,
+    objects_match,
+    risk_coverage,
+)
+from metier.specialists.evaluation.questions import Question, Result
 from metier.specialists.evaluation.run import FILE, evaluate, read_results
-from metier.specialists.evaluation.statistics import difference, figure
+from metier.specialists.evaluation.statistics import LEAST_QUESTIONS, difference, figure, judge
 from metier.specialists.specialist import Specialist
-from metier.tools.context import ToolContext
-from metier.tools.sql import connect
+from metier.tools.builtin.sql import connect
+from metier.tools.tool import ToolContext
 
 TEXT = "The pump is greased every 200 h. The valve is red."
 
@@ -43,7 +48,7 @@ def result(right: object, said: str | None, confidence: float = 1.0, style: str 
 
 
 def value(results: list[Result], name: str, style: str = "quote", threshold: float = 0.5) -> float:
-    column = columns(results, style, threshold)[name]
+    column = measure_columns(results, style, threshold)[name]
     return column.statistic(column.values)
 
 
@@ -79,7 +84,7 @@ def test_refusals_count_as_the_question_deserves() -> None:
 
 
 def test_a_metric_that_applies_to_nothing_is_left_out() -> None:
-    found = columns([result("a", "a")], "quote", 0.5)
+    found = measure_columns([result("a", "a")], "quote", 0.5)
     assert "abstain_recall" not in found
     assert "abstain_precision" not in found
     assert "citation_precision" not in found
@@ -189,14 +194,14 @@ SCORES = st.lists(st.floats(0, 1), min_size=2, max_size=40)
 @given(SCORES)
 def test_an_interval_holds_its_value(scores: list[float]) -> None:
     results = [result("a", "a", confidence=c) for c in scores]
-    found = figure(columns(results, "quote", 0.5)["answered"])
+    found = figure(measure_columns(results, "quote", 0.5)["answered"])
     assert found.low <= found.value <= found.high
     assert found.n == len(scores)
 
 
 @given(SCORES)
 def test_a_system_is_no_better_than_itself(scores: list[float]) -> None:
-    column = columns([result("a", "a", confidence=c) for c in scores], "quote", 0.5)["f1"]
+    column = measure_columns([result("a", "a", confidence=c) for c in scores], "quote", 0.5)["f1"]
     found = difference(column, column)
     assert (found.value, found.low, found.high, found.better) == (0, 0, 0, 0)
 

@@ -13,14 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metier.agents.blueprint import Blueprint
-from metier.agents.builder import build
+from metier.agents.build import build
+from metier.agents.cards import Blueprint
 from metier.agents.feedback import Inbox, Note, accept, answered_examples, example_file, open_inbox, proposals
 from metier.agents.team import Team
 from metier.core.errors import ConfigError, InputError, StateError
 from metier.serving.cli import main
-from metier.serving.init_cli import init_team
-from metier.specialists.evaluation.leaks import leaked
+from metier.serving.project import init_team
+from metier.specialists.evaluation.questions import leaked
 
 QUESTION = "Which network do guests use?"
 HELD_OUT = "How long is a hot work permit good for?"

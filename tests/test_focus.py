@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metier.specialists.focus import ROWS, focus
+from metier.specialists.grounding import ROWS, focus
 
 ALARMS = "\n".join(
     f"Code: F-{n}; Text: {text}; Remedy: {remedy}"

@@ -11,20 +11,18 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from metier.agents.bench import open_bench
-from metier.agents.blueprint import Blueprint
-from metier.agents.builder import build
-from metier.agents.evaluation import Trial
-from metier.agents.gate import Gate
-from metier.agents.learning import learn
+from metier.agents.build import Gate, build
+from metier.agents.cards import Blueprint
+from metier.agents.evaluate import Candidate, open_bench
 from metier.agents.team import Team
+from metier.agents.train import train_team
 from metier.core.errors import IntegrityError
 from metier.core.files import sha256
 from metier.serving.cli import main
-from metier.serving.init_cli import init_team
+from metier.serving.project import init_team
 from metier.specialists.adapters.choose import find_skill
 from metier.specialists.adapters.exchange import import_adapter
-from metier.specialists.evaluation.question import Question, Result
+from metier.specialists.evaluation.questions import Question, Result
 from metier.specialists.evaluation.run import FILE
 from metier.tests.test_heads import house
 
@@ -83,7 +81,7 @@ def challenge(plan: Blueprint, models, tmp_path: Path, value: float = 0.001) -> 
 def answered(plan: Blueprint, models, **good: int) -> None:
     """Put answers to all questions where the gate looks for them, so many of them right; no model is needed then."""
     with open_bench(plan, lambda *now: None, store=models) as bench:
-        trials: dict[str, Trial] = {"used": bench.in_use(NAME)}
+        trials: dict[str, Candidate] = {"used": bench.in_use(NAME)}
         trials |= {t.system: t for t in bench.trials(NAME)}
         for system, right in good.items():
             trials[system].folder.mkdir(parents=True, exist_ok=True)
@@ -244,7 +242,7 @@ def test_the_registry_from_the_command_line(run, plan: Blueprint, models, tmp_pa
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 def test_training_makes_a_challenger_that_tells_where_it_comes_from(plan: Blueprint, models) -> None:
-    learnt = learn(plan, [NAME], minutes=0.01, store=models)
+    learnt = train_team(plan, [NAME], minutes=0.01, store=models)
     version = plan.registry.find(NAME, "challenger")
     assert learnt.versions == {NAME: version.id}
     assert version.record["data"] == {f"{NAME}/examples.jsonl": sha256(plan.folders[NAME] / "examples.jsonl")}

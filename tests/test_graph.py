@@ -11,11 +11,10 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
 
-from metier.agents.graph import RECURSION_LIMIT, compile_graph
+from metier.agents.graph import RECURSION_LIMIT, Nodes, compile_graph
 from metier.agents.guardrails import Verdict
-from metier.agents.nodes import Nodes
 from metier.core.errors import ConfigError, EngineError
-from metier.core.events import Event
+from metier.core.run import Event
 from metier.core.types import Answer, Brief, Budget, Choice, Handoff, Part, Route
 from metier.memory.window import SUMMARY_WORDS
 from metier.specialists.card import SpecialistCard

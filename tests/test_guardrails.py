@@ -17,19 +17,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metier.agents.guardrails import Guard, GuardContext, Verdict, build_guards
-from metier.agents.guardrails.decode import hidden_texts
+from metier.agents.guardrails.classifier import NgramClassifier, ngram_features
 from metier.agents.guardrails.grounded import support
-from metier.agents.guardrails.injection import HEADS
+from metier.agents.guardrails.guard import MAX_CHARACTERS, sift
+from metier.agents.guardrails.injection import HEADS, hidden_texts
 from metier.agents.guardrails.injection import shipped as head
-from metier.agents.guardrails.length import MAX_CHARACTERS
-from metier.agents.guardrails.linear import Head, features
-from metier.agents.guardrails.passages import sift
-from metier.agents.guardrails.pii import personal_data, redact
-from metier.agents.guardrails.recognise import SURE, Span, recognise
-from metier.agents.guardrails.tagger import shipped
+from metier.agents.guardrails.pii import SURE, PiiSpan, personal_data, recognise, redact, shipped
 from metier.core.embedding import Embedder, Vectors
 from metier.core.errors import ConfigError
-from metier.core.events import Event
+from metier.core.run import Event
 from metier.core.types import Answer, Brief, Citation, Passage
 from metier.specialists.card import KnowledgeCard, SpecialistCard
 from metier.specialists.engines.scripted import ScriptedEngine
@@ -325,7 +321,7 @@ def test_pii_redacts_refuses_and_finds_names_when_strict() -> None:
         == "I cannot work on this: it holds personal data (PHONE_NUMBER)."
     )
     assert build_guards(["pii_refuse"], "in")("Nothing here.").action == "pass"
-    assert redact("ab", [Span(1, 2, "X"), Span(0, 1, "Y")]) == "[Y][X]"
+    assert redact("ab", [PiiSpan(1, 2, "X"), PiiSpan(0, 1, "Y")]) == "[Y][X]"
 
 
 def cite(quote: str) -> Citation:
@@ -388,13 +384,13 @@ def test_every_guard_sees_what_the_one_before_left() -> None:
 
 @given(st.text(max_size=200))
 def test_features_are_stable_and_heads_survive_saving(text: str) -> None:
-    assert features(text) == features(text)
-    assert all(0 <= f < 32768 for f in features(text))
+    assert ngram_features(text) == ngram_features(text)
+    assert all(0 <= f < 32768 for f in ngram_features(text))
 
 
 def test_a_head_is_the_same_after_saving(tmp_path: Path, embedder: Embedder) -> None:
     for name in ("injection", "orders", "errands"):
         head(name).save(tmp_path / "head.safetensors")
-        again = Head.load(tmp_path / "head.safetensors")
+        again = NgramClassifier.load(tmp_path / "head.safetensors")
         for seen in (None, embedder):
             assert [again.score(t, seen) for t in ATTACKS] == [head(name).score(t, seen) for t in ATTACKS]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from metier.agents.blueprint import Blueprint
-from metier.agents.builder import build
-from metier.agents.heads import Comparison, head_file
+from metier.agents.assemble import Comparison, head_file
+from metier.agents.build import build
+from metier.agents.cards import Blueprint
 from metier.agents.team import Team
 from metier.core.models import ModelStore
 

@@ -14,15 +14,13 @@ import typer
 from pydantic import BaseModel
 from typer.testing import CliRunner
 
-from metier.agents.blueprint import Blueprint, read_rows
-from metier.agents.builder import build
-from metier.agents.card import TeamCard
+from metier.agents.build import build
+from metier.agents.cards import Blueprint, TeamCard, read_rows
 from metier.agents.team import Team
 from metier.core.errors import InputError
 from metier.core.models import ModelStore
 from metier.core.yaml import load_yaml
-from metier.serving.init_cli import FIRST_QUESTION, init, init_team
-from metier.serving.schema_cli import Card, schema_text
+from metier.serving.project import FIRST_QUESTION, Card, init, init_team, schema_text
 from metier.specialists.card import SpecialistCard
 
 ROOT = Path(__file__).parent.parent

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from metier.agents.blueprint import Blueprint
-from metier.agents.builder import build
+from metier.agents.build import build
+from metier.agents.cards import Blueprint
 from metier.core.errors import ConfigError, InputError, KnowledgeError
-from metier.serving.init_cli import init_team
-from metier.serving.knowledge_cli import app
+from metier.serving.knowledge import app
+from metier.serving.project import init_team
 
 
 @pytest.fixture(scope="module")

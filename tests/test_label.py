@@ -12,8 +12,18 @@ from hypothesis import strategies as st
 
 from metier.core.errors import InputError, StateError
 from metier.core.onnx_embedder import OnnxEmbedder
-from metier.specialists.head import MEANING, PRIOR, RIDGE, Head, Labelled, Remembered, accuracy, shares
-from metier.specialists.words import BUCKETS, Words
+from metier.specialists.styles.label.classifier import (
+    BUCKETS,
+    MEANING,
+    PRIOR,
+    RIDGE,
+    LabelClassifier,
+    Labelled,
+    Remembered,
+    Words,
+    accuracy,
+    shares,
+)
 
 FAULTS = {
     "electrical": (
@@ -29,8 +39,8 @@ ROWS = [Labelled(text, (label,)) for label, texts in FAULTS.items() for text in 
 
 
 @pytest.fixture(scope="module")
-def head(embedder: OnnxEmbedder) -> Head:
-    return Head.fit(ROWS, embedder)
+def head(embedder: OnnxEmbedder) -> LabelClassifier:
+    return LabelClassifier.fit(ROWS, embedder)
 
 
 @pytest.mark.parametrize(
@@ -41,20 +51,22 @@ def head(embedder: OnnxEmbedder) -> Head:
         ("it crashes at login", "software"),
     ],
 )
-def test_a_head_labels_what_is_like_its_examples(text: str, label: str, head: Head, embedder: OnnxEmbedder) -> None:
+def test_a_head_labels_what_is_like_its_examples(
+    text: str, label: str, head: LabelClassifier, embedder: OnnxEmbedder
+) -> None:
     (chances,) = head.probabilities([text], embedder)
     assert max(chances, key=chances.__getitem__) == label
     assert sum(chances.values()) == pytest.approx(1)
 
 
-def test_a_saved_head_says_the_same(head: Head, embedder: OnnxEmbedder, tmp_path: Path) -> None:
+def test_a_saved_head_says_the_same(head: LabelClassifier, embedder: OnnxEmbedder, tmp_path: Path) -> None:
     head.save(tmp_path / "head.npz")
-    again = Head.load(tmp_path / "head.npz")
+    again = LabelClassifier.load(tmp_path / "head.npz")
     (one,), (other,) = (h.probabilities(["a valve of line 2"], embedder) for h in (head, again))
     assert one == pytest.approx(other, abs=1e-3)
 
 
-def test_terms_folded_into_weights_say_what_the_examples_say(head: Head, embedder: OnnxEmbedder) -> None:
+def test_terms_folded_into_weights_say_what_the_examples_say(head: LabelClassifier, embedder: OnnxEmbedder) -> None:
     """The dual form, worked out here from every example."""
     texts, asked = [row.text for row in ROWS], "oil near the breaker of the pump"
     words, vectors = Words.of(texts), embedder.embed(texts)
@@ -81,23 +93,23 @@ def test_accuracy_is_measured_on_groups_that_were_held_out(embedder: OnnxEmbedde
 
 def test_one_label_is_nothing_to_learn(embedder: OnnxEmbedder) -> None:
     with pytest.raises(InputError, match="two labels"):
-        Head.fit(ROWS[:4], embedder)
+        LabelClassifier.fit(ROWS[:4], embedder)
 
 
 def test_what_is_no_head_is_refused(tmp_path: Path) -> None:
     (tmp_path / "head.npz").write_bytes(b"nothing")
     with pytest.raises(StateError, match="no label head"):
-        Head.load(tmp_path / "head.npz")
+        LabelClassifier.load(tmp_path / "head.npz")
 
 
-def test_a_head_of_another_form_is_refused(head: Head, tmp_path: Path) -> None:
+def test_a_head_of_another_form_is_refused(head: LabelClassifier, tmp_path: Path) -> None:
     head.save(tmp_path / "head.npz")
     with np.load(tmp_path / "head.npz") as found:
         arrays = dict(found)
     arrays["about"] = np.frombuffer(b'{"form": "head-1", "labels": []}', dtype=np.uint8)
     np.savez(tmp_path / "head.npz", **arrays)
     with pytest.raises(StateError, match="its form is head-1"):
-        Head.load(tmp_path / "head.npz")
+        LabelClassifier.load(tmp_path / "head.npz")
 
 
 def test_words_weigh_by_rarity() -> None:
@@ -124,8 +136,8 @@ def test_an_embedder_that_remembers_gives_the_same(embedder: OnnxEmbedder) -> No
 
 def test_lessons_offer_each_label_once_and_no_other_that_is_right(tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    from metier.specialists.training.label_data import Labelled as Text
-    from metier.specialists.training.label_data import lessons
+    from metier.benchmarks.skills.label import Labelled as Text
+    from metier.benchmarks.skills.label import lessons
 
     known = [f"label {n}" for n in range(12)]
     rows = [Text(f"g{n}", f"text {n}", (known[n % 12], known[(n + 1) % 12])) for n in range(40)]

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from metier.agents.blueprint import Blueprint
-from metier.agents.desk import open_desk
-from metier.agents.dry import dry_tools
-from metier.agents.learning import learn, lessons_of
+from metier.agents.assemble import dry_tools, open_desk
+from metier.agents.cards import Blueprint
+from metier.agents.train import lessons_of, train_team
 from metier.core.errors import ConfigError, InputError
 from metier.core.models import ModelStore
 from metier.core.onnx_embedder import OnnxEmbedder
@@ -134,10 +133,10 @@ def test_a_function_that_it_does_not_have_is_named(tmp_path: Path, embedder: Onn
 def test_one_adapter_has_one_style(tmp_path: Path, models: ModelStore) -> None:
     plan = team(tmp_path, {style: [ROWS[style]] for style in ("label", "json")})
     with pytest.raises(InputError, match="not label, json"):
-        learn(plan, ["label", "json"], tmp_path / "out", store=models)
+        train_team(plan, ["label", "json"], tmp_path / "out", store=models)
     (tmp_path / "label" / "examples.jsonl").write_text("")
     with pytest.raises(InputError, match="no lessons"):
-        learn(plan, ["label"], store=models)
+        train_team(plan, ["label"], store=models)
 
 
 @pytest.mark.parametrize(
@@ -145,5 +144,5 @@ def test_one_adapter_has_one_style(tmp_path: Path, models: ModelStore) -> None:
 )
 def test_a_method_that_nothing_would_run_is_refused_at_once(method: str, hint: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=f"method '{method}'") as error:
-        learn(team(tmp_path, {"label": []}), ["label"], method=method)
+        train_team(team(tmp_path, {"label": []}), ["label"], method=method)
     assert hint in str(error.value)

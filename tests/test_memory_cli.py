@@ -10,14 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from metier.agents.blueprint import Blueprint
-from metier.agents.builder import build, decisions
+from metier.agents.assemble import decisions
+from metier.agents.build import build
+from metier.agents.cards import Blueprint
 from metier.agents.erasure import Scope, erase, export
 from metier.agents.team import Team
 from metier.core.errors import StateError
 from metier.memory.store import Owner
 from metier.serving.cli import main
-from metier.serving.init_cli import init_team
+from metier.serving.project import init_team
 
 ANNA, BEN = Owner("anna", "acme"), Owner("ben", "acme")
 

@@ -22,7 +22,7 @@ from metier.memory.postgres import PostgresFacts, PostgresThreads
 from metier.memory.store import Fact, FactStore, Owner, SqliteFacts
 from metier.tests.postgres import Postgres, installed
 from metier.tests.shop import lines, open_shop
-from metier.tools.approval import Approve
+from metier.tools.policy import Approve
 
 BACKENDS = ["sqlite", "postgres"]
 ANNA, BEN = Owner("anna"), Owner("ben", "acme")

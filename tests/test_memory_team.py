@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from metier.agents.blueprint import Blueprint
-from metier.agents.builder import build
+from metier.agents.build import build
+from metier.agents.cards import Blueprint
 from metier.agents.team import Team
 from metier.core.errors import StateError
 from metier.memory.store import Owner
-from metier.serving.init_cli import init_team
+from metier.serving.project import init_team
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ from gguf import GGMLQuantizationType as Format
 from gguf import GGUFReader, GGUFWriter
 from gguf.quants import dequantize, quantize
 
-from metier.agents.blueprint import Blueprint
-from metier.agents.builder import build
+from metier.agents.build import build
+from metier.agents.cards import Blueprint
 from metier.agents.team import Team
 from metier.core.errors import ConfigError, EngineError, UnknownAdapter
 from metier.core.files import sha256
@@ -29,7 +29,7 @@ from metier.specialists.adapters.merge import merge, merged_gguf
 from metier.specialists.engines import Sampling, grammar
 from metier.specialists.engines.engine import Quote
 from metier.specialists.engines.llama import LlamaEngine
-from metier.specialists.renderer import NOT_FOUND, Message, render
+from metier.specialists.prompt import NOT_FOUND, Message, render
 from metier.tests.test_convert import RANK, pair, write_peft
 
 MACHINE = "The carousel bearing of the filler is greased every 200 operating hours with lithium grease of class two."

@@ -23,7 +23,7 @@ from metier.core.files import sha256
 from metier.core.models import ModelStore, StoredFile, read_catalogue
 from metier.core.models.catalogue import FileSource, HubSource, PypiSource, parse_source
 from metier.core.models.gguf import requantise
-from metier.serving.models_cli import app
+from metier.serving.models import app
 
 OWN_BASE = """
 my-base:

@@ -9,7 +9,7 @@ import pytest
 
 from metier.benchmarks.office import NOW, Office, parse
 from metier.core.types import ToolCall
-from metier.tools.hands import Hands
+from metier.tools.session import SpecialistTools
 
 TABLES = {
     "analytics_data": "date_of_visit,visitor_id,session_duration_seconds,traffic_source,user_engaged\n"
@@ -57,7 +57,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def use(office: Office, name: str, /, **arguments: str) -> ToolCall:
-    return Hands(office.tools).open()(ToolCall(name=name, arguments=arguments))
+    return SpecialistTools(office.tools).open()(ToolCall(name=name, arguments=arguments))
 
 
 def test_searches_find_what_the_files_hold(folder: Path) -> None:

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from metier.agents.card import TeamCard
+from metier.agents.cards import TeamCard
 from metier.core.yaml import load_yaml
 from metier.specialists.card import SpecialistCard
 from metier.specialists.knowledge.readers import READERS, read
-from metier.specialists.sql.desk import said
+from metier.specialists.styles.sql.source import said
 
 PLANT = Path(__file__).parents[1] / "examples" / "plant"
 NAMES = ("maintenance", "safety", "contracts", "stock", "figures")

@@ -10,10 +10,23 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from metier.core.types import ToolCall
-from metier.tools.approval import Action, ApprovalRequest, ApprovalResponse, Approve, Edit, Respond, decision
-from metier.tools.calculator import calculate
-from metier.tools.policy import Allow, Ask, Deny, Policy, RunFacts, call_key
-from metier.tools.rules import TeamRules
+from metier.tools.builtin.calculator import calculate
+from metier.tools.policy import (
+    Action,
+    Allow,
+    ApprovalRequest,
+    ApprovalResponse,
+    Approve,
+    Ask,
+    Deny,
+    Edit,
+    Policy,
+    Respond,
+    RunFacts,
+    TeamRules,
+    call_key,
+    decision,
+)
 from metier.tools.tool import Effects
 
 EFFECTS = [

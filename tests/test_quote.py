@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from metier.core.events import ignore
-from metier.core.meter import Meter
 from metier.core.models import ModelStore
+from metier.core.run import Meter, ignore
 from metier.core.types import Brief, Budget, Passage
 from metier.specialists.adapters.choose import find_skill
 from metier.specialists.adapters.convert import gguf_adapter

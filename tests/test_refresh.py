@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from metier.agents.blueprint import Blueprint
-from metier.agents.builder import build
+from metier.agents.build import build
+from metier.agents.cards import Blueprint
+from metier.agents.loaded import Current
 from metier.agents.team import Team
-from metier.core.current import Current
 from metier.core.errors import ConfigError, EngineError
 from metier.specialists.adapters.exchange import import_adapter
 from metier.tests.test_gate import peft_folder

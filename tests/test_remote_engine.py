@@ -17,11 +17,9 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from metier.agents.bench import open_bench
-from metier.agents.blueprint import Blueprint
-from metier.agents.builder import build, ignore
-from metier.agents.card import TeamCard
-from metier.agents.evaluation import compare
+from metier.agents.build import build, ignore
+from metier.agents.cards import Blueprint, TeamCard
+from metier.agents.evaluate import compare, open_bench
 from metier.core.errors import ContextOverflow, EngineError, MissingExtra, UnknownAdapter
 from metier.core.models import ModelStore
 from metier.specialists.card import ModelCard, SpecialistCard

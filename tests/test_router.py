@@ -8,10 +8,9 @@ import pytest
 
 from metier.core.embedding import Vectors
 from metier.core.errors import ConfigError, InputError, RouterError
-from metier.router.everyday import everyday
-from metier.router.example import Example, normalise
-from metier.router.router import Router
-from metier.router.rules import RouteRules
+from metier.router.decision import RouteRules
+from metier.router.example import Example, normalise_example
+from metier.router.router import Router, everyday
 
 PLANT = Path(__file__).parents[1] / "examples" / "plant"
 NAMES = ("contracts", "maintenance", "safety", "stock")
@@ -293,6 +292,6 @@ def test_naming_a_specialist_is_not_calling_it(team):
 
 def test_long_texts_are_read_at_both_ends():
     text = "how many filters " + "bla " * 30_000 + "are in stock"
-    assert normalise(text).startswith("how many filters")
-    assert normalise(text).endswith("are in stock")
-    assert len(normalise(text)) <= 2001
+    assert normalise_example(text).startswith("how many filters")
+    assert normalise_example(text).endswith("are in stock")
+    assert len(normalise_example(text)) <= 2001

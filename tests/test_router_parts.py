@@ -11,28 +11,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metier.core.calibration_error import expected_calibration_error
 from metier.core.errors import StateError
+from metier.core.metrics import expected_calibration_error
 from metier.core.types import Choice, Part, Route
-from metier.router.calibration import (
+from metier.router.decision import RouteRules, Rules, assign, fit_least, goes_on, segments, strength, with_thread
+from metier.router.edge import END, edge, task_of
+from metier.router.example import Example, flatten, normalise_example
+from metier.router.features import Lexicon, fit_head, lexicon_words, pieces
+from metier.router.log import DecisionLog
+from metier.router.model import (
+    NEVER,
     conformal_threshold,
     fit_platt,
+    fit_shortcut,
     fit_temperature,
     probabilities,
     refusal_threshold,
 )
-from metier.router.edge import END, edge, task_of
-from metier.router.everyday import everyday
-from metier.router.example import Example, flatten, normalise
-from metier.router.followup import goes_on, with_thread
-from metier.router.head import fit_head
-from metier.router.lexicon import Lexicon, pieces, words
-from metier.router.log import DecisionLog
 from metier.router.report import NOBODY, report, risk_coverage, score
-from metier.router.router import Router
-from metier.router.rules import RouteRules, Rules
-from metier.router.shortcut import NEVER, fit_shortcut
-from metier.router.split import assign, fit_least, segments, strength
+from metier.router.router import Router, everyday
 
 
 def one(name: str, chance: float = 0.9, **more) -> Route:
@@ -57,7 +54,7 @@ class Scripted:
 
 @given(st.text())
 def test_normalising_twice_changes_nothing(text):
-    assert normalise(normalise(text)) == normalise(text)
+    assert normalise_example(normalise_example(text)) == normalise_example(text)
 
 
 @given(st.text(max_size=300))
@@ -137,7 +134,7 @@ def test_lexicon_rows_have_length_one_or_nothing(text):
 
 
 def test_words_and_pairs():
-    assert words("Hot work, hot") == ["hot", "work", "hot", "hot work", "work hot"]
+    assert lexicon_words("Hot work, hot") == ["hot", "work", "hot", "hot work", "work hot"]
 
 
 def test_held_out_scores_are_those_of_a_fit_without_the_example():
@@ -280,7 +277,7 @@ def test_decisions_are_kept_replayed_and_corrected(tiny, tmp_path):
 
 
 def test_pictures_are_drawn(tmp_path):
-    plots = pytest.importorskip("metier.router.plots")
+    plots = pytest.importorskip("metier.router.report")
     scored = [
         score(Example(text="t", label=label), route)
         for label, route in [("a", one("a")), ("b", one("a")), (None, NONE)]

@@ -8,15 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from metier.benchmarks.skills.skill import TRAINING, Lesson, Skill, Source, kept_aside, main, read_rows, seal
 from metier.core.errors import IntegrityError
 from metier.core.files import sha256
 from metier.core.models import ModelStore
-from metier.specialists.adapters.folder import CONFIG, DECISION, RECORD, open_adapter
-from metier.specialists.renderer import render
-from metier.specialists.training import seal
-from metier.specialists.training.example import TrainingExample
-from metier.specialists.training.sets import kept_aside, read_rows
-from metier.specialists.training.skill import Lesson, Skill, Source, main
+from metier.specialists.adapters.folder import CONFIG, RECORD, open_adapter
+from metier.specialists.prompt import TrainingExample, render
+from metier.specialists.styles.act.decision import FILE as DECISION
 
 ROWS = [
     {"input": "Code of the pump?", "answer": "kappa seven"},
@@ -54,14 +52,14 @@ def test_a_trained_skill_is_sealed(tmp_path: Path, models: ModelStore, monkeypat
     figures.write_text(
         json.dumps({"rows": [row, {**row, "metric": "f1", "value": 0.75}, {**row, "metric": "p50_s", "value": 1.5}]})
     )
-    seal.main(out, figures)
+    seal(out, figures)
 
     card = (out / "README.md").read_text()
     assert "| codes | metier codes | 2 | 50.0 (0–100) | 75.0 (0–100) | 1.50 (0.00–1.00) |" in card
     assert f"| codes.jsonl | our own | CC0 | `{sha256(data / 'codes.jsonl')[:16]}…` |" in card
     assert "absent" not in card, "only sets that were read are named"
     assert "DATA OUT --minutes 1 --rounds 3 --rank 1 --longest 1024 --seed 0" in card
-    assert not (out / seal.TRAINING).exists()
+    assert not (out / TRAINING).exists()
     record = open_adapter(out).record
     assert record["report"]["examples"] == 6
     for name in (CONFIG, DECISION):

@@ -11,11 +11,10 @@ import sqlglot
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metier.specialists.sql.catalogue import Catalogue
-from metier.specialists.sql.desk import Desk
-from metier.specialists.sql.doubt import SIGNS, doubts
-from metier.specialists.sql.linking import known, link
-from metier.specialists.sql.mend import distinct, mended
+from metier.specialists.styles.sql.prompt import known, link
+from metier.specialists.styles.sql.repair import SIGNS, distinct, doubts, mended
+from metier.specialists.styles.sql.schema import Catalogue
+from metier.specialists.styles.sql.source import SqlSource
 from metier.tools.database import SqliteDatabase, open_database
 
 SCRIPT = """
@@ -175,7 +174,7 @@ def test_doubts(task: str, short: str, against: int, catalogue: Catalogue) -> No
 def test_one_row_again_and_again_is_one_row(
     task: str, short: str, rows: list[tuple[object, ...]], database: SqliteDatabase
 ) -> None:
-    _, found, _ = Desk("land", database).run(task, short)
+    _, found, _ = SqlSource("land", database).run(task, short)
     assert list(found.rows) == rows
 
 
@@ -191,7 +190,7 @@ def test_what_cannot_be_joined_is_not_moved(tmp_path: Path) -> None:
             "CREATE TABLE stream (stream_name TEXT, nation TEXT); CREATE TABLE canton (title TEXT, people INT);"
             "INSERT INTO stream VALUES ('Reuss', 'ch'); INSERT INTO canton VALUES ('Uri', 36);"
         )
-    query, found, _ = Desk("apart", open_database(tmp_path / "apart.sqlite")).run(
+    query, found, _ = SqlSource("apart", open_database(tmp_path / "apart.sqlite")).run(
         "how many streams has uri", "SELECT COUNT(stream.*) WHERE stream.nation = 'Uri'"
     )
     assert found.rows == ((0,),)

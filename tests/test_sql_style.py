@@ -21,15 +21,13 @@ from metier.specialists.engines import Sampling
 from metier.specialists.engines.engine import Select
 from metier.specialists.engines.llama import LlamaEngine
 from metier.specialists.engines.scripted import ScriptedEngine
+from metier.specialists.evaluation.measures import same_rows
 from metier.specialists.specialist import Specialist
-from metier.specialists.sql.catalogue import Catalogue
-from metier.specialists.sql.desk import Desk
-from metier.specialists.sql.linking import known, link
-from metier.specialists.sql.match import same_rows
-from metier.specialists.sql.prompt import Solved, alike, prompt
-from metier.specialists.sql.short import expand
-from metier.specialists.sql.shorten import shorten
-from metier.specialists.styles.sql import ATTEMPTS
+from metier.specialists.styles.sql.prompt import Solved, alike, known, link, prompt
+from metier.specialists.styles.sql.schema import Catalogue
+from metier.specialists.styles.sql.short import expand, shorten_sql
+from metier.specialists.styles.sql.source import SqlSource
+from metier.specialists.styles.sql.style import ATTEMPTS
 from metier.tools.database import SqliteDatabase, open_database
 
 PARTS = [
@@ -129,7 +127,7 @@ def test_any_text_is_sql_or_an_error(text: str) -> None:
     ],
 )
 def test_gold_sql_gets_short(gold: str, short: str, catalogue: Catalogue, database: SqliteDatabase) -> None:
-    made = shorten(gold, catalogue, database)
+    made = shorten_sql(gold, catalogue, database)
     assert made is not None
     assert same_rows(database.query(expand(made, catalogue)), database.query(gold), ordered=False)
     assert made == short
@@ -148,7 +146,7 @@ def test_amounts_are_no_keys(tmp_path: Path) -> None:
 
 
 def test_gold_sql_that_fails_has_no_short_form(catalogue: Catalogue, database: SqliteDatabase) -> None:
-    assert shorten("SELECT nothing FROM nowhere", catalogue, database) is None
+    assert shorten_sql("SELECT nothing FROM nowhere", catalogue, database) is None
 
 
 def test_the_question_chooses_columns_and_values(catalogue: Catalogue) -> None:
@@ -169,7 +167,7 @@ def test_questions_alike_are_shown(catalogue: Catalogue) -> None:
 
 def specialist(engine: LlamaEngine | ScriptedEngine, database: SqliteDatabase) -> Specialist:
     card = SpecialistCard(name="stock", description="Asks the stock database.", style="sql", database="stock.sqlite")
-    return Specialist(card, engine, desk=Desk("stock.sqlite", database), abstain_below=0.0)
+    return Specialist(card, engine, desk=SqlSource("stock.sqlite", database), abstain_below=0.0)
 
 
 def test_rows_are_answer_and_citation(database: SqliteDatabase) -> None:

@@ -13,16 +13,14 @@ import sqlglot
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metier.specialists.sql.catalogue import Catalogue
-from metier.specialists.sql.prompt import Solved
-from metier.specialists.sql.short import expand
-from metier.specialists.training.sql_data import Asked, Taught, lessons, own, varied
-from metier.specialists.training.sql_file import SqliteFile
-from metier.specialists.training.sql_own import Own, answered, own_questions
-from metier.specialists.training.sql_recombine import other_column, other_extreme, other_value
-from metier.specialists.training.sql_synthetic import synthetic
-from metier.specialists.training.sql_words import extremes, measure
-from metier.specialists.training.sql_worlds import Feature, worlds
+from metier.benchmarks.skills.sql import Asked, SqliteFile, Taught, lessons, own, varied
+from metier.specialists.styles.sql.prompt import Solved
+from metier.specialists.styles.sql.questions.own import Own, answered, own_questions
+from metier.specialists.styles.sql.questions.patterns import synthetic
+from metier.specialists.styles.sql.questions.recombine import other_column, other_extreme, other_value
+from metier.specialists.styles.sql.questions.vocabulary import Feature, extremes, measure, worlds
+from metier.specialists.styles.sql.schema import Catalogue
+from metier.specialists.styles.sql.short import expand
 
 SCRIPT = """
 CREATE TABLE canton (name TEXT, capital TEXT, people INTEGER, area REAL);

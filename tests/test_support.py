@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from metier.core.metrics import exact_match, token_f1
 from metier.core.types import Passage
+from metier.specialists.grounding import content_words, coverage, sentences, supporting_sentence, with_context
 from metier.specialists.knowledge.citation import cite
-from metier.specialists.metrics import exact_match, token_f1
-from metier.specialists.support import content_words, coverage, sentences, supporting_sentence, with_context
 
 TEXT = "Grease the carousel bearing every 500 h. Use lithium grease NLGI 2.\n| Bolt | Torque |\n| M8 | 25 Nm |"
 PASSAGE = Passage(id="1", text=TEXT, source="filler.md", start=100, end=100 + len(TEXT))

@@ -13,12 +13,13 @@ import pytest
 from langchain_core.messages import HumanMessage
 from langgraph.graph import START, MessagesState, StateGraph
 
-from metier.agents.blueprint import Blueprint
-from metier.agents.builder import build, changed_since_build, decisions
+from metier.agents.assemble import decisions
+from metier.agents.build import build, changed_since_build
+from metier.agents.cards import Blueprint
 from metier.agents.team import Team
 from metier.core.errors import ConfigError, InputError, StateError
 from metier.router.log import summary
-from metier.serving.init_cli import init_team
+from metier.serving.project import init_team
 from metier.specialists.card import KnowledgeCard, SpecialistCard
 
 QUESTION = "Which network do guests use?"

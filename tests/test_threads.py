@@ -18,10 +18,10 @@ from metier.core.errors import ConfigError, InputError, StateError
 from metier.core.types import Brief
 from metier.memory.open import open_checkpoints
 from metier.memory.threads import ThreadSaver
+from metier.serving.ask import read_decisions, visible
 from metier.serving.cli import app
-from metier.serving.decisions import read_decisions, visible
 from metier.tests.shop import lines, open_shop
-from metier.tools.approval import Action, ApprovalRequest, Approve, Edit, Reject, Respond
+from metier.tools.policy import Action, ApprovalRequest, Approve, Edit, Reject, Respond
 
 Open = Callable[[], ThreadSaver]
 

@@ -16,14 +16,12 @@ from langchain_core.tools import StructuredTool
 
 from metier.core.errors import ConfigError, ToolError
 from metier.core.types import Passage
-from metier.tools.calculator import calculate, evaluate
-from metier.tools.clock import add_to_date, days_between
-from metier.tools.context import ToolContext
-from metier.tools.plot import draw
-from metier.tools.python import execute
+from metier.tools.builtin.calculator import calculate, calculate_value
+from metier.tools.builtin.clock import add_to_date, days_between
+from metier.tools.builtin.plot import draw
+from metier.tools.builtin.python import execute
 from metier.tools.registry import BUILT_IN, build_tools
-from metier.tools.result import Rows, shorten, show
-from metier.tools.tool import Effects, declare, effects_of, tool
+from metier.tools.tool import Effects, Rows, ToolContext, declare, effects_of, shorten_text, show_rows, tool
 
 numbers = st.one_of(
     st.integers(-1000, 1000).map(str), st.floats(0.001, 1e6).map(lambda x: f"{x:.6f}"), st.sampled_from(["2e3", ".5"])
@@ -52,16 +50,16 @@ def test_the_calculator_equals_python(expression: str) -> None:
         assume(not isinstance(expected, float) or math.isfinite(expected))
     except (ZeroDivisionError, OverflowError):
         with pytest.raises(ToolError):
-            evaluate(expression)
+            calculate_value(expression)
         return
-    assert evaluate(expression) == expected
+    assert calculate_value(expression) == expected
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.text(max_size=60))
 def test_any_text_gives_a_number_or_a_tool_error(text: str) -> None:
     try:
-        value = evaluate(text)
+        value = calculate_value(text)
     except ToolError:
         return
     assert isinstance(value, int | float | pint.Quantity)
@@ -255,13 +253,13 @@ def test_every_built_in_can_be_loaded() -> None:
 
 @given(st.text(max_size=500), st.integers(20, 200))
 def test_shortened_text_is_a_beginning(text: str, limit: int) -> None:
-    short = shorten(text, limit)
+    short = shorten_text(text, limit)
     assert short == text if len(text) <= limit else text.startswith(short.rsplit("\n…", 1)[0])
     assert len(short) <= limit + 30
 
 
 def test_tables_are_shown_as_a_few_rows_and_a_count() -> None:
     table = Rows(columns=("n",), rows=tuple((i,) for i in range(30)))
-    assert show(table).splitlines()[-1] == "(30 rows, first 10 shown)"
-    assert show(Rows(columns=("n",), rows=())) == "0 rows"
-    assert show(Rows(columns=("a", "b"), rows=((None, "x\ny" * 99),))).splitlines()[1].startswith("NULL | x yx y")
+    assert show_rows(table).splitlines()[-1] == "(30 rows, first 10 shown)"
+    assert show_rows(Rows(columns=("n",), rows=())) == "0 rows"
+    assert show_rows(Rows(columns=("a", "b"), rows=((None, "x\ny" * 99),))).splitlines()[1].startswith("NULL | x yx y")

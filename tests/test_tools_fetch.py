@@ -13,10 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metier.core.errors import ToolDenied, ToolError
-from metier.tools.address import aim, forbidden
-from metier.tools.context import ToolContext
-from metier.tools.fetch import fetch, get
-from metier.tools.tool import effects_of
+from metier.tools.builtin.fetch import aim, fetch, forbidden, get
+from metier.tools.tool import ToolContext, effects_of
 
 FORBIDDEN = [
     "127.0.0.1", "127.8.9.1", "0.0.0.0", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254", "169.254.170.2",

@@ -15,13 +15,10 @@ from langchain_core.tools import BaseTool, InjectedToolArg
 
 from metier.core.errors import ConfigError, ToolError
 from metier.core.types import ToolCall
-from metier.tools.breaker import Breaker
-from metier.tools.context import ToolContext
-from metier.tools.ledger import Ledger
-from metier.tools.mcp_client import Connection, tools_of
+from metier.tools.mcp import Connection, tools_of
 from metier.tools.registry import build_tools
-from metier.tools.runner import ToolRunner
-from metier.tools.tool import effects_of, tool
+from metier.tools.runner import Breaker, Ledger, ToolRunner
+from metier.tools.tool import ToolContext, effects_of, tool
 
 SERVER = '''
 from mcp.server.mcpserver import MCPServer

@@ -10,11 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metier.core.errors import ConfigError, ToolDenied, ToolError
-from metier.tools.context import ToolContext
-from metier.tools.database import SqliteDatabase, open_database
+from metier.tools.builtin.table import Filter, TableQuery, run
+from metier.tools.database import SqliteDatabase, check_select, open_database
 from metier.tools.registry import build_tools
-from metier.tools.sql_guard import check_select
-from metier.tools.table import Filter, TableQuery, run
+from metier.tools.tool import ToolContext
 
 ROWS = [(1, "pump", 4.5, "north"), (2, "valve", 0.5, "south"), (3, "pump", 7.0, None), (4, "Motor", 12.25, "north")]
 

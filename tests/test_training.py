@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from peft import PeftModel
 from safetensors.torch import load_file
 
+from metier.benchmarks.skills.quote import Question, show
 from metier.core.errors import InputError
 from metier.core.models import LocalModel, ModelStore
 from metier.specialists.adapters.convert import gguf_adapter
@@ -20,12 +21,10 @@ from metier.specialists.engines import Sampling
 from metier.specialists.engines.engine import Quote
 from metier.specialists.engines.llama import LlamaEngine
 from metier.specialists.engines.unpack import load_base, load_tokenizer
-from metier.specialists.renderer import NOT_FOUND, Shot, render
-from metier.specialists.training.batches import collate, order
+from metier.specialists.prompt import NOT_FOUND, Shot, TrainingExample, render
 from metier.specialists.training.config import Method, TrainConfig, TrainReport
-from metier.specialists.training.example import Encoded, TrainingExample, encode
-from metier.specialists.training.quote_data import Question, show
-from metier.specialists.training.trainer import train
+from metier.specialists.training.examples import Encoded, collate, encode, order
+from metier.specialists.training.train import train
 
 CODES = {"pump": "kappa seven", "valve": "delta two"}
 CONFIG = TrainConfig(rank=4, alpha=8, epochs=16, batch_tokens=256, validation=0, learning_rate=2e-3, seed=3)

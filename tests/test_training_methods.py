@@ -17,11 +17,11 @@ from metier.core.errors import ConfigError
 from metier.specialists.adapters.convert import gguf_adapter
 from metier.specialists.adapters.folder import CONFIG, WEIGHTS
 from metier.specialists.engines.unpack import load_base, load_tokenizer
-from metier.specialists.training.batches import Batch, collate
+from metier.specialists.prompt import TrainingExample
 from metier.specialists.training.config import Method, TrainConfig, TrainReport
-from metier.specialists.training.example import TrainingExample, encode
+from metier.specialists.training.examples import Batch, collate, encode
 from metier.specialists.training.model import Learner
-from metier.specialists.training.trainer import train
+from metier.specialists.training.train import train
 from metier.tests.tiny import tiny_base
 
 Base = tuple[Path, Path]

@@ -17,9 +17,9 @@ from metier.specialists.engines.engine import Json, OneOf, Quote
 from metier.specialists.engines.grammar import LARK
 from metier.specialists.engines.transformers import TransformersEngine
 from metier.specialists.engines.unpack import load_base
+from metier.specialists.prompt import TrainingExample
 from metier.specialists.training.config import Method, TrainConfig
-from metier.specialists.training.example import TrainingExample
-from metier.specialists.training.trainer import train
+from metier.specialists.training.train import train
 from metier.tests.tiny import tiny_base
 
 CODES = {"pump": "kappa seven", "valve": "delta two", "fan": "one"}

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from metier.agents.card import TeamCard
+from metier.agents.cards import TeamCard
 from metier.core.errors import ConfigError
 from metier.core.yaml import MAX_BYTES, load_yaml
 from metier.specialists.card import SpecialistCard

@@ -15,20 +15,100 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
+import sqlglot
 from sqlglot import exp
+from sqlglot.errors import SqlglotError
 
-from ..core.errors import ToolError
-from .result import Rows
-from .sql_guard import Dialect, check_select
+from ..core.errors import MissingExtra, ToolDenied, ToolError
+from .tool import Rows
+
+# Is this text one query that only reads? Decided on the parsed tree (sqlglot), not on words in the text.
+
+
+Dialect = Literal["sqlite", "postgres"]
+
+
+_FORBIDDEN = (
+    exp.Insert,
+    exp.Update,
+    exp.Delete,
+    exp.Merge,
+    exp.Create,
+    exp.Command,
+    exp.Into,
+    exp.Lock,
+    exp.Pragma,
+    exp.Attach,
+    exp.Detach,
+    exp.Set,
+    exp.Transaction,
+    exp.Commit,
+    exp.Rollback,
+    exp.Alter,
+    exp.Drop,
+    exp.TruncateTable,
+    exp.Copy,
+    exp.Use,
+    exp.Kill,
+)
+
+
+_EXTRA_FUNCTIONS = frozenset(
+    re.findall(
+        r"\w+",
+        """
+        total julianday unixepoch strftime printf glob likelihood likely unlikely typeof quote hex unhex instr unicode
+        char date time datetime ltrim rtrim random changes nullif iif ifnull sign ln log2 mod pi power sqrt exp ceil
+        floor to_char to_date to_number to_timestamp date_part age make_date regexp_matches regexp_count btrim initcap
+        string_to_array array_length array_to_string json_array_length json_extract json_each json_group_array
+        percent_rank cume_dist similarity width_bucket split_part strpos translate left right
+        """,
+    )
+)
+"""Functions beyond those that sqlglot knows by type; whatever is not listed (pg_read_file, dblink, …) is refused."""
+
+
+def check_select(query: str, dialect: Dialect = "sqlite") -> exp.Query:
+    """The parsed query, when it is exactly one statement that only reads.
+
+    Raises:
+        ToolError: it cannot be parsed.
+        ToolDenied: it is more than one statement, or does anything but read.
+    """
+    try:
+        statements = [s for s in sqlglot.parse(query, read=dialect) if s is not None]
+    except (SqlglotError, RecursionError) as error:
+        raise ToolError(f"not valid SQL: {str(error).splitlines()[0][:200]}") from None
+    if len(statements) != 1:
+        raise ToolDenied(f"{len(statements)} statements, exactly one SELECT is allowed")
+    statement = statements[0]
+    if not isinstance(statement, exp.Query):
+        raise ToolDenied(f"{statement.key.upper()} is not allowed, only SELECT")
+    for node in statement.walk():
+        if isinstance(node, _FORBIDDEN):
+            raise ToolDenied(f"{node.key.upper()} inside the query is not allowed, only SELECT")
+        if isinstance(node, exp.Anonymous) and node.name.lower() not in _EXTRA_FUNCTIONS:
+            raise ToolDenied(f"the function {node.name}() is not allowed")
+    return statement
+
 
 MAX_ROWS = 1000
+
+
 MAX_SECONDS = 5.0
+
+
 _MAX_VALUE_BYTES = 1_000_000
+
+
 _ALLOWED = frozenset((sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE))
+
+
 _FORBIDDEN_FUNCTIONS = frozenset(("load_extension", "readfile", "writefile", "edit", "fts3_tokenizer"))
+
 
 Schema = dict[str, dict[str, str]]
 """Table → column → declared type."""
@@ -185,6 +265,8 @@ def _identifier(name: str) -> str:
 
 
 _INTEGER = re.compile(r"[+-]?(?:0|[1-9]\d{0,17})")
+
+
 _DECIMAL = re.compile(r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|[+-]?\.\d+")
 
 
@@ -195,3 +277,58 @@ def _kind(values: Sequence[str]) -> str:
         return "INTEGER"
     coded = any(re.match(r"0\d", v) for v in present)
     return "REAL" if present and not coded and all(_DECIMAL.fullmatch(v) for v in present) else "TEXT"
+
+
+# A PostgreSQL database that can only be read (extra `postgres`).
+
+
+class PostgresDatabase(Database):
+    """One read-only transaction per query, with a statement timeout.
+
+    What runs is the parsed query written out again, so that nothing the parser read differently gets through. Give it a
+    role that may only SELECT: that is the lock which does not depend on this code.
+    """
+
+    dialect = "postgres"
+
+    def __init__(self, url: str, *, seconds: float = MAX_SECONDS) -> None:
+        """Connect once to read the schema; later each query has its own connection.
+
+        Raises:
+            MissingExtra: psycopg is not installed.
+            ToolError: the server cannot be reached.
+        """
+        try:
+            import psycopg
+        except ImportError:
+            raise MissingExtra("psycopg", "postgres") from None
+        self._psycopg, self._url, self._seconds = psycopg, url, seconds
+        columns = self._fetch(
+            "SELECT table_name, column_name, data_type FROM information_schema.columns "
+            "WHERE table_schema NOT IN ('pg_catalog', 'information_schema') ORDER BY table_name, ordinal_position",
+            (),
+            100_000,
+        )
+        self._schema: Schema = {}
+        for table, column, kind in columns.rows:
+            self._schema.setdefault(table, {})[column] = kind
+
+    def schema(self) -> Schema:
+        """All tables and views the role may see, read once."""
+        return self._schema
+
+    def _run(self, sql: str, statement: exp.Query, parameters: Sequence[Any], rows: int) -> Rows:
+        return self._fetch(statement.sql("postgres"), parameters, rows)
+
+    def _fetch(self, sql: str, parameters: Sequence[Any], rows: int) -> Rows:
+        options = f"-c default_transaction_read_only=on -c statement_timeout={int(self._seconds * 1000)}"
+        try:
+            with self._psycopg.connect(self._url, options=options, connect_timeout=5) as connection:
+                connection.read_only = True
+                cursor = connection.execute(sql.encode(), parameters or None)
+                found = cursor.fetchmany(rows + 1)
+                columns = tuple(d.name for d in cursor.description or ())
+                connection.rollback()
+        except self._psycopg.Error as error:
+            raise ToolError(f"PostgreSQL: {str(error).strip()}") from None
+        return Rows(columns=columns, rows=tuple(map(tuple, found[:rows])), complete=len(found) <= rows)

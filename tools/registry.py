@@ -19,20 +19,19 @@ from langchain_core.tools import BaseTool
 from pydantic import ConfigDict, ValidationError, validate_call
 
 from ..core.errors import ConfigError, ToolError, unknown
-from .context import ToolContext
-from .tool import Effects, declare, tool
+from .tool import Effects, ToolContext, declare, tool
 
 BUILT_IN = {
-    "calculator": ".calculator:calculator",
-    "clock": ".clock:clock",
-    "fetch": ".fetch:fetch",
-    "files": ".files:files",
-    "mcp": ".mcp_client:mcp",
-    "plot": ".plot:plot",
-    "python": ".python:python",
-    "search": ".search:search",
-    "sql": ".sql:sql",
-    "table": ".table:table",
+    "calculator": ".builtin.calculator:calculator",
+    "clock": ".builtin.clock:clock",
+    "fetch": ".builtin.fetch:fetch",
+    "files": ".builtin.files:files",
+    "mcp": ".mcp:mcp",
+    "plot": ".builtin.plot:plot",
+    "python": ".builtin.python:python",
+    "search": ".builtin.search:search",
+    "sql": ".builtin.sql:sql",
+    "table": ".builtin.table:table",
 }
 """Names to factories: `factory(context, **options) -> list of tools`. A module is loaded when its tool is asked for."""
 

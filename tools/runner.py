@@ -5,22 +5,127 @@ from __future__ import annotations
 import contextvars
 import hashlib
 import queue
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 from langchain_core.tools import BaseTool, ToolException
 from pydantic import ValidationError
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from ..core.errors import MetierError, ToolError, unknown
-from ..core.types import ToolCall
-from .breaker import Breaker, Clock
-from .ledger import Ledger
+from ..core.types import ToolCall, Value
 from .policy import call_key
-from .result import shorten
-from .tool import effects_of
+from .tool import effects_of, shorten_text
+
+# A circuit breaker: a tool that keeps failing is left alone for a while.
+
+
+Clock = Callable[[], float]
+"""Seconds that only go forward."""
+
+
+class Breaker:
+    """Closed: calls pass. Open after `failures` in a row: none pass for `rest` seconds, then one may try."""
+
+    def __init__(self, *, failures: int = 5, rest: float = 30.0, clock: Clock = time.monotonic) -> None:
+        self._limit, self._rest, self._clock = failures, rest, clock
+        self._failed = 0
+        self._closed_at = 0.0
+        self._lock = threading.Lock()
+
+    def wait(self) -> float:
+        """Seconds until a call may pass; 0 lets this caller through, and only this one while the tool is on trial."""
+        with self._lock:
+            if self._failed < self._limit:
+                return 0.0
+            left = self._closed_at - self._clock()
+            if left <= 0:
+                self._closed_at = self._clock() + self._rest
+            return max(left, 0.0)
+
+    def record(self, ok: bool) -> None:
+        """Say how a call went."""
+        with self._lock:
+            self._failed = 0 if ok else self._failed + 1
+            if self._failed >= self._limit:
+                self._closed_at = self._clock() + self._rest
+
+
+# Which effects have happened: the memory that keeps a payment from being made twice after a crash or a retry.
+
+
+class LedgerEntry(Value):
+    """An effect. `begun` without `done`: the process ended in between, and nobody knows whether it happened."""
+
+    state: Literal["begun", "done"]
+    result: str = ""
+
+
+class Ledger:
+    """Effects by key, in a SQLite file (or in memory). Several processes may share the file."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        self._connection = sqlite3.connect(
+            path or ":memory:", check_same_thread=False, isolation_level=None, timeout=10
+        )
+        self._lock = threading.Lock()
+        with self._lock:
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = FULL")
+            self._connection.execute("PRAGMA secure_delete = ON")
+            self._connection.execute(
+                "CREATE TABLE IF NOT EXISTS effects (key TEXT PRIMARY KEY, state TEXT, result TEXT)"
+            )
+
+    def begin(self, key: str) -> LedgerEntry | None:
+        """Claim a key. None: it is yours, go on; otherwise what is known of the earlier attempt."""
+        earlier = None
+        while earlier is None:  # a key that is released by another process between the two statements is free again
+            with self._lock:
+                claimed = self._connection.execute(
+                    "INSERT INTO effects VALUES (?, 'begun', '') ON CONFLICT (key) DO NOTHING", (key,)
+                ).rowcount
+            if claimed:
+                return None
+            earlier = self.find(key)
+        return earlier
+
+    def find(self, key: str) -> LedgerEntry | None:
+        """What is known of an effect; None when it was never begun."""
+        with self._lock:
+            row = self._connection.execute("SELECT state, result FROM effects WHERE key = ?", (key,)).fetchone()
+        return LedgerEntry(state=row[0], result=row[1]) if row else None
+
+    def finish(self, key: str, result: str) -> None:
+        """The effect happened."""
+        with self._lock:
+            self._connection.execute("UPDATE effects SET state = 'done', result = ? WHERE key = ?", (result, key))
+
+    def release(self, key: str) -> None:
+        """The effect surely did not happen; the key may be claimed again."""
+        with self._lock:
+            self._connection.execute("DELETE FROM effects WHERE key = ? AND state = 'begun'", (key,))
+
+    def erase(self, prefix: str = "") -> int:
+        """Forget all effects whose key begins with `prefix` (a thread's, say); how many there were."""
+        with self._lock:
+            gone = self._connection.execute(
+                "DELETE FROM effects WHERE substr(key, 1, ?) = ?", (len(prefix), prefix)
+            ).rowcount
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # nothing stays in the write-ahead file either
+        return gone
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._connection.close()
+
 
 KEY_ARGUMENT = "idempotency_key"
 """A tool with effects that takes an argument of this name promises: the same key twice is one effect."""
@@ -63,7 +168,7 @@ class ToolRunner:
         started = self._clock()
         result, error = "", None
         try:
-            result = shorten(self._run(call, f"{key} {call_key(call)}"))
+            result = shorten_text(self._run(call, f"{key} {call_key(call)}"))
         except (ToolError, ToolException, ValidationError) as problem:
             error = _words(problem)
         except Exception as problem:

@@ -7,6 +7,6 @@ guard("How often is the bearing greased?").action      # 'pass'
 from __future__ import annotations
 
 from .build import build_guards
-from .verdict import Check, Guard, GuardContext, Side, Verdict
+from .guard import Check, Guard, GuardContext, Side, Verdict
 
 __all__ = ["Check", "Guard", "GuardContext", "Side", "Verdict", "build_guards"]

@@ -8,10 +8,9 @@ from importlib import import_module
 from ...core.embedding import Embedder
 from ...core.errors import ConfigError, unknown
 from .grounded import grounded
+from .guard import Check, Guard, Side, length
 from .injection import injection_between, injection_in
-from .length import length
 from .pii import pii
-from .verdict import Check, Guard, Side
 
 Factory = Callable[[Embedder | None], Check]
 

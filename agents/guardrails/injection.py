@@ -5,38 +5,146 @@ Filters can be fooled; what an attack may do is bounded by `tools/policy.py`, wh
 
 from __future__ import annotations
 
+import base64
+import binascii
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
 from ...core.embedding import Embedder
-from .linear import Head
-from .rules import brings_dialogue, broken_rule
-from .sentences import sentences
-from .verdict import Check, GuardContext, Verdict, passed, redacted, refused
+from .classifier import NgramClassifier
+from .guard import Check, GuardContext, Verdict, passed, redacted, refused, sentences
+
+# Text that hides in base64, hexadecimal or binary, written out, so that the same checks can read it.
+
+
+_BASE64 = re.compile(r"(?<![A-Za-z0-9+/=_-])[A-Za-z0-9+/]{20,}={0,2}(?![A-Za-z0-9+/=])")
+
+
+_HEX = re.compile(r"(?<![0-9A-Za-z])(?:[0-9a-fA-F]{2}[ ]?){12,}(?![0-9A-Za-z])")
+
+
+_BINARY = re.compile(r"(?:[01]{8}\s*){6,}")
+
+
+_READABLE = re.compile(r"(?:[A-Za-z]{2,}\W+){2,}[A-Za-z]{2,}")
+
+
+MAX_RUNS = 20
+"""Runs looked at in one text: a file full of keys must not cost seconds."""
+
+
+def hidden_texts(text: str) -> Iterator[str]:
+    """Each run of code in the text that turns out to be words."""
+    for pattern, decode in ((_BASE64, _base64), (_HEX, _hex), (_BINARY, _binary)):
+        for count, run in enumerate(pattern.finditer(text)):
+            if count >= MAX_RUNS:
+                break
+            found = decode(run[0])
+            if found and _READABLE.search(found):
+                yield found
+
+
+def _base64(run: str) -> str:
+    body = run.rstrip("=")
+    try:
+        return _ascii(base64.b64decode(body + "=" * (-len(body) % 4), validate=True))
+    except (binascii.Error, ValueError):
+        return ""
+
+
+def _hex(run: str) -> str:
+    digits = run.replace(" ", "")
+    return _ascii(bytes.fromhex(digits[: len(digits) // 2 * 2]))
+
+
+def _binary(run: str) -> str:
+    digits = "".join(run.split())
+    return _ascii(bytes(int(digits[i : i + 8], 2) for i in range(0, len(digits) // 8 * 8, 8)))
+
+
+def _ascii(data: bytes) -> str:
+    """The text, or nothing when it is not plain printable text."""
+    text = data.decode("ascii", errors="replace")
+    return text if sum(c.isprintable() or c.isspace() for c in text) > 0.9 * len(text) and "\ufffd" not in text else ""
+
+
+# What a program tells surely: six short rules beside the trained head. Each says what the text does, for people.
+
+
+_ORDERS = r"(?:instructions?|prompts?|rules|guidelines|directions?|directives?|orders|commands|restrictions)"
+
+
+RULES: dict[str, re.Pattern[str]] = {
+    name: re.compile(pattern, re.IGNORECASE)
+    for name, pattern in {
+        "holds control tokens": (
+            r"<\|(?:im_start|im_end|endoftext|system|user|assistant|eot_id)\|>|\[/?INST\]|<</?SYS>>"
+        ),
+        "sets the instructions aside": (
+            r"\b(?:ignore|disregard|forget|override)\s+(?:(?:all|any|every|of|the|your|my|these|those)\s+){0,3}"
+            rf"(?:previous|prior|above|earlier|preceding|system|original|initial)\s+(?:\w+\s+)?{_ORDERS}\b"
+        ),
+        "asks for the hidden prompt": (
+            r"\b(?:reveal|show|print|repeat|output|tell|leak|what (?:is|are|was|were))\s+(?:\w+\s+){0,3}?"
+            rf"(?:system prompt|(?:hidden|initial|original|system|your) {_ORDERS})\b"
+        ),
+    }.items()
+}
+
+
+_SHOTS = re.compile(
+    r"(?:^|\s)(?:Q|Question|User|Human)\s?\d*:.{1,300}?\s(?:A|Answer|Assistant|AI|Bot)\s?\d*:", re.DOTALL
+)
+
+
+_REPEATED = re.compile(r"(\b\w[\w'-]{0,20}\W{1,3})\1{14,}")
+
+
+def broken_rule(text: str) -> str | None:
+    """What a task or a document does that it should not; None when no rule matches."""
+    for name, rule in RULES.items():
+        if rule.search(text):
+            return name
+    if _REPEATED.search(text):
+        return "repeats itself to wear the model down"
+    return "hides text in a code" if any(True for _ in hidden_texts(text)) else None
+
+
+def brings_dialogue(text: str) -> str | None:
+    """Three or more made-up questions with answers, as many-shot attacks have. Not for documents: FAQs are harmless."""
+    return "brings its own dialogue" if text.count(":") > 5 and len(_SHOTS.findall(text)) >= 3 else None
+
 
 HEADS = Path(__file__).parent / "heads"
+
+
 HeadName = Literal["injection", "orders", "errands"]
 """Tasks that are attacks; sentences of documents that order an assistant about; the same in messages, where a task or a
 question of general knowledge is an order too."""
+
+
 LEFT_OUT = "[left out: it gives orders]"
 
 
 @lru_cache(maxsize=3)
-def shipped(name: HeadName) -> Head:
+def shipped(name: HeadName) -> NgramClassifier:
     """A head that comes with metier."""
-    return Head.load(HEADS / f"{name}.safetensors")
+    return NgramClassifier.load(HEADS / f"{name}.safetensors")
 
 
-def attack_in(text: str, embedder: Embedder | None = None, head: Head | None = None) -> tuple[str | None, float]:
+def attack_in(
+    text: str, embedder: Embedder | None = None, head: NgramClassifier | None = None
+) -> tuple[str | None, float]:
     """What a task does that it should not (None: nothing), and the head's probability that it is an attack."""
     score = (head or shipped("injection")).score(text, embedder)
     broken = broken_rule(text) or brings_dialogue(text)
     return broken or ("reads like an attempt to take over" if score >= 0.5 else None), score
 
 
-def orders_in(text: str, head: Head, embedder: Embedder | None = None) -> Iterator[str]:
+def orders_in(text: str, head: NgramClassifier, embedder: Embedder | None = None) -> Iterator[str]:
     """The sentences of a document or message that give orders to the assistant who reads it.
 
     A line is given whole where only the whole breaks a rule: control tokens fall apart into sentences.

@@ -13,14 +13,13 @@ from collections.abc import Callable, Sequence
 
 from harness import Report, progress, sample
 
+from metier.benchmarks.skills.label import SOURCES, Labelled, aside, labelled
+from metier.benchmarks.skills.label import lessons as prompts
 from metier.core.onnx_embedder import load_embedder
 from metier.specialists.engines.engine import OneOf
-from metier.specialists.head import Head
-from metier.specialists.head import Labelled as Seen
-from metier.specialists.renderer import render
-from metier.specialists.training.example import TrainingExample
-from metier.specialists.training.label_data import SOURCES, Labelled, aside, labelled
-from metier.specialists.training.label_data import lessons as prompts
+from metier.specialists.prompt import TrainingExample, render
+from metier.specialists.styles.label.classifier import LabelClassifier
+from metier.specialists.styles.label.classifier import Labelled as Seen
 from trades.trade import System, same
 
 SKILL = "label"
@@ -61,7 +60,7 @@ def others(report: Report, args: Namespace, name: str, asked: Sequence[Labelled]
         report.add(name, "option prior", "accuracy", [max(one.choices, key=often) in one.answers for one in asked])
         return
     embedder = load_embedder("minilm")
-    head = Head.fit([Seen(one.text, one.answers) for one in learnt], embedder)
+    head = LabelClassifier.fit([Seen(one.text, one.answers) for one in learnt], embedder)
     chances = head.probabilities([one.text for one in asked], embedder)
     right = [max(c, key=c.__getitem__) in one.answers for one, c in zip(asked, chances, strict=True)]
     report.add(name, "metier head", "accuracy", right)

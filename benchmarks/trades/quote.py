@@ -11,12 +11,11 @@ from typing import NamedTuple
 import numpy as np
 from harness import Report, progress, sample
 
+from metier.benchmarks.skills.quote import Question, Shown, aside, questions, show
+from metier.core.metrics import exact_match, token_f1
 from metier.specialists.engines import Sampling
 from metier.specialists.engines.engine import Quote
-from metier.specialists.metrics import exact_match, token_f1
-from metier.specialists.renderer import NOT_FOUND, render
-from metier.specialists.training.example import TrainingExample
-from metier.specialists.training.quote_data import Question, Shown, aside, questions, show
+from metier.specialists.prompt import NOT_FOUND, TrainingExample, render
 from trades.trade import System, same
 
 SKILL = "quote"

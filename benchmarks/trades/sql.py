@@ -9,17 +9,16 @@ from collections.abc import Sequence
 import sqlglot
 from harness import Report, progress, sample
 
+from metier.benchmarks.skills.skill import kept_aside
+from metier.benchmarks.skills.sql import Asked, aside, own, questions, taught, varied
+from metier.benchmarks.skills.sql import lessons as prompts
 from metier.core.errors import MetierError
 from metier.core.types import Answer, Brief
 from metier.specialists.card import SpecialistCard
+from metier.specialists.evaluation.measures import same_rows
+from metier.specialists.prompt import TrainingExample
 from metier.specialists.specialist import Specialist
-from metier.specialists.sql.desk import Desk
-from metier.specialists.sql.match import same_rows
-from metier.specialists.training.example import TrainingExample
-from metier.specialists.training.sets import kept_aside
-from metier.specialists.training.sql import aside
-from metier.specialists.training.sql_data import Asked, own, questions, taught, varied
-from metier.specialists.training.sql_data import lessons as prompts
+from metier.specialists.styles.sql.source import SqlSource
 from metier.tools.database import open_database
 from trades.trade import System, same
 
@@ -45,14 +44,14 @@ def lessons(args: Namespace, name: str) -> list[TrainingExample]:
 
 
 def score(report: Report, args: Namespace, name: str, system: System, asked: Sequence[Asked]) -> None:
-    desks: dict[str, Desk] = {}
+    desks: dict[str, SqlSource] = {}
     # Only a database that was learnt from has solved questions to show.
     solved = [(q.task, q.gold[0]) for q in _learnt(args, name)] if system.trained and name == "sql_geoquery" else []
     right: list[bool] = []
     for one in progress(asked, f"{name} · {system.name}"):
         place = str(one.database)
         if place not in desks:
-            desks[place] = Desk(one.database.name, open_database(one.database), solved)
+            desks[place] = SqlSource(one.database.name, open_database(one.database), solved)
         right.append(matches(_query(system, desks[place], one.task), one, desks[place]))
     report.add(name, system.name, "execution_match", right)
 
@@ -61,7 +60,7 @@ def others(report: Report, args: Namespace, name: str, asked: Sequence[Asked]) -
     """None."""
 
 
-def matches(query: str, one: Asked, desk: Desk) -> bool:
+def matches(query: str, one: Asked, desk: SqlSource) -> bool:
     """Whether a query gives the rows of an accepted one."""
     try:
         found = desk.database.query(query, rows=5000)
@@ -74,7 +73,7 @@ def matches(query: str, one: Asked, desk: Desk) -> bool:
     return False
 
 
-def _query(system: System, desk: Desk, task: str) -> str:
+def _query(system: System, desk: SqlSource, task: str) -> str:
     """The query that a specialist answers with, or the last that it tried."""
     card = SpecialistCard(
         name=system.name.split()[-1], description="Asks the database.", style="sql", database=desk.source

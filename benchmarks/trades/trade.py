@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 from harness import Report
 
 from metier.specialists.engines.llama import LlamaEngine
-from metier.specialists.training.example import TrainingExample
+from metier.specialists.prompt import TrainingExample
 
 
 class System(NamedTuple):

@@ -13,12 +13,11 @@ from time import perf_counter
 from measure import before_and_after
 from rich.console import Console
 
-from metier.agents.blueprint import Blueprint, read_rows
-from metier.agents.builder import build
+from metier.agents.build import build
+from metier.agents.cards import Blueprint, read_rows
 from metier.agents.team import Team
 from metier.core.types import Answer
-from metier.serving.progress import shown
-from metier.serving.show import show_answer
+from metier.serving.ask import show_answer, shown
 
 HERE = Path(__file__).parent
 WHAT = {

@@ -14,12 +14,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from metier.agents.bench import open_bench
-from metier.agents.blueprint import Blueprint
-from metier.agents.builder import build
-from metier.agents.evaluation import compare
+from metier.agents.build import build
+from metier.agents.cards import Blueprint
+from metier.agents.evaluate import compare, open_bench
 from metier.core.files import write_atomic
-from metier.serving.progress import shown
+from metier.serving.ask import shown
 
 HERE = Path(__file__).parent
 FIGURES = HERE / "measured.json"

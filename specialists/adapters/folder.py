@@ -9,7 +9,7 @@ from typing import Any
 
 from ...core.errors import ConfigError, IntegrityError
 from ...core.files import sha256
-from ..call_decision import FILE as DECISION
+from ..styles.act.decision import FILE as DECISION
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"

@@ -14,7 +14,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessageChunk, BaseMessage, convert_to_openai_messages
 
 from ...core.errors import UnknownAdapter, unknown
-from ..renderer import Message, neutralise
+from ..prompt import Message, neutralise
 
 
 @dataclass(frozen=True)

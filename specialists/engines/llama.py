@@ -38,18 +38,7 @@ from ...core.errors import EngineError, ToolError, unknown
 from ...core.settings import settings
 from ..functions import call_schema, signature, write_call
 from .choose import choose
-from .engine import (
-    GREEDY,
-    Constraint,
-    Json,
-    OneOf,
-    Sampling,
-    Select,
-    as_chunk,
-    certainty,
-    check_adapter,
-    safe_messages,
-)
+from .engine import GREEDY, Constraint, Json, OneOf, Sampling, Select, as_chunk, certainty, check_adapter, safe_messages
 from .grammar import LARK, json_grammar, json_rule, quote_grammar, select_grammar
 from .llama_server import Body, LlamaServer
 

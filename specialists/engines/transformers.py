@@ -22,7 +22,7 @@ from pydantic import ConfigDict
 from ...core.errors import ContextOverflow, EngineError, MissingExtra
 from ...core.settings import settings
 from ..adapters.folder import open_adapter
-from ..renderer import Message
+from ..prompt import Message
 from .engine import GREEDY, Constraint, Json, OneOf, Sampling, Select, certainty, check_adapter, safe_messages
 from .grammar import json_grammar, quote_grammar, select_grammar
 

@@ -2,20 +2,116 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ...core.errors import MetierError
-from ...core.types import Answer
-from ..metrics import exact_match, token_f1
-from ..sql.database import Database
-from ..sql.match import same_rows
-from ..support import content_words, coverage
-from .calls import calls_match, objects_match
-from .question import Question
+from ...core.metrics import exact_match, expected_calibration_error, token_f1
+from ...core.types import Answer, ToolCall
+from ..grounding import content_words, coverage
+from ..styles.sql.schema import Database, Table
+from .questions import Question, Result
+
+# Is it the call that was wanted? Compared by its parts, as the Berkeley Function Calling Leaderboard does.
+
+
+_LOOSE = re.compile(r"[\s,./\-_*^'\"]")
+
+
+_OMITTED = ""
+"""Among the allowed values: the argument may be left out."""
+
+
+def calls_match(made: Sequence[ToolCall], wanted: Any) -> bool:
+    """Whether exactly the wanted calls were made, in any order.
+
+    Args:
+        wanted: One call or a list of them, each `{"name": …, "arguments": {…}}` with the values that are right, or
+            `{NAME: {ARGUMENT: [right values]}}` as in the leaderboard's files, where "" means "may be left out".
+    """
+    left = list(made)
+    for call in wanted if isinstance(wanted, list) else [wanted]:
+        found = next((m for m in left if _same(m, call)), None)
+        if found is None:
+            return False
+        left.remove(found)
+    return not left
+
+
+def _same(made: ToolCall, wanted: Mapping[str, Any]) -> bool:
+    if "arguments" in wanted and "name" in wanted:
+        name, allowed = wanted["name"], {key: [value] for key, value in wanted["arguments"].items()}
+    else:
+        name, allowed = next(iter(wanted.items()))
+    return made.name == name and _fits_all(made.arguments, allowed)
+
+
+def _fits_all(given: Mapping[str, Any], allowed: Mapping[str, Any]) -> bool:
+    """Nothing that was not asked for, and all that may not be left out."""
+    if set(given) - set(allowed):
+        return False
+    return all(
+        any(_fits(given[key], value) for value in values) if key in given else _OMITTED in values
+        for key, values in ((k, v if isinstance(v, list) else [v]) for k, v in allowed.items())
+    )
+
+
+def _fits(given: Any, right: Any) -> bool:
+    """Numbers by their value, texts without regard to case, space and punctuation, the rest by their parts."""
+    if isinstance(given, bool) or isinstance(right, bool):
+        return given is right
+    if isinstance(given, int | float) and isinstance(right, int | float):
+        return float(given) == float(right)
+    if isinstance(given, str) and isinstance(right, str):
+        return _LOOSE.sub("", given).lower() == _LOOSE.sub("", right).lower()
+    if isinstance(given, list) and isinstance(right, list):
+        return len(given) == len(right) and all(map(_fits, given, right))
+    if isinstance(given, dict) and isinstance(right, dict):
+        exact = set(given) == set(right) and all(_fits(given[k], right[k]) for k in given)
+        return exact or _fits_all(given, right)
+    return given == right
+
+
+def objects_match(text: str, wanted: Any) -> tuple[bool, float]:
+    """Whether a JSON text is the wanted object, and the share of the wanted object's fields that it has right."""
+    try:
+        given = json.loads(text)
+        right = json.loads(wanted) if isinstance(wanted, str) else wanted
+    except ValueError:
+        return False, 0.0
+    if not isinstance(given, dict) or not isinstance(right, dict) or not right:
+        return given == right, float(given == right)
+    fields = [key in given and _fits(given[key], value) for key, value in right.items()]
+    return all(fields) and set(given) == set(right), sum(fields) / len(fields)
+
+
+# Do two queries give the same answer? The measure that the field calls execution match.
+
+
+def same_rows(found: Table, truth: Table, *, ordered: bool) -> bool:
+    """Whether two results hold the same rows; columns by position, numbers to nine digits.
+
+    Args:
+        ordered: The order of rows counts.
+    """
+    a, b = ([tuple(map(_plain, row)) for row in table.rows] for table in (found, truth))
+    return a == b if ordered else Counter(a) == Counter(b)
+
+
+def _plain(value: Any) -> Any:
+    """A number as a rounded one: sums of floats differ with the order of rows."""
+    return float(f"{value:.9g}") if isinstance(value, (int, float)) else value
+
 
 _STATEMENT = re.compile(r"\s*(select|with)\b", re.IGNORECASE)
+
 
 Scores = dict[str, float]
 """Metric to value, 0 to 1. What does not apply to a question or answer is left out."""
@@ -128,3 +224,129 @@ def grounding(question: Question, answer: Answer, ground: Ground) -> Scores:
 def _stands(source: str, quote: str, start: int, end: int, question: Question, text: Callable[[str], str]) -> bool:
     named = question.source is None or source.endswith(question.source)
     return named and text(source)[start:end] == quote
+
+
+# From results to metrics: each a column with one row a question, and the statistic that makes it one number.
+
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class MeasureColumn:
+    """One metric."""
+
+    values: Array
+    """(questions, k); NaN where the metric does not apply."""
+    statistic: Callable[[Array], float]
+    """Of some of the rows; NaN when none of them applies."""
+
+    @property
+    def applies(self) -> int:
+        """Questions to which the metric applies."""
+        return int(np.isfinite(self.values).all(axis=1).sum())
+
+
+def measure_columns(results: Sequence[Result], style: str, threshold: float) -> dict[str, MeasureColumn]:
+    """All metrics of a specialist that refuses below `threshold`, in the order in which they are shown.
+
+    Refusals score 0 where there is an answer (and 1 where nobody should answer). `answered` is the share of answers,
+    `…_answered` the main metric among them; `abstain_precision` the share of refusals that were due,
+    `abstain_recall` the share of due refusals (both only where any is due); `aurc` the area under the risk-coverage
+    curve, `ece` how far the confidence is from the share of right answers (0.5 or more), in ten bins; of both, less is
+    better.
+    """
+    rules = style_of(style)
+    refused = np.array([r.refused(threshold) for r in results])
+    due = np.array([not r.answerable for r in results])
+    scores = {name: np.array([r.scores.get(name, 0.0) for r in results]) for name in rules.names}
+    seen = {name: np.where(due, refused, np.where(refused, 0.0, score)) for name, score in scores.items()}
+    found: dict[str, MeasureColumn] = {name: _mean(values) for name, values in seen.items()}
+    if style == "label":
+        found["macro_f1"] = _macro_f1(results, refused)
+    if style == "act":
+        # As the leaderboard has it: apart for tasks with a call and for those without; `overall` is both.
+        found["overall"] = found["ast_match"]
+        found["ast_match"] = _mean(np.where(due, np.nan, seen["ast_match"]))
+        found["irrelevance"] = _mean(np.where(due, [not r.calls for r in results], np.nan))
+    main = scores[rules.main] * ~due
+    found |= {
+        "answered": _mean(~refused),
+        f"{rules.main}_answered": _mean(np.where(refused, np.nan, main)),
+        "abstain_precision": _mean(np.where(refused & due.any(), due, np.nan)),
+        "abstain_recall": _mean(np.where(due, refused, np.nan)),
+        "aurc": MeasureColumn(np.column_stack([_sureness(results), 1 - main]), aurc),
+        "ece": MeasureColumn(np.column_stack([[r.confidence * r.found for r in results], main >= 0.5]), _ece),
+        **{name: _mean(_grounding(results, refused, name)) for name in ("citation_precision", "faithfulness")},
+        "seconds_p50": MeasureColumn(_upright([r.seconds for r in results]), _quantile(0.5)),
+        "seconds_p95": MeasureColumn(_upright([r.seconds for r in results]), _quantile(0.95)),
+        "input_tokens": _mean([r.input_tokens for r in results]),
+        "output_tokens": _mean([r.output_tokens for r in results]),
+    }
+    return {name: column for name, column in found.items() if column.applies}
+
+
+def risk_coverage(results: Sequence[Result], style: str) -> list[tuple[float, float]]:
+    """(coverage, mean main metric of what is answered) for every threshold, from few answers to all.
+
+    Source: Geifman and El-Yaniv, "Selective Classification for Deep Neural Networks", NeurIPS 2017.
+    """
+    main = style_of(style).main
+    good = np.array([r.scores.get(main, 0.0) * r.answerable for r in results])
+    order = np.argsort(-_sureness(results), kind="stable")
+    means = np.cumsum(good[order]) / np.arange(1, len(good) + 1)
+    return [((n + 1) / len(good), float(value)) for n, value in enumerate(means)]
+
+
+def aurc(rows: Array) -> float:
+    """Area under the risk-coverage curve; columns are confidence and risk."""
+    order = np.argsort(-rows[:, 0], kind="stable")
+    return float(np.mean(np.cumsum(rows[order, 1]) / np.arange(1, len(rows) + 1)))
+
+
+def _ece(rows: Array) -> float:
+    return expected_calibration_error(rows[:, 0], rows[:, 1], bins=10)
+
+
+def _sureness(results: Sequence[Result]) -> Array:
+    """Confidence; less than any where there is no draft."""
+    return np.array([r.confidence if r.found else -1.0 for r in results])
+
+
+def _grounding(results: Sequence[Result], refused: NDArray[np.bool_], name: str) -> Array:
+    return np.where(refused, np.nan, [r.scores.get(name, np.nan) for r in results])
+
+
+def _macro_f1(results: Sequence[Result], refused: NDArray[np.bool_]) -> MeasureColumn:
+    """Mean over the labels of their F1; where several labels are right, the one that was said counts."""
+    said = ["" if no else r.text for r, no in zip(results, refused, strict=True)]
+    right = [s if s in r.answers else next(iter(r.answers), "") for r, s in zip(results, said, strict=True)]
+    number = {label: n for n, label in enumerate(dict.fromkeys([*right, *said]))}
+    pairs = np.array([[number[a], number[b]] for a, b in zip(right, said, strict=True)], dtype=float)
+    return MeasureColumn(pairs, _macro)
+
+
+def _macro(pairs: Array) -> float:
+    right, said = pairs[:, 0], pairs[:, 1]
+    scores = [
+        2 * np.sum((right == label) & (said == label)) / (np.sum(right == label) + np.sum(said == label))
+        for label in np.unique(right)
+    ]
+    return float(np.mean(scores))
+
+
+def _mean(values: Any) -> MeasureColumn:
+    return MeasureColumn(_upright(values), lambda rows: float(_of_those_that_apply(rows[:, 0])))
+
+
+def _of_those_that_apply(values: Array) -> float:
+    there = values[np.isfinite(values)]
+    return float(there.mean()) if len(there) else float("nan")
+
+
+def _quantile(share: float) -> Callable[[Array], float]:
+    return lambda rows: float(np.quantile(rows[:, 0], share))
+
+
+def _upright(values: Any) -> Array:
+    return np.asarray(values, dtype=float).reshape(-1, 1)

@@ -15,7 +15,7 @@ from ...core.errors import MetierError, StateError
 from ...core.types import Answer, Brief, Budget
 from ..specialist import Specialist
 from .measures import Ground, grounding, style_of
-from .question import Question, Result
+from .questions import Question, Result
 
 FILE = "results.jsonl"
 

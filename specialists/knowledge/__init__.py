@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from .citation import cite
 from .knowledge import Knowledge
-from .shelf import DocumentInfo
+from .store import DocumentInfo
 
 __all__ = ["DocumentInfo", "Knowledge", "cite"]

@@ -10,7 +10,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 
-from ...core.terms import terms
+from ...core.text import terms
 
 _IN_BRACKETS = re.compile(r"\(([A-Za-z][\w&/.-]{1,9})\)")
 _WORD = re.compile(r"[\w'’&/.-]+")

@@ -13,20 +13,18 @@ from numpy.typing import NDArray
 
 from ...core.embedding import Embedder
 from ...core.errors import KnowledgeError
-from ...core.terms import terms
+from ...core.text import terms
 from ...core.types import Passage
 from ..card import KnowledgeCard
 from . import generations
 from .abbreviations import Abbreviations
-from .backends import backend
-from .build import FORMAT, Report, build
-from .filling import Progress
-from .lexical import Lexical
+from .build import FORMAT, IndexReport, Progress, build_index
+from .indexes import Lexical, backend
 from .ranking import rank
-from .shelf import FILE, DocumentInfo, Shelf
+from .store import FILE, DocumentInfo, PassageStore
 
 if TYPE_CHECKING:
-    from .retrievers import LangChainRetriever, LlamaIndexRetriever
+    from .llama_index import LangChainRetriever, LlamaIndexRetriever
 
 CANDIDATES = 100
 """Passages that each of the two searches proposes."""
@@ -39,11 +37,11 @@ class DamagedIndex(KnowledgeError):
 class Knowledge:
     """A hybrid index (BM25 and vectors) over documents. Opened, it never changes; searching is thread-safe."""
 
-    def __init__(self, store: Path, folder: Path, embedder: Embedder, report: Report | None = None) -> None:
+    def __init__(self, store: Path, folder: Path, embedder: Embedder, report: IndexReport | None = None) -> None:
         self.report = report
         """What the build did; None when the index was only opened."""
         self._store, self._embedder = store, embedder
-        self._shelf = Shelf(folder / FILE)
+        self._shelf = PassageStore(folder / FILE)
         meta = self._shelf.meta()
         if (meta["format"], meta["embedder"]) != (FORMAT, embedder.name):
             raise KnowledgeError(
@@ -75,11 +73,11 @@ class Knowledge:
         Raises `KnowledgeError`.
         """
         card = card or KnowledgeCard()
-        report = build(sources, store, embedder, card, root, progress)
+        report = build_index(sources, store, embedder, card, root, progress)
         try:
             return cls._open(store, embedder, report)
         except DamagedIndex:
-            return cls._open(store, embedder, build(sources, store, embedder, card, root, progress, anew=True))
+            return cls._open(store, embedder, build_index(sources, store, embedder, card, root, progress, anew=True))
 
     @classmethod
     def open(cls, store: Path, embedder: Embedder) -> Knowledge:
@@ -90,7 +88,7 @@ class Knowledge:
         return cls._open(store, embedder, None)
 
     @classmethod
-    def _open(cls, store: Path, embedder: Embedder, report: Report | None) -> Knowledge:
+    def _open(cls, store: Path, embedder: Embedder, report: IndexReport | None) -> Knowledge:
         folder = generations.current(store)
         if folder is None:
             raise KnowledgeError(f"there is no index in {store}", hint="metier build")
@@ -177,4 +175,4 @@ class Knowledge:
 
 def _retrievers() -> Any:
     # llama-index takes more than a second to import: only those who want its objects should wait for that
-    return import_module(".retrievers", __package__)
+    return import_module(".llama_index", __package__)

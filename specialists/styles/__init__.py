@@ -7,12 +7,12 @@ from importlib import import_module
 
 from ...core.errors import ConfigError, unknown
 from ..work import Draft, Work
-from .act import act
+from .act.style import act
 from .free import free
 from .json import json
-from .label import label
+from .label.style import label
 from .quote import quote
-from .sql import sql
+from .sql.style import sql
 
 Style = Callable[[Work], Draft]
 

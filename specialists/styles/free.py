@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..renderer import NOT_FOUND
-from ..support import supporting_sentence
+from ..grounding import supporting_sentence
+from ..prompt import NOT_FOUND
 from ..work import Draft, Work
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ...core.terms import terms
+from ...core.text import terms
 from ..engines.engine import Quote
 from ..knowledge.citation import cite
-from ..renderer import NOT_FOUND
+from ..prompt import NOT_FOUND
 from ..work import Draft, Work
 
 

@@ -7,13 +7,11 @@ from importlib import import_module
 from pathlib import Path
 
 from ....core.errors import UnreadableDocument
-from ..document import Document
-from ..dotted import load_class
-from .markup import read_html, read_markdown
+from ....core.plugins import load_class
+from ..documents import Document
 from .pdf import read_pdf
-from .records import read_json, read_jsonl
-from .tables import read_csv, read_sqlite
-from .text import read_text
+from .records import read_csv, read_json, read_jsonl, read_sqlite
+from .text import read_html, read_markdown, read_text_file
 from .word import read_docx
 
 __all__ = ["MAX_BYTES", "READERS", "Reader", "read", "with_readers"]
@@ -26,7 +24,7 @@ MAX_BYTES = 50_000_000
 
 READERS: dict[str, Reader] = {
     **dict.fromkeys((".md", ".markdown"), read_markdown),
-    **dict.fromkeys((".txt", ".text", ".log", ".rst"), read_text),
+    **dict.fromkeys((".txt", ".text", ".log", ".rst"), read_text_file),
     **dict.fromkeys((".html", ".htm", ".xhtml"), read_html),
     ".pdf": read_pdf,
     ".docx": read_docx,
@@ -46,7 +44,7 @@ def with_readers(named: Mapping[str, str]) -> dict[str, Reader]:
     if not named:
         return READERS
     # llama-index takes more than a second to import, which only those who use its readers should wait for
-    llama = import_module(".llama", __package__)
+    llama = import_module("..llama_index", __package__)
     return {**READERS, **{suffix.lower(): llama.reader(load_class(name, "reader")) for suffix, name in named.items()}}
 
 

@@ -11,7 +11,7 @@ from pypdf import PdfReader
 from pypdf.errors import DependencyError, PyPdfError
 
 from ....core.errors import UnreadableDocument
-from ..document import Document, Outline, clean
+from ..documents import Document, Outline, clean
 from .text import title_of
 
 # What is wrong with a file is said once, in the report, and not on standard error by the parser.

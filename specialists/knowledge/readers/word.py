@@ -12,7 +12,7 @@ from docx.text.paragraph import Paragraph
 from lxml.etree import LxmlError
 
 from ....core.errors import UnreadableDocument
-from ..document import Document, Outline
+from ..documents import Document, Outline
 from .text import title_of
 
 MAX_UNPACKED = 200_000_000

@@ -1,0 +1,370 @@
+"""From cards and documents to a team that can start: runs only what changed since the last build."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Literal
+
+from filelock import FileLock, Timeout
+
+from ..core.embedding import Embedder
+from ..core.errors import StateError
+from ..core.files import write_atomic
+from ..core.models import LocalModel, ModelStore
+from ..core.onnx_embedder import load_embedder
+from ..core.types import Answer, Brief, Value
+from ..router.decision import RouteRules
+from ..router.example import Example
+from ..router.router import PASSAGES, Router
+from ..specialists.adapters.choose import Adapter, adapter_version, loadable, trained_on
+from ..specialists.engines import open_engine
+from ..specialists.evaluation.statistics import judge
+from ..specialists.knowledge.build import IndexReport
+from ..specialists.knowledge.knowledge import Knowledge
+from ..specialists.specialist import Specialist
+from ..specialists.styles import find_style
+from ..specialists.styles.label.classifier import FORM, LabelClassifier, Labelled, accuracy
+from ..tools.registry import build_tools
+from ..tools.tool import ToolContext
+from .assemble import (
+    BuildRecord,
+    Comparison,
+    Progress,
+    adapter_of,
+    decisions,
+    engine_name,
+    find_base,
+    head_comparison,
+    head_path,
+    head_record_path,
+    knowledge_folder,
+    version_of,
+)
+from .cards import Blueprint, fingerprint
+from .evaluate import Evaluation, threshold
+from .feedback import answered_examples
+from .guardrails import build_guards
+
+# The gate of a team: challengers that are better than what is in use become champions; others stay, with a reason.
+
+
+Gate = Literal["promote", "hold", "off"]
+"""What is done with challengers: evaluate and promote the better ones, only evaluate, or nothing."""
+
+
+class Promotion(Value):
+    """What the gate did with one challenger."""
+
+    specialist: str
+    challenger: str
+    promoted: bool
+    why: str
+
+
+def decide(
+    blueprint: Blueprint,
+    base: LocalModel | None,
+    embedder: Embedder,
+    knowledge: Mapping[str, Knowledge],
+    progress: Progress,
+    gate: Gate,
+) -> list[Promotion]:
+    """Evaluate every challenger on its specialist's own questions, and promote the better ones.
+
+    Without challengers nothing is done. Answers are kept, so that the next build decides from what it knows.
+
+    Args:
+        base: None when a server runs it: nothing is decided then.
+
+    Raises:
+        IntegrityError: a challenger was changed after it was made.
+    """
+    waiting = [name for name in blueprint.specialists if blueprint.registry.state(name).challenger]
+    if gate == "off" or not waiting or base is None:
+        return []
+    bench = Evaluation(blueprint, base, embedder, knowledge, progress)
+    return [_decide(bench, name, hold=gate == "hold") for name in waiting]
+
+
+def _decide(bench: Evaluation, name: str, *, hold: bool) -> Promotion:
+    plan, registry = bench.blueprint, bench.blueprint.registry
+    version = registry.find(name, "challenger")
+    better, why = _compare(bench, name)
+    if better and not hold:
+        registry.promote(name, version.id, why)
+        return Promotion(specialist=name, challenger=version.id, promoted=True, why=why)
+    if better:
+        why = f"held back; {why}. Promote it: metier registry promote {name} -t {plan.root}"
+    registry.keep_back(name, why)
+    return Promotion(specialist=name, challenger=version.id, promoted=False, why=why)
+
+
+def _compare(bench: Evaluation, name: str) -> tuple[bool, str]:
+    """Whether the challenger is better, and why."""
+    plan, card = bench.blueprint, bench.blueprint.specialists[name]
+    if not trained_on(plan.registry.find(name, "challenger").path, plan.card.base):
+        return False, f"it was trained for another base than {plan.card.base}"
+    if not bench.questions(name):
+        return False, "the card names no `evaluation` set to decide by"
+    (challenger,), used = bench.trials(name, ["challenger"]), bench.in_use(name)
+    if challenger.version == used.version:
+        return False, f"it is what '{name}' works with already"
+    mine, theirs = bench.run([challenger, used])
+    champion = plan.registry.state(name).champion
+    own = Path(used.adapter).name if used.adapter else "none"
+    incumbent = f"champion {champion}" if champion else f"the card's adapter ({own})"
+    found = judge(mine, theirs, card.style, threshold(plan, name), incumbent)
+    return found.better, found.why
+
+
+# Label heads: fitted when a team is built, and used by those specialists with whom they do better than the model.
+
+
+LEAST = 20
+"""Labelled examples below which there is nothing to fit."""
+
+
+ASKED = 40
+"""Examples that the language model is asked, for the comparison."""
+
+
+HeadProgress = Callable[[str, int, int], None]
+
+
+def fit_heads(
+    plan: Blueprint,
+    base: LocalModel | None,
+    embedder: Embedder,
+    adapter_of: Callable[[str], Adapter],
+    tell: HeadProgress,
+) -> None:
+    """Fit and compare the heads of all specialists that label and have examples; only where something changed.
+
+    Args:
+        base: None when a server runs the model: then nothing is compared, and there are no heads.
+        adapter_of: A specialist's adapter as published.
+    """
+    for name, card in plan.specialists.items():
+        rows = _examples(plan, name, embedder) if card.style == "label" and base else []
+        if base is None or len(rows) < LEAST or len({row.answers for row in rows}) < 2:
+            head_path(plan, name).unlink(missing_ok=True)
+            head_record_path(plan, name).unlink(missing_ok=True)
+            continue
+        adapter = loadable(adapter_of(name), base, plan.card.engine)
+        parts = (FORM, [(row.text, row.answers) for row in rows], card.labels, embedder.name, base.sha256("gguf"))
+        made_of = fingerprint(*parts, adapter_version(adapter))
+        old = head_comparison(plan, name)
+        if old and old.made_of == made_of and head_path(plan, name).is_file():
+            continue
+        tell(f"{name}: comparing head and model", 0, 1)
+        LabelClassifier.fit(rows, embedder).save(head_path(plan, name))
+        right = accuracy(rows, [str(number % 5) for number in range(len(rows))], embedder)
+        model = _asked(plan, name, rows[:: max(1, len(rows) // ASKED)], base, adapter)
+        found = Comparison(made_of=made_of, head=sum(right) / len(right), model=model)
+        write_atomic(head_record_path(plan, name), found.model_dump_json(indent=2))
+        tell(f"{name}: comparing head and model", 1, 1)
+
+
+def _asked(plan: Blueprint, name: str, rows: list[Labelled], base: LocalModel, adapter: Path | None) -> float:
+    """Share of the rows that the language model labels right."""
+    engine = open_engine(plan.card.engine, base, {str(adapter): adapter} if adapter else {})
+    try:
+        specialist = Specialist(
+            plan.specialists[name], engine, adapter=str(adapter) if adapter else None, abstain_below=0.0
+        )
+        answers = [specialist.run(Brief(task=row.text)) for row in rows]
+    finally:
+        engine.close()
+    pairs = zip(answers, rows, strict=True)
+    return sum(isinstance(answer, Answer) and answer.text in row.answers for answer, row in pairs) / len(rows)
+
+
+def _examples(plan: Blueprint, name: str, embedder: Embedder) -> list[Labelled]:
+    card = plan.specialists[name]
+    rows = answered_examples(plan, name, embedder)
+    return [Labelled(row["input"], (row["answer"],)) for row in rows if row["answer"] in card.labels]
+
+
+FEW = 5
+"""Specialists with fewer example tasks than this are also known to the router by their documents. With more, documents
+hardly help and let foreign tasks through (docs/log-router.md)."""
+
+
+def ignore(what: str, done: int, of: int) -> None:
+    """The `Progress` of those who do not look."""
+
+
+class BuildReport(Value):
+    """What a build did."""
+
+    team: str
+    knowledge: dict[str, IndexReport]
+    """Specialist to what happened to its documents."""
+    router_fitted: bool
+    gate: tuple[Promotion, ...] = ()
+    """What became of challengers."""
+    seconds: float
+
+    def lines(self) -> list[str]:
+        """The report for people."""
+        lines = []
+        for name, report in self.knowledge.items():
+            changes = [("new", report.added), ("changed", report.changed), ("removed", report.removed)]
+            done = ", ".join(f"{len(files)} {word}" for word, files in changes if files) or "nothing changed"
+            lines.append(f"{name}: {done}; {report.passages} passages")
+            lines += [f"  skipped {source}: {reason}" for source, reason in report.skipped.items()]
+        lines.append(f"router: {'fitted' if self.router_fitted else 'nothing changed'}")
+        for verdict in self.gate:
+            did = "is the champion now" if verdict.promoted else "stays the challenger"
+            lines.append(f"{verdict.specialist}: {verdict.challenger} {did}: {verdict.why}")
+        lines.append(f"{self.team} is ready ({self.seconds:.1f} s)")
+        return lines
+
+
+def build(
+    blueprint: Blueprint,
+    *,
+    store: ModelStore | None = None,
+    progress: Progress = ignore,
+    fresh: bool = False,
+    gate: Gate = "off",
+) -> BuildReport:
+    """Index the documents, fit the router, let better challengers through. A crash leaves the last build usable.
+
+    Args:
+        store: Where models are; None is the user's cache.
+        fresh: Build everything anew; threads are kept.
+        gate: `promote` challengers that are better, `hold` them after evaluating, or leave them alone (`off`): to
+            evaluate one takes minutes.
+
+    Raises:
+        ConfigError: a card or example file is wrong.
+        KnowledgeError: none of a specialist's documents can be read.
+        ModelNotPulled: the team's models are not on this machine.
+        StateError: another build of this team is running.
+    """
+    start = perf_counter()
+    store = store or ModelStore()
+    check_names(blueprint)
+    base, embedder = find_base(blueprint, store), load_embedder(blueprint.card.embedder, store)
+    blueprint.state.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(blueprint.state / "build.lock", timeout=0):
+            if fresh:
+                _forget(blueprint)
+            knowledge, fitted, verdicts = _run(blueprint, base, embedder, progress, gate)
+    except Timeout as error:
+        raise StateError(f"another build of '{blueprint.card.name}' is running", hint="wait for it to end") from error
+    reports = {name: opened.report for name, opened in knowledge.items() if opened.report}
+    for opened in knowledge.values():
+        opened.close()
+    seconds = perf_counter() - start
+    team = blueprint.card.name
+    return BuildReport(team=team, knowledge=reports, router_fitted=fitted, gate=tuple(verdicts), seconds=seconds)
+
+
+def _run(
+    blueprint: Blueprint, base: LocalModel | None, embedder: Embedder, progress: Progress, gate: Gate
+) -> tuple[dict[str, Knowledge], bool, list[Promotion]]:
+    """The open indexes, whether the router was fitted, and what the gate did. The manifest is written last."""
+    with_documents = [name for name, card in blueprint.specialists.items() if card.knowledge]
+    knowledge = {name: _index(blueprint, name, embedder, progress) for name in with_documents}
+    last, needs = BuildRecord.read(blueprint.state), _router_needs(blueprint, embedder, knowledge)
+    fitted = last is None or last.router != fingerprint(needs) or not (blueprint.state / "router").exists()
+    if fitted:
+        _fit_router(needs, blueprint.state / "router", embedder, progress)
+    fit_heads(blueprint, base, embedder, lambda name: adapter_of(blueprint, name), progress)
+    verdicts = decide(blueprint, base, embedder, knowledge, progress, gate)
+    adapters = {name: adapter_of(blueprint, name) for name in blueprint.specialists}
+    for name, adapter in adapters.items():
+        engine_name(blueprint, name, adapter, base, progress)  # What it loads is made now, not when the team starts.
+    versions = {n: version_of(blueprint, n, base, knowledge.get(n), adapter) for n, adapter in adapters.items()}
+    manifest = BuildRecord(cards=_cards(blueprint), router=fingerprint(needs), versions=versions)
+    write_atomic(blueprint.state / "build.json", manifest.model_dump_json(indent=2))
+    return knowledge, fitted, verdicts
+
+
+def _forget(blueprint: Blueprint) -> None:
+    (blueprint.state / "build.json").unlink(missing_ok=True)
+    shutil.rmtree(blueprint.state / "knowledge", ignore_errors=True)
+
+
+def check_names(blueprint: Blueprint) -> None:
+    """Do all names in the cards exist? Better asked now than in the first turn.
+
+    Raises:
+        ConfigError: an unknown style, guardrail or tool.
+        MissingExtra: a tool or guardrail whose library is not installed.
+    """
+    build_guards(blueprint.card.guardrails, "in")
+    for name, card in blueprint.specialists.items():
+        find_style(card.style)
+        build_tools(card.tools, ToolContext(blueprint.folders[name], search=(lambda _: []) if card.knowledge else None))
+
+
+def changed_since_build(blueprint: Blueprint) -> list[str] | None:
+    """Names of what is newer than the build; None when there is no build."""
+    manifest = BuildRecord.read(blueprint.state)
+    if manifest is None or set(manifest.versions) != set(blueprint.specialists):
+        return None
+    changed = ["cards or examples"] if manifest.cards != _cards(blueprint) else []
+    built = (blueprint.state / "build.json").stat().st_mtime
+    for name in blueprint.specialists:
+        for source in _sources(blueprint, name):
+            files = [source] if source.is_file() else source.rglob("*")
+            changed += [os.path.relpath(f, blueprint.root) for f in files if f.is_file() and f.stat().st_mtime > built]
+    return changed
+
+
+def _sources(blueprint: Blueprint, name: str) -> list[Path]:
+    card = blueprint.specialists[name].knowledge
+    return [blueprint.folders[name] / source for source in card.sources] if card else []
+
+
+def _index(blueprint: Blueprint, name: str, embedder: Embedder, progress: Progress) -> Knowledge:
+    def tell(done: int, of: int, source: str) -> None:
+        progress(f"{name}: reading", done, of)
+
+    return Knowledge.build(
+        _sources(blueprint, name),
+        knowledge_folder(blueprint, name),
+        embedder,
+        blueprint.specialists[name].knowledge,
+        root=blueprint.root,
+        progress=tell,
+    )
+
+
+def _router_needs(blueprint: Blueprint, embedder: Embedder, knowledge: dict[str, Knowledge]) -> dict[str, Any]:
+    """All that the router learns from."""
+    cards = blueprint.specialists.items()
+    return {
+        "examples": {name: blueprint.tasks(name) for name, _ in cards},
+        "outside": blueprint.outside(),
+        "descriptions": {name: card.description for name, card in cards},
+        "documents": {n: k.sample(PASSAGES) for n, k in knowledge.items() if len(blueprint.tasks(n)) < FEW},
+        "corrections": [e.model_dump() for e in decisions(blueprint).corrections()],
+        "rules": {name: card.route.model_dump() for name, card in cards},
+        "false_refusal": blueprint.card.router.false_refusal,
+        "embedder": embedder.name,
+    }
+
+
+def _fit_router(needs: dict[str, Any], folder: Path, embedder: Embedder, progress: Progress) -> None:
+    progress("router: learning", 0, 1)
+    corrections = [Example(**correction) for correction in needs["corrections"]]
+    rules = {name: RouteRules(**rule) for name, rule in needs["rules"].items()}
+    lesson = {name: value for name, value in needs.items() if name != "corrections"}
+    router = Router.fit(**{**lesson, "rules": rules, "embedder": embedder})
+    (router.corrected(corrections) if corrections else router).save(folder)
+    progress("router: learning", 1, 1)
+
+
+def _cards(blueprint: Blueprint) -> str:
+    cards = {name: card.model_dump() for name, card in blueprint.specialists.items()}
+    tasks = {name: blueprint.tasks(name) for name in blueprint.specialists}
+    return fingerprint(blueprint.card.model_dump(), cards, tasks, blueprint.outside())

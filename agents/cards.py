@@ -1,0 +1,232 @@
+"""What a team is made of before anything is loaded: its cards, and where their files are."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from ..core.errors import ConfigError, unknown
+from ..core.yaml import load_yaml
+from ..specialists.adapters.registry import Registry
+from ..specialists.card import NAME, Section, SpecialistCard
+from ..tools.policy import TeamRules
+
+# The team's file (`team.yaml`): who is on it, on which model, within which limits.
+
+
+class BudgetCard(Section):
+    """What one turn may spend; a turn that needs more stops with what it has and says so."""
+
+    steps: int = Field(default=12, ge=1)
+    """Model calls and tool calls together."""
+    tokens: int = Field(default=8000, ge=100)
+    """Input and output tokens together."""
+    seconds: float = Field(default=60, gt=0)
+    handoffs: int = Field(default=2, ge=0)
+    tool_seconds: float = Field(default=30, gt=0)
+    """Seconds that one attempt of a tool call may take."""
+
+
+class RouterCard(Section):
+    """How tasks find their specialist."""
+
+    false_refusal: float = Field(default=0.04, ge=0, lt=1)
+    """Share of the team's own tasks that may be refused by mistake; lower lets more foreign tasks through."""
+    log: bool = True
+    """Keep every decision with its task in `.metier/decisions.jsonl`, to look at, replay and correct it."""
+    outside: list[str] = Field(default_factory=list)
+    """Tasks that nobody here should answer, or `.jsonl` files of them, relative to team.yaml."""
+
+
+class MemoryCard(Section):
+    """What is remembered between turns."""
+
+    window: int = Field(default=6, ge=0)
+    """Last turns of the thread that are kept as they are; of earlier ones the key sentences. 0: no turn is recalled."""
+    recall_tokens: int = Field(default=400, ge=20)
+    """Words and punctuation marks of earlier turns that a task which refers to them brings along."""
+    checkpoints: str = "sqlite"
+    """Where threads are saved: `sqlite` (beside the team), `postgresql://…` (extra `postgres`), or `none`. `env:NAME`
+    reads the address from a variable."""
+    facts: str = "sqlite"
+    """Where long-term facts about users are kept: `sqlite`, `postgresql://…`, `env:NAME` or `none`, as for threads."""
+    facts_days: float | None = Field(default=None, gt=0)
+    """Days after which a fact is forgotten that was not said again. Left out: never."""
+    durability: Literal["sync", "async", "exit"] = "sync"
+    """When a step is saved: before the next begins, while it runs, or only when the turn ends."""
+
+
+class TeamCard(Section):
+    """A team of specialists, compiled into one LangGraph graph."""
+
+    name: str = Field(pattern=NAME)
+    description: str = ""
+    base: str = "smollm2-135m"
+    """The base model, a name of `metier models list`; changing it is this one line."""
+    embedder: str = "minilm"
+    """Text to vectors, for router, knowledge and memory."""
+    engine: str = "llama"
+    """Who runs the base: `llama` (in this process), the address of an OpenAI-compatible server (`http://…/v1`), or
+    `transformers` (in this process, slower; adapters of every kind, docs/training.md)."""
+    specialists: list[str] = Field(min_length=1)
+    """Folders that hold a specialist.yaml, relative to team.yaml."""
+    router: RouterCard = RouterCard()
+    budget: BudgetCard = BudgetCard()
+    memory: MemoryCard = MemoryCard()
+    policy: TeamRules = TeamRules()
+    guardrails: list[str] = Field(default_factory=lambda: ["length", "injection"])
+    """Checks before and after, by name."""
+    abstain_below: float = Field(default=0.3, ge=0, le=1)
+    """Specialists refuse to answer below this confidence."""
+
+    @property
+    def served(self) -> bool:
+        """Whether a server runs the base, with adapters of its own."""
+        return "://" in self.engine
+
+    @model_validator(mode="after")
+    def _no_specialist_twice(self) -> TeamCard:
+        twice = {s for s in self.specialists if self.specialists.count(s) > 1}
+        if twice:
+            raise ValueError(f"listed twice: {', '.join(sorted(twice))}")
+        return self
+
+
+STATE = ".metier"
+"""The folder beside team.yaml that holds everything built; it can be deleted at any time."""
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """Cards that fit together. Made by `read` (YAML) or `of` (Python)."""
+
+    card: TeamCard
+    specialists: dict[str, SpecialistCard]
+    folders: dict[str, Path]
+    """Where the paths of each specialist's card start."""
+    root: Path
+    """Where the paths of the team's card start."""
+
+    @property
+    def state(self) -> Path:
+        """Folder of everything that is built."""
+        return self.root / STATE
+
+    @property
+    def registry(self) -> Registry:
+        """The versions of the specialists' adapters; beside team.yaml, for they cannot be built again at no cost."""
+        return Registry(self.root / "registry")
+
+    @classmethod
+    def read(cls, folder: Path | str) -> Blueprint:
+        """The team in `folder/team.yaml` (or in the YAML file of that name).
+
+        Raises:
+            ConfigError: a file is missing or wrong, or the cards do not fit together.
+        """
+        path = Path(folder)
+        path = path / "team.yaml" if path.is_dir() or not path.suffix else path
+        if not path.exists():
+            raise ConfigError(f"no team here: {path} does not exist", hint=f"metier init {path.parent}")
+        card = load_yaml(path, TeamCard)
+        root = path.parent.resolve()
+        files = [root / name / "specialist.yaml" for name in card.specialists]
+        missing = [f for f in files if not f.is_file()]
+        if missing:
+            raise ConfigError(
+                f"'{missing[0].parent.name}' has no {missing[0].name}",
+                file=path,
+                field="specialists",
+                hint=f"folders with one: {', '.join(sorted(p.parent.name for p in root.glob('*/specialist.yaml')))}",
+            )
+        return cls.of(card, [load_yaml(f, SpecialistCard) for f in files], root, [f.parent for f in files])
+
+    @classmethod
+    def of(
+        cls,
+        card: TeamCard,
+        specialists: Sequence[SpecialistCard],
+        root: Path,
+        folders: Sequence[Path] | None = None,
+    ) -> Blueprint:
+        """A team from cards; paths in the specialists' cards start at `root` unless `folders` says otherwise.
+
+        Raises:
+            ConfigError: two specialists share a name, a hand-off goes to nobody, or the engine cannot run one of them.
+        """
+        named = {s.name: s for s in specialists}
+        if len(named) < len(specialists):
+            twice = sorted({s.name for s in specialists if [t.name for t in specialists].count(s.name) > 1})
+            raise ConfigError(f"two specialists are called {', '.join(twice)}", field="specialists")
+        for specialist in specialists:
+            for handoff in specialist.handoffs:
+                if handoff.to not in named or handoff.to == specialist.name:
+                    others = [n for n in named if n != specialist.name]
+                    raise ConfigError(
+                        unknown("specialist", handoff.to, others), field=f"{specialist.name}: handoffs.to"
+                    )
+            if specialist.model.merged and card.engine != "llama":
+                raise ConfigError(
+                    f"only the engine 'llama' runs merged models; this team's is '{card.engine}'",
+                    field=f"{specialist.name}: model.merged",
+                    hint="leave it out; what `metier registry merge` writes, a server can run as a model of its own",
+                )
+        places = folders or [root] * len(specialists)
+        return cls(card, named, dict(zip(named, places, strict=True)), root)
+
+    def tasks(self, name: str) -> list[str]:
+        """The example tasks of a specialist."""
+        return read_tasks(self.specialists[name].examples, self.folders[name])
+
+    def outside(self) -> list[str]:
+        """Tasks that nobody on the team should answer."""
+        return read_tasks(self.card.router.outside, self.root)
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The objects of a `.jsonl` file.
+
+    Raises:
+        ConfigError: the file is missing, or a line is not a JSON object; names the line.
+    """
+    if not path.is_file():
+        raise ConfigError("no such file", file=path)
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ConfigError(f"not JSON: {error.msg}", file=path, line=number) from error
+        if not isinstance(row, dict):
+            raise ConfigError(f"expected an object, found {type(row).__name__}", file=path, line=number)
+        rows.append(row)
+    return rows
+
+
+def read_tasks(entries: Sequence[str], folder: Path) -> list[str]:
+    """Example tasks: each entry is a task itself, or a `.jsonl` file whose rows have an `input`."""
+    tasks: list[str] = []
+    for entry in entries:
+        if not entry.endswith(".jsonl"):
+            tasks.append(entry)
+            continue
+        path = folder / entry
+        for number, row in enumerate(read_rows(path), 1):
+            if not isinstance(row.get("input"), str):
+                raise ConfigError("row without an 'input' text", file=path, line=number)
+            tasks.append(row["input"])
+    return tasks
+
+
+def fingerprint(*parts: Any) -> str:
+    """A short hash (12 hex digits) of JSON-like values; the same values give the same hash on every machine."""
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

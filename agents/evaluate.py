@@ -1,0 +1,250 @@
+"""A team's specialists on their evaluation questions: which systems there are to compare, and what they answered.
+
+Each specialist is asked by itself, without the router, its documents as they were last built. Tools are not run: a call
+is judged by what it would do. Answers are kept in `.metier/evaluations/VERSION/`, so that only what changed is asked.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..core.embedding import Embedder
+from ..core.errors import InputError, StateError, unknown
+from ..core.files import sha256
+from ..core.models import LocalModel, ModelStore
+from ..core.onnx_embedder import load_embedder
+from ..core.types import Budget
+from ..specialists.adapters.choose import Adapter, Candidates, candidates, on_server
+from ..specialists.adapters.registry import ALIASES
+from ..specialists.engines import Engine, open_engine
+from ..specialists.evaluation.measures import Ground
+from ..specialists.evaluation.questions import Question, Result
+from ..specialists.evaluation.report import EvaluationReport, summarise
+from ..specialists.evaluation.run import evaluate, missing, read_results
+from ..specialists.knowledge.knowledge import Knowledge
+from ..specialists.specialist import Specialist
+from ..specialists.styles.act.decision import read_decision
+from .assemble import (
+    adapter_of,
+    dry_tools,
+    engine_name,
+    find_base,
+    head_file,
+    knowledge_folder,
+    open_desk,
+    open_head,
+    version_of,
+)
+from .cards import Blueprint, fingerprint
+from .feedback import read_questions
+
+IN_USE = "in use"
+"""The system that answers now: the champion, or what the card says."""
+
+
+EVALUATIONS = "evaluations"
+"""Folder of the answers, in the team's state."""
+
+
+NO_SET = "its card names no `evaluation` set"
+
+
+HEAD = "head"
+"""The system of a specialist whose label head does better than its model."""
+
+
+SYSTEMS = ("base", "skill", "adapter", HEAD, *ALIASES)
+
+
+Progress = Callable[[str, int, int], None]
+"""Called with the work's name, how much of it is done, and how much there is."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A specialist with one of the adapters that it could work with."""
+
+    specialist: str
+    system: str
+    """One of `SYSTEMS`."""
+    adapter: Adapter
+    headless: bool
+    """Whether the model answers, although there may be a label head."""
+    version: str
+    """Two systems of the same version are the same."""
+    folder: Path
+    """Where its results are."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A team that was built, opened to be evaluated."""
+
+    blueprint: Blueprint
+    base: LocalModel | None
+    """None when a server runs it."""
+    embedder: Embedder
+    knowledge: Mapping[str, Knowledge]
+    progress: Progress
+    limit: int | None = None
+    """At most so many questions of each specialist; the first `limit` of an order that the seed gives."""
+    seed: int = 0
+    asked: dict[str, list[Question]] = field(default_factory=dict)
+
+    def questions(self, name: str) -> list[Question]:
+        """The questions of a specialist that are asked; none when its card names no evaluation set."""
+        if name not in self.asked:
+            whole = read_questions(self.blueprint, name)
+            order = random.Random(self.seed).sample(range(len(whole)), len(whole))
+            self.asked[name] = [whole[n] for n in sorted(order[: self.limit])]
+        return self.asked[name]
+
+    def trials(self, name: str, systems: Sequence[str] = SYSTEMS) -> list[Candidate]:
+        """The systems among `systems` that this specialist has."""
+        found = self._candidates(name)
+        trials = {system: self._trial(name, system, adapter, headless=True) for system, adapter in found.items()}
+        if head_file(self.blueprint, name):
+            trials[HEAD] = self._trial(name, HEAD, adapter_of(self.blueprint, name), headless=False)
+        return [trials[system] for system in systems if system in trials]
+
+    def _candidates(self, name: str) -> Candidates:
+        """On a server only the base and the card's adapter: skills and the registry's versions are here, not there."""
+        plan, card = self.blueprint, self.blueprint.specialists[name]
+        if plan.card.served:
+            served = on_server(card)
+            return {"base": None, "adapter": served} if served else {"base": None}
+        state = plan.registry.state(name)
+        versions = {a: plan.registry.find(name, a).path if getattr(state, a) else None for a in ALIASES}
+        return candidates(card, plan.folders[name], plan.card.base, versions)
+
+    def in_use(self, name: str) -> Candidate:
+        """The system that answers now."""
+        return self._trial(name, IN_USE, adapter_of(self.blueprint, name), headless=False)
+
+    def run(self, trials: Sequence[Candidate]) -> list[list[Result]]:
+        """The results of each trial. The model is loaded only when there is something left to ask."""
+        todo = [t for t in trials if missing(self.questions(t.specialist), t.folder)]
+        with ExitStack() as stack:
+            card = self.blueprint.card
+            adapters = {
+                t.version: engine_name(self.blueprint, t.specialist, t.adapter, self.base, self.progress) for t in todo
+            }
+            files = {path: Path(path) for path in adapters.values() if path}
+            engine = open_engine(card.engine, self.base or card.base, files) if todo else None
+            if engine:
+                stack.callback(engine.close)
+            return [self._results(t, engine, adapters.get(t.version)) for t in trials]
+
+    def _results(self, trial: Candidate, engine: Engine | None, adapter: str | None) -> list[Result]:
+        name, questions = trial.specialist, self.questions(trial.specialist)
+        if engine is None or not missing(questions, trial.folder):
+            done = read_results(trial.folder)
+            return [done[q.id] for q in questions]
+        plan, knowledge, desk = self.blueprint, self.knowledge.get(name), open_desk(self.blueprint, name)
+        specialist = Specialist(
+            plan.specialists[name].model_copy(update={"abstain_below": 0.0}),
+            engine,
+            knowledge,
+            adapter=adapter,
+            hands=dry_tools(plan, name),
+            embedder=self.embedder,
+            decision=read_decision(trial.adapter),
+            desk=desk,
+            head=None if trial.headless else open_head(plan, name),
+            version=trial.version,
+        )
+
+        def tell(done: int, of: int) -> None:
+            self.progress(f"{name}: {trial.system}", done, of)
+
+        ground = Ground(knowledge.text if knowledge else None, desk.database if desk else None)
+        budget = Budget(**plan.card.budget.model_dump(exclude={"tool_seconds"}))
+        return evaluate(specialist, questions, trial.folder, ground, tell, budget)
+
+    def _trial(self, name: str, system: str, adapter: Adapter, *, headless: bool) -> Candidate:
+        plan, card = self.blueprint, self.blueprint.specialists[name]
+        version = version_of(plan, name, self.base, self.knowledge.get(name), adapter, headless=headless)
+        database = plan.folders[name] / (card.database or "")
+        if card.database and database.is_file():
+            # Rows change while the version stays; what was said of the old ones is worth nothing.
+            version = fingerprint(version, sha256(database), plan.tasks(name))
+        return Candidate(name, system, adapter, headless, version, plan.state / EVALUATIONS / version)
+
+
+def compare(bench: Evaluation, names: Sequence[str], systems: Sequence[str] = SYSTEMS) -> EvaluationReport:
+    """Evaluate specialists, each with all of `systems` that it has.
+
+    Raises:
+        InputError: an unknown specialist or system.
+        ConfigError: an evaluation set is wrong.
+        StateError: another process evaluates the same version.
+    """
+    plan = bench.blueprint
+    for kind, asked, known in (("specialist", names, plan.specialists), ("system", systems, SYSTEMS)):
+        for one in asked:
+            if one not in known:
+                raise InputError(unknown(kind, one, known))
+    sets = {name: bench.questions(name) for name in names}
+    left_out = {name: NO_SET for name, questions in sets.items() if not questions}
+    trials = [t for name in names if name not in left_out for t in bench.trials(name, systems)]
+    results = dict(zip(((t.specialist, t.system) for t in trials), bench.run(trials), strict=True))
+    summaries = []
+    for name in names:
+        mine = [t for t in trials if t.specialist == name]
+        if mine:
+            card = plan.specialists[name]
+            pairs = [(t.system, t.version) for t in mine]
+            answered = [results[name, t.system] for t in mine]
+            summaries.append(summarise(name, card.style, threshold(plan, name), pairs, answered))
+        elif name not in left_out:
+            left_out[name] = f"it has none of: {', '.join(systems)}"
+    return EvaluationReport(team=plan.card.name, base=plan.card.base, specialists=tuple(summaries), left_out=left_out)
+
+
+def threshold(blueprint: Blueprint, name: str) -> float:
+    """The confidence below which a specialist refuses."""
+    own = blueprint.specialists[name].abstain_below
+    return blueprint.card.abstain_below if own is None else own
+
+
+# Opening a team that was built, to be evaluated.
+
+
+@contextmanager
+def open_bench(
+    blueprint: Blueprint,
+    progress: Progress,
+    *,
+    store: ModelStore | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    fresh: bool = False,
+) -> Iterator[Evaluation]:
+    """The team's documents as they were last built, and its base, unless a server runs that.
+
+    Args:
+        limit, seed: At most so many questions of each specialist, drawn with the seed.
+        fresh: Forget all results, and ask again.
+
+    Raises:
+        StateError: the team is not built.
+    """
+    store = store or ModelStore()
+    base = find_base(blueprint, store)
+    if not (blueprint.state / "build.json").is_file():
+        raise StateError(f"team '{blueprint.card.name}' is not built", hint=f"metier build -t {blueprint.root}")
+    if fresh:
+        shutil.rmtree(blueprint.state / EVALUATIONS, ignore_errors=True)
+    embedder = load_embedder(blueprint.card.embedder, store)
+    named = [name for name, card in blueprint.specialists.items() if card.knowledge]
+    knowledge = {name: Knowledge.open(knowledge_folder(blueprint, name), embedder) for name in named}
+    try:
+        yield Evaluation(blueprint, base, embedder, knowledge, progress, limit, seed)
+    finally:
+        for opened in knowledge.values():
+            opened.close()

@@ -1,0 +1,112 @@
+"""A linear classifier over hashed words and character n-grams, and over the text's vector where there is an embedder.
+
+numpy only. The n-grams cost microseconds a sentence; the vector costs what the embedder takes, nothing for a task that
+the router embeds anyway. Training and use share `features`. Feature hashing: Weinberger et al., 2009.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import zlib
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.numpy import save
+
+from ...core.embedding import Embedder
+from ...core.files import write_atomic
+
+BUCKETS = 1 << 15
+MAX_CHARACTERS = 4000
+"""What comes later is not looked at."""
+
+_TOKEN = re.compile(r"\w+|[^\w\s]")
+_DIGITS = re.compile(r"\d")
+
+
+def ngram_features(text: str) -> list[int]:
+    """The buckets (0 to 32767) that a text's words, word pairs and 3- to 5-grams fall into, each once."""
+    tokens = _TOKEN.findall(_DIGITS.sub("0", text[:MAX_CHARACTERS].lower()))
+    found = {_bucket(f"^{tokens[0]}" if tokens else "^")}
+    found.update(_bucket(f"p{first} {second}") for first, second in pairwise([*tokens, "$"]))
+    for word in set(tokens):
+        found.update(_grams(word))
+    return sorted(found)
+
+
+@lru_cache(maxsize=20_000)
+def _grams(word: str) -> tuple[int, ...]:
+    """Buckets of a word and its n-grams. Words come again: most of a text is looked up, not hashed."""
+    padded = f" {word} "
+    grams = (padded[i : i + size] for size in (3, 4, 5) for i in range(len(padded) - size + 1))
+    return (_bucket(f"w{word}"), *map(_bucket, grams))
+
+
+def _bucket(gram: str) -> int:
+    return zlib.crc32(gram.encode("utf-8", "replace")) % BUCKETS
+
+
+@dataclass(frozen=True)
+class Linear:
+    """Weights (32768,) of the buckets, a bias, and weights (dimension,) of the text's vector; none without embedder."""
+
+    weights: NDArray[np.float32]
+    bias: float
+    vector: NDArray[np.float32]
+
+    def logit(self, found: list[int], vector: NDArray[np.float32] | None = None) -> float:
+        """Above 0: more likely than not, as far as the threshold was set so."""
+        meaning = float(self.vector @ vector) if vector is not None else 0.0
+        return self.bias + float(self.weights[found].sum()) / math.sqrt(len(found) or 1) + meaning
+
+
+@dataclass(frozen=True)
+class NgramClassifier:
+    """Two classifiers: `words` for the n-grams alone, `both` for n-grams and vector.
+
+    Where there is an embedder of the name that `both` was fitted with, it decides, on what `words` finds suspicious
+    (a logit of `suspicion` or more; −inf: on everything). Elsewhere `words` decides alone, and finds less.
+    """
+
+    words: Linear
+    both: Linear
+    embedder: str
+    suspicion: float = -math.inf
+
+    def score(self, text: str, embedder: Embedder | None = None) -> float:
+        """Probability of the positive class, 0 to 1."""
+        found = ngram_features(text)
+        if embedder is None or embedder.name != self.embedder:
+            logit = self.words.logit(found)
+        elif self.words.logit(found) < self.suspicion:
+            return 0.0
+        else:
+            logit = self.both.logit(found, embedder.embed([text])[0])
+        return 1 / (1 + math.exp(-max(-30.0, min(30.0, logit))))
+
+    @classmethod
+    def load(cls, path: Path) -> NgramClassifier:
+        """Read what `save` wrote."""
+        with safe_open(path, framework="numpy") as file:
+            stored = {name: file.get_tensor(name).astype(np.float32) for name in file.keys()}  # noqa: SIM118
+            embedder = file.metadata()["embedder"]
+        bias = stored["bias"]
+        words = Linear(stored["words"], float(bias[0]), np.zeros(0, np.float32))
+        both = Linear(stored["both"], float(bias[1]), stored["vector"])
+        return cls(words, both, embedder, float(bias[2]))
+
+    def save(self, path: Path) -> None:
+        """Write as safetensors, weights in half precision."""
+        tensors = {
+            "words": self.words.weights.astype(np.float16),
+            "both": self.both.weights.astype(np.float16),
+            "vector": self.both.vector.astype(np.float16),
+            "bias": np.array([self.words.bias, self.both.bias, self.suspicion], np.float32),
+        }
+        write_atomic(path, save(tensors, metadata={"embedder": self.embedder}))

@@ -1,0 +1,155 @@
+"""From a team's examples to adapters: one for each style, which then challenge what its specialists work with."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from ..core.embedding import Embedder
+from ..core.errors import InputError, unknown
+from ..core.files import sha256
+from ..core.models import LocalModel, ModelStore
+from ..core.onnx_embedder import load_embedder
+from ..specialists.adapters.choose import skill_of
+from ..specialists.adapters.exchange import training_record
+from ..specialists.evaluation.questions import leaked
+from ..specialists.knowledge.knowledge import Knowledge
+from ..specialists.prompt import TrainingExample
+from ..specialists.training.config import RATES, TrainConfig, TrainReport
+from ..specialists.training.train import Report, silent, train
+from .assemble import dry_tools, knowledge_folder, open_desk
+from .cards import Blueprint, fingerprint
+from .feedback import example_files, held_out, own_examples
+from .lessons import LESSONS, School
+
+EPOCHS, LEARNING_RATE = 3, 7e-4
+"""Gentler than for a skill: a few hundred lessons, from an adapter that knows the style already."""
+
+Lessons = dict[str, list[TrainingExample]]
+"""Specialist to its lessons."""
+
+
+class Learnt(NamedTuple):
+    """What came of training."""
+
+    reports: dict[str, TrainReport]
+    """By style."""
+    versions: dict[str, str]
+    """Specialist to its new challenger."""
+
+
+def train_team(
+    blueprint: Blueprint,
+    names: Sequence[str],
+    out: Path | None = None,
+    *,
+    method: str = "lora",
+    minutes: float = 15.0,
+    seed: int = 0,
+    store: ModelStore | None = None,
+    report: Report = silent,
+) -> Learnt:
+    """Train on the lessons of the named specialists, those of one style together; each gets a challenger.
+
+    A `lora` goes on from the shipped skill of the style; evaluation sets stay unseen. Needs the extra `train`.
+
+    Args:
+        out: Write the adapter there instead, and leave the registry alone; only for specialists of one style.
+        method: Another one than `lora` begins anew (`TrainConfig.method`).
+        minutes: For all styles together, shared out by their lessons.
+
+    Raises:
+        InputError: their examples make no lessons, `out` would have to hold adapters of several styles, or the team's
+            engine does not run what the method makes.
+        StateError: the team is not built.
+    """
+    recipe, store = _recipe(blueprint, method, out, seed), store or ModelStore()
+    embedder, base = load_embedder(blueprint.card.embedder, store), store.find(blueprint.card.base)
+    made = {name: rows for name in names if (rows := lessons_of(blueprint, name, embedder, seed))}
+    styles = _styles(blueprint, names, made, out)
+    total, done, learnt = sum(map(len, made.values())), 0, Learnt({}, {})
+    for style in styles:
+        group = {name: rows for name, rows in made.items() if blueprint.specialists[name].style == style}
+        share = sum(map(len, group.values())) / total
+        part, tell = recipe.model_copy(update={"minutes": minutes * share}), _part(report, style, done, share)
+        learnt.reports[style], versions = _train(blueprint, group, out, part, base, tell)
+        learnt.versions.update(versions)
+        done += share
+    return learnt
+
+
+def lessons_of(blueprint: Blueprint, name: str, embedder: Embedder, seed: int = 0) -> list[TrainingExample]:
+    """The lessons of a specialist; none where its examples have no answers or its style is not metier's own.
+
+    Raises:
+        ConfigError: an example is wrong.
+        StateError: the team is not built.
+    """
+    card = blueprint.specialists[name]
+    if card.style not in LESSONS or not example_files(blueprint, name):
+        return []
+    knowledge = Knowledge.open(knowledge_folder(blueprint, name), embedder) if card.knowledge else None
+    tools = dry_tools(blueprint, name)
+    rows = own_examples(blueprint, name, embedder)
+    dice, functions = random.Random(f"{seed}/{name}"), tools.functions if tools else ()
+    try:
+        desk, repeats = open_desk(blueprint, name), partial(leaked, held_out=held_out(blueprint), embedder=embedder)
+        school = School(card, rows, embedder, dice, knowledge, desk, functions, repeats)
+        return list(LESSONS[card.style](school))
+    finally:
+        if knowledge:
+            knowledge.close()
+
+
+def _recipe(blueprint: Blueprint, method: str, out: Path | None, seed: int) -> TrainConfig:
+    """A LoRA goes on from a skill, gently; other methods have rates of their own. Refuses what nothing would run."""
+    if method not in RATES:
+        raise InputError(unknown("method", method, RATES))
+    engine = blueprint.card.engine
+    if out is None and method not in ("lora", "rslora") and (engine != "transformers" or method == "full"):
+        other = "`engine: transformers` runs it" if method != "full" else "docs/training.md makes a base of it"
+        raise InputError(
+            f"`engine: {engine}` does not run what the method '{method}' makes", hint=f"--out FOLDER keeps it; {other}"
+        )
+    rate = {"learning_rate": LEARNING_RATE} if method == "lora" else {}
+    return TrainConfig.model_validate({"method": method, "epochs": EPOCHS, "seed": seed, **rate})
+
+
+def _styles(blueprint: Blueprint, names: Sequence[str], made: Lessons, out: Path | None) -> list[str]:
+    """The styles to train; refuses what cannot be."""
+    styles = list(dict.fromkeys(blueprint.specialists[name].style for name in made))
+    if not made:
+        raise InputError(f"no lessons: {', '.join(names)}", hint="they are made of examples with answers")
+    if out is not None and len(styles) > 1:
+        raise InputError(f"one adapter has one style, not {', '.join(styles)}", hint="name specialists of one style")
+    return styles
+
+
+def _train(
+    blueprint: Blueprint, group: Lessons, out: Path | None, recipe: TrainConfig, base: LocalModel, tell: Report
+) -> tuple[TrainReport, dict[str, str]]:
+    """One adapter for specialists of one style, and its version for each."""
+    start = skill_of(blueprint.specialists[next(iter(group))], base.name) if recipe.method == "lora" else None
+    shuffled = [row for rows in group.values() for row in rows]
+    random.Random(recipe.seed).shuffle(shuffled)
+    folder = out or blueprint.state / "training" / fingerprint(sorted(group))
+    trained = train(shuffled, base, folder, recipe, start=start, report=tell)
+    if out is not None:
+        return trained, {}
+    data = {f"{n}/{e}": sha256(blueprint.folders[n] / e) for n in group for e in example_files(blueprint, n)}
+    plain, said = recipe.model_dump(mode="json"), trained.model_dump(mode="json")
+    why, versions = f"trained on {trained.examples} lessons", dict[str, str]()
+    for name in group:
+        record = training_record(blueprint.specialists[name], base, data, plain, said, start)
+        versions[name] = blueprint.registry.add(name, folder, record, why).id
+    shutil.rmtree(folder)
+    return trained, versions
+
+
+def _part(report: Report, style: str, before: float, share: float) -> Report:
+    """Progress of one style as a part of the whole."""
+    return lambda line, done, left: report(f"{style}: {line}", before + share * done, left)

@@ -1,0 +1,180 @@
+"""Trains the skill `call`: `python benchmarks/skills/call.py DATA OUT [--minutes 30]`."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from rich.progress import track
+from sklearn.linear_model import LogisticRegression
+
+from metier.benchmarks.skills.call_data import SET, Asked, Variations, learnable, part, read_asked
+from metier.benchmarks.skills.call_worlds import RESULTS, synthetic
+from metier.benchmarks.skills.skill import Lesson, Skill, Source, main
+from metier.core.files import write_atomic
+from metier.core.models import ModelStore
+from metier.core.onnx_embedder import load_embedder
+from metier.core.types import ToolCall
+from metier.specialists.adapters.convert import gguf_adapter
+from metier.specialists.adapters.folder import RECORD
+from metier.specialists.engines.engine import Json, Sampling
+from metier.specialists.engines.llama import LlamaEngine
+from metier.specialists.functions import NO_CALL, call_or_none, called, write_call
+from metier.specialists.prompt import TrainingExample, render
+from metier.specialists.styles.act.decision import FILE, CallDecision, log_odds
+from metier.specialists.styles.act.shown_tools import SHOWN, ToolShortlist
+
+MADE_UP = 900
+"""Prompts with made-up functions for one round."""
+
+
+TOGETHER = 3
+"""Requests of the set that stand in one prompt, where several do."""
+
+
+def lesson(folder: Path, sets: Sequence[str], seed: int, rounds: int) -> Lesson:
+    """Made-up functions, and those of the set that were not kept aside, each round varied anew."""
+    asked = read_asked(folder) if SET in sets else []
+    rows = list(learnable(asked))
+    dice = random.Random(seed)
+    vary = Variations(rows, dice)
+    examples = [e for number in range(rounds) for e in _round(rows, vary, number)]
+    examples += islice(synthetic(dice), MADE_UP * rounds)
+    dice.shuffle(examples)
+    checks = [prompt(vary.among(a, SHOWN)) for a in asked if part(a) == "check"]
+    return Lesson(examples, checks)
+
+
+def prompt(asked: Asked, facts: Sequence[str] = ()) -> TrainingExample:
+    """What the model sees, and the call or `NO_CALL`."""
+    answer = write_call(asked.name, asked.arguments) if asked.name else NO_CALL
+    return TrainingExample(render("call", asked.task, functions=asked.functions, facts=facts), answer)
+
+
+def _round(rows: Sequence[Asked], vary: Variations, number: int) -> Iterator[TrainingExample]:
+    """All rows once, half of them several to a prompt, and variations of some."""
+    dice, alone, shared = vary.dice, list[Asked](), list[Asked]()
+    for row in rows:
+        changed = vary.other_values(row) if row.name and (number or dice.random() < 0.3) else row
+        changed = vary.other_names(changed) if row.name and dice.random() < 0.3 else changed
+        (alone if dice.random() < 0.5 else shared).append(changed)
+        if row.name and dice.random() < 0.15:
+            alone.append(vary.without(row, SHOWN))
+        if row.name and dice.random() < 0.08:
+            yield from _two(changed, dice.choice([r for r in rows if r.name]), dice)
+    yield from (prompt(vary.among(row, SHOWN)) for row in alone)
+    dice.shuffle(shared)
+    for at in range(0, len(shared), TOGETHER):
+        yield _together([vary.among(row, 1) for row in shared[at : at + TOGETHER]], dice)
+
+
+def _together(some: Sequence[Asked], dice: random.Random) -> TrainingExample:
+    """Several requests in one prompt, each with its own function among those of the others."""
+    functions = list({f["name"]: f for one in some for f in one.functions}.values())
+    dice.shuffle(functions)
+    *shots, last = (prompt(replace(one, functions=tuple(functions))) for one in some)
+    turns = [turn for shot in shots for turn in (shot.messages[1], {"role": "assistant", "content": shot.answer})]
+    system, question = last.messages
+    return TrainingExample([system, *turns, question], last.answer)
+
+
+def _two(first: Asked, second: Asked, dice: random.Random) -> Iterator[TrainingExample]:
+    """Two requests in one task, one call after the other, and then none: calls that were made are known."""
+    if first.name in {f["name"] for f in second.functions}:
+        return
+    functions = [first.function, second.function]
+    dice.shuffle(functions)
+    join = dice.choice((" Then: ", " Also, ", " And "))
+    both = Asked(first.id, first.group, first.task + join + second.task, tuple(functions))
+    facts: list[str] = []
+    for one in (first, second):
+        step = Asked(both.id, both.group, both.task, both.functions, one.name, one.accepted)
+        yield prompt(step, facts)
+        facts.append(called(ToolCall(name=one.name, arguments=step.arguments, result=dice.choice(RESULTS))))
+    yield prompt(both, facts)
+
+
+SKILL = Skill(
+    name="call",
+    title="one call of the functions in the prompt, or none",
+    prompt="The prompt is made by metier's renderer (`call`, at most three functions); at inference a grammar keeps "
+    "the answer to a call that fits the functions' schemas, or to `[]`.",
+    preparation="Two thirds of the calls are of made-up functions (`call_worlds.yaml`), some with the result of an "
+    "earlier call, which they use. Of the set, rows were selected, functions renamed, shuffled, mixed with those of "
+    "other rows or left out (then no call is right), numbers and names in requests replaced, and requests joined. By a "
+    "hash of the function that is asked for, 15 % of the rows were kept aside for figures and 10 % for early stopping "
+    "and for the decision between a call and none; no prompt that was learnt shows a function that those rows ask for.",
+    limits="English mostly. It writes what the request says into the arguments; it does not compute, and it does not "
+    "plan more than the next call.",
+    tags=("function-calling", "tool-use"),
+    sources={
+        SET: Source("Berkeley Function Calling Leaderboard (Patil et al., ICML 2025)", "Apache-2.0"),
+    },
+    lessons=lesson,
+)
+
+
+# When a tool is called: fitted for a trained skill, by `python benchmarks/skills/call.py --decision DATA FOLDER`.
+
+
+class Evidence(NamedTuple):
+    """What the decision sees of a task, and whether one of the functions fits it."""
+
+    odds: float
+    similarity: float
+    fits: bool
+
+
+def gather(engine: LlamaEngine, adapter: str | None, selection: ToolShortlist, rows: Sequence[Asked]) -> list[Evidence]:
+    """Ask the model what it would do; only its first token counts."""
+    chat = engine.chat(Sampling(max_tokens=1), adapter=adapter, slot="decision")
+    found: list[Evidence] = []
+    for row in track(rows, "asking"):
+        fitting = selection.fitting(row.task, row.functions)
+        messages = render("call", row.task, functions=fitting.functions)
+        rule = engine.constrain(Json(call_or_none(fitting.functions)))
+        said = chat.invoke([(m["role"], m["content"]) for m in messages], **rule)
+        called = not said.text.startswith(NO_CALL[0])
+        odds = log_odds(said.response_metadata["first_logprob"], called=called)
+        found.append(Evidence(odds, fitting.similarity or 0.0, bool(row.name)))
+    return found
+
+
+def fit(evidence: Sequence[Evidence]) -> CallDecision:
+    """A logistic regression in which calls and none weigh the same, however many rows there are of each."""
+    features = np.array([(e.odds, e.similarity) for e in evidence])
+    model = LogisticRegression(class_weight="balanced").fit(features, [e.fits for e in evidence])
+    odds, similarity = model.coef_[0]
+    return CallDecision(bias=float(model.intercept_[0]), odds=float(odds), similarity=float(similarity))
+
+
+def fit_decision() -> None:
+    """Ask about the rows that are kept for this, fit, and write the file."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path, help="folder with the public sets")
+    parser.add_argument("folder", type=Path, help="the trained adapter")
+    args = parser.parse_args()
+    if (args.folder / RECORD).is_file():
+        parser.error(f"{args.folder} is sealed, with figures of another decision: fit before sealing")
+    store = ModelStore()
+    gguf = store.find("smollm2-135m").files["gguf"]
+    engine = LlamaEngine(gguf, {"call": gguf_adapter(args.folder, gguf)}, slots=1)
+    rows = [row for row in read_asked(args.data) if part(row) == "check"]
+    evidence = gather(engine, "call", ToolShortlist(load_embedder("minilm", store)), rows)
+    engine.close()
+    decision = fit(evidence)
+    write_atomic(args.folder / FILE, decision.model_dump_json(indent=2) + "\n")
+    for fits, name in ((True, "calls made where one fits"), (False, "none made where none fits")):
+        chances = [decision.probability(e.odds, e.similarity) for e in evidence if e.fits is fits]
+        print(f"{name}: {np.mean([(p >= 0.5) is fits for p in chances]):.2f} of {len(chances)}")
+
+
+if __name__ == "__main__":
+    fit_decision() if "--decision" in sys.argv else main(SKILL)

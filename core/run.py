@@ -1,0 +1,145 @@
+"""Named events of a run, for streaming, traces and the chat page."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from time import monotonic, perf_counter
+from typing import Any, Literal, Protocol
+from uuid import uuid4
+
+from pydantic import Field
+
+from .errors import BudgetExceeded
+from .types import Budget, Usage, Value
+
+EventName = Literal["guard", "recall", "route", "retrieve", "token", "tool", "handoff", "check", "waiting", "answer"]
+
+
+class Event(Value):
+    """Something that happened. `specialist` is set for what happens inside one."""
+
+    name: EventName
+    specialist: str | None = None
+    data: dict[str, Any] = Field(default_factory=dict)
+
+
+Emit = Callable[[Event], None]
+"""Where events go. Parts that emit take one of these and never know who listens."""
+
+
+def ignore(event: Event) -> None:
+    """The `Emit` of those who do not listen."""
+
+
+# Seconds per stage of a run, gathered wherever the work happens.
+
+
+_lock = threading.Lock()
+
+
+_run: ContextVar[dict[str, float] | None] = ContextVar("metier_timings", default=None)
+
+
+@contextmanager
+def record() -> Iterator[dict[str, float]]:
+    """The timings of everything inside the block: stage to seconds, filled while it runs."""
+    timings: dict[str, float] = {}
+    token = _run.set(timings)
+    try:
+        yield timings
+    finally:
+        _run.reset(token)
+
+
+@contextmanager
+def timing(stage: str) -> Iterator[None]:
+    """Add the block's wall time to `stage` of the run that is being recorded.
+
+    Stages of parallel specialists add up, so their sum can exceed the run's total.
+    """
+    timings = _run.get()
+    if timings is None:
+        yield
+        return
+    start = perf_counter()
+    try:
+        yield
+    finally:
+        with _lock:
+            timings[stage] = timings.get(stage, 0.0) + perf_counter() - start
+
+
+# How a run survives an interruption: a step that was done is not done again when the run goes on.
+
+
+Plain = dict[str, Any]
+"""What JSON can say."""
+
+
+class Journal(Protocol):
+    """The steps of the run that this thread is working on. They must come in the same order whenever it goes on."""
+
+    def once(self, step: Callable[[], Plain]) -> Plain:
+        """What the step gives: done now, or noted earlier."""
+        ...
+
+    def key(self) -> str:
+        """Identifies the work on one brief: the same before and after an interruption, and never used for another."""
+        ...
+
+
+class Unkept:
+    """The journal of those who run without a graph: every step is done, nothing is noted."""
+
+    def once(self, step: Callable[[], Plain]) -> Plain:
+        """Do it."""
+        return step()
+
+    def key(self) -> str:
+        """A new one."""
+        return uuid4().hex
+
+
+# The budget of a run while it is being spent.
+
+
+class Meter:
+    """Counts what a specialist spends of its brief's budget. Not shared between threads.
+
+    Raises:
+        BudgetExceeded: from `check` and `spend`, when steps, tokens or seconds are used up.
+    """
+
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
+        self.usage = Usage()
+        self.steps = 0
+        self._start = monotonic()
+
+    def check(self, tokens: int = 0) -> None:
+        """May another step that needs about `tokens` tokens begin?"""
+        spent = self.usage.input_tokens + self.usage.output_tokens
+        if self.steps >= self.budget.steps:
+            raise BudgetExceeded(f"{self.steps} of {self.budget.steps} steps are used up")
+        if spent + tokens > self.budget.tokens:
+            raise BudgetExceeded(f"the next step needs {tokens} tokens, {max(0, self.budget.tokens - spent)} are left")
+        if monotonic() - self._start > self.budget.seconds:
+            raise BudgetExceeded(f"{self.budget.seconds:.1f} seconds are used up")
+
+    def spend(self, usage: Usage) -> None:
+        """Count one step and its tokens."""
+        self.steps += 1
+        self.usage += usage
+
+    def rest(self, *, handoffs: int = 0) -> Budget:
+        """What is left, for the next specialist; `handoffs` of them are taken off."""
+        spent = self.usage.input_tokens + self.usage.output_tokens
+        return Budget(
+            steps=max(0, self.budget.steps - self.steps),
+            tokens=max(0, self.budget.tokens - spent),
+            seconds=max(0.0, self.budget.seconds - (monotonic() - self._start)),
+            handoffs=max(0, self.budget.handoffs - handoffs),
+        )

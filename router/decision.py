@@ -1,0 +1,504 @@
+"""The order in which a task is looked at: memory, rules, words, meaning, and a second look when in doubt."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from ..core.embedding import Embedder
+from ..core.errors import ConfigError
+from ..core.types import Choice, Part, Route, Value
+from .example import Example, normalise_example
+from .model import SIGNALS, SURE, WRONG, Calibration, Floats, Judged, Model
+
+# What wins over the trained head: a name that the user typed, and the patterns of the cards.
+
+
+class RouteRules(Value):
+    """Regular expressions on the task; case does not matter. `never` wins over `always`."""
+
+    always: tuple[str, ...] = ()
+    never: tuple[str, ...] = ()
+
+
+class Ruling(NamedTuple):
+    """What the rules say about a task."""
+
+    chosen: tuple[str, ...]
+    """Specialists that get it whatever the head thinks, in the order of the text."""
+    barred: frozenset[str]
+    """Specialists that must not get it."""
+    text: str
+    """The task without the names that were called."""
+    reason: str
+
+
+class Rules:
+    """The rules of all specialists, compiled."""
+
+    def __init__(self, rules: Mapping[str, RouteRules], names: Iterable[str]) -> None:
+        """Raises ConfigError where a pattern is not a regular expression."""
+        self.source = dict(rules)
+        self._always = {name: _compile(name, "always", rule.always) for name, rule in rules.items()}
+        self._never = {name: _compile(name, "never", rule.never) for name, rule in rules.items()}
+        called = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+        # Not inside an address such as me@sales.example: neither a word before, nor the name going on behind.
+        self._called = re.compile(rf"(?<![\w.@-])@({called})(?![\w@-]|\.\w)", re.IGNORECASE) if called else None
+        self._names = {name.lower(): name for name in names}
+
+    def judge(self, text: str, attachments: Sequence[str] = ()) -> Ruling:
+        """Look at the task and the names of its attachments."""
+        lines = [text, *attachments]
+        barred = frozenset(name for name, patterns in self._never.items() if _match(patterns, lines))
+        called, rest = self._find_called(text)
+        called = [name for name in called if name not in barred]
+        if called:
+            return Ruling(tuple(called), barred, rest, f"the task calls @{', @'.join(called)}")
+        for name, patterns in self._always.items():
+            pattern = _match(patterns, lines)
+            if pattern and name not in barred:
+                return Ruling((name,), barred, text, f"rule of {name}: always /{pattern}/")
+        return Ruling((), barred, text, f"rule: never {', '.join(sorted(barred))}" if barred else "")
+
+    def _find_called(self, text: str) -> tuple[list[str], str]:
+        if self._called is None or "@" not in text:
+            return [], text
+        called = list(dict.fromkeys(self._names[found.lower()] for found in self._called.findall(text)))
+        rest = re.sub(r"\s+", " ", self._called.sub("", text)).strip(" ,:;") if called else text
+        return called, rest or text
+
+
+def _compile(name: str, field: str, patterns: Iterable[str]) -> list[re.Pattern[str]]:
+    compiled = []
+    for pattern in patterns:
+        try:
+            compiled.append(re.compile(pattern, re.IGNORECASE))
+        except re.error as error:
+            raise ConfigError(
+                f"/{pattern}/ is not a regular expression: {error}", field=f"{name}: route.{field}"
+            ) from error
+    return compiled
+
+
+def _match(patterns: Iterable[re.Pattern[str]], lines: Sequence[str]) -> str | None:
+    return next((p.pattern for p in patterns if any(p.search(line) for line in lines)), None)
+
+
+# A task with two parts: where it may be cut, and which cuts are worth it.
+
+
+SEAM = re.compile(
+    r"""(?<=[.?!;])\s+                                # a sentence ends
+      | \s*,?\s+(?:and|then|also|plus|but|und|et|y)\s+(?:then\s+|also\s+)*   # or another thing is added
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+
+
+MOST_PARTS = 6
+
+
+LEAST_WORDS = 3
+
+
+SPLIT_WRONGLY = 0.01
+"""Share of tasks for one specialist that may be taken apart by mistake."""
+
+
+class Piece(NamedTuple):
+    """A part of a task and the column of the specialist that it goes to."""
+
+    column: int
+    text: str
+
+
+def segments(text: str) -> list[str]:
+    """The text cut at every seam; pieces of fewer words than `LEAST_WORDS` stay with the one before.
+
+    A text without two such pieces, or with very many, is one task.
+    """
+    found: list[str] = []
+    start = 0
+    seams = [m.span() for m in SEAM.finditer(text)]
+    for cut, resume in [*seams, (len(text), len(text))]:
+        piece = text[start:cut].strip()
+        if len(piece.split()) >= LEAST_WORDS and len(text[resume:].split()) not in range(1, LEAST_WORDS):
+            found.append(piece)
+            start = resume
+    rest = text[start:].strip()
+    if rest and found:
+        found[-1] = f"{found[-1]} {rest}" if start else rest
+    return found if 2 <= len(found) <= MOST_PARTS else []
+
+
+def assign(pieces: Sequence[str], probability: Floats, least: float) -> list[Piece]:
+    """Who gets which piece; unsure pieces stay with their neighbour. Fewer than two specialists: empty.
+
+    Args:
+        probability: (pieces, specialists).
+        least: A piece is somebody's from this probability on.
+    """
+    best = probability.argmax(axis=1)
+    sure = probability.max(axis=1) >= least
+    if len(set(best[sure].tolist())) < 2:
+        return []
+    owners = [int(b) if s else None for b, s in zip(best, sure, strict=True)]
+    first = next(o for o in owners if o is not None)
+    joined: list[Piece] = []
+    for piece, owner in zip(pieces, owners, strict=True):
+        column = owner if owner is not None else joined[-1].column if joined else first
+        if joined and joined[-1].column == column:
+            joined[-1] = Piece(column, f"{joined[-1].text} {piece}")
+        else:
+            joined.append(Piece(column, piece))
+    return joined
+
+
+def strength(probability: Floats) -> float:
+    """The largest `least` at which `assign` would still take the task apart."""
+    best = probability.argmax(axis=1)
+    tops: dict[int, float] = {}
+    for column, value in zip(best.tolist(), probability.max(axis=1).tolist(), strict=True):
+        tops[column] = max(tops.get(column, 0.0), value)
+    return sorted(tops.values())[-2] if len(tops) > 1 else 0.0
+
+
+def fit_least(strengths: Sequence[float], of: int) -> float:
+    """The `least` at which at most `SPLIT_WRONGLY` of the team's single tasks are taken apart.
+
+    Args:
+        strengths: Of those of the team's examples that have seams.
+        of: How many examples there are, with and without seams.
+    """
+    ordered = np.sort(np.asarray(strengths, dtype=float))[::-1]
+    allowed = int(SPLIT_WRONGLY * of)
+    above = float(ordered[allowed]) if allowed < len(ordered) else 0.0
+    return min(max(above + 1e-6, 1 - SURE, 0.5), 1.0)
+
+
+# From probabilities to a decision: pure functions, no model.
+
+
+CLARIFY_BELOW = 0.5
+"""When the best specialist has less than this (given that somebody has), the user is asked which one is meant."""
+
+
+CLARIFY_COVER = 0.9
+"""As many names are offered as cover this much of the probability, at least two and at most `CLARIFY_MOST`."""
+
+
+CLARIFY_MOST = 3
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the model says about one text, free of arrays."""
+
+    names: tuple[str, ...]
+    inside: float
+    """Probability that somebody on the team should answer."""
+    given_inside: tuple[float, ...]
+    """Whose it is then; sums to 1, or to 0 when all are barred."""
+    threshold: float
+    in_set: float
+    signals: dict[str, float]
+    notes: tuple[str, ...] = ()
+    """What else the reason should say."""
+
+    @property
+    def refused(self) -> bool:
+        return self.inside < self.threshold
+
+    @property
+    def order(self) -> list[int]:
+        """Columns, most probable first."""
+        return sorted(range(len(self.names)), key=lambda i: (-self.given_inside[i], self.names[i]))
+
+    def joint(self, column: int) -> float:
+        """Probability that somebody should answer, and that it is this one."""
+        return self.inside * self.given_inside[column]
+
+    def noted(self, note: str) -> Judgement:
+        return replace(self, notes=(*self.notes, note)) if note else self
+
+
+def verdict(
+    names: tuple[str, ...], calibration: Calibration, judged: Judged, row: int, barred: frozenset[str] = frozenset()
+) -> Judgement:
+    """One row of what was judged; specialists that are barred have probability 0."""
+    chances = judged.given_inside[row].astype(np.float64)
+    inside = float(judged.inside[row])
+    if barred:
+        allowed = np.array([name not in barred for name in names], dtype=np.float64)
+        inside *= float(chances @ allowed)
+        chances *= allowed
+        chances /= chances.sum() or 1.0
+    return Judgement(
+        names=names,
+        inside=inside,
+        given_inside=tuple(chances.tolist()),
+        threshold=calibration.threshold,
+        in_set=calibration.in_set,
+        signals=dict(zip(SIGNALS, (round(float(s), 4) for s in judged.signals[row]), strict=True)),
+    )
+
+
+def by_model(text: str, v: Judgement) -> Route:
+    """One specialist, a question back, or nobody."""
+    best = v.order[0]
+    if v.refused:
+        reason = f"probably for nobody here: {v.inside:.0%} that it is the team's, {v.threshold:.0%} needed"
+        return _route(v, "abstain", 1 - v.inside, reason)
+    if v.given_inside[best] < CLARIFY_BELOW and len(v.names) > 1:
+        asked = to_ask(v)
+        return _route(v, "clarify", v.joint(best), f"could be for {' or '.join(asked)}", candidates=asked)
+    return to_one(text, v, best, "from its examples")
+
+
+def to_one(text: str, v: Judgement, column: int, because: str) -> Route:
+    """One specialist gets the whole text."""
+    name = v.names[column]
+    part = Part(specialist=name, text=text)
+    return _route(v, "one", v.joint(column), f"{name} ({v.joint(column):.0%}), {because}", parts=(part,))
+
+
+def to_several(pieces: Sequence[Piece], v: Judgement, confidence: float) -> Route:
+    """Each specialist gets its part of the text."""
+    parts = tuple(Part(specialist=v.names[piece.column], text=piece.text) for piece in pieces)
+    names = tuple(dict.fromkeys(part.specialist for part in parts))
+    return _route(v, "several", confidence, f"parts for {' and '.join(names)}", parts=parts, candidates=names)
+
+
+def by_rule(ruling: Ruling, names: Sequence[str]) -> Route:
+    """What a rule or the user decided, whatever the model thinks."""
+    parts = tuple(Part(specialist=name, text=ruling.text) for name in ruling.chosen)
+    return Route(
+        decision="several" if len(parts) > 1 else "one",
+        parts=parts,
+        choices=known_choices(names, ruling.chosen, 1.0),
+        confidence=1.0,
+        candidates=ruling.chosen,
+        reason=ruling.reason,
+    )
+
+
+def by_words(text: str, names: Sequence[str], name: str, probability: float, reason: str) -> Route:
+    """What words alone decided, without the model."""
+    return Route(
+        decision="one",
+        parts=(Part(specialist=name, text=text),),
+        choices=known_choices(names, (name,), probability),
+        confidence=probability,
+        candidates=(name,),
+        reason=reason,
+        signals={"inside": probability},
+    )
+
+
+def nobody(names: Sequence[str], reason: str) -> Route:
+    """A certain abstention."""
+    return Route(decision="abstain", choices=known_choices(names, (), 0.0), confidence=1.0, reason=reason)
+
+
+def known_choices(names: Sequence[str], chosen: Sequence[str], probability: float) -> tuple[Choice, ...]:
+    """Choices where the model was not asked: what is left of 1 is not shared out among the others."""
+    others = (Choice(name=name, probability=0.0) for name in names if name not in chosen)
+    return (*(Choice(name=name, probability=probability / len(chosen)) for name in chosen), *others)
+
+
+def to_ask(v: Judgement) -> tuple[str, ...]:
+    """The two or three most probable names."""
+    covered, asked = 0.0, []
+    for column in v.order[:CLARIFY_MOST]:
+        asked.append(v.names[column])
+        covered += v.given_inside[column]
+        if covered >= CLARIFY_COVER and len(asked) > 1:
+            break
+    return tuple(asked)
+
+
+def _route(
+    v: Judgement,
+    decision: str,
+    confidence: float,
+    reason: str,
+    parts: tuple[Part, ...] = (),
+    candidates: tuple[str, ...] = (),
+) -> Route:
+    in_set = (v.names[i] for i in v.order if v.joint(i) >= v.in_set)
+    return Route(
+        decision=decision,  # pyright: ignore[reportArgumentType]
+        parts=parts,
+        choices=tuple(Choice(name=v.names[i], probability=v.joint(i)) for i in v.order),
+        confidence=confidence,
+        candidates=tuple(dict.fromkeys((*candidates, *in_set))),
+        reason="; ".join((reason, *v.notes)),
+        signals={**v.signals, "inside": v.inside},
+    )
+
+
+# Does a task stand alone, or does it go on from the one before?
+
+
+CUE = re.compile(
+    r"""^\W*(?:and|but|or|so|also|then|what\ about|how\ about|what\ if|same|again|why|why\ not|which\ one|ok(?:ay)?|
+          und|aber|et|y)\b
+      | \b(?:it|its|that|this|those|these|they|them|their|there|the\ same|one|ones|former|latter|instead|else)\b
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+
+
+SHORT = 4
+"""A task of at most so many words may go on from the one before, whatever the words are."""
+
+
+def goes_on(text: str) -> bool:
+    """May the text refer to what was said before?"""
+    return len(text.split()) <= SHORT or bool(CUE.search(text))
+
+
+def with_thread(text: str, context: Sequence[str]) -> str:
+    """The text behind the last task of the thread that stood alone (else behind the last one)."""
+    earlier = [normalise_example(task) for task in context if task.strip()]
+    alone = [task for task in earlier if not goes_on(task)]
+    if not earlier:
+        return text
+    return normalise_example(f"{(alone or earlier)[-1]} {text}")
+
+
+SecondLook = Callable[[str, Sequence[str]], str | None]
+"""Asked in doubt: the text and the names in question, most probable first; answers one of them, or None."""
+
+
+DOUBT = 0.7
+"""A second look is asked for when the best specialist has less than this, given that somebody has."""
+
+
+REMEMBERED = 1024
+"""So many decisions are kept."""
+
+
+Task = tuple[str, tuple[str, ...], tuple[str, ...]]
+
+
+class Decider:
+    """Decides with a fitted model. Safe to share between threads."""
+
+    def __init__(
+        self,
+        model: Model,
+        rules: Rules,
+        embedder: Embedder,
+        examples: Iterable[Example],
+        second_look: SecondLook | None = None,
+    ) -> None:
+        self.model, self.rules, self.embedder, self.second_look = model, rules, embedder, second_look
+        self._examples = _certain(examples)
+        self._recent: OrderedDict[Task, Route] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def decide(self, text: str, context: Sequence[str] = (), attachments: Sequence[str] = ()) -> Route:
+        """See `Router.route`. A decision is remembered: the same task gets the same one again."""
+        task = (text, tuple(context), tuple(attachments))
+        with self._lock:
+            if task in self._recent:
+                self._recent.move_to_end(task)
+                return self._recent[task]
+        route = self._decide(normalise_example(text), context, attachments)
+        with self._lock:
+            self._recent[task] = route
+            if len(self._recent) > REMEMBERED:
+                self._recent.popitem(last=False)
+        return route
+
+    def judge(self, texts: Sequence[str]) -> Judged:
+        """What the model thinks of normalised texts."""
+        return self.model.judge(texts, self.embedder.embed(texts))
+
+    def _decide(self, text: str, context: Sequence[str], attachments: Sequence[str]) -> Route:
+        names = self.model.names
+        if not text:
+            return nobody(names, "the task is empty")
+        ruling = self.rules.judge(text, attachments)
+        if ruling.chosen:
+            return by_rule(ruling, names)
+        if len(ruling.barred) == len(names):
+            return nobody(names, ruling.reason)
+        read = normalise_example(" ".join([text, *attachments]))
+        follows = bool(context) and goes_on(text)
+        pieces = segments(text)
+        if not follows and not pieces and (route := self._by_words(text, read, ruling)):
+            return route
+        # Most tasks with a seam are one task; only where words see a difference is each piece embedded.
+        if pieces and not self.model.shortcut.agree(pieces) and (route := self._by_parts(text, pieces, ruling)):
+            return route
+        return self._by_model(text, read, context if follows else (), ruling)
+
+    def _by_words(self, text: str, read: str, ruling: Ruling) -> Route | None:
+        """One of the examples, or a text whose words are certain; needs no encoder."""
+        names = self.model.names
+        if read.lower() in self._examples:
+            label = self._examples[read.lower()]
+            if label is None:
+                return nobody(names, "one of the examples that are for nobody here")
+            if label not in ruling.barred:
+                return by_words(text, names, label, 1.0, f"{label}, whose example it is")
+        column = self.model.shortcut.decide(read)
+        if column is None or names[column] in ruling.barred:
+            return None
+        return by_words(text, names, names[column], 1 - WRONG, f"{names[column]}, the words are certain")
+
+    def _by_parts(self, text: str, pieces: Sequence[str], ruling: Ruling) -> Route | None:
+        verdicts = self._verdicts(self.judge(pieces), ruling)
+        chances = np.array([[v.joint(i) for i in range(len(v.names))] for v in verdicts])
+        shared = assign(pieces, chances, self.model.calibration.part)
+        if not shared:
+            return None
+        whole = self._verdict(self.judge([text]), 0, ruling)
+        return to_several(shared, whole.noted(ruling.reason), _least_sure(chances, {p.column for p in shared}))
+
+    def _by_model(self, text: str, read: str, context: Sequence[str], ruling: Ruling) -> Route:
+        """A task that may go on from the thread is read both ways; the surer reading counts."""
+        readings = [read, with_thread(read, context)] if context else [read]
+        verdicts = self._verdicts(self.judge(readings), ruling)
+        best = max(verdicts, key=lambda v: (not v.refused, v.joint(v.order[0])))
+        if best is not verdicts[0]:
+            best = best.noted("read with the thread")
+        best = best.noted(ruling.reason)
+        if self.second_look and not best.refused and best.given_inside[best.order[0]] < DOUBT:
+            return self._look_again(text, best)
+        return by_model(text, best)
+
+    def _look_again(self, text: str, v: Judgement) -> Route:
+        asked = to_ask(v)
+        name = self.second_look(text, asked) if self.second_look else None
+        if name not in asked:
+            return by_model(text, v.noted("a second look did not settle it"))
+        return to_one(text, v, v.names.index(name), "by a second look")
+
+    def _verdict(self, judged: Judged, row: int, ruling: Ruling) -> Judgement:
+        return verdict(self.model.names, self.model.calibration, judged, row, ruling.barred)
+
+    def _verdicts(self, judged: Judged, ruling: Ruling) -> list[Judgement]:
+        return [self._verdict(judged, row, ruling) for row in range(len(judged.inside))]
+
+
+def _certain(examples: Iterable[Example]) -> dict[str, str | None]:
+    """Example tasks in lower case and their labels; those with two labels are left out."""
+    labels: dict[str, set[str | None]] = {}
+    for example in examples:
+        if example.kind == "task":
+            labels.setdefault(example.text.lower(), set()).add(example.label)
+    return {text: next(iter(found)) for text, found in labels.items() if len(found) == 1}
+
+
+def _least_sure(chances: np.ndarray, columns: set[int]) -> float:
+    """The probability of the part that is least sure."""
+    return float(min(chances[:, column].max() for column in columns))

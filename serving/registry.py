@@ -1,0 +1,228 @@
+"""`metier registry`: versions of a specialist's adapter, which one is in use, and their way in and out."""
+
+from __future__ import annotations
+
+from json import dumps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ..core.errors import InputError, unknown
+from .ask import TeamFolder
+
+if TYPE_CHECKING:
+    from ..agents.cards import Blueprint
+
+app = typer.Typer(
+    help="Versions of the specialists' adapters: list, compare, promote, roll back, exchange.", no_args_is_help=True
+)
+
+Name = Annotated[str, typer.Argument(metavar="SPECIALIST", help="Name of the specialist.", show_default=False)]
+Ref = Annotated[str, typer.Argument(metavar="VERSION", help="champion, challenger, or the beginning of an id.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command("list")
+def list_versions(
+    specialist: Annotated[str | None, typer.Argument(help="Only of this one.")] = None,
+    team: TeamFolder = Path(),
+    json: AsJson = False,
+) -> None:
+    """All versions, newest first, and which of them is in use."""
+    blueprint = _blueprint(team, specialist)
+    names = [specialist] if specialist else list(blueprint.specialists)
+    rows = [_row(blueprint, name, id) for name in names for id in blueprint.registry.versions(name)]
+    if json:
+        print(dumps(rows, indent=2, ensure_ascii=False))
+        return
+    table = Table("specialist", "version", "is", "made", "what happened last", box=None)
+    for row in rows:
+        cells = (row["specialist"], row["version"], row["alias"], row["made"], row["last"])
+        table.add_row(*map(escape, cells))
+    Console().print(table if rows else f"no versions yet → metier train -t {team}")
+
+
+@app.command()
+def show(specialist: Name, version: Ref = "champion", team: TeamFolder = Path(), json: AsJson = False) -> None:
+    """What a version is made of, and what happened to it; its hashes are checked."""
+    registry = _blueprint(team, specialist).registry
+    found = registry.find(specialist, version)
+    events = [e.model_dump(exclude={"version"}) for e in registry.state(specialist).events if e.version == found.id]
+    if json:
+        print(dumps({"version": found.id, "record": found.record, "events": events}, indent=2, ensure_ascii=False))
+        return
+    console = Console()
+    console.print(f"[bold]{specialist}@{found.id}[/] {escape(str(found.path))}", highlight=False)
+    for key, value in _flat(_telling(found.record)).items():
+        console.print(f"  [dim]{escape(key)}[/] {escape(str(value))}", highlight=False)
+    for event in events:
+        console.print(f"  {event['at']} {event['did']}: {escape(event['why'])}", highlight=False)
+
+
+@app.command()
+def diff(
+    specialist: Name,
+    old: Annotated[str, typer.Argument(metavar="VERSION")] = "champion",
+    new: Annotated[str, typer.Argument(metavar="OTHER")] = "challenger",
+    team: TeamFolder = Path(),
+    json: AsJson = False,
+) -> None:
+    """Where two versions differ: data, recipe, card, figures."""
+    registry = _blueprint(team, specialist).registry
+    before, after = (_flat(registry.find(specialist, ref).record) for ref in (old, new))
+    keys = [key for key in dict.fromkeys([*before, *after]) if before.get(key) != after.get(key)]
+    if json:
+        print(dumps({key: [before.get(key), after.get(key)] for key in keys}, indent=2, ensure_ascii=False))
+        return
+    table = Table("", old, new, box=None)
+    for key in keys:
+        table.add_row(*(escape(_short(v)) for v in (key, before.get(key, "–"), after.get(key, "–"))))
+    Console().print(table if keys else "no difference")
+
+
+@app.command()
+def promote(specialist: Name, version: Ref = "challenger", team: TeamFolder = Path()) -> None:
+    """Put a version in use, without the gate. It works from the next start of the team."""
+    found = _blueprint(team, specialist).registry.promote(specialist, version)
+    Console().print(f"{specialist}: {found.id} is the champion now", highlight=False)
+
+
+@app.command()
+def rollback(specialist: Name, team: TeamFolder = Path()) -> None:
+    """Bring the champion before back. It works from the next start of the team."""
+    back = _blueprint(team, specialist).registry.rollback(specialist)
+    what = f"{back} is the champion again" if back else "the adapter of its card is in use again"
+    Console().print(f"{specialist}: {what}", highlight=False)
+
+
+@app.command()
+def remove(specialist: Name, version: Ref, team: TeamFolder = Path()) -> None:
+    """Delete a version that is not in use."""
+    gone = _blueprint(team, specialist).registry.remove(specialist, version)
+    Console().print(f"{specialist}: {gone} is removed", highlight=False)
+
+
+@app.command("export")
+def export_version(
+    specialist: Name,
+    folder: Annotated[Path, typer.Argument(help="A folder that does not exist yet.", show_default=False)],
+    version: Ref = "champion",
+    team: TeamFolder = Path(),
+) -> None:
+    """Write a version as a PEFT repository with a model card, ready for the Hugging Face Hub."""
+    from ..specialists.adapters.exchange import export_version as export
+
+    registry = _blueprint(team, specialist).registry
+    found = registry.find(specialist, version)
+    said = [
+        f"- {e.did}: {e.why}" for e in registry.state(specialist).events if e.version == found.id and e.did != "added"
+    ]
+    export(found, folder, "\n".join(said))
+    Console().print(f"{specialist}@{found.id} → {escape(str(folder))}", highlight=False)
+
+
+@app.command("import")
+def import_version(
+    specialist: Name,
+    folder: Annotated[Path, typer.Argument(help="A PEFT repository.", show_default=False)],
+    team: TeamFolder = Path(),
+) -> None:
+    """Take an adapter from a PEFT repository as the challenger; `metier build` decides whether it is better."""
+    from ..core.models import ModelStore
+    from ..specialists.adapters.exchange import import_adapter
+
+    blueprint = _blueprint(team, specialist)
+    found = import_adapter(blueprint.registry, specialist, folder, ModelStore().find(blueprint.card.base))
+    Console().print(f"{specialist}: {found.id} is the challenger now → metier build -t {team}", highlight=False)
+
+
+@app.command()
+def merge(
+    specialist: Name,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE.gguf", help="Does not exist yet.", show_default=False)],
+    version: Annotated[
+        str | None, typer.Argument(help="As elsewhere; left out: the adapter in use.", show_default=False)
+    ] = None,
+    team: TeamFolder = Path(),
+    json: AsJson = False,
+) -> None:
+    """Write base and adapter as one GGUF: a model by itself, for llama.cpp and whatever builds on it."""
+    from ..core.files import replace_file, sha256
+    from ..core.models import ModelStore
+    from ..specialists.adapters.merge import merge as write
+    from .ask import shown
+
+    blueprint = _blueprint(team, specialist)
+    if out.suffix != ".gguf" or out.exists():
+        raise InputError(
+            f"{out} {'exists already' if out.exists() else 'does not end in .gguf'}", hint="--out new.gguf"
+        )
+    adapter = _adapter(blueprint, specialist, version)
+    base = ModelStore().find(blueprint.card.base).files["gguf"]
+    with shown(Console(stderr=True), quiet=json) as progress, replace_file(out) as fresh:
+        write(adapter, base, fresh, lambda done, of: progress(f"{specialist}: merging adapter and base", done, of))
+    if json:
+        print(dumps({"specialist": specialist, "adapter": str(adapter), "file": str(out), "sha256": sha256(out)}))
+        return
+    console = Console(soft_wrap=True)
+    console.print(f"{specialist} ({escape(adapter.name)}) → {escape(str(out))}", highlight=False)
+    console.print(
+        f"[dim]next:[/] llama-server -m {escape(str(out))}  ·  base: FILE.gguf in a team.yaml", highlight=False
+    )
+
+
+def _adapter(blueprint: Blueprint, specialist: str, version: str | None) -> Path:
+    """The adapter of a version, or the one in use. Raises InputError where there is none for the team's base."""
+    from ..agents.assemble import adapter_of
+    from ..specialists.adapters.choose import trained_on
+
+    base, held = blueprint.card.base, ", ".join(blueprint.registry.versions(specialist)) or "none"
+    if version is None:
+        used = adapter_of(blueprint, specialist)
+        if isinstance(used, Path):
+            return used
+        raise InputError(f"'{specialist}' has no adapter on this machine", hint=f"name a version; there are: {held}")
+    found = blueprint.registry.find(specialist, version)
+    if not trained_on(found.path, base):
+        raise InputError(f"{found.id} was made for another base than {base}", hint=f"versions: {held}")
+    return found.path
+
+
+def _blueprint(team: Path, specialist: str | None) -> Blueprint:
+    from ..agents.cards import Blueprint
+
+    blueprint = Blueprint.read(team)
+    if specialist is not None and specialist not in blueprint.specialists:
+        raise InputError(unknown("specialist", specialist, blueprint.specialists))
+    return blueprint
+
+
+def _row(blueprint: Blueprint, name: str, id: str) -> dict[str, Any]:
+    state = blueprint.registry.state(name)
+    events = [e for e in state.events if e.version == id]
+    alias = "champion" if id == state.champion else "challenger" if id == state.challenger else ""
+    made, last = (events[0].at, f"{events[-1].did}: {events[-1].why}") if events else ("", "")
+    return {"specialist": name, "version": id, "alias": alias, "made": made, "last": last}
+
+
+def _telling(record: dict[str, Any]) -> dict[str, Any]:
+    """The record without its long curves."""
+    report = {k: v for k, v in record.get("report", {}).items() if k not in ("losses", "validation")}
+    return {**record, "report": report} if report else record
+
+
+def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested keys as dotted ones."""
+    flat: dict[str, Any] = {}
+    for key, inner in value.items():
+        flat |= _flat(inner, f"{prefix}{key}.") if isinstance(inner, dict) else {f"{prefix}{key}": inner}
+    return flat
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:59]}…"

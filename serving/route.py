@@ -1,0 +1,236 @@
+"""`metier route`: who would work on a task, why, and how often that is right."""
+
+from __future__ import annotations
+
+import json as jsonlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from typer.core import TyperGroup
+
+from ..core.errors import InputError, unknown
+from .ask import TeamFolder
+
+if TYPE_CHECKING:
+    from ..router.example import Example
+    from ..router.log import DecisionLog
+    from ..router.report import Explanation, RouterReport
+    from ..router.router import Router
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+TASK = "task"
+
+
+class _TaskFirst(TyperGroup):
+    """What is not the name of a command is a task: `metier route "how many filters are left?"`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] not in ("-h", "--help"):
+            args = [TASK, *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=_TaskFirst,
+    help='Who would work on a task: metier route "how many filters are left?" --explain',
+    no_args_is_help=True,
+)
+
+
+@app.command(TASK)
+def task(
+    text: Annotated[str, typer.Argument(help="The task.", show_default=False)],
+    team: TeamFolder = Path(),
+    explain: Annotated[bool, typer.Option("--explain", "-e", help="Say why, and what would change it.")] = False,
+    context: Annotated[list[str] | None, typer.Option(help="An earlier task of the thread; may be repeated.")] = None,
+    attachment: Annotated[list[str] | None, typer.Option(help="Name of a file that comes with it.")] = None,
+    log: Annotated[bool, typer.Option("--log", help="Keep the decision, to correct it later.")] = False,
+    json: AsJson = False,
+) -> None:
+    """Route one task without doing it (the word 'task' may be left out)."""
+    router = _open(team)
+    explained = router.explain(text, context=context or (), attachments=attachment or ())
+    kept = (
+        _log(team).add(router, text, explained.route, context=context or (), attachments=attachment or ())
+        if log
+        else ""
+    )
+    if json:
+        shown = explained if explain else explained.route
+        print(shown.model_dump_json(indent=2))
+        return
+    _show(Console(), explained, more=explain)
+    if kept:
+        print(f"kept as {kept}; metier route correct {kept} NAME")
+
+
+@app.command("eval")
+def evaluate(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(help="JSON lines with 'input' and 'specialist' (null: nobody).", show_default=False),
+    ] = None,
+    team: TeamFolder = Path(),
+    plots: Annotated[Path | None, typer.Option(help="Draw three PNG files into this folder.")] = None,
+    json: AsJson = False,
+) -> None:
+    """How often the router is right. Without files: on its own examples, each as if it had not been learnt."""
+    from ..router.report import report, score
+
+    router = _open(team)
+    pairs = [(e, router.route(e.text)) for e in _read(files, router)] if files else router.held_out_routes()
+    scored = [score(example, route) for example, route in pairs]
+    found = report(scored)
+    if json:
+        print(found.model_dump_json(indent=2))
+    else:
+        _show_report(Console(), found)
+    if plots:
+        from ..router.report import draw_plots
+
+        for path in draw_plots(found, scored, plots):
+            Console(stderr=True).print(f"{path} written", highlight=False)
+
+
+@app.command("log")
+def show_log(
+    team: TeamFolder = Path(), last: Annotated[int, typer.Option(help="How many.")] = 20, json: AsJson = False
+) -> None:
+    """The last decisions, with the ids that `metier route correct` wants."""
+    from ..router.log import summary
+
+    found = list(_log(team).decisions())[-last:]
+    if json:
+        print(jsonlib.dumps([decision.model_dump(mode="json") for decision in found], indent=2, ensure_ascii=False))
+        return
+    for decision in found:
+        print(f"{decision.id}  {summary(decision.route)}  {decision.text}")
+
+
+@app.command()
+def correct(
+    decision: Annotated[str, typer.Argument(help="Id of a logged decision.", show_default=False)],
+    specialist: Annotated[str, typer.Argument(help="Who should have got it, or 'nobody'.", show_default=False)],
+    team: TeamFolder = Path(),
+) -> None:
+    """Say who should have got a logged task; `metier route learn` or the next `metier build` makes it count."""
+    router = _open(team)
+    if specialist != "nobody" and specialist not in router.names:
+        raise InputError(unknown("specialist", specialist, [*router.names, "nobody"]))
+    _log(team).correct(decision, None if specialist == "nobody" else specialist)
+    print("noted; metier route learn")
+
+
+@app.command()
+def learn(team: TeamFolder = Path()) -> None:
+    """Teach the router all corrections, and show which logged decisions change."""
+    log, router = _log(team), _open(team)
+    corrections = log.corrections()
+    if not corrections:
+        raise InputError(f"no corrections in {log.path}", hint="metier route correct ID NAME")
+    taught = router.corrected(corrections)
+    for changed in log.replay(taught):
+        print(f"{changed.id}  {changed.before} → {changed.after}  {changed.text}")
+    taught.save(_folder(team))
+    print(f"{len(corrections)} corrections learnt")
+
+
+@app.command()
+def replay(team: TeamFolder = Path(), json: AsJson = False) -> None:
+    """Decide every logged task again; show what comes out otherwise now."""
+    log = _log(team)
+    changes = log.replay(_open(team))
+    if json:
+        print(jsonlib.dumps([change.model_dump() for change in changes], indent=2, ensure_ascii=False))
+        return
+    for change in changes:
+        note = "" if change.same_features else "  (the text is seen otherwise now)"
+        print(f"{change.id}  {change.before} → {change.after}  {change.text}{note}")
+    print(f"{len(changes)} of {len(list(log.decisions()))} decisions would change")
+
+
+def _folder(team: Path) -> Path:
+    from ..agents.cards import Blueprint
+
+    return Blueprint.read(team).state / "router"
+
+
+def _open(team: Path) -> Router:
+    from ..agents.cards import Blueprint
+    from ..core.onnx_embedder import load_embedder
+    from ..router.router import Router
+
+    blueprint = Blueprint.read(team)
+    return Router.load(blueprint.state / "router", load_embedder(blueprint.card.embedder))
+
+
+def _log(team: Path) -> DecisionLog:
+    from ..agents.assemble import decisions
+    from ..agents.cards import Blueprint
+
+    return decisions(Blueprint.read(team))
+
+
+def _read(files: list[Path], router: Router) -> list[Example]:
+    from ..agents.cards import read_rows
+    from ..router.example import Example
+
+    found = []
+    for path in files:
+        for number, row in enumerate(read_rows(path), 1):
+            label = row.get("specialist")
+            if not isinstance(row.get("input"), str) or (label is not None and label not in router.names):
+                raise InputError(
+                    f"{path}, row {number}: expected 'input' and a 'specialist' (or null), found {sorted(row)}",
+                    hint=f"specialists: {', '.join(router.names)}",
+                )
+            found.append(Example(text=row["input"], label=label))
+    return found
+
+
+def _show(console: Console, explained: Explanation, *, more: bool) -> None:
+    route = explained.route
+    head = " + ".join(p.specialist for p in route.parts) or route.decision
+    console.print(f"[bold]{escape(head)}[/]  {escape(route.reason)}", highlight=False)
+    if len(route.parts) > 1:
+        for part in route.parts:
+            console.print(f"  {escape(part.specialist)}: {escape(part.text)}", highlight=False)
+    if not more:
+        return
+    chances = Table("specialist", "probability", box=None, pad_edge=False)
+    for choice in route.choices:
+        chances.add_row(choice.name, f"{choice.probability:6.1%}  {'█' * round(20 * choice.probability)}")
+    console.print(chances)
+    nearest = Table("nearest examples", "of", "similarity", box=None, pad_edge=False)
+    for neighbour in explained.nearest:
+        nearest.add_row(escape(neighbour.text), neighbour.label or "nobody", f"{neighbour.similarity:.2f}")
+    console.print(nearest)
+    effects = ", ".join(f"{word.text} {word.effect:+.0%}" for word in explained.words)
+    lines = [f"decided by: {explained.decided_by}", f"candidates: {', '.join(route.candidates) or 'none'}"]
+    lines += [f"words: {effects}"] if effects else []
+    lines += [f"would change it: {sentence}" for sentence in explained.would_change]
+    for line in lines:
+        console.print(escape(line), highlight=False)
+
+
+def _show_report(console: Console, found: RouterReport) -> None:
+    figures = found.model_dump(
+        include={"accuracy", "in_scope_accuracy", "oos_recall", "false_refusal", "ece", "coverage", "set_size"}
+    )
+    table = Table("figure", "value", title=f"{found.tasks} tasks")
+    for name, value in figures.items():
+        table.add_row(name.replace("_", " "), "–" if value is None else f"{value:.3f}")
+    console.print(table)
+    for confusion in found.confusions:
+        console.print(
+            f"[bold]{confusion.count}[/] of {escape(confusion.truth)} → {escape(confusion.outcome)}", highlight=False
+        )
+        for text in confusion.texts:
+            console.print(f"    {escape(text)}", highlight=False)
+    for suggestion in found.suggestions:
+        console.print(f"[green]→[/] {escape(suggestion)}", highlight=False)

@@ -1,0 +1,253 @@
+"""A document as text with structure: what every reader produces and the splitter cuts.
+
+It knows nothing about file formats, passages or search.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import groupby
+from math import ceil
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A paragraph, list item, table row or piece of code: `document.text[start:end]`."""
+
+    start: int
+    end: int
+    heading: tuple[str, ...] = ()
+    """Titles from the top of the document down to this block."""
+    section: int = 0
+    """How many headings came before: two sections may have the same title."""
+    row: bool = False
+    """A table row: never cut."""
+
+
+@dataclass(frozen=True)
+class Document:
+    """The extracted text of one file; every offset anywhere in metier points into `text`."""
+
+    source: str
+    title: str
+    text: str
+    blocks: tuple[Block, ...]
+    """In order of `start`; they do not overlap."""
+    pages: tuple[int, ...] = ()
+    """Offset at which page 1, 2, … begins; empty where the format has no pages."""
+
+    def page(self, offset: int) -> int | None:
+        """Page number (from 1) of a character offset."""
+        return max(1, bisect_right(self.pages, offset)) if self.pages else None
+
+
+def clean(text: str) -> str:
+    """One kind of line end, no NUL, no lone surrogates: text that every file and database can hold."""
+    return _SURROGATE.sub("\ufffd", text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", ""))
+
+
+def render_row(columns: Sequence[str], cells: Sequence[str]) -> str:
+    """A table row that explains itself, so that its passage needs no header.
+
+    >>> render_row(["Pump", "Interval", ""], ["P-101", "500 h", "weekly"])
+    'Pump: P-101; Interval: 500 h; weekly'
+    """
+    names = [*columns, *[""] * max(0, len(cells) - len(columns))]
+    pairs = [(" ".join(n.split()), " ".join(c.split())) for n, c in zip(names, cells, strict=False)]
+    return "; ".join(f"{name}: {cell}" if name else cell for name, cell in pairs if cell)
+
+
+class Outline:
+    """Collects the parts of a document in reading order and keeps the path of headings.
+
+    A heading without anything below it becomes a block itself, so that its words can be found.
+    """
+
+    def __init__(self) -> None:
+        self.main_title = ""
+        """The first heading of level 1; empty when there is none."""
+        self.length = 0
+        """Characters written so far."""
+        self._parts: list[str] = []
+        self._blocks: list[Block] = []
+        self._path: list[tuple[int, str]] = []
+        self._base = 0
+        self._section = 0
+        self._bare: tuple[int, Block] | None = None
+        self._last = (False, False)
+
+    def heading(self, level: int, text: str) -> None:
+        """A title; `level` 1 is the highest."""
+        text, level = " ".join(clean(text).split()), level + self._base
+        if not text:
+            return
+        self._keep_bare(level)
+        self._path = [(depth, title) for depth, title in self._path if depth < level]
+        if level == 1 and not self.main_title:
+            self.main_title = text
+        start = self._write(text, "\n\n")
+        self._section += 1
+        self._bare = level, Block(start, self.length, self._titles(), self._section)
+        self._path.append((level, text))
+
+    def paragraph(self, text: str, *, joined: bool = False) -> None:
+        """A block of running text. `joined` puts it right below the block before (list items)."""
+        self._add(clean(text).strip("\n").rstrip(), joined)
+
+    def row(self, columns: Sequence[str], cells: Sequence[str], label: str = "") -> None:
+        """A table row. A `label` ("row 7") makes it a section, and so a passage, of its own."""
+        self._add(clean(render_row(columns, cells)), joined=True, row=True, label=label)
+
+    @contextmanager
+    def below(self, level: int) -> Iterator[None]:
+        """Headings inside the block count from here: a document within a document."""
+        before, self._base = self._base, self._base + level
+        yield
+        self._base = before
+
+    def document(self, source: str, title: str, pages: Sequence[int] = ()) -> Document:
+        """Everything collected so far."""
+        self._keep_bare(0)
+        return Document(source, " ".join(clean(title).split()), "".join(self._parts), tuple(self._blocks), tuple(pages))
+
+    def _add(self, text: str, joined: bool, row: bool = False, label: str = "") -> None:
+        if not text.strip():
+            return
+        kind = (joined, row)
+        follows = joined and self._bare is None and kind == self._last
+        self._bare, self._last = None, kind
+        start = self._write(text, "\n" if follows else "\n\n")
+        heading = (*self._titles(), label) if label else self._titles()
+        self._blocks.append(Block(start, self.length, heading, self._section, row))
+
+    def _titles(self) -> tuple[str, ...]:
+        return tuple(title for _, title in self._path)
+
+    def _write(self, text: str, gap: str) -> int:
+        """Append; gives the offset of the text."""
+        start = self.length + len(gap) if self._parts else 0
+        self._parts += [gap, text] if self._parts else [text]
+        self.length = start + len(text)
+        return start
+
+    def _keep_bare(self, level: int) -> None:
+        if self._bare is not None and level <= self._bare[0]:
+            self._blocks.append(self._bare[1])
+        self._bare = None
+
+
+# Documents to passages: cut along headings, then paragraphs and rows, then sentences.
+
+
+_TOKEN = re.compile(r"\w+|[^\w\s]")
+
+
+_SENTENCE = re.compile(r"(?<=[.!?…])[\"'”’)\]]*\s+(?=[\"'“‘(\[]*[^\Wa-z_])|\n\s*\n|(?<=[。！？])")
+
+
+_ABBREVIATION = re.compile(
+    r"(?:\b(?:[A-Z]|e\.g|i\.e|etc|vs|cf|al|approx|Dr|Mr|Mrs|Ms|Prof|St|No|Nos|Fig|Figs|Eq|Sec|Ch|Art|Inc|Ltd|Co|Corp"
+    r"|Jr|Sr|Vol|pp|ed|eds|min|max|ca)\.)\Z"
+)
+
+
+_LONG_WORD = 30
+
+
+HUGE = 4
+"""A table row longer than so many passages is cut at sentences after all."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """A passage to be: `document.text[start:end]`, with the titles above it."""
+
+    start: int
+    end: int
+    heading: tuple[str, ...]
+
+
+def count(text: str) -> int:
+    """Length in words and punctuation marks; an endless word counts once more for every `_LONG_WORD` characters."""
+    return sum(1 + (m.end() - m.start()) // _LONG_WORD for m in _TOKEN.finditer(text))
+
+
+def split(document: Document, size: int) -> list[Span]:
+    """Cut a document into passages of about `size` words and punctuation marks.
+
+    A passage never crosses a heading; a section that is too long is cut into pieces of similar length, between
+    blocks where possible, then between sentences. Sentences and table rows stay whole, unless one alone is
+    longer than a passage (rows: longer than `HUGE` passages).
+    """
+    spans: list[Span] = []
+    for (_, heading), blocks in groupby(document.blocks, key=lambda block: (block.section, block.heading)):
+        units = [unit for block in blocks for unit in _units(document.text, block, size)]
+        spans += [Span(start, end, heading) for start, end in _pack(units, size)]
+    return spans
+
+
+def sentences(text: str, start: int = 0, end: int | None = None) -> Iterator[tuple[int, int]]:
+    """Offsets of the sentences of `text[start:end]`, without the white space between them."""
+    end = len(text) if end is None else end
+    begin = start
+    for gap in _SENTENCE.finditer(text, start, end):
+        if "\n" not in gap[0] and _ABBREVIATION.search(text, max(begin, gap.start() - 12), gap.start()):
+            continue
+        stop = gap.start() + len(gap[0].rstrip())
+        if text[begin:stop].strip():
+            yield begin, stop
+            begin = gap.end()
+    if text[begin:end].strip():
+        yield begin, end
+
+
+Unit = tuple[int, int, int]
+"""Start, end, length in words and punctuation marks: what is not cut any further."""
+
+
+def _units(text: str, block: Block, size: int) -> Iterator[Unit]:
+    length = count(text[block.start : block.end])
+    if length <= (size * HUGE if block.row else size):
+        yield block.start, block.end, length
+        return
+    for start, end in sentences(text, block.start, block.end):
+        length = count(text[start:end])
+        if length <= size:
+            yield start, end, length
+        else:
+            yield from _pieces(text, start, end, size)
+
+
+def _pieces(text: str, start: int, end: int, size: int) -> Iterator[Unit]:
+    """A sentence that is too long, cut between words, and endless words by characters."""
+    begin, filled, before = start, 0, start
+    for token in _TOKEN.finditer(text, start, end):
+        for cut in range(token.start(), token.end(), _LONG_WORD):
+            if filled == size:
+                yield begin, before if cut == token.start() else cut, filled
+                begin, filled = cut, 0
+            filled += 1
+        before = token.end()
+    yield begin, end, filled
+
+
+def _pack(units: Sequence[Unit], size: int) -> Iterator[tuple[int, int]]:
+    """Neighbouring units joined to spans of similar length, none longer than `size` unless one unit is."""
+    total = sum(length for _, _, length in units)
+    target = total / max(1, ceil(total / size))
+    start = end = None
+    filled = 0
+    for begin, stop, length in units:
+        if start is not None and end is not None and (filled + length > size or filled + length / 2 > target):
+            yield start, end
+            start, filled = None, 0
+        start = begin if start is None else start
+        end, filled = stop, filled + length
+    if start is not None and end is not None:
+        yield start, end

@@ -1,0 +1,197 @@
+"""Vector stores of llama-index as the dense half of an index, named by dotted path.
+
+Stores that llama-index saves as a file live in the generation's folder. All others (servers, databases) are shared by
+the generations: new passages are added before a generation becomes valid, old ones deleted after, and passages that a
+generation does not know are ignored, so that the search is right at every moment. Give each specialist a collection of
+its own in `backend_options`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from langchain_core.callbacks import CallbackManagerForRetrieverRun
+from langchain_core.documents import Document as LangChainDocument
+from langchain_core.retrievers import BaseRetriever as LangChainBase
+from llama_index.core.base.base_retriever import BaseRetriever as LlamaIndexBase
+from llama_index.core.readers.base import BaseReader
+from llama_index.core.schema import NodeRelationship, NodeWithScore, QueryBundle, RelatedNodeInfo, TextNode
+from llama_index.core.vector_stores.types import BasePydanticVectorStore, VectorStoreQuery
+from numpy.typing import NDArray
+from pydantic import ConfigDict
+
+from ...core.errors import KnowledgeError, UnreadableDocument
+from ...core.types import Passage
+from .documents import Document, Outline
+from .readers.text import add_paragraphs, title_of
+from .store import PassageStore, node_id
+
+_FILE = "vectors.json"
+
+
+_AT_ONCE = 1000
+
+
+class StoreIndex:
+    """What `backends.Index` asks for, on top of one llama-index class; `backend` makes one such type per class."""
+
+    store_class: type[BasePydanticVectorStore]
+
+    def __init__(self, store: BasePydanticVectorStore, shelf: PassageStore) -> None:
+        self._store = store
+        self._shelf = shelf
+
+    @classmethod
+    def build(cls, folder: Path, shelf: PassageStore, options: dict[str, Any], before: PassageStore | None) -> None:
+        store = cls._store_of(options)
+        as_file = hasattr(cls.store_class, "from_persist_path")
+        have = set() if as_file or before is None else set(before.versions().items())
+        for source, version in shelf.versions().items():
+            if (source, version) not in have:
+                if not as_file:
+                    store.delete(node_id(source, version))  # left over from a build that was killed
+                _add(store, shelf, source, version)
+        if as_file:
+            store.persist(str(folder / _FILE))
+
+    @classmethod
+    def open(cls, folder: Path, shelf: PassageStore, options: dict[str, Any]) -> StoreIndex:
+        path = folder / _FILE
+        load = getattr(cls.store_class, "from_persist_path", None)
+        return cls(load(str(path)) if load is not None else cls._store_of(options), shelf)
+
+    @classmethod
+    def retire(cls, shelf: PassageStore, options: dict[str, Any], before: PassageStore) -> None:
+        if hasattr(cls.store_class, "from_persist_path"):
+            return
+        store = cls._store_of(options)
+        for source, version in before.versions().items() - shelf.versions().items():
+            store.delete(node_id(source, version))
+
+    @classmethod
+    def _store_of(cls, options: dict[str, Any]) -> BasePydanticVectorStore:
+        try:
+            return cls.store_class(**options)
+        except Exception as error:  # a store may raise anything when its server or its options are wrong
+            given = ", ".join(options) or "no options"
+            raise KnowledgeError(f"back-end {cls.__name__} cannot be opened with {given}: {error}") from error
+
+    def nearest(self, vector: NDArray[np.float32], k: int) -> list[int]:
+        result = self._store.query(VectorStoreQuery(query_embedding=vector.tolist(), similarity_top_k=k))
+        ids = result.ids if result.ids is not None else [node.node_id for node in result.nodes or ()]
+        return self._shelf.rows_of_nodes(ids)
+
+
+def backend(store_class: type[Any]) -> type[StoreIndex]:
+    """The index type for a vector store class."""
+    return type(store_class.__name__, (StoreIndex,), {"store_class": store_class})
+
+
+def _add(store: BasePydanticVectorStore, shelf: PassageStore, source: str, version: str) -> None:
+    document = {NodeRelationship.SOURCE: RelatedNodeInfo(node_id=node_id(source, version))}
+    nodes: list[Any] = []
+    for passage, node, vector in shelf.nodes(source):
+        metadata = {"source": source, "passage": passage.id, "heading": " > ".join(passage.heading)}
+        nodes.append(
+            TextNode(
+                id_=node,
+                text=passage.text,
+                embedding=vector.tolist(),
+                metadata=metadata,
+                relationships=document,
+                start_char_idx=passage.start,
+                end_char_idx=passage.end,
+            )
+        )
+    for some in _batches(nodes):
+        store.add(some)
+
+
+def _batches(nodes: list[Any]) -> Iterator[list[Any]]:
+    for first in range(0, len(nodes), _AT_ONCE):
+        yield nodes[first : first + _AT_ONCE]
+
+
+# File readers of llama-index, for kinds of files that metier does not read itself.
+
+
+def reader(reader_class: type[BaseReader]) -> Callable[[Path, str], Document]:
+    """A reader that asks `reader_class().load_data(file)`. Several documents count as the pages of one."""
+
+    def read(path: Path, source: str) -> Document:
+        try:
+            parts = [document.text for document in reader_class().load_data(path)]
+        except Exception as error:  # a reader may raise anything; one bad file must not stop a build
+            raise UnreadableDocument(f"{reader_class.__name__} cannot read it: {error}") from error
+        outline, pages = Outline(), []
+        for part in parts:
+            pages.append(outline.length)
+            add_paragraphs(outline, part)
+        return outline.document(source, title_of(source), pages if len(parts) > 1 else ())
+
+    return read
+
+
+# A specialist's knowledge as a retriever of llama-index and of LangChain, to use it in their chains.
+
+
+@runtime_checkable
+class Searchable(Protocol):
+    """What both need: `Knowledge.search`."""
+
+    def search(self, query: str, k: int) -> list[Passage]: ...
+
+
+class LlamaIndexRetriever(LlamaIndexBase):
+    """Passages as llama-index nodes."""
+
+    def __init__(self, knowledge: Searchable, k: int) -> None:
+        super().__init__()
+        self._knowledge, self._k = knowledge, k
+
+    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        return [
+            NodeWithScore(
+                node=TextNode(
+                    id_=passage.id,
+                    text=passage.text,
+                    metadata=metadata(passage),
+                    start_char_idx=passage.start,
+                    end_char_idx=passage.end,
+                ),
+                score=passage.score,
+            )
+            for passage in self._knowledge.search(query_bundle.query_str, self._k)
+        ]
+
+
+class LangChainRetriever(LangChainBase):
+    """Passages as LangChain documents."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    knowledge: Searchable
+    k: int = 3
+
+    def _get_relevant_documents(
+        self, query: str, *, run_manager: CallbackManagerForRetrieverRun
+    ) -> list[LangChainDocument]:
+        return [
+            LangChainDocument(page_content=passage.text, id=passage.id, metadata=metadata(passage))
+            for passage in self.knowledge.search(query, self.k)
+        ]
+
+
+def metadata(passage: Passage) -> dict[str, str | int | float | None]:
+    """Where a passage stands, as the plain values that both libraries want."""
+    return {
+        "source": passage.source,
+        "heading": " > ".join(passage.heading),
+        "page": passage.page,
+        "start": passage.start,
+        "end": passage.end,
+        "score": passage.score,
+    }

@@ -1,0 +1,244 @@
+"""The passages on disk: one SQLite file with documents, passages and vectors. It knows nothing about searching."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import NAMESPACE_OID, uuid5
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...core.embedding import Vectors
+from ...core.text import terms
+from ...core.types import Passage
+from .abbreviations import Definition, definitions
+
+FILE = "passages.sqlite"
+
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE documents (id INTEGER PRIMARY KEY, source TEXT NOT NULL UNIQUE, sha256 TEXT NOT NULL,
+    title TEXT NOT NULL, text TEXT NOT NULL, refused TEXT);
+CREATE TABLE passages (id INTEGER PRIMARY KEY, document INTEGER NOT NULL REFERENCES documents ON DELETE CASCADE,
+    ordinal INTEGER NOT NULL, start INTEGER NOT NULL, end INTEGER NOT NULL, page INTEGER, heading TEXT NOT NULL,
+    text TEXT NOT NULL, context TEXT NOT NULL, terms TEXT NOT NULL, vector BLOB NOT NULL, node TEXT NOT NULL UNIQUE);
+CREATE UNIQUE INDEX by_document ON passages (document, ordinal);
+CREATE TABLE abbreviations (document INTEGER NOT NULL REFERENCES documents ON DELETE CASCADE,
+    short TEXT NOT NULL, long TEXT NOT NULL);
+CREATE INDEX abbreviations_by_document ON abbreviations (document);
+"""
+
+_JOINED = "passages p JOIN documents d ON d.id = document"
+_PASSAGE = "source, ordinal, start, end, page, heading, p.text"
+_ALL = f"FROM {_JOINED} ORDER BY source, ordinal"
+"""All passages in an order that does not tell in which order the documents came."""
+
+
+@dataclass(frozen=True)
+class DocumentInfo:
+    """A document that the index holds."""
+
+    source: str
+    title: str
+    passages: int
+    characters: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class NewPassage:
+    """A passage on its way into the shelf."""
+
+    start: int
+    end: int
+    page: int | None
+    heading: tuple[str, ...]
+    text: str
+    context: str
+    """Title and headings: what a reader of the whole document would know."""
+
+    @property
+    def searchable(self) -> str:
+        """What is embedded and indexed."""
+        return f"{self.context}\n{self.text}" if self.context else self.text
+
+
+class PassageStore:
+    """Reads and, when opened with `write`, changes the SQLite file. Safe to use from several threads.
+
+    Raises `sqlite3.Error` when the file is damaged, locked or the disk is full.
+    """
+
+    def __init__(self, file: Path, *, write: bool = False) -> None:
+        self._lock = threading.RLock()
+        mode = "rwc" if write else "ro"
+        uri = f"{file.resolve().as_uri()}?mode={mode}"
+        self._db = sqlite3.connect(uri, uri=True, check_same_thread=False, isolation_level=None)
+        self._db.execute("PRAGMA foreign_keys = ON")
+        if write and not self._query("SELECT 1 FROM sqlite_master LIMIT 1"):
+            self._db.executescript(_SCHEMA)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._db.close()
+
+    @contextmanager
+    def change(self) -> Iterator[None]:
+        """All changes inside the block, or none."""
+        with self._lock:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+    def meta(self) -> dict[str, Any]:
+        """What the index was built with."""
+        return {key: json.loads(value) for key, value in self._query("SELECT key, value FROM meta")}
+
+    def set_meta(self, values: Mapping[str, Any]) -> None:
+        """Replace what `meta` gives."""
+        self._db.execute("DELETE FROM meta")
+        self._db.executemany("INSERT INTO meta VALUES (?, ?)", [(key, json.dumps(v)) for key, v in values.items()])
+
+    def versions(self) -> dict[str, str]:
+        """Source to SHA-256 of every document that was looked at, the refused ones too."""
+        return dict(self._query("SELECT source, sha256 FROM documents"))
+
+    def refused(self) -> dict[str, str]:
+        """Source to reason of the documents that could not be read."""
+        return dict(self._query("SELECT source, refused FROM documents WHERE refused IS NOT NULL ORDER BY source"))
+
+    def documents(self) -> list[DocumentInfo]:
+        """The documents that could be read, by name."""
+        rows = self._query(
+            "SELECT source, title, (SELECT count(*) FROM passages WHERE document = documents.id), length(text), sha256"
+            " FROM documents WHERE refused IS NULL ORDER BY source"
+        )
+        return [DocumentInfo(*row) for row in rows]
+
+    def text(self, source: str) -> str | None:
+        """The extracted text of a document; None when there is no such document."""
+        rows = self._query("SELECT text FROM documents WHERE source = ? AND refused IS NULL", (source,))
+        return rows[0][0] if rows else None
+
+    def add(
+        self, source: str, sha256: str, title: str, text: str, entries: Sequence[NewPassage], vectors: Vectors
+    ) -> None:
+        """Put a document in, in place of an older version. `vectors` has one row an entry."""
+        document = self._replace(source, sha256, title, text, None)
+        blobs = [vector.astype("<f2").tobytes() for vector in vectors]
+        found = [" ".join(terms(entry.searchable)) for entry in entries]
+        nodes = [node_id(source, sha256, n) for n in range(len(entries))]
+        rows = [
+            (document, n, e.start, e.end, e.page, json.dumps(e.heading), e.text, e.context, words, blob, node)
+            for n, (e, words, blob, node) in enumerate(zip(entries, found, blobs, nodes, strict=True))
+        ]
+        self._db.executemany(
+            "INSERT INTO passages (document, ordinal, start, end, page, heading, text, context, terms, vector, node)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            rows,
+        )
+        pairs = sorted(set(definitions(text)))
+        self._db.executemany("INSERT INTO abbreviations VALUES (?, ?, ?)", [(document, *pair) for pair in pairs])
+
+    def refuse(self, source: str, sha256: str, reason: str) -> None:
+        """Remember that a document could not be read, so that it is not tried again until it changes."""
+        self._replace(source, sha256, "", "", reason)
+
+    def remove(self, source: str) -> None:
+        """Forget a document."""
+        self._db.execute("DELETE FROM documents WHERE source = ?", (source,))
+
+    def rows(self) -> NDArray[np.int64]:
+        """Row ids of all passages, by source and place in it. Shape (number of passages,)."""
+        return np.array([row for (row,) in self._query(f"SELECT p.id {_ALL}")], dtype=np.int64)
+
+    def terms(self) -> Iterator[list[str]]:
+        """The terms of all passages, in the order of `rows`."""
+        for (words,) in self._db.execute(f"SELECT terms {_ALL}"):
+            yield words.split()
+
+    def vectors(self, rows: Iterable[int] | None = None) -> Vectors:
+        """Vectors of all passages in the order of `rows()`, or of the rows asked for."""
+        if rows is None:
+            blobs = [blob for (blob,) in self._query(f"SELECT vector {_ALL}")]
+        else:
+            asked = list(rows)
+            marks = ", ".join("?" * len(asked))
+            found = dict(self._query(f"SELECT id, vector FROM passages WHERE id IN ({marks})", asked))
+            blobs = [found[row] for row in asked]
+        width = len(blobs[0]) // 2 if blobs else 0
+        return np.frombuffer(b"".join(blobs), dtype="<f2").reshape(len(blobs), width).astype(np.float32)
+
+    def embedded(self, source: str) -> dict[str, NDArray[np.float32]]:
+        """What is known of a document: searchable text to vector."""
+        rows = self._query(f"SELECT context, p.text, vector FROM {_JOINED} WHERE source = ?", (source,))
+        return {
+            f"{context}\n{text}" if context else text: np.frombuffer(blob, dtype="<f2").astype(np.float32)
+            for context, text, blob in rows
+        }
+
+    def abbreviations(self) -> list[Definition]:
+        """What the documents define, once a document."""
+        return [(short, long) for short, long in self._query("SELECT short, long FROM abbreviations")]
+
+    def nodes(self, source: str) -> Iterator[tuple[Passage, str, NDArray[np.float32]]]:
+        """A document's passages with their names and vectors for a vector store."""
+        columns = f"{_PASSAGE}, node, vector"
+        for *fields, node, blob in self._query(f"SELECT {columns} FROM {_JOINED} WHERE source = ?", (source,)):
+            yield _passage(*fields), node, np.frombuffer(blob, dtype="<f2").astype(np.float32)
+
+    def rows_of_nodes(self, nodes: Sequence[str]) -> list[int]:
+        """Row ids of a vector store's nodes, in their order; unknown nodes are left out."""
+        marks = ", ".join("?" * len(nodes))
+        found = dict(self._query(f"SELECT node, id FROM passages WHERE node IN ({marks})", nodes))
+        return [found[node] for node in nodes if node in found]
+
+    def passages(self, rows: Sequence[int]) -> list[Passage]:
+        """The passages of some rows, in the order asked for."""
+        found = {row[0]: _passage(*row[1:]) for row in self._select(f"p.id, {_PASSAGE}", rows)}
+        return [found[row] for row in rows]
+
+    def row(self, name: str) -> int | None:
+        """The row of a passage by its id, `source#ordinal`."""
+        source, _, ordinal = name.rpartition("#")
+        values = (source, int(ordinal) if ordinal.isdecimal() else -1)
+        rows = self._query(f"SELECT p.id FROM {_JOINED} WHERE source = ? AND ordinal = ?", values)
+        return rows[0][0] if rows else None
+
+    def _select(self, columns: str, rows: Sequence[int]) -> list[tuple[Any, ...]]:
+        marks = ", ".join("?" * len(rows))
+        return self._query(f"SELECT {columns} FROM {_JOINED} WHERE p.id IN ({marks})", [int(row) for row in rows])
+
+    def _replace(self, source: str, sha256: str, title: str, text: str, refused: str | None) -> int | None:
+        self.remove(source)
+        return self._db.execute(
+            "INSERT INTO documents (source, sha256, title, text, refused) VALUES (?, ?, ?, ?, ?)",
+            (source, sha256, title, text, refused),
+        ).lastrowid
+
+    def _query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with self._lock:
+            return self._db.execute(sql, values).fetchall()
+
+
+def node_id(source: str, version: str, ordinal: int | None = None) -> str:
+    """The name of a document's version, or of a passage of it, in a vector store: a UUID, as many stores want."""
+    return str(uuid5(NAMESPACE_OID, f"{source}@{version}" if ordinal is None else f"{source}@{version}#{ordinal}"))
+
+
+def _passage(source: str, ordinal: int, start: int, end: int, page: int | None, heading: str, text: str) -> Passage:
+    titles = tuple(json.loads(heading))
+    name = f"{source}#{ordinal}"
+    return Passage(id=name, text=text, source=source, heading=titles, page=page, start=start, end=end)

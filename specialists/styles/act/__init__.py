@@ -1,0 +1,1 @@
+"""Style `act`: calls of the specialist's tools."""

@@ -1,0 +1,1 @@
+"""Style `label`: one of the card's labels."""

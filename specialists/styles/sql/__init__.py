@@ -1,0 +1,1 @@
+"""Style `sql`: one SELECT over the specialist's database."""

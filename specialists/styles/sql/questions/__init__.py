@@ -1,0 +1,1 @@
+"""Made-up questions about a database, with the SQL that answers them."""
