@@ -26,8 +26,8 @@ from ..specialists.evaluation.statistics import judge
 from ..specialists.knowledge.build import IndexReport
 from ..specialists.knowledge.knowledge import Knowledge
 from ..specialists.specialist import Specialist
-from ..specialists.styles import find_style
 from ..specialists.styles.label.classifier import FORM, LabelClassifier, Labelled, accuracy
+from ..specialists.styles.table import find_style
 from ..tools.registry import build_tools
 from ..tools.tool import ToolContext
 from .assemble import (

@@ -22,11 +22,11 @@ from .engines.engine import Engine, Sampling
 from .grounding import codes, content_words, supporting_sentence, with_context
 from .knowledge.knowledge import Knowledge
 from .prompt import NOT_FOUND
-from .styles import find_style
 from .styles.act.decision import CallDecision
 from .styles.act.shown_tools import ToolShortlist
 from .styles.label.classifier import LabelClassifier
 from .styles.sql.source import SqlSource
+from .styles.table import find_style
 from .work import Draft, Toolbox, Work, told
 
 Sift = Callable[[Sequence[Passage]], tuple[Sequence[Passage], dict[str, str]]]
