@@ -29,7 +29,7 @@ from metier.core.embedding import Embedder
 from metier.core.files import write_atomic
 from metier.core.metrics import expected_calibration_error, token_f1
 from metier.core.types import Brief, Outcome
-from metier.specialists.confidence import FEATURES, WEIGHTS, confidence_features
+from metier.specialists.confidence import CONFIDENCE_FILE, FEATURES, confidence_features
 from metier.specialists.engines import Engine
 from metier.specialists.knowledge.knowledge import Knowledge
 from metier.specialists.specialist import Specialist
@@ -152,8 +152,10 @@ def main() -> None:
         only = "".join(f" --only {name}" for name in args.only or ())
         command = f"python benchmarks/confidence.py DATA --skill {args.skill} --limit {args.limit}{only}"
         command += f" --team {args.team}" if args.team else ""
-        write_atomic(WEIGHTS, json.dumps({"weights": named, "rows": len(y), "command": command}, indent=1) + "\n")
-        say(f"written: {WEIGHTS.name} {named}")
+        write_atomic(
+            CONFIDENCE_FILE, json.dumps({"weights": named, "rows": len(y), "command": command}, indent=1) + "\n"
+        )
+        say(f"written: {CONFIDENCE_FILE.name} {named}")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from ..core.types import Passage
 from .grounding import content_words, coverage, with_context
 from .work import CERTAINTY, Draft
 
-WEIGHTS = Path(__file__).with_name("confidence.json")
+CONFIDENCE_FILE = Path(__file__).with_name("confidence.json")
 """Fitted by `benchmarks/confidence.py`."""
 
 FEATURES = ("dense", "coverage", "logprob", "first_logprob", "length")
@@ -70,4 +70,4 @@ def confidence(task: str, draft: Draft, passages: Sequence[Passage]) -> float:
 
 @cache
 def _weights() -> Mapping[str, float]:
-    return json.loads(WEIGHTS.read_text())["weights"]
+    return json.loads(CONFIDENCE_FILE.read_text())["weights"]

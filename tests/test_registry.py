@@ -26,10 +26,9 @@ from metier.core.errors import ConfigError, InputError, IntegrityError, StateErr
 from metier.core.models import LocalModel, ModelStore
 from metier.specialists.adapters.choose import adapter_version
 from metier.specialists.adapters.exchange import export_version, import_adapter
-from metier.specialists.adapters.folder import CONFIG, RECORD, WEIGHTS
+from metier.specialists.adapters.folder import CONFIG, DECISION, RECORD, WEIGHTS
 from metier.specialists.adapters.registry import Registry, Version
 from metier.specialists.engines.unpack import load_base
-from metier.specialists.styles.act.decision import FILE as DECISION
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 

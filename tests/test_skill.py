@@ -12,9 +12,8 @@ from metier.benchmarks.skills.skill import TRAINING, Lesson, Skill, Source, kept
 from metier.core.errors import IntegrityError
 from metier.core.files import sha256
 from metier.core.models import ModelStore
-from metier.specialists.adapters.folder import CONFIG, RECORD, open_adapter
+from metier.specialists.adapters.folder import CONFIG, DECISION, RECORD, open_adapter
 from metier.specialists.prompt import TrainingExample, render
-from metier.specialists.styles.act.decision import FILE as DECISION
 
 ROWS = [
     {"input": "Code of the pump?", "answer": "kappa seven"},

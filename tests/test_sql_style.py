@@ -21,10 +21,9 @@ from metier.specialists.engines import Sampling
 from metier.specialists.engines.engine import Select
 from metier.specialists.engines.llama import LlamaEngine
 from metier.specialists.engines.scripted import ScriptedEngine
-from metier.specialists.evaluation.measures import same_rows
 from metier.specialists.specialist import Specialist
 from metier.specialists.styles.sql.prompt import Solved, alike, known, link, prompt
-from metier.specialists.styles.sql.schema import Catalogue
+from metier.specialists.styles.sql.schema import Catalogue, same_rows
 from metier.specialists.styles.sql.short import expand, shorten_sql
 from metier.specialists.styles.sql.source import SqlSource
 from metier.specialists.styles.sql.style import ATTEMPTS

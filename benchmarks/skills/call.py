@@ -23,12 +23,12 @@ from metier.core.models import ModelStore
 from metier.core.onnx_embedder import load_embedder
 from metier.core.types import ToolCall
 from metier.specialists.adapters.convert import gguf_adapter
-from metier.specialists.adapters.folder import RECORD
+from metier.specialists.adapters.folder import DECISION, RECORD
 from metier.specialists.engines.engine import Json, Sampling
 from metier.specialists.engines.llama import LlamaEngine
 from metier.specialists.functions import NO_CALL, call_or_none, called, write_call
 from metier.specialists.prompt import TrainingExample, render
-from metier.specialists.styles.act.decision import FILE, CallDecision, log_odds
+from metier.specialists.styles.act.decision import CallDecision, log_odds
 from metier.specialists.styles.act.shown_tools import SHOWN, ToolShortlist
 
 MADE_UP = 900
@@ -170,7 +170,7 @@ def fit_decision() -> None:
     evidence = gather(engine, "call", ToolShortlist(load_embedder("minilm", store)), rows)
     engine.close()
     decision = fit(evidence)
-    write_atomic(args.folder / FILE, decision.model_dump_json(indent=2) + "\n")
+    write_atomic(args.folder / DECISION, decision.model_dump_json(indent=2) + "\n")
     for fits, name in ((True, "calls made where one fits"), (False, "none made where none fits")):
         chances = [decision.probability(e.odds, e.similarity) for e in evidence if e.fits is fits]
         print(f"{name}: {np.mean([(p >= 0.5) is fits for p in chances]):.2f} of {len(chances)}")

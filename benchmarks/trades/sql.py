@@ -15,9 +15,9 @@ from metier.benchmarks.skills.sql import lessons as prompts
 from metier.core.errors import MetierError
 from metier.core.types import Answer, Brief
 from metier.specialists.card import SpecialistCard
-from metier.specialists.evaluation.measures import same_rows
 from metier.specialists.prompt import TrainingExample
 from metier.specialists.specialist import Specialist
+from metier.specialists.styles.sql.schema import same_rows
 from metier.specialists.styles.sql.source import SqlSource
 from metier.tools.database import open_database
 from trades.trade import System, same

@@ -9,12 +9,13 @@ from typing import Any
 
 from ...core.errors import ConfigError, IntegrityError
 from ...core.files import sha256
-from ..styles.act.decision import FILE as DECISION
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 RECORD = "metier.json"
 """Where the adapter comes from: base, data, seed, metrics, and the SHA-256 of the files beside it."""
+DECISION = "decision.json"
+"""Of an adapter that calls tools: when it should (`styles/act/decision.py`)."""
 
 _PICKLED = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +15,7 @@ from ...core.errors import MetierError
 from ...core.metrics import exact_match, expected_calibration_error, token_f1
 from ...core.types import Answer, ToolCall
 from ..grounding import content_words, coverage
-from ..styles.sql.schema import Database, Table
+from ..styles.sql.schema import Database, same_rows
 from .questions import Question, Result
 
 # Is it the call that was wanted? Compared by its parts, as the Berkeley Function Calling Leaderboard does.
@@ -90,24 +89,6 @@ def objects_match(text: str, wanted: Any) -> tuple[bool, float]:
         return given == right, float(given == right)
     fields = [key in given and _fits(given[key], value) for key, value in right.items()]
     return all(fields) and set(given) == set(right), sum(fields) / len(fields)
-
-
-# Do two queries give the same answer? The measure that the field calls execution match.
-
-
-def same_rows(found: Table, truth: Table, *, ordered: bool) -> bool:
-    """Whether two results hold the same rows; columns by position, numbers to nine digits.
-
-    Args:
-        ordered: The order of rows counts.
-    """
-    a, b = ([tuple(map(_plain, row)) for row in table.rows] for table in (found, truth))
-    return a == b if ordered else Counter(a) == Counter(b)
-
-
-def _plain(value: Any) -> Any:
-    """A number as a rounded one: sums of floats differ with the order of rows."""
-    return float(f"{value:.9g}") if isinstance(value, (int, float)) else value
 
 
 _STATEMENT = re.compile(r"\s*(select|with)\b", re.IGNORECASE)

@@ -6,9 +6,7 @@ import math
 from pathlib import Path
 
 from ....core.types import Value
-
-FILE = "decision.json"
-"""Beside an adapter's weights; fitted by `training/call_decision.py` for that adapter alone."""
+from ...adapters.folder import DECISION
 
 _SUREST = 8.0
 """Log-odds are cut there: beyond it a language model's probabilities say nothing more."""
@@ -38,5 +36,5 @@ def log_odds(first_logprob: float, *, called: bool) -> float:
 
 def read_decision(adapter: Path | str | None) -> CallDecision | None:
     """The decision that was fitted for an adapter (a PEFT folder); None where there is none, as on a server."""
-    file = adapter / FILE if isinstance(adapter, Path) else None
+    file = adapter / DECISION if isinstance(adapter, Path) else None
     return CallDecision.model_validate_json(file.read_bytes()) if file and file.is_file() else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -227,3 +227,18 @@ def _overlap(left: Column, right: Column) -> float:
         return float(left.number and right.number)
     small, large = sorted((set(left.values), set(right.values)), key=len)
     return len(small & large) / len(small) if small else 0.0
+
+
+def same_rows(found: Table, truth: Table, *, ordered: bool) -> bool:
+    """Whether two results hold the same rows: execution match. Columns by position, numbers to nine digits.
+
+    Args:
+        ordered: The order of rows counts.
+    """
+    a, b = ([tuple(map(_plain, row)) for row in table.rows] for table in (found, truth))
+    return a == b if ordered else Counter(a) == Counter(b)
+
+
+def _plain(value: Any) -> Any:
+    """A number as a rounded one: sums of floats differ with the order of rows."""
+    return float(f"{value:.9g}") if isinstance(value, (int, float)) else value

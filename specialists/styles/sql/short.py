@@ -23,8 +23,7 @@ from sqlglot.errors import SqlglotError
 from sqlglot.optimizer.scope import Scope, traverse_scope
 
 from ....core.errors import MetierError, ToolError
-from ...evaluation.measures import same_rows
-from .schema import Catalogue, Database, Join, quoted
+from .schema import Catalogue, Database, Join, quoted, same_rows
 
 Node = TypeVar("Node", bound=exp.Expr)
 
