@@ -25,13 +25,13 @@ from ..core.types import Value
 from ..memory.facts import Facts
 from ..memory.store import Fact, Owner
 from ..memory.threads import scrub
-from ..router.log import Decision
+from ..router.log import LoggedDecision
 from .assemble import decisions
 from .build import build
 from .cards import Blueprint
 from .feedback import Note, open_inbox
-from .memories import open_memories, owner_of
 from .threads import Threads, open_threads
+from .turn_memory import open_turn_memory, owner_of
 
 
 class Scope(NamedTuple):
@@ -74,7 +74,7 @@ class Kept(Value):
 
     facts: tuple[Fact, ...]
     threads: tuple[Conversation, ...]
-    decisions: tuple[Decision, ...]
+    decisions: tuple[LoggedDecision, ...]
     notes: tuple[Note, ...]
 
 
@@ -154,8 +154,8 @@ def scope_of(user: str | None, tenant: str | None, thread: str | None, everythin
 
 @contextmanager
 def _stores(plan: Blueprint) -> Iterator[tuple[Threads, Facts | None]]:
-    with closing(open_threads(plan)) as threads, closing(open_memories(plan)) as memories:
-        yield threads, memories.facts
+    with closing(open_threads(plan)) as threads, closing(open_turn_memory(plan)) as memory:
+        yield threads, memory.facts
 
 
 def _names(threads: Threads, scope: Scope) -> list[str]:

@@ -18,7 +18,7 @@ from ..memory.threads import ThreadSaver
 from ..tools.policy import ApprovalRequest, ApprovalResponse, Decision
 from ..tools.runner import Ledger
 from .cards import Blueprint
-from .memories import owner_of
+from .turn_memory import owner_of
 
 Standing = Literal["answered", "waiting", "unfinished"]
 """`waiting` for a person's decision; `unfinished` when the process ended in the middle of a task."""

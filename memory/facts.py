@@ -54,11 +54,21 @@ class Facts:
     def __init__(self, store: FactStore) -> None:
         self.store = store
 
-    def note(self, turn: str, owner: Owner, *, thread_id: str = "") -> list[Fact]:
-        """Remember what a user's turn says; nothing without a user."""
+    def note(
+        self, turn: str, owner: Owner, *, thread_id: str = "", stated: Sequence[NewFact] | None = None
+    ) -> list[Fact]:
+        """Remember what a user's turn says; nothing without a user.
+
+        Args:
+            turn: In the user's words.
+            owner: The user.
+            thread_id: The conversation.
+            stated: The facts in the turn, where they are known already.
+        """
         if owner.user is None:
             return []
-        return self._write(extract_facts(turn[:LONGEST]), owner, thread_id=thread_id, turn=turn[:LONGEST])
+        turn = turn[:LONGEST]
+        return self._write(extract_facts(turn) if stated is None else stated, owner, thread_id=thread_id, turn=turn)
 
     def add(self, text: str, owner: Owner, specialist: str | None = None) -> Fact:
         """Add a fact by hand.
