@@ -42,11 +42,11 @@ from metier.benchmarks.skills.guard_heads import (
     fit_orders,
     orders,
 )
+from metier.core.embedding import Embedder
 from metier.core.onnx_embedder import load_embedder
 from metier.specialists.card import KnowledgeCard
 from metier.specialists.knowledge.documents import split
 from metier.specialists.knowledge.readers import READERS, read
-from metier.specialists.styles.label.classifier import Remembered
 
 SETS = ("safety_injection", "safety_bipia_email", "safety_pii", "faith_begin")
 FOLDS = 5
@@ -66,6 +66,21 @@ def folds(
     for fold in range(min(FOLDS, len(groups))):
         left_out = set(groups[fold::FOLDS])
         yield [r for r in train if group(r) not in left_out], [r for r in test if group(r) in left_out]
+
+
+class Remembered:
+    """An embedder that reads each text once, for as long as it lives."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self.name, self.dimension, self._embedder = embedder.name, embedder.dimension, embedder
+        self._vectors: dict[str, NDArray[np.float32]] = {}
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """As the embedder does."""
+        new = [text for text in dict.fromkeys(texts) if text not in self._vectors]
+        if new:
+            self._vectors.update(zip(new, self._embedder.embed(new), strict=True))
+        return np.stack([self._vectors[text] for text in texts])
 
 
 EMBEDDER = Remembered(load_embedder())

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..core.embedding import Embedder
 from ..core.errors import ConfigError
+from ..core.text import refers_back
 from ..core.types import Choice, Part, Route, Value
 from .example import Example, normalise_example
 from .model import SIGNALS, SURE, WRONG, Calibration, Floats, Judged, Model
@@ -343,31 +344,10 @@ def _route(
     )
 
 
-# Does a task stand alone, or does it go on from the one before?
-
-
-CUE = re.compile(
-    r"""^\W*(?:and|but|or|so|also|then|what\ about|how\ about|what\ if|same|again|why|why\ not|which\ one|ok(?:ay)?|
-          und|aber|et|y)\b
-      | \b(?:it|its|that|this|those|these|they|them|their|there|the\ same|one|ones|former|latter|instead|else)\b
-    """,
-    re.IGNORECASE | re.VERBOSE,
-)
-
-
-SHORT = 4
-"""A task of at most so many words may go on from the one before, whatever the words are."""
-
-
-def goes_on(text: str) -> bool:
-    """May the text refer to what was said before?"""
-    return len(text.split()) <= SHORT or bool(CUE.search(text))
-
-
 def with_thread(text: str, context: Sequence[str]) -> str:
     """The text behind the last task of the thread that stood alone (else behind the last one)."""
     earlier = [normalise_example(task) for task in context if task.strip()]
-    alone = [task for task in earlier if not goes_on(task)]
+    alone = [task for task in earlier if not refers_back(task)]
     if not earlier:
         return text
     return normalise_example(f"{(alone or earlier)[-1]} {text}")
@@ -432,7 +412,7 @@ class Decider:
         if len(ruling.barred) == len(names):
             return nobody(names, ruling.reason)
         read = normalise_example(" ".join([text, *attachments]))
-        follows = bool(context) and goes_on(text)
+        follows = bool(context) and refers_back(text)
         pieces = segments(text)
         if not follows and not pieces and (route := self._by_words(text, read, ruling)):
             return route

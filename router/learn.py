@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.embedding import Vectors
+from ..core.kernel_ridge import fit_kernel_ridge
 from .example import Example
-from .features import Alike, Features, Matrix, Mix, alike, fit_head
+from .features import Alike, Features, Matrix, Mix, alike
 from .model import (
     Calibration,
     Model,
@@ -80,7 +81,7 @@ def learn_router(
         some = spread(labels, TRIED_ON, seed)
         mix = choose_mix(alike(rows.take(some), rows.take(some)), targets[some], trust[some], tasks[some])
     similar = alike(rows, rows)
-    fitted = fit_head(similar.mixed(mix), targets, mix.ridge * trust)
+    fitted = fit_kernel_ridge(similar.mixed(mix), targets, mix.ridge * trust)
     np.fill_diagonal(similar.cosine, -1)  # an example is not its own neighbour
     own = int((labels < len(names)).sum())
     found = signals(fitted.held_out, similar.cosine[:, :own])
@@ -108,7 +109,7 @@ def choose_mix(similar: Alike, targets: Matrix, trust: Matrix, tasks: NDArray[np
         return Mix()
 
     def loss(mix: Mix) -> float:
-        scores = fit_head(similar.mixed(mix), targets, mix.ridge * trust).held_out
+        scores = fit_kernel_ridge(similar.mixed(mix), targets, mix.ridge * trust).held_out
         chance = probabilities(scores, fit_temperature(scores[own], truth[own]))
         return float(-np.log(np.maximum(chance[np.arange(len(truth)), truth][tasks], 1e-9)).mean())
 

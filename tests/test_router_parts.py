@@ -12,12 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metier.core.errors import StateError
+from metier.core.kernel_ridge import fit_kernel_ridge
 from metier.core.metrics import expected_calibration_error
+from metier.core.text import refers_back
 from metier.core.types import Choice, Part, Route
-from metier.router.decision import RouteRules, Rules, assign, fit_least, goes_on, segments, strength, with_thread
+from metier.router.decision import RouteRules, Rules, assign, fit_least, segments, strength, with_thread
 from metier.router.edge import END, edge, task_of
 from metier.router.example import Example, flatten, normalise_example
-from metier.router.features import Lexicon, fit_head, lexicon_words, pieces
+from metier.router.features import Lexicon, lexicon_words, pieces
 from metier.router.log import DecisionLog
 from metier.router.model import (
     NEVER,
@@ -100,11 +102,11 @@ def test_few_single_tasks_are_taken_apart(strengths):
 
 @pytest.mark.parametrize("text", ["and for line 3?", "what about the other one", "why?", "how often is it greased"])
 def test_what_may_go_on(text):
-    assert goes_on(text)
+    assert refers_back(text)
 
 
 def test_what_stands_alone():
-    assert not goes_on("which permit do I need for hot work near the boiler")
+    assert not refers_back("which permit do I need for hot work near the boiler")
 
 
 def test_the_thread_is_read_from_its_last_whole_task():
@@ -142,7 +144,7 @@ def test_held_out_scores_are_those_of_a_fit_without_the_example():
     points = dice.normal(size=(30, 4)).astype(np.float32)
     kernel, targets = points @ points.T, dice.normal(size=(30, 2)).astype(np.float32)
     ridge = dice.uniform(0.2, 1, 30).astype(np.float32)
-    fit = fit_head(kernel, targets, ridge)
+    fit = fit_kernel_ridge(kernel, targets, ridge)
     for left in (0, 7, 29):
         rest = np.arange(30) != left
         system = kernel[np.ix_(rest, rest)] + np.diag(ridge[rest])
