@@ -26,7 +26,7 @@ from harness import Report, parser, quantile, read_rows, read_set, read_training
 from safety_pii import score_pii
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
-from metier.agents.guardrails.build import build_guards
+from metier.agents.guardrails import build_guards
 from metier.agents.guardrails.classifier import NgramClassifier
 from metier.agents.guardrails.grounded import claim_evidence, support
 from metier.agents.guardrails.injection import attack_in, brings_dialogue, broken_rule, orders_in
@@ -225,7 +225,7 @@ def faith(args: Any, report: Report) -> None:
     report.add("faith_begin", "metier", "f1_supported", pairs, _pairwise(f1_score))
     report.add("faith_begin", "metier", "macro_f1", pairs, _pairwise(f1_score, average="macro"))
     report.add("faith_begin", "metier", "seconds_p95", seconds, quantile(0.95))
-    overlap = [(r["answer"] == SUPPORTED, claim_evidence(r["response"], r["context"])[0] >= 0.8) for r in test]
+    overlap = [(r["answer"] == SUPPORTED, claim_evidence(r["response"], r["context"])["words"] >= 0.8) for r in test]
     report.add("faith_begin", "word overlap ≥ 0.8", "balanced_accuracy", overlap, _pairwise(balanced_accuracy_score))
 
 

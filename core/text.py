@@ -228,7 +228,9 @@ def references(text: str) -> set[Reference]:
     (True, set())
     """
     kinds: set[Reference] = {kind for kind, pattern in _REFERENCES.items() if pattern.search(text)}
-    return kinds | {"short"} if len(text.split()) <= _SHORT else kinds
+    if len(text.split()) <= _SHORT:
+        kinds.add("short")
+    return kinds
 
 
 def refers_back(text: str) -> bool:
