@@ -102,7 +102,7 @@ def content_words(text: str) -> list[str]:
     return [word for word in _CONTENT.findall(text.lower()) if word not in STOPWORDS]
 
 
-def stems(text: str) -> set[str]:
+def content_stems(text: str) -> set[str]:
     """The stems of a text's content words."""
     return {stem(word) for word in content_words(text)}
 
@@ -119,7 +119,7 @@ def codes(text: str) -> set[str]:
 def coverage(words: Iterable[str], text: str) -> float:
     """Share of the words (0 to 1) that occur in the text, by their stems. No words: 1."""
     wanted = {stem(word) for word in words}
-    return len(wanted & stems(text)) / len(wanted) if wanted else 1.0
+    return len(wanted & content_stems(text)) / len(wanted) if wanted else 1.0
 
 
 def rarity(texts: Collection[Collection[str]]) -> dict[str, float]:

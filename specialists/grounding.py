@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from ..core.text import codes, content_words, coverage, rarity, sentence_spans, sentences, stems
+from ..core.text import codes, content_stems, content_words, coverage, rarity, sentence_spans, sentences
 from ..core.types import Citation, Passage
 from .knowledge.citation import cite
 
@@ -67,12 +67,12 @@ def focus(task: str, texts: Sequence[str], earlier: str = "") -> list[str]:
     rows = [row for table in tables if table for row in table]
     if not rows:
         return list(texts)
-    weights = rarity([stems(row) for row in rows])
-    asked, before = stems(task), stems(earlier)
+    weights = rarity([content_stems(row) for row in rows])
+    asked, before = content_stems(task), content_stems(earlier)
 
     def score(row: str) -> float:
         # Exact sums: sets have another order in each process, and a tie must fall the same way in all.
-        return math.fsum(weights[w] * (1 if w in asked else 0.5) for w in stems(row) & (asked | before))
+        return math.fsum(weights[w] * (1 if w in asked else 0.5) for w in content_stems(row) & (asked | before))
 
     return [_best(table, score) if table else text for text, table in zip(texts, tables, strict=True)]
 

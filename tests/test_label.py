@@ -97,7 +97,8 @@ def test_accuracy_is_that_of_models_that_did_not_see_the_example(head: LabelClas
         scores = likeness[number, others] @ coefficients + PRIOR_SHARE * SHARE
         right.append(LABELS[int(scores.argmax())] in row.answers)
     assert head.accuracy == pytest.approx(np.mean(right))
-    assert head.accuracy is not None and head.accuracy > 1 / len(FAULTS)
+    assert head.accuracy is not None
+    assert head.accuracy > 1 / len(FAULTS)
 
 
 def test_a_label_of_one_example_cannot_be_known_without_it(embedder: OnnxEmbedder) -> None:

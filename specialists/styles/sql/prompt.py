@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ....core.text import rarity, stem, stems
+from ....core.text import content_stems, rarity, stem
 from ...prompt import Message, Shot, render
 from .schema import Catalogue, Column, parts, quoted
 
@@ -210,4 +210,4 @@ def alike(task: str, solved: Sequence[Solved], count: int = SHOTS) -> list[Solve
 
 
 def _words(text: str) -> set[str]:
-    return stems(text) | {*text.lower().split()[:2]}
+    return content_stems(text) | {*text.lower().split()[:2]}
