@@ -14,7 +14,8 @@ from .grounding import with_context
 from .work import CERTAINTY, Draft
 
 CONFIDENCE_FILE = Path(__file__).with_name("confidence.json")
-"""Fitted by `benchmarks/confidence.py`."""
+"""Fitted by `benchmarks/confidence.py`, when content words had other stop words and stems: 651 pairs of a question and
+the line that answers it had a `coverage` that was 0.008 higher (0.013 log-odds), and told right lines less well."""
 
 FEATURES = ("dense", "coverage", "logprob", "first_logprob", "length")
 """In the order of the shipped weights; see `features`."""
