@@ -163,19 +163,26 @@ def quote_facts(query: str, facts: Sequence[RecalledFact], embedder: Embedder) -
     """The sentences that answer best, in the order of their facts; facts without one of them are left out."""
     texts = [recalled.fact.text for recalled in facts]
     parts = [[text] if len(text.split()) <= WHOLE else sentences(text) for text in texts]
-    flat = [(row, at) for row, part in enumerate(parts) for at in range(len(part))]
-    candidates = [parts[row][at] for row, at in flat]
-    vectors = embedder.embed([query, *candidates])
-    indexed = [IndexedText(vector[None, :], terms(text)) for vector, text in zip(vectors[1:], candidates, strict=True)]
-    scores = relevance(query, vectors[0], indexed) + np.array([facts[row].relevance for row, _ in flat])
-    best = [flat[i] for i in np.argsort(-scores, kind="stable")[:QUOTED]]
-    kept = {(row, at + step) for row, at in best for step in range(-QUOTED_AROUND, QUOTED_AROUND + 1)}
+    best = _best_sentences(query, facts, parts, embedder)
+    shown = {(row, at + step) for row, at in best for step in range(-QUOTED_AROUND, QUOTED_AROUND + 1)}
     quotes = []
     for row, (fact, score) in enumerate(facts):
-        chosen = [at for at in range(len(parts[row])) if (row, at) in kept]
+        chosen = [at for at in range(len(parts[row])) if (row, at) in shown]
         if chosen:
             quotes.append(FactQuote(text=_joined(parts[row], chosen), fact=fact, relevance=score))
     return quotes
+
+
+def _best_sentences(
+    query: str, facts: Sequence[RecalledFact], parts: Sequence[Sequence[str]], embedder: Embedder
+) -> list[tuple[int, int]]:
+    """Fact and place in it of the sentences that have most to do with the question, as their facts have."""
+    places = [(row, at) for row, part in enumerate(parts) for at in range(len(part))]
+    texts = [parts[row][at] for row, at in places]
+    query_vector, *vectors = embedder.embed([query, *texts])
+    indexed = [IndexedText(vector[None, :], terms(text)) for vector, text in zip(vectors, texts, strict=True)]
+    scores = relevance(query, query_vector, indexed) + np.array([facts[row].relevance for row, _ in places])
+    return [places[i] for i in np.argsort(-scores, kind="stable")[:QUOTED]]
 
 
 def _joined(parts: Sequence[str], chosen: Sequence[int]) -> str:
