@@ -26,7 +26,7 @@ from ..specialists.evaluation.statistics import judge
 from ..specialists.knowledge.build import IndexReport
 from ..specialists.knowledge.knowledge import Knowledge
 from ..specialists.specialist import Specialist
-from ..specialists.styles.label.classifier import FORM, LabelClassifier, Labelled, accuracy
+from ..specialists.styles.label.classifier import LABEL_FORM, LabelClassifier, Labelled
 from ..specialists.styles.table import find_style
 from ..tools.registry import build_tools
 from ..tools.tool import ToolContext
@@ -155,16 +155,16 @@ def fit_heads(
             head_record_path(plan, name).unlink(missing_ok=True)
             continue
         adapter = loadable(adapter_of(name), base, plan.card.engine)
-        parts = (FORM, [(row.text, row.answers) for row in rows], card.labels, embedder.name, base.sha256("gguf"))
+        parts = (LABEL_FORM, [(row.text, row.answers) for row in rows], card.labels, embedder.name, base.sha256("gguf"))
         made_of = fingerprint(*parts, adapter_version(adapter))
         old = head_comparison(plan, name)
         if old and old.made_of == made_of and head_path(plan, name).is_file():
             continue
         tell(f"{name}: comparing head and model", 0, 1)
-        LabelClassifier.fit(rows, embedder).save(head_path(plan, name))
-        right = accuracy(rows, [str(number % 5) for number in range(len(rows))], embedder)
+        classifier = LabelClassifier.fit(rows, embedder)
+        classifier.save(head_path(plan, name))
         model = _asked(plan, name, rows[:: max(1, len(rows) // ASKED)], base, adapter)
-        found = Comparison(made_of=made_of, head=sum(right) / len(right), model=model)
+        found = Comparison(made_of=made_of, head=classifier.accuracy or 0.0, model=model)
         write_atomic(head_record_path(plan, name), found.model_dump_json(indent=2))
         tell(f"{name}: comparing head and model", 1, 1)
 

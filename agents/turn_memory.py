@@ -14,8 +14,9 @@ from langgraph.config import get_config
 
 from ..core.embedding import Embedder
 from ..core.run import Plain
+from ..core.text import sentences
 from ..core.types import Answer, Citation, Route
-from ..memory.fact_rules import NewFact, asks, extract_facts, sentences
+from ..memory.fact_rules import NewFact, asks, extract_facts
 from ..memory.facts import LONGEST, FactQuote, Facts
 from ..memory.open import open_facts
 from ..memory.store import Owner

@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve, get_lapack_funcs
 from scipy.sparse import csr_matrix
 
 from ..core.embedding import Vectors
+from ..core.kernel_ridge import Matrix
+from ..core.text import plain_words, with_pairs
 
 Sparse = csr_matrix
 """Shape (number of texts, number of terms); rows have length 1 or 0."""
-WORD = re.compile(r"\w+")
 _SIZES = (2, 3, 4, 5)
-Matrix = NDArray[np.float32]
 
 
 def lexicon_words(text: str) -> list[str]:
     """Words and pairs of neighbouring words, in lower case."""
-    words = WORD.findall(text.lower())
-    return words + [f"{a} {b}" for a, b in pairwise(words)]
+    return with_pairs(plain_words(text))
 
 
 def pieces(text: str) -> list[str]:
@@ -155,33 +151,3 @@ class Features:
     def rows(self, texts: Sequence[str], vectors: Vectors) -> FeatureRows:
         """The texts with their vectors as the kernel sees them."""
         return FeatureRows(vectors, self.words.transform(texts), self.pieces.transform(texts))
-
-
-class HeadFit(NamedTuple):
-    """coefficients: (examples, columns), prior: (columns,), held_out: (examples, columns)."""
-
-    coefficients: Matrix
-    prior: Matrix
-    held_out: Matrix
-
-
-def fit_head(kernel: Matrix, targets: Matrix, ridge: Matrix | float) -> HeadFit:
-    """Kernel ridge regression: solve (kernel + diag(ridge)) · coefficients = targets − prior. What each example would
-    score, had it been left out, comes for free.
-
-    Args:
-        kernel: Similarities of all examples with each other, (n, n); left as it was.
-        targets: (n, columns).
-        ridge: Above 0; one value, or one an example: how far it is distrusted.
-    """
-    prior = targets.mean(axis=0)
-    system = kernel.copy()
-    system[np.diag_indices_from(system)] += np.asarray(ridge, dtype=np.float32)
-    factor, lower = cho_factor(system, lower=True, overwrite_a=True, check_finite=False)
-    coefficients = cho_solve((factor, lower), targets - prior, check_finite=False)
-    (invert,) = get_lapack_funcs(("trtri",), (factor,))
-    inverse, _ = invert(factor, lower=1, overwrite_c=1)
-    # The diagonal of the system's inverse; what lies above the factor's diagonal is left over and not read.
-    diagonal = np.array([column @ column for column in (inverse[i:, i] for i in range(len(inverse)))])
-    held_out = targets - coefficients / diagonal[:, None]
-    return HeadFit(np.ascontiguousarray(coefficients), prior, held_out)

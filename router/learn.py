@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.embedding import Vectors
+from ..core.kernel_ridge import Matrix, fit_kernel_ridge
 from .example import Example
-from .features import Features, Matrix, Mix, Similarities, fit_head, similarities
+from .features import Features, Mix, Similarities, similarities
 from .model import (
     Calibration,
     Model,
@@ -75,7 +76,7 @@ def learn_router(
         some = spread(labels, _TRIED_ON, seed)
         mix = choose_mix(similarities(rows.take(some), rows.take(some)), targets[some], trust[some], tasks[some])
     similar = similarities(rows, rows)
-    fitted = fit_head(similar.mixed(mix), targets, mix.ridge * trust)
+    fitted = fit_kernel_ridge(similar.mixed(mix), targets, mix.ridge * trust)
     np.fill_diagonal(similar.cosine, -1)  # an example is not its own neighbour
     own = int((labels < len(names)).sum())
     seen = signals(fitted.held_out, similar.cosine[:, :own])
@@ -103,7 +104,7 @@ def choose_mix(similar: Similarities, targets: Matrix, trust: Matrix, tasks: NDA
         return Mix()
 
     def loss(mix: Mix) -> float:
-        scores = fit_head(similar.mixed(mix), targets, mix.ridge * trust).held_out
+        scores = fit_kernel_ridge(similar.mixed(mix), targets, mix.ridge * trust).held_out
         chance = probabilities(scores, fit_temperature(scores[own], truth[own]))
         return float(-np.log(np.maximum(chance[np.arange(len(truth)), truth][tasks], 1e-9)).mean())
 

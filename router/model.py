@@ -18,7 +18,9 @@ from scipy.special import expit, log_softmax, softmax
 from scipy.stats import binom
 
 from ..core.embedding import Vectors
-from .features import WORD, FeatureRows, Features, Matrix, Mix, lexicon_words
+from ..core.kernel_ridge import Matrix
+from ..core.text import plain_words
+from .features import FeatureRows, Features, Mix, lexicon_words
 
 Floats = NDArray[np.floating[Any]]
 CONFIDENCE_LEVEL = 0.9
@@ -119,7 +121,7 @@ class Shortcut(NamedTuple):
 
     def decide(self, text: str) -> int | None:
         """The column of the specialist, where the words are certain and none is unknown."""
-        if self.margin == NEVER or any(word not in self.terms for word in WORD.findall(text.lower())):
+        if self.margin == NEVER or any(word not in self.terms for word in plain_words(text)):
             return None
         scores = self._scores(text)
         best = int(scores.argmax())
@@ -168,7 +170,7 @@ def fit_shortcut(texts: Sequence[str], labels: np.ndarray, columns: int) -> Shor
         np.maximum(sizes[labels] - 1, 0.5)
     )
     # Without the example itself, a word must still occur twice to be known.
-    unknown = np.array([any(counts[word] < 3 for word in WORD.findall(text.lower())) for text in texts], dtype=bool)
+    unknown = np.array([any(counts[word] < 3 for word in plain_words(text)) for text in texts], dtype=bool)
     return Shortcut(terms, weights, bias, _margin(held_out, labels, unknown))
 
 

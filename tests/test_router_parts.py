@@ -12,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metier.core.errors import StateError
+from metier.core.kernel_ridge import fit_kernel_ridge
 from metier.core.metrics import expected_calibration_error
 from metier.core.types import Choice, Part, Route
 from metier.router.decision import RouteRules, Rules, assign, fit_least, segments, strength
 from metier.router.example import Example, flatten, normalise_example
-from metier.router.features import Lexicon, fit_head, lexicon_words, pieces
+from metier.router.features import Lexicon, lexicon_words, pieces
 from metier.router.log import DecisionLog
 from metier.router.model import (
     NEVER,
@@ -126,7 +127,7 @@ def test_held_out_scores_are_those_of_a_fit_without_the_example():
     points = dice.normal(size=(30, 4)).astype(np.float32)
     kernel, targets = points @ points.T, dice.normal(size=(30, 2)).astype(np.float32)
     ridge = dice.uniform(0.2, 1, 30).astype(np.float32)
-    fit = fit_head(kernel, targets, ridge)
+    fit = fit_kernel_ridge(kernel, targets, ridge)
     for left in (0, 7, 29):
         rest = np.arange(30) != left
         system = kernel[np.ix_(rest, rest)] + np.diag(ridge[rest])

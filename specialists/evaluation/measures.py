@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from ...core.errors import MetierError
 from ...core.metrics import exact_match, expected_calibration_error, token_f1
+from ...core.text import content_words, coverage
 from ...core.types import Answer, ToolCall
-from ..grounding import content_words, coverage
 from ..styles.sql.schema import Database, same_rows
 from .questions import Question, Result
 
