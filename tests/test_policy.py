@@ -27,7 +27,8 @@ from metier.tools.policy import (
     call_key,
     decision,
 )
-from metier.tools.tool import Effects
+from metier.tools.session import SpecialistTools
+from metier.tools.tool import Effects, tool
 
 EFFECTS = [
     Effects(effect=e, untrusted_output=u, sensitive=s)  # type: ignore[arg-type]
@@ -152,3 +153,23 @@ def test_what_a_person_is_asked_and_may_answer() -> None:
     for wrong in ({"type": "aprove"}, {"type": "edit"}, {"type": "respond"}, {}):
         with pytest.raises(ValidationError):
             decision.validate_python(wrong)
+
+
+def test_dry_tools_look_real_and_do_nothing() -> None:
+    sent: list[str] = []
+
+    @tool(effect="external")
+    def send_mail(to: str) -> str:
+        """Send a mail."""
+        sent.append(to)
+        return "sent"
+
+    dry, real = SpecialistTools([send_mail], dry=True), SpecialistTools([send_mail])
+    assert dry.functions == real.functions
+    session = dry.open(["untrusted"]).begin(untrusted=True)
+    call = ToolCall(name="send_mail", arguments={"to": "ana@x.com"})
+    assert [session(call).result, session(call).result] == ["done", "done"]
+    assert session.done == (call.model_copy(update={"result": "done"}),) * 2
+    assert (sent, session.touched, dry.open().done) == ([], (), ())
+    assert real.open()(call).result == "sent"
+    assert sent == ["ana@x.com"]

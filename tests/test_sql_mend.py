@@ -11,7 +11,7 @@ import sqlglot
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metier.specialists.styles.sql.prompt import known, link
+from metier.specialists.styles.sql.prompt import link, value_hints
 from metier.specialists.styles.sql.repair import SIGNS, distinct, doubts, mended
 from metier.specialists.styles.sql.schema import Catalogue
 from metier.specialists.styles.sql.source import SqlSource
@@ -133,7 +133,7 @@ def test_any_text_can_be_mended(task: str, short: str) -> None:
 )
 def test_the_noun_beside_a_value_tells_its_column(task: str, value: str, catalogue: Catalogue) -> None:
     linked = link(task, catalogue)
-    assert known(task, catalogue, linked.columns)[0].startswith(f"'Uri' = {value}")
+    assert value_hints(task, catalogue, linked.columns)[0].startswith(f"'Uri' = {value}")
 
 
 @pytest.mark.parametrize(

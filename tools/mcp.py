@@ -32,8 +32,8 @@ try:
 except ImportError:
     protocol = StdioServerParameters = None
 
-MAX_SECONDS = 30.0
-MAX_DESCRIPTION = 400
+_MAX_SECONDS = 30.0
+_MAX_DESCRIPTION = 400
 
 
 def mcp(
@@ -87,10 +87,10 @@ class Connection:
         self.close = weakref.finalize(self, _close, self._loop, self._stop, thread)
         """Ends the session; happens by itself when the process ends."""
         try:
-            self._client = self._ready.result(MAX_SECONDS)
+            self._client = self._ready.result(_MAX_SECONDS)
         except FutureTimeout:
             self.close()
-            raise ToolError(f"the MCP server did not answer within {MAX_SECONDS:.0f} s") from None
+            raise ToolError(f"the MCP server did not answer within {_MAX_SECONDS:.0f} s") from None
 
     def tools(self) -> list[Any]:
         """What the server offers, all pages."""
@@ -121,10 +121,10 @@ class Connection:
     def _run(self, coroutine: Any) -> Any:
         future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         try:
-            return future.result(MAX_SECONDS)
+            return future.result(_MAX_SECONDS)
         except FutureTimeout:
             future.cancel()
-            raise TimeoutError(f"the MCP server did not answer within {MAX_SECONDS:.0f} s") from None
+            raise TimeoutError(f"the MCP server did not answer within {_MAX_SECONDS:.0f} s") from None
         except Exception as error:
             raise ConnectionError(f"the MCP server failed: {error}") from None
 
@@ -133,7 +133,7 @@ class Connection:
         if protocol is None:
             raise MissingExtra("mcp", "mcp")
         try:
-            async with protocol.Client(server, read_timeout_seconds=MAX_SECONDS) as client:
+            async with protocol.Client(server, read_timeout_seconds=_MAX_SECONDS) as client:
                 self._ready.set_result(client)
                 await self._stop.wait()
         except BaseException as error:
@@ -160,7 +160,7 @@ def _wrap(connection: Connection, offered: Any, prefix: str) -> BaseTool:
     made = StructuredTool.from_function(
         call,
         name=f"{prefix}{offered.name}",
-        description=shorten_text(offered.description or offered.title or offered.name, MAX_DESCRIPTION),
+        description=shorten_text(offered.description or offered.title or offered.name, _MAX_DESCRIPTION),
         args_schema=offered.input_schema,
     )
     return declare(made, Effects())

@@ -1,4 +1,4 @@
-"""May this call run? A pure function of the call and of what has happened in the run: no model, no clock, no network.
+"""May this call run, and what may a person say of it? Plain data and pure functions: no model, no clock, no network.
 
 The idea is Meta's "Agents Rule of Two" (2025): of untrusted input, sensitive access and external effect a run may have
 two; the third needs a person. Stricter than that rule, untrusted text cannot lead to a write either.
@@ -17,8 +17,6 @@ from pydantic import ConfigDict, Field, TypeAdapter
 from ..core.errors import unknown
 from ..core.types import ToolCall, Touch, Value
 from .tool import Effects, effects_of
-
-# What a team's owner decides about tools. Plain data that the team's card holds; loads no tool.
 
 
 class TeamRules(Value):
@@ -145,7 +143,6 @@ def _matches(name: str, patterns: Iterable[str]) -> bool:
 
 
 # A person's say on a tool call: what is asked and what may be answered. Plain data; `agents/` makes the interrupt.
-
 
 DecisionName = Literal["approve", "edit", "reject", "respond"]
 

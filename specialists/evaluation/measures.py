@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from ...core.errors import MetierError
 from ...core.metrics import exact_match, expected_calibration_error, token_f1
 from ...core.types import Answer, ToolCall
+from ...tools.database import Database, same_rows
 from ..grounding import content_words, coverage
-from ..styles.sql.schema import Database, same_rows
 from .questions import Question, Result
 
 # Is it the call that was wanted? Compared by its parts, as the Berkeley Function Calling Leaderboard does.

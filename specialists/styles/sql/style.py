@@ -9,12 +9,12 @@ from typing import NamedTuple
 from ....core.errors import BudgetExceeded, MetierError
 from ....core.run import Event, timing
 from ....core.types import ToolCall
+from ....tools.database import QueryResult, show_value
 from ...engines.engine import Select
 from ...prompt import NOT_FOUND
 from ...work import Draft, Reply, Work
 from .prompt import alike, prompt
-from .schema import Table
-from .source import SqlSource, said
+from .source import SqlSource
 
 ATTEMPTS = 5
 """Queries at most: the likeliest one, and others while something speaks against those before."""
@@ -34,7 +34,7 @@ class Try(NamedTuple):
 
     reply: Reply
     call: ToolCall
-    found: Table | None
+    found: QueryResult | None
     """None where it failed or found nothing."""
     doubts: int
 
@@ -42,7 +42,7 @@ class Try(NamedTuple):
 def sql(work: Work) -> Draft:
     """Let the model write short SQL over the tables that fit, run it read-only, and answer with the rows.
 
-    A query that `sql/doubt.py` has nothing against is taken as it is; among several, the one with the fewest doubts.
+    A query that `repair.doubts` has nothing against is taken as it is; among several, the one with the fewest doubts.
     """
     desk = work.desk
     if desk is None:
@@ -94,9 +94,9 @@ def _run(work: Work, desk: SqlSource, reply: Reply) -> Try:
     return Try(reply, call, found, doubts)
 
 
-def _text(found: Table) -> str:
+def _text(found: QueryResult) -> str:
     """One value as it is, one column as a list, more columns row by row."""
-    rows = [" | ".join(map(said, row)) for row in found.rows]
+    rows = [" | ".join(map(show_value, row)) for row in found.rows]
     more = "" if found.complete else " …"
     return (", " if len(found.columns) == 1 else "\n").join(rows) + more
 

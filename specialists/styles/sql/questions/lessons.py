@@ -6,9 +6,10 @@ import random
 from collections.abc import Sequence
 from itertools import islice
 
+from .....tools.database import Database
 from ....prompt import TrainingExample
 from ..prompt import Solved, prompt
-from ..schema import Catalogue, Database
+from ..schema import Catalogue
 from .own import answered, own_questions
 from .recombine import recombined
 

@@ -9,8 +9,9 @@ import random
 from collections.abc import Iterator
 
 from .....core.errors import MetierError
+from .....tools.database import Database
 from ..prompt import Solved
-from ..schema import Catalogue, Column, Database, parts
+from ..schema import Catalogue, Column, parts
 from ..short import expand
 from .patterns import asked
 from .setting import Condition, Setting, words
