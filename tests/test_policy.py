@@ -158,7 +158,7 @@ def test_what_a_person_is_asked_and_may_answer() -> None:
 def test_dry_tools_look_real_and_do_nothing() -> None:
     sent: list[str] = []
 
-    @tool(effect="external")
+    @tool(effect="external", untrusted_output=False, sensitive=False)
     def send_mail(to: str) -> str:
         """Send a mail."""
         sent.append(to)
