@@ -157,7 +157,10 @@ def check_select(query: str, dialect: Dialect = "sqlite") -> exp.Query:
 
 
 class Database(ABC):
-    """A database to ask. Only one SELECT at a time gets through."""
+    """A database to ask. Only one SELECT at a time gets through.
+
+    Another kind of database is a subclass that says its dialect, its schema, and how rows are fetched.
+    """
 
     dialect: Dialect
 
@@ -168,14 +171,19 @@ class Database(ABC):
             ToolDenied: not exactly one statement that only reads.
             ToolError: the database rejects the query, or it takes too long.
         """
-        return self._run(sql, check_select(sql, self.dialect), parameters, rows)
+        return self.fetch(sql, check_select(sql, self.dialect), parameters, rows)
 
     @abstractmethod
     def schema(self) -> Schema:
         """All tables and their columns."""
 
     @abstractmethod
-    def _run(self, sql: str, statement: exp.Query, parameters: Sequence[Any], rows: int) -> QueryResult: ...
+    def fetch(self, sql: str, statement: exp.Query, parameters: Sequence[Any], rows: int) -> QueryResult:
+        """At most `rows` rows of a query that was found to do nothing but read; `statement` is what it was parsed to.
+
+        Raises:
+            ToolError: the database rejects the query, or it takes too long.
+        """
 
 
 def _result(columns: Sequence[str], fetched: Sequence[Sequence[Any]], rows: int) -> QueryResult:
@@ -224,7 +232,7 @@ class SqliteDatabase(Database):
         """All tables and views, read once."""
         return self._schema
 
-    def _run(self, sql: str, statement: exp.Query, parameters: Sequence[Any], rows: int) -> QueryResult:
+    def fetch(self, sql: str, statement: exp.Query, parameters: Sequence[Any], rows: int) -> QueryResult:
         with self._connection() as connection:
             deadline = time.monotonic() + self._seconds
             connection.set_progress_handler(lambda: time.monotonic() > deadline, 1000)
@@ -355,7 +363,7 @@ class PostgresDatabase(Database):
         except ImportError:
             raise MissingExtra("psycopg", "postgres") from None
         self._psycopg, self._url, self._seconds = psycopg, url, seconds
-        columns = self._fetch(
+        columns = self._execute(
             "SELECT table_name, column_name, data_type FROM information_schema.columns "
             "WHERE table_schema NOT IN ('pg_catalog', 'information_schema') ORDER BY table_name, ordinal_position",
             (),
@@ -369,10 +377,10 @@ class PostgresDatabase(Database):
         """All tables and views the role may see, read once."""
         return self._schema
 
-    def _run(self, sql: str, statement: exp.Query, parameters: Sequence[Any], rows: int) -> QueryResult:
-        return self._fetch(statement.sql("postgres"), parameters, rows)
+    def fetch(self, sql: str, statement: exp.Query, parameters: Sequence[Any], rows: int) -> QueryResult:
+        return self._execute(statement.sql("postgres"), parameters, rows)
 
-    def _fetch(self, sql: str, parameters: Sequence[Any], rows: int) -> QueryResult:
+    def _execute(self, sql: str, parameters: Sequence[Any], rows: int) -> QueryResult:
         options = f"-c default_transaction_read_only=on -c statement_timeout={int(self._seconds * 1000)}"
         try:
             with self._psycopg.connect(self._url, options=options, connect_timeout=5) as connection:
