@@ -106,7 +106,7 @@ def test_the_connection_refuses_on_its_own(file: Path, sql: str) -> None:
     database = SqliteDatabase(file)
     if sql and "FOR UPDATE" not in sql:
         with pytest.raises(ToolError):
-            database._run(sql, check_select("SELECT 1"), (), 10)
+            database.fetch(sql, check_select("SELECT 1"), (), 10)
     assert file.read_bytes() == before
 
 

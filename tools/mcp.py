@@ -94,13 +94,13 @@ class Connection:
 
     def tools(self) -> list[Any]:
         """What the server offers, all pages."""
-        found, cursor = [], None
+        tools, cursor = [], None
         while True:
             page = self._run(self._client.list_tools(cursor=cursor))
-            found += page.tools
+            tools += page.tools
             cursor = page.next_cursor
             if not cursor:
-                return found
+                return tools
 
     def call(self, name: str, arguments: dict[str, Any]) -> str:
         """The result as text.
@@ -157,10 +157,10 @@ def _wrap(connection: Connection, offered: Any, prefix: str) -> BaseTool:
     def call(**arguments: Any) -> str:
         return connection.call(offered.name, arguments)
 
-    made = StructuredTool.from_function(
+    wrapped = StructuredTool.from_function(
         call,
         name=f"{prefix}{offered.name}",
         description=shorten_text(offered.description or offered.title or offered.name, _MAX_DESCRIPTION),
         args_schema=offered.input_schema,
     )
-    return declare(made, Effects())
+    return declare(wrapped, Effects())

@@ -142,8 +142,8 @@ def _unit(name: str) -> Any:
 
 def _split_target(expression: str) -> tuple[str, str]:
     """`3 ft in cm` → (`3 ft`, `cm`). Only a unit may follow, so that `3 in * 2` stays whole."""
-    found = re.fullmatch(r"(.+)\s+(?:in|to|as)\s+([A-Za-zµ°Å][\w°/*^ ]*)", expression, re.DOTALL)
-    return (found[1], found[2]) if found else (expression, "")
+    match = re.fullmatch(r"(.+)\s+(?:in|to|as)\s+([A-Za-zµ°Å][\w°/*^ ]*)", expression, re.DOTALL)
+    return (match[1], match[2]) if match else (expression, "")
 
 
 _SPELLINGS = (

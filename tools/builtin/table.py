@@ -59,13 +59,13 @@ def table(
         query = TableQuery.model_validate(arguments, from_attributes=True)
         return show_rows(run(database, query), rows=query.limit)
 
-    made = StructuredTool.from_function(
+    query_tool = StructuredTool.from_function(
         query_table,
         name=name,
         description="Look up rows of a table, or count, sum, average, minimum and maximum of a column.",
         args_schema=schema(database),
     )
-    return [declare(made, Effects(effect="read", untrusted_output=untrusted, sensitive=sensitive))]
+    return [declare(query_tool, Effects(effect="read", untrusted_output=untrusted, sensitive=sensitive))]
 
 
 def run(database: Database, query: TableQuery) -> QueryResult:

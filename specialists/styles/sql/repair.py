@@ -1,5 +1,5 @@
-"""What a program knows better than a small model about a query that it wrote: what is mended before it runs (`mended`),
-and what speaks against it (`doubts`).
+"""What a program knows better than a small model about a query that it wrote: what is mended before it runs (`repair`),
+and what speaks against it (`objections`).
 
 Nothing here is a matter of taste. A text is looked for where the database holds it, and what the question names is
 asked for; what it says nothing of is not.
@@ -25,11 +25,11 @@ _SUPERLATIVE = re.compile(
 
 _IN_ORDER = re.compile(r"\b((?:order|sort|rank)(?:ed|s)?\b.{0,20}\b(?:by|from)|(?:a|de)scending|alphabetical)\b", re.I)
 
-Named = Mapping[str, Sequence[Column]]
+NamedValues = Mapping[str, Sequence[Column]]
 """A value that the question names → the columns that hold it, the likeliest first."""
 
 
-def mended(short: str, task: str, catalogue: Catalogue) -> str:
+def repair(short: str, task: str, catalogue: Catalogue) -> str:
     """The query as the task and the database want it; one that cannot be read stays as it is.
 
     Left out: conditions on texts of which no word is in the task, an extreme value where the task has no superlative,
@@ -82,7 +82,7 @@ def _compared(condition: exp.Expr) -> exp.Literal | None:
     return text if right and isinstance(text, exp.Literal) and text.is_string else None
 
 
-def _place(select: exp.Select, task: str, values: Named, catalogue: Catalogue) -> None:
+def _place(select: exp.Select, task: str, values: NamedValues, catalogue: Catalogue) -> None:
     """Conditions on texts go to columns that hold them, spelt as they stand there."""
     spelt = {value.lower(): value for value in values}
     for condition in [*own(select, exp.EQ), *own(select, exp.Like)]:
@@ -130,7 +130,7 @@ def _holder(select: exp.Select, columns: Sequence[Column]) -> Column | None:
     return near or (None if select.args.get("from_") else columns[0])
 
 
-def _unused(query: exp.Expr, values: Named, catalogue: Catalogue) -> list[str]:
+def _unused(query: exp.Expr, values: NamedValues, catalogue: Catalogue) -> list[str]:
     """Named values of which no text of the query speaks. Words that name columns ("high point") may be no values."""
     texts = [literal.this.strip("%").lower() for literal in query.find_all(exp.Literal) if literal.is_string]
     names = " ".join(name.lower() for table, columns in catalogue.tables.items() for name in (table, *columns))
@@ -174,7 +174,7 @@ _AGGREGATES = (
 )
 
 
-def doubts(short: str, task: str, catalogue: Catalogue) -> int:
+def objections(short: str, task: str, catalogue: Catalogue) -> int:
     """How many signs there are that a short query is not what the task asks for; one that cannot be read has all."""
     try:
         query = sqlglot.parse_one(short, read=catalogue.dialect)

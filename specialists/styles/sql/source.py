@@ -9,7 +9,7 @@ from ....core.errors import ToolError
 from ....core.types import Citation
 from ....tools.database import Database, QueryResult, show_value
 from .prompt import Solved
-from .repair import distinct, doubts, mended
+from .repair import distinct, objections, repair
 from .schema import Catalogue
 from .short import expand, shorten_sql
 
@@ -47,7 +47,7 @@ class SqlSource:
         Raises:
             MetierError: it is no SQL, names what is not there, does more than read, or takes too long.
         """
-        repaired = mended(short, task, self.catalogue)
+        repaired = repair(short, task, self.catalogue)
         try:
             query = expand(repaired, self.catalogue)
         except ToolError:
@@ -58,7 +58,7 @@ class SqlSource:
         if repeated and (once := distinct(query, self.catalogue.dialect)):
             single = self.database.query(once, rows=SHOWN_ROWS)
             query, result = (once, single) if len(single.rows) == 1 else (query, result)
-        return query, result, doubts(repaired, task, self.catalogue)
+        return query, result, objections(repaired, task, self.catalogue)
 
     def cite(self, query: str, result: QueryResult) -> Citation:
         """The rows as a quote from the database; the query that gives them is its context."""

@@ -42,7 +42,7 @@ class Try(NamedTuple):
 def sql(work: Work) -> Draft:
     """Let the model write short SQL over the tables that fit, run it read-only, and answer with the rows.
 
-    A query that `repair.doubts` has nothing against is taken as it is; among several, the one with the fewest doubts.
+    A query that `objections` has nothing against is taken as it is; among several, the one with the fewest doubts.
     """
     desk = work.desk
     if desk is None:
