@@ -20,6 +20,7 @@ from metier.tools.policy import (
     Ask,
     Deny,
     Edit,
+    Effects,
     Policy,
     Respond,
     RunFacts,
@@ -28,7 +29,7 @@ from metier.tools.policy import (
     decision,
 )
 from metier.tools.session import SpecialistTools
-from metier.tools.tool import Effects, tool
+from metier.tools.tool import effects_of, tool
 
 EFFECTS = [
     Effects(effect=e, untrusted_output=u, sensitive=s)  # type: ignore[arg-type]
@@ -109,12 +110,13 @@ def test_more_facts_never_allow_more(calls: list[ToolCall]) -> None:
 
 
 def test_cards_grant_and_the_team_wins() -> None:
+    granted = {"calculate": effects_of(calculate)}
     call = ToolCall(name="calculate", arguments={"expression": "1 + 1"})
-    assert Policy.of([calculate]).decide(call, RunFacts()) == Allow()
-    assert isinstance(Policy.of([]).decide(call, RunFacts()), Deny)
-    assert isinstance(Policy.of([calculate], TeamRules(deny=("calc*",))).decide(call, RunFacts()), Deny)
-    assert isinstance(Policy.of([calculate], TeamRules(ask=("*",))).decide(call, RunFacts()), Ask)
-    denied = Policy.of([calculate]).decide(ToolCall(name="calculat"), RunFacts())
+    assert Policy(granted=granted).decide(call, RunFacts()) == Allow()
+    assert isinstance(Policy().decide(call, RunFacts()), Deny)
+    assert isinstance(Policy(granted=granted, team=TeamRules(deny=("calc*",))).decide(call, RunFacts()), Deny)
+    assert isinstance(Policy(granted=granted, team=TeamRules(ask=("*",))).decide(call, RunFacts()), Ask)
+    denied = Policy(granted=granted).decide(ToolCall(name="calculat"), RunFacts())
     assert isinstance(denied, Deny)
     assert "did you mean 'calculate'" in denied.reason
 

@@ -21,8 +21,9 @@ from metier.tools.builtin.clock import add_to_date, days_between
 from metier.tools.builtin.plot import draw
 from metier.tools.builtin.python import execute
 from metier.tools.database import QueryResult, show_rows
+from metier.tools.policy import Effects
 from metier.tools.registry import BUILT_IN, build_tools
-from metier.tools.tool import Effects, ToolContext, declare, effects_of, shorten_text, tool
+from metier.tools.tool import ToolContext, declare, effects_of, shorten_text, tool
 
 numbers = st.one_of(
     st.integers(-1000, 1000).map(str), st.floats(0.001, 1e6).map(lambda x: f"{x:.6f}"), st.sampled_from(["2e3", ".5"])

@@ -24,7 +24,8 @@ from typing import Any
 from langchain_core.tools import BaseTool, StructuredTool
 
 from ..core.errors import ConfigError, MissingExtra, ToolError, unknown
-from .tool import Effects, ToolContext, declare, shorten_text
+from .policy import Effects
+from .tool import ToolContext, declare, shorten_text
 
 try:
     import mcp as protocol

@@ -1,36 +1,24 @@
-"""A tool is a LangChain tool that also says what it does to the world. Knows nothing of policies or cards."""
+"""A tool is a LangChain tool that also says what it does to the world. Knows nothing of cards."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 from langchain_core.tools import BaseTool, StructuredTool
 from pydantic import ValidationError
 
 from ..core.errors import ToolError
-from ..core.types import Passage, Value
-
-Effect = Literal["read", "write", "external"]
-"""`read` looks; `write` changes state that people rely on; `external` reaches outside the machine (mail, web)."""
+from ..core.types import Passage
+from .policy import Effect, Effects
 
 _KEY = "metier_effects"
 _MAX_PATH = 1000
 _RESULT_CHARACTERS = 2000
 
 ToolT = TypeVar("ToolT", bound=BaseTool)
-
-
-class Effects(Value):
-    """What a tool does. The defaults are the most restrictive: a tool that declares nothing is trusted with nothing."""
-
-    effect: Effect = "external"
-    untrusted_output: bool = True
-    """Its result holds text that strangers may have written (web pages, e-mail, documents)."""
-    sensitive: bool = True
-    """Its result holds data that must not leave: personal, financial, secret."""
 
 
 @overload

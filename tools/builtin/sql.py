@@ -8,7 +8,8 @@ from langchain_core.tools import BaseTool
 
 from ...core.errors import ConfigError
 from ..database import QUERY_ROWS, QUERY_SECONDS, Database, PostgresDatabase, open_database, show_rows
-from ..tool import Effects, ToolContext, declare, tool
+from ..policy import Effects
+from ..tool import ToolContext, declare, tool
 
 
 def sql(

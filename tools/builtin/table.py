@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from ...core.errors import ToolError, unknown
 from ..database import Database, QueryResult, open_database, show_rows
-from ..tool import Effects, ToolContext, declare
+from ..policy import Effects
+from ..tool import ToolContext, declare
 
 Operator = Literal["=", "!=", "<", "<=", ">", ">=", "contains", "is empty", "is not empty"]
 Aggregate = Literal["count", "sum", "avg", "min", "max"]

@@ -1,4 +1,7 @@
-"""Patterns of questions about things of one kind, with their short SQL."""
+"""Patterns of questions about things and what belongs to them, with their short SQL; databases made up around them.
+
+Long because it is one catalogue: each pattern is a function on its own, and the table at the end weighs them all.
+"""
 
 from __future__ import annotations
 
