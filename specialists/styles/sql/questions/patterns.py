@@ -1,6 +1,6 @@
-"""Patterns of questions about things and what belongs to them, with their short SQL; databases made up around them.
+"""Patterns of questions about things of one kind, with their short SQL.
 
-Long because it is one catalogue: each pattern is a function on its own, and the table at the end weighs them all.
+Long, for it is one catalogue: a pattern is a few lines, and one looks there for those that it must not repeat.
 """
 
 from __future__ import annotations
