@@ -14,6 +14,8 @@ from ...grounding import content_words, stem
 from ...prompt import Message, Shot, render
 from .schema import Catalogue, Column
 
+INSTRUCTION = "Write one SQLite SELECT that answers the question."
+
 _SHOWN_COLUMNS = 32
 """So many columns are shown in all: a small model reads about 200 tokens a second."""
 
@@ -68,7 +70,8 @@ def prompt(
     linked = link(about or task, catalogue)
     earlier = [Shot(s.task, s.sql, value_hints(s.task, catalogue, linked.columns)) for s in shots]
     facts = [*value_hints(task, catalogue, linked.columns), *facts]
-    return render("sql", task, schema=linked.schema, instructions=instructions, facts=facts, shots=earlier), linked
+    messages = render(INSTRUCTION, task, system=[linked.schema], instructions=instructions, facts=facts, shots=earlier)
+    return messages, linked
 
 
 def alike(task: str, solved: Sequence[Solved], count: int = SHOTS) -> list[Solved]:
