@@ -44,14 +44,15 @@ def open_hands(
     if not plan.specialists[name].tools:
         return None
     search = (lambda text: knowledge.search(text)) if knowledge else None
-    tools = build_tools(plan.specialists[name].tools, ToolContext(plan.folders[name], plan.state / "output", search))
+    context = ToolContext(plan.folders[name], plan.state / "output", search, plan.root)
+    tools = build_tools(plan.specialists[name].tools, context)
     return SpecialistTools(
         tools,
         rules=plan.card.policy,
         runner=ToolRunner(tools, seconds=plan.card.budget.tool_seconds, ledger=ledger),
         journal=GraphJournal(),
         ask=ask_person if plan.card.memory.checkpoints != "none" else None,
-        check=between(build_guards(plan.card.guardrails, "between", embedder)),
+        check=between(build_guards(plan.card.guardrails, "between", embedder, [plan.root])),
     )
 
 
@@ -104,7 +105,7 @@ def dry_tools(blueprint: Blueprint, name: str) -> DryTools | None:
     card = blueprint.specialists[name]
     if not card.tools:
         return None
-    context = ToolContext(blueprint.folders[name], search=(lambda _: []) if card.knowledge else None)
+    context = ToolContext(blueprint.folders[name], None, (lambda _: []) if card.knowledge else None, blueprint.root)
     return DryTools(SpecialistTools(build_tools(card.tools, context)).functions)
 
 

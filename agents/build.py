@@ -171,7 +171,7 @@ def fit_heads(
 
 def _asked(plan: Blueprint, name: str, rows: list[Labelled], base: LocalModel, adapter: Path | None) -> float:
     """Share of the rows that the language model labels right."""
-    engine = open_engine(plan.card.engine, base, {str(adapter): adapter} if adapter else {})
+    engine = open_engine(plan.card.engine, base, {str(adapter): adapter} if adapter else {}, folders=[plan.root])
     try:
         specialist = Specialist(
             plan.specialists[name], engine, adapter=str(adapter) if adapter else None, abstain_below=0.0
@@ -300,10 +300,11 @@ def check_names(blueprint: Blueprint) -> None:
         ConfigError: an unknown style, guardrail or tool.
         MissingExtra: a tool or guardrail whose library is not installed.
     """
-    build_guards(blueprint.card.guardrails, "in")
+    build_guards(blueprint.card.guardrails, "in", folders=[blueprint.root])
     for name, card in blueprint.specialists.items():
         find_style(card.style)
-        build_tools(card.tools, ToolContext(blueprint.folders[name], search=(lambda _: []) if card.knowledge else None))
+        search = (lambda _: []) if card.knowledge else None
+        build_tools(card.tools, ToolContext(blueprint.folders[name], search=search, team=blueprint.root))
 
 
 def changed_since_build(blueprint: Blueprint) -> list[str] | None:

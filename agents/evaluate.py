@@ -135,7 +135,9 @@ class Evaluation:
                 t.version: engine_name(self.blueprint, t.specialist, t.adapter, self.base, self.progress) for t in todo
             }
             files = {path: Path(path) for path in adapters.values() if path}
-            engine = open_engine(card.engine, self.base or card.base, files) if todo else None
+            engine = (
+                open_engine(card.engine, self.base or card.base, files, folders=[self.blueprint.root]) if todo else None
+            )
             if engine:
                 stack.callback(engine.close)
             return [self._results(t, engine, adapters.get(t.version)) for t in trials]

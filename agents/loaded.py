@@ -87,7 +87,9 @@ class LoadedTeam:
         adapters = {name: engine_name(plan, name, adapter, base) for name, adapter in published.items()}
         with ExitStack() as undo:
             files = {name: Path(name) for name in adapters.values() if name and base}
-            engine = undo.enter_context(closing(open_engine(plan.card.engine, base or plan.card.base, files)))
+            engine = undo.enter_context(
+                closing(open_engine(plan.card.engine, base or plan.card.base, files, folders=[plan.root]))
+            )
             specialists: dict[str, Specialist] = {}
             for name, card in plan.specialists.items():
                 knowledge = Knowledge.open(knowledge_folder(plan, name), office.embedder) if card.knowledge else None
@@ -103,7 +105,7 @@ class LoadedTeam:
                     decision=read_decision(published[name]),
                     desk=open_desk(plan, name),
                     head=open_head(plan, name),
-                    sift=sift(build_guards(plan.card.guardrails, "between", office.embedder)),
+                    sift=sift(build_guards(plan.card.guardrails, "between", office.embedder, [plan.root])),
                     journal=GraphJournal(),
                     abstain_below=plan.card.abstain_below,
                     version=version_of(plan, name, base, knowledge, published[name]),
@@ -130,8 +132,8 @@ class LoadedTeam:
             budget=Budget(**card.budget.model_dump(exclude={"tool_seconds"})),
             window=card.memory.window,
             recall_tokens=card.memory.recall_tokens,
-            guard_in=build_guards(card.guardrails, "in", embedder=embedder),
-            guard_out=build_guards(card.guardrails, "out", embedder=embedder),
+            guard_in=build_guards(card.guardrails, "in", embedder, [self.plan.root]),
+            guard_out=build_guards(card.guardrails, "out", embedder, [self.plan.root]),
             memories=self._office.memories,
             evidence=best_evidence(self.specialists),
         )

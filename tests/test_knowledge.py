@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from metier.core.embedding import Vectors
-from metier.core.errors import KnowledgeError
+from metier.core.errors import ConfigError, KnowledgeError
 from metier.specialists.card import KnowledgeCard
 from metier.specialists.knowledge import Knowledge
 
@@ -403,7 +403,7 @@ def test_server_stores_are_updated_in_place(docs, words, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["qdrant", "no_such_module_here:Store", "llama_index.core.vector_stores:Nope"])
 def test_unknown_back_ends(docs, words, name):
-    with pytest.raises(KnowledgeError, match="back-end"):
+    with pytest.raises(ConfigError, match="vector store"):
         built(docs, words, backend=name)
 
 
@@ -441,7 +441,7 @@ def test_readers_of_llama_index_by_name(docs, words, tmp_path, monkeypatch):
     assert knowledge.report is not None
     assert knowledge.report.skipped == {"long.lines": "LineReader cannot read it: 'too much'"}
     assert [p.page for p in knowledge.search("second line", 1) if p.source == "log.lines"] == [1]
-    with pytest.raises(KnowledgeError, match="no Nope"):
+    with pytest.raises(ConfigError, match="unknown name in my_line_reader 'Nope'"):
         built(docs, words, readers={".x": "my_line_reader:Nope"})
 
 

@@ -21,7 +21,7 @@ from ...core.files import sha256
 from ..card import KnowledgeCard
 from . import generations
 from .documents import Document, split
-from .indexes import Lexical, backend
+from .indexes import Lexical, index_type
 from .readers import READERS, Reader, read, with_readers
 from .store import FILE, NewPassage, PassageStore
 
@@ -206,7 +206,7 @@ def build_index(
     """
     began = time.perf_counter()
     found = scan(sources, root, with_readers(card.readers))
-    backend(card.backend)
+    index_type(card.backend)
     try:
         wanted = {source: sha256(path) for source, path in found.files.items()}
         with generations.locked(store):
@@ -271,7 +271,7 @@ def _renew(
 ) -> int:
     """Fill the draft, index it, publish it. Gives the number of passages that were embedded."""
     needs, valid = index_fingerprint(embedder, card), generations.current(store)
-    index, options = backend(card.backend), card.backend_options
+    index, options = index_type(card.backend), card.backend_options
     with ExitStack() as opened:
         shelf = opened.enter_context(closing(PassageStore(draft / FILE, write=True)))
         fits = _known(valid, needs) is not None

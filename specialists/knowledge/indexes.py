@@ -12,8 +12,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.errors import KnowledgeError
-from ...core.plugins import load_class
+from ...core.plugins import load
 from .store import PassageStore
 
 _FILE = "vectors.faiss"
@@ -94,23 +93,17 @@ class Index(Protocol):
         ...
 
 
-def backend(name: str) -> type[Index]:
+def index_type(name: str) -> type[Index]:
     """The index type for `KnowledgeCard.backend`.
 
     Raises:
-        KnowledgeError: there is no such class.
+        ConfigError: there is no such class.
     """
-    if name == "faiss":
+    index_class = load(name, "vector store", {"faiss": FaissIndex}, field="knowledge.backend")
+    if index_class is FaissIndex:
         return FaissIndex
-    if ":" not in name:
-        raise KnowledgeError(
-            f"unknown back-end '{name}'; available: faiss, or module:Class of a llama-index vector store",
-            hint="backend: llama_index.core.vector_stores:SimpleVectorStore",
-        )
-    store_class = load_class(name, "back-end")
     # llama-index takes more than a second to import, which only those who use its stores should wait for
-    stores = import_module(".llama_index", __package__)
-    return stores.backend(store_class)
+    return import_module(".llama_index", __package__).store_index(index_class)
 
 
 # BM25 over the terms of passages.

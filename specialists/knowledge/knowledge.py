@@ -19,7 +19,7 @@ from ..card import KnowledgeCard
 from . import generations
 from .abbreviations import Abbreviations
 from .build import FORMAT, IndexReport, Progress, build_index
-from .indexes import Lexical, backend
+from .indexes import Lexical, index_type
 from .ranking import rank
 from .store import FILE, DocumentInfo, PassageStore
 
@@ -52,7 +52,7 @@ class Knowledge:
         self._rows = np.load(folder / "rows.npy")
         self._ascending = np.argsort(self._rows)
         self._lexical = Lexical.open(folder)
-        self._dense = backend(meta["backend"]).open(folder, self._shelf, meta["backend_options"])
+        self._dense = index_type(meta["backend"]).open(folder, self._shelf, meta["backend_options"])
         self._abbreviations = Abbreviations(self._shelf.abbreviations())
 
     @classmethod

@@ -36,7 +36,7 @@ _AT_ONCE = 1000
 
 
 class StoreIndex:
-    """What `backends.Index` asks for, on top of one llama-index class; `backend` makes one such type per class."""
+    """What `backends.Index` asks for, on top of one llama-index class; `store_index` makes one such type per class."""
 
     store_class: type[BasePydanticVectorStore]
 
@@ -85,7 +85,7 @@ class StoreIndex:
         return self._shelf.rows_of_nodes(ids)
 
 
-def backend(store_class: type[Any]) -> type[StoreIndex]:
+def store_index(store_class: type[Any]) -> type[StoreIndex]:
     """The index type for a vector store class."""
     return type(store_class.__name__, (StoreIndex,), {"store_class": store_class})
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from importlib import import_module
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
-from ...core.errors import ConfigError, unknown
+from ...core.plugins import load
 from ..work import Draft, Work
 from .act.style import act
 from .free import free
@@ -19,18 +19,10 @@ Style = Callable[[Work], Draft]
 _STYLES: dict[str, Style] = {"quote": quote, "free": free, "label": label, "json": json, "act": act, "sql": sql}
 
 
-def find_style(name: str) -> Style:
-    """The style of that name, or the function at the dotted path `package.module:function`.
+def find_style(name: str, folders: Sequence[Path] = ()) -> Style:
+    """The style of that name, or the function `module:function`, of a package or of a file in one of `folders`.
 
     Raises:
         ConfigError: there is no such style.
     """
-    if name in _STYLES:
-        return _STYLES[name]
-    module, colon, function = name.partition(":")
-    if not colon:
-        raise ConfigError(unknown("style", name, _STYLES), hint="or name a function: package.module:function")
-    try:
-        return getattr(import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"style '{name}' cannot be imported: {error}") from error
+    return load(name, "style", _STYLES, field="style", folders=folders)

@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 
 from ....core.errors import UnreadableDocument
-from ....core.plugins import load_class
+from ....core.plugins import load
 from ..documents import Document
 from .pdf import read_pdf
 from .records import read_csv, read_json, read_jsonl, read_sqlite
@@ -39,13 +39,14 @@ def with_readers(named: Mapping[str, str]) -> dict[str, Reader]:
     """The built-in readers and those of llama-index, given as suffix to `module:Class`.
 
     Raises:
-        KnowledgeError: there is no such class.
+        ConfigError: there is no such class.
     """
     if not named:
         return READERS
     # llama-index takes more than a second to import, which only those who use its readers should wait for
     llama = import_module("..llama_index", __package__)
-    return {**READERS, **{suffix.lower(): llama.reader(load_class(name, "reader")) for suffix, name in named.items()}}
+    classes = {suffix.lower(): load(name, "reader", field="knowledge.readers") for suffix, name in named.items()}
+    return {**READERS, **{suffix: llama.reader(reader_class) for suffix, reader_class in classes.items()}}
 
 
 def read(path: Path, source: str, readers: Mapping[str, Reader] = READERS) -> Document:
