@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from ..core.embedding import Embedder
 from ..core.errors import StateError
-from ..core.files import sha256
+from ..core.files import read_jsonl, sha256
 from ..core.models import LocalModel, ModelStore
 from ..core.types import ToolCall, Touch, Value
 from ..router.log import DecisionLog
@@ -27,7 +27,7 @@ from ..tools.registry import build_tools
 from ..tools.runner import Ledger, ToolRunner
 from ..tools.session import SpecialistTools
 from ..tools.tool import ToolContext
-from .cards import Blueprint, fingerprint, read_rows
+from .cards import Blueprint, fingerprint
 from .guardrails import build_guards
 from .journal import GraphJournal, ask_person, between
 
@@ -69,7 +69,7 @@ def open_desk(plan: Blueprint, name: str) -> SqlSource | None:
     card, folder = plan.specialists[name], plan.folders[name]
     if card.database is None:
         return None
-    rows = [row for entry in card.examples if entry.endswith(".jsonl") for row in read_rows(folder / entry)]
+    rows = [row for entry in card.examples if entry.endswith(".jsonl") for row in read_jsonl(folder / entry)]
     solved = [(row["input"], row["sql"]) for row in rows if isinstance(row.get("sql"), str)]
     place = card.database if card.database.startswith("env:") else os.path.relpath(folder / card.database, plan.root)
     return SqlSource(place, connect(ToolContext(plan.root), place), solved)

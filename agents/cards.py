@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from ..core.errors import ConfigError, unknown
+from ..core.files import read_jsonl
 from ..core.yaml import load_yaml
 from ..specialists.adapters.registry import Registry
 from ..specialists.card import NAME, Section, SpecialistCard
@@ -189,41 +190,22 @@ class Blueprint:
         return read_tasks(self.card.router.outside, self.root)
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The objects of a `.jsonl` file.
+def read_tasks(entries: Sequence[str], folder: Path) -> list[str]:
+    """Example tasks: each entry is a task itself, or a `.jsonl` file whose rows have an `input`.
 
     Raises:
-        ConfigError: the file is missing, or a line is not a JSON object; names the line.
+        ConfigError: a file is missing, or a row has no `input`; names file and line.
     """
-    if not path.is_file():
-        raise ConfigError("no such file", file=path)
-    rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ConfigError(f"not JSON: {error.msg}", file=path, line=number) from error
-        if not isinstance(row, dict):
-            raise ConfigError(f"expected an object, found {type(row).__name__}", file=path, line=number)
-        rows.append(row)
-    return rows
-
-
-def read_tasks(entries: Sequence[str], folder: Path) -> list[str]:
-    """Example tasks: each entry is a task itself, or a `.jsonl` file whose rows have an `input`."""
     tasks: list[str] = []
     for entry in entries:
-        if not entry.endswith(".jsonl"):
-            tasks.append(entry)
-            continue
-        path = folder / entry
-        for number, row in enumerate(read_rows(path), 1):
-            if not isinstance(row.get("input"), str):
-                raise ConfigError("row without an 'input' text", file=path, line=number)
-            tasks.append(row["input"])
+        tasks += read_jsonl(folder / entry, _input_of) if entry.endswith(".jsonl") else [entry]
     return tasks
+
+
+def _input_of(row: dict[str, Any]) -> str:
+    if not isinstance(row.get("input"), str):
+        raise ConfigError("row without an 'input' text")
+    return row["input"]
 
 
 def fingerprint(*parts: Any) -> str:

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 from typer.core import TyperGroup
 
-from ..core.errors import InputError, unknown
+from ..core.errors import ConfigError, InputError, unknown
 from .ask import TeamFolder
 
 if TYPE_CHECKING:
@@ -177,20 +177,19 @@ def _log(team: Path) -> DecisionLog:
 
 
 def _read(files: list[Path], router: Router) -> list[Example]:
-    from ..agents.cards import read_rows
+    from ..core.files import read_jsonl
     from ..router.example import Example
 
-    found = []
-    for path in files:
-        for number, row in enumerate(read_rows(path), 1):
-            label = row.get("specialist")
-            if not isinstance(row.get("input"), str) or (label is not None and label not in router.names):
-                raise InputError(
-                    f"{path}, row {number}: expected 'input' and a 'specialist' (or null), found {sorted(row)}",
-                    hint=f"specialists: {', '.join(router.names)}",
-                )
-            found.append(Example(text=row["input"], label=label))
-    return found
+    def example(row: dict[str, Any]) -> Example:
+        label = row.get("specialist")
+        if not isinstance(row.get("input"), str) or (label is not None and label not in router.names):
+            raise ConfigError(
+                f"expected 'input' and a 'specialist' (or null), found {sorted(row)}",
+                hint=f"specialists: {', '.join(router.names)}",
+            )
+        return Example(text=row["input"], label=label)
+
+    return [one for path in files for one in read_jsonl(path, example)]
 
 
 def _show(console: Console, explained: Explanation, *, more: bool) -> None:

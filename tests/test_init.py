@@ -15,9 +15,10 @@ from pydantic import BaseModel
 from typer.testing import CliRunner
 
 from metier.agents.build import build
-from metier.agents.cards import Blueprint, TeamCard, read_rows
+from metier.agents.cards import Blueprint, TeamCard
 from metier.agents.team import Team
 from metier.core.errors import InputError
+from metier.core.files import read_jsonl
 from metier.core.models import ModelStore
 from metier.core.yaml import load_yaml
 from metier.serving.project import FIRST_QUESTION, Card, init, init_team, schema_text
@@ -46,7 +47,7 @@ def test_the_cards_fit_together_and_their_files_are_there(team: Path) -> None:
 def test_every_reference_answer_stands_in_a_document(team: Path) -> None:
     for specialist in ("travel", "helpdesk"):
         text = " ".join(" ".join(f.read_text().split()) for f in sorted((team / specialist / "documents").iterdir()))
-        rows = [*read_rows(team / specialist / "examples.jsonl"), *read_rows(team / specialist / "questions.jsonl")]
+        rows = [*read_jsonl(team / specialist / "examples.jsonl"), *read_jsonl(team / specialist / "questions.jsonl")]
         assert [row["answer"] for row in rows if row["answer"] not in text] == []
 
 
@@ -62,8 +63,8 @@ def test_the_new_team_answers_its_first_question(models: ModelStore, team: Path)
 
 def test_questions_for_measuring_are_not_examples(team: Path) -> None:
     for specialist in ("travel", "helpdesk"):
-        questions = {row["input"] for row in read_rows(team / specialist / "questions.jsonl")}
-        assert questions.isdisjoint(row["input"] for row in read_rows(team / specialist / "examples.jsonl"))
+        questions = {row["input"] for row in read_jsonl(team / specialist / "questions.jsonl")}
+        assert questions.isdisjoint(row["input"] for row in read_jsonl(team / specialist / "examples.jsonl"))
 
 
 @pytest.mark.parametrize(("file", "card"), [("team.yaml", TeamCard), ("travel/specialist.yaml", SpecialistCard)])

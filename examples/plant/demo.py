@@ -14,8 +14,9 @@ from measure import before_and_after
 from rich.console import Console
 
 from metier.agents.build import build
-from metier.agents.cards import Blueprint, read_rows
+from metier.agents.cards import Blueprint
 from metier.agents.team import Team
+from metier.core.files import read_jsonl
 from metier.core.types import Answer
 from metier.serving.ask import show_answer, shown
 
@@ -52,7 +53,7 @@ def ask_all(team: Team, console: Console) -> list[Answer]:
     """Ask in order; rows with the same `thread` are one conversation."""
     run = f"demo-{perf_counter()}"
     answers = []
-    for row in read_rows(HERE / "demo.jsonl"):
+    for row in read_jsonl(HERE / "demo.jsonl"):
         console.print(f"\n[bold cyan]› {row['input']}[/]  [dim]({WHAT[row['kind']]})[/]", highlight=False)
         answers.append(team.ask(row["input"], thread_id=f"{run}-{row['thread']}"))
         show_answer(console, answers[-1])

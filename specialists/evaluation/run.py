@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
 
 from filelock import FileLock, Timeout
-from pydantic import ValidationError
 
 from ...core.errors import MetierError, StateError
+from ...core.files import read_jsonl
 from ...core.types import Answer, Brief, Budget
 from ..specialist import Specialist
 from .measures import Ground, grounding, style_of
@@ -64,15 +63,8 @@ def evaluate(
 def read_results(folder: Path) -> dict[str, Result]:
     """Question's id to result. A line that was cut off by a kill, or that an older metier wrote, does not count."""
     path = folder / FILE
-    found: dict[str, Result] = {}
-    for line in path.read_text(encoding="utf-8").split("\n") if path.is_file() else []:
-        try:
-            result = Result.model_validate(json.loads(line)) if line.strip() else None
-        except (ValueError, ValidationError):
-            continue
-        if result:
-            found[result.id] = result
-    return found
+    results = read_jsonl(path, Result.model_validate, tolerant=True) if path.is_file() else []
+    return {result.id: result for result in results}
 
 
 def missing(questions: Sequence[Question], folder: Path) -> bool:

@@ -10,7 +10,7 @@ from ....core.errors import UnreadableDocument
 from ....core.plugins import load
 from ..documents import Document
 from .pdf import read_pdf
-from .records import read_csv, read_json, read_jsonl, read_sqlite
+from .records import read_csv, read_json, read_json_lines, read_sqlite
 from .text import read_html, read_markdown, read_text_file
 from .word import read_docx
 
@@ -30,7 +30,7 @@ READERS: dict[str, Reader] = {
     ".docx": read_docx,
     **dict.fromkeys((".csv", ".tsv"), read_csv),
     ".json": read_json,
-    **dict.fromkeys((".jsonl", ".ndjson"), read_jsonl),
+    **dict.fromkeys((".jsonl", ".ndjson"), read_json_lines),
     **dict.fromkeys((".sqlite", ".sqlite3", ".db"), read_sqlite),
 }
 
