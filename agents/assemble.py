@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from ..core.embedding import Embedder
 from ..core.errors import StateError
 from ..core.files import read_jsonl, sha256
 from ..core.models import LocalModel, ModelStore
+from ..core.run import Progress, no_progress, part_of
 from ..core.types import ToolCall, Touch, Value
 from ..router.log import DecisionLog
 from ..specialists.adapters.choose import Adapter, adapter_version, in_use, loadable, on_server
@@ -187,7 +187,7 @@ def engine_name(
     name: str,
     adapter: Adapter,
     base: LocalModel | None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> str | None:
     """What the engine calls a specialist's adapter: here the path of what it loads, made if need be; on a server
     (`base` is None) its name there.
@@ -196,13 +196,9 @@ def engine_name(
         progress: Told how far the merging is, for a card with `model.merged`.
     """
     merged = blueprint.specialists[name].model.merged
-    report = partial(progress, f"{name}: merging adapter and base") if progress else None
-    known = loadable(adapter, base, blueprint.card.engine, merged=merged, report=report) if base else adapter
+    told = part_of(progress, name)
+    known = loadable(adapter, base, blueprint.card.engine, merged=merged, progress=told) if base else adapter
     return str(known) if known else None
-
-
-Progress = Callable[[str, int, int], None]
-"""Called with the work's name, how much of it is done, and how much there is."""
 
 
 class BuildRecord(Value):

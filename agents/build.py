@@ -16,6 +16,7 @@ from ..core.errors import StateError
 from ..core.files import write_atomic
 from ..core.models import LocalModel, ModelStore
 from ..core.onnx_embedder import load_embedder
+from ..core.run import Progress, no_progress, part_of
 from ..core.types import Answer, Brief, Value
 from ..router.decision import RouteRules
 from ..router.example import Example
@@ -33,7 +34,6 @@ from ..tools.tool import ToolContext
 from .assemble import (
     BuildRecord,
     Comparison,
-    Progress,
     adapter_of,
     decisions,
     engine_name,
@@ -132,15 +132,12 @@ ASKED = 40
 """Examples that the language model is asked, for the comparison."""
 
 
-HeadProgress = Callable[[str, int, int], None]
-
-
 def fit_heads(
     plan: Blueprint,
     base: LocalModel | None,
     embedder: Embedder,
     adapter_of: Callable[[str], Adapter],
-    tell: HeadProgress,
+    progress: Progress,
 ) -> None:
     """Fit and compare the heads of all specialists that label and have examples; only where something changed.
 
@@ -160,13 +157,13 @@ def fit_heads(
         old = head_comparison(plan, name)
         if old and old.made_of == made_of and head_path(plan, name).is_file():
             continue
-        tell(f"{name}: comparing head and model", 0, 1)
+        progress(f"{name}: comparing head and model", 0, 1)
         LabelClassifier.fit(rows, embedder).save(head_path(plan, name))
         right = accuracy(rows, [str(number % 5) for number in range(len(rows))], embedder)
         model = _asked(plan, name, rows[:: max(1, len(rows) // ASKED)], base, adapter)
         found = Comparison(made_of=made_of, head=sum(right) / len(right), model=model)
         write_atomic(head_record_path(plan, name), found.model_dump_json(indent=2))
-        tell(f"{name}: comparing head and model", 1, 1)
+        progress(f"{name}: comparing head and model", 1, 1)
 
 
 def _asked(plan: Blueprint, name: str, rows: list[Labelled], base: LocalModel, adapter: Path | None) -> float:
@@ -192,10 +189,6 @@ def _examples(plan: Blueprint, name: str, embedder: Embedder) -> list[Labelled]:
 FEW = 5
 """Specialists with fewer example tasks than this are also known to the router by their documents. With more, documents
 hardly help and let foreign tasks through (docs/log-router.md)."""
-
-
-def ignore(what: str, done: int, of: int) -> None:
-    """The `Progress` of those who do not look."""
 
 
 class BuildReport(Value):
@@ -229,7 +222,7 @@ def build(
     blueprint: Blueprint,
     *,
     store: ModelStore | None = None,
-    progress: Progress = ignore,
+    progress: Progress = no_progress,
     fresh: bool = False,
     gate: Gate = "off",
 ) -> BuildReport:
@@ -327,16 +320,13 @@ def _sources(blueprint: Blueprint, name: str) -> list[Path]:
 
 
 def _index(blueprint: Blueprint, name: str, embedder: Embedder, progress: Progress) -> Knowledge:
-    def tell(done: int, of: int, source: str) -> None:
-        progress(f"{name}: reading", done, of)
-
     return Knowledge.build(
         _sources(blueprint, name),
         knowledge_folder(blueprint, name),
         embedder,
         blueprint.specialists[name].knowledge,
         root=blueprint.root,
-        progress=tell,
+        progress=part_of(progress, name),
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ from ..core.errors import InputError, StateError, unknown
 from ..core.files import sha256
 from ..core.models import LocalModel, ModelStore
 from ..core.onnx_embedder import load_embedder
+from ..core.run import Progress, part_of
 from ..core.types import Budget
 from ..specialists.adapters.choose import Adapter, Candidates, candidates, on_server
 from ..specialists.adapters.registry import ALIASES
@@ -59,10 +60,6 @@ HEAD = "head"
 
 
 SYSTEMS = ("base", "skill", "adapter", HEAD, *ALIASES)
-
-
-Progress = Callable[[str, int, int], None]
-"""Called with the work's name, how much of it is done, and how much there is."""
 
 
 @dataclass(frozen=True)
@@ -160,13 +157,11 @@ class Evaluation:
             head=None if trial.headless else open_head(plan, name),
             version=trial.version,
         )
-
-        def tell(done: int, of: int) -> None:
-            self.progress(f"{name}: {trial.system}", done, of)
-
         ground = Ground(knowledge.text if knowledge else None, desk.database if desk else None)
         budget = Budget(**plan.card.budget.model_dump(exclude={"tool_seconds"}))
-        return evaluate(specialist, questions, trial.folder, ground, tell, budget)
+        return evaluate(
+            specialist, questions, trial.folder, ground, part_of(self.progress, f"{name}: {trial.system}"), budget
+        )
 
     def _trial(self, name: str, system: str, adapter: Adapter, *, headless: bool) -> Candidate:
         plan, card = self.blueprint, self.blueprint.specialists[name]

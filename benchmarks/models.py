@@ -55,7 +55,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         base = store.find("smollm2-135m").files
         formats = {"published": base["original"], "metier": base["gguf"], "q4_0": Path(folder) / "q4_0.gguf"}
-        requantise(base["original"], formats["q4_0"], "q4_0", lambda done, of: None)
+        requantise(base["original"], formats["q4_0"], "q4_0")
         for system, file in formats.items():
             report.add_value("speed", system, "bytes", file.stat().st_size)
         if not args.only or "speed" in args.only:

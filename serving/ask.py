@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from json import dumps
 from pathlib import Path
@@ -15,10 +15,11 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as ProgressBars
 
 from ..core.errors import InputError, MetierError, StateError
-from ..core.run import Event
+from ..core.run import Event, Progress
 from ..core.types import Answer, Citation
 
 if TYPE_CHECKING:
@@ -372,20 +373,16 @@ def _list(threads: Threads, team: Path, *, json: bool) -> None:
 # Progress bars with an ETA for everything that takes longer than a breath.
 
 
-Report = Callable[[str, int, int], None]
-"""`report(what, done, of)`: called by long work as it goes."""
-
-
 @contextmanager
-def shown(console: Console, *, quiet: bool = False) -> Iterator[Report]:
-    """A `Report` that draws one bar for each kind of work it is told of."""
+def shown(console: Console, *, quiet: bool = False) -> Iterator[Progress]:
+    """A `Progress` that draws one bar for each kind of work it is told of."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     bars: dict[str, TaskID] = {}
-    with Progress(*columns, console=console, disable=quiet, transient=False) as progress:
+    with ProgressBars(*columns, console=console, disable=quiet, transient=False) as drawn:
 
-        def report(what: str, done: int, of: int) -> None:
+        def progress(what: str, done: int, total: int) -> None:
             if what not in bars:
-                bars[what] = progress.add_task(what, total=of)
-            progress.update(bars[what], completed=done, total=of)
+                bars[what] = drawn.add_task(what, total=total or None)
+            drawn.update(bars[what], completed=done, total=total or None)
 
-        yield report
+        yield progress

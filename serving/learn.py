@@ -46,8 +46,8 @@ def train(
         if name not in blueprint.specialists:
             raise InputError(unknown("specialist", name, blueprint.specialists))
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        bar = progress.add_task("reading the examples", total=1.0)
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        bar = bars.add_task("reading the examples", total=None)
         learnt = train_team(
             blueprint,
             names,
@@ -55,7 +55,7 @@ def train(
             method=method,
             minutes=minutes,
             seed=seed,
-            report=lambda line, done, left: progress.update(bar, description=line, completed=done),
+            progress=lambda what, done, total: bars.update(bar, description=what, completed=done, total=total),
         )
     _tell(learnt, names, out, team, whole=method == "full")
 

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, DownloadColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as ProgressBars
+
+from ..core.run import Progress
 
 if TYPE_CHECKING:
-    from ..core.models import FileSpec, ModelInfo, ModelStore, PullProgress, StoredFile
+    from ..core.models import FileSpec, ModelInfo, ModelStore, StoredFile
 
 app = typer.Typer(help="Model files: list, pull, show, remove.", no_args_is_help=True)
 
@@ -108,15 +111,15 @@ def _size(count: int) -> str:
 
 
 @contextmanager
-def _bars(console: Console) -> Iterator[PullProgress]:
+def _bars(console: Console) -> Iterator[Progress]:
     """A bar for each file, with an ETA."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     bars: dict[str, TaskID] = {}
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with ProgressBars(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
 
-        def report(what: str, done: int, total: int | None) -> None:
+        def report(what: str, done: int, total: int) -> None:
             if what not in bars:
-                bars[what] = progress.add_task(what, total=total)
-            progress.update(bars[what], completed=done, total=total)
+                bars[what] = progress.add_task(what, total=total or None)
+            progress.update(bars[what], completed=done, total=total or None)
 
         yield report

@@ -153,6 +153,7 @@ def merge(
     """Write base and adapter as one GGUF: a model by itself, for llama.cpp and whatever builds on it."""
     from ..core.files import replace_file, sha256
     from ..core.models import ModelStore
+    from ..core.run import part_of
     from ..specialists.adapters.merge import merge as write
     from .ask import shown
 
@@ -164,7 +165,7 @@ def merge(
     adapter = _adapter(blueprint, specialist, version)
     base = ModelStore().find(blueprint.card.base).files["gguf"]
     with shown(Console(stderr=True), quiet=json) as progress, replace_file(out) as fresh:
-        write(adapter, base, fresh, lambda done, of: progress(f"{specialist}: merging adapter and base", done, of))
+        write(adapter, base, fresh, part_of(progress, specialist))
     if json:
         print(dumps({"specialist": specialist, "adapter": str(adapter), "file": str(out), "sha256": sha256(out)}))
         return

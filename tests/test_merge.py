@@ -71,9 +71,9 @@ def tensors(path: Path) -> dict[str, tuple[Format, np.ndarray]]:
 
 
 def test_the_sum_is_written_and_the_rest_is_left_alone(small: Path, adapter: Path, tmp_path: Path) -> None:
-    steps: list[tuple[int, int]] = []
-    out = merged_gguf(adapter, small, lambda done, of: steps.append((done, of)), tmp_path / "cache")
-    assert steps == [(n, 4) for n in (1, 2, 3, 4)]
+    steps: list[tuple[str, int, int]] = []
+    out = merged_gguf(adapter, small, lambda *step: steps.append(step), tmp_path / "cache")
+    assert steps == [("merging adapter and base: tensors", done, 4) for done in (1, 2, 3, 4)]
     before, after = tensors(small), tensors(out)
     lora = {t.name: dequantize(t.data, t.tensor_type) for t in GGUFReader(gguf_adapter(adapter, small)).tensors}
     # Q8_0 has 127 steps to the largest weight of a block of 32: about 0.6 % of a typical weight.
@@ -110,7 +110,7 @@ def test_merged_once_and_from_either_form(small: Path, adapter: Path, tmp_path: 
 
 
 def test_a_merge_that_fails_leaves_nothing(small: Path, adapter: Path, tmp_path: Path) -> None:
-    def stop(done: int, of: int) -> None:
+    def stop(what: str, done: int, total: int) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -86,8 +86,8 @@ def test_preparing_keeps_weights_and_metadata(tmp_path: Path, recipe: str, error
     writer.write_tensors_to_file()
     writer.close()
     steps = []
-    requantise(tmp_path / "published.gguf", tmp_path / "ready.gguf", recipe, lambda done, of: steps.append((done, of)))
-    assert steps == [(1, 2), (2, 2)]
+    requantise(tmp_path / "published.gguf", tmp_path / "ready.gguf", recipe, lambda *step: steps.append(step))
+    assert steps == [(f"preparing {recipe}: tensors", done, 2) for done in (1, 2)]
     before, after = GGUFReader(tmp_path / "published.gguf"), GGUFReader(tmp_path / "ready.gguf")
     changed = {name for name in before.fields if before.fields[name].contents() != after.fields[name].contents()}
     assert changed == {"general.file_type"}

@@ -175,8 +175,8 @@ def main(skill: Skill) -> None:
 
 def _train(lesson: Lesson, model: LocalModel, out: Path, config: TrainConfig, start: Path | None) -> TrainReport:
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns) as progress:
-        task = progress.add_task("starting", total=1.0)
+    with Progress(*columns) as bars:
+        bar = bars.add_task("starting", total=None)
         return train(
             lesson.examples,
             model,
@@ -184,7 +184,7 @@ def _train(lesson: Lesson, model: LocalModel, out: Path, config: TrainConfig, st
             config,
             start=start,
             validation=lesson.aside,
-            report=lambda line, done, left: progress.update(task, description=line, completed=done),
+            progress=lambda what, done, total: bars.update(bar, description=what, completed=done, total=total),
         )
 
 

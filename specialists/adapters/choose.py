@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from ...core.errors import ConfigError, unknown
 from ...core.models import LocalModel
+from ...core.run import Progress, no_progress
 from ..card import SpecialistCard
 from .convert import gguf_adapter
 from .folder import CONFIG, WEIGHTS, hashes, open_adapter
@@ -56,7 +57,7 @@ def loadable(
     engine: str = "llama",
     *,
     merged: bool = False,
-    report: Callable[[int, int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> Path | None:
     """What the engine loads: the PEFT folder itself, or for llama.cpp a file that is made from it once.
 
@@ -64,7 +65,7 @@ def loadable(
 
     Args:
         merged: As a model of its own, the base in it.
-        report: Told how far the merging is.
+        progress: Told how far the merging is.
 
     Raises:
         ConfigError: not a plain LoRA, or one for another base.
@@ -73,7 +74,7 @@ def loadable(
     if not isinstance(source, Path):
         return None
     if merged:
-        return merged_gguf(source, base.files["gguf"], report)
+        return merged_gguf(source, base.files["gguf"], progress)
     as_it_is = source.is_file() or engine == "transformers"
     return source if as_it_is else gguf_adapter(source, base.files["gguf"])
 

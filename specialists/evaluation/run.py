@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 
 from ...core.errors import MetierError, StateError
 from ...core.files import read_jsonl
+from ...core.run import Progress, no_progress
 from ...core.types import Answer, Brief, Budget
 from ..specialist import Specialist
 from .measures import Ground, grounding, style_of
@@ -18,16 +19,13 @@ from .questions import Question, Result
 
 FILE = "results.jsonl"
 
-Progress = Callable[[int, int], None]
-"""Called with how many questions are answered, and how many there are."""
-
 
 def evaluate(
     specialist: Specialist,
     questions: Sequence[Question],
     folder: Path,
     ground: Ground,
-    progress: Progress,
+    progress: Progress = no_progress,
     budget: Budget | None = None,
 ) -> list[Result]:
     """The results of `questions`, in their order; those that `folder` holds already are not asked again.
@@ -38,6 +36,7 @@ def evaluate(
     Args:
         specialist: With `abstain_below` 0, so that every draft is seen; refusals are made of confidences afterwards.
         folder: Of this very version of the specialist.
+        progress: Told how many of the questions are answered.
         budget: For each question.
 
     Raises:
@@ -45,7 +44,7 @@ def evaluate(
     """
     with _alone(folder):
         done = read_results(folder)
-        progress(len([q for q in questions if q.id in done]), len(questions))
+        progress("questions", len([q for q in questions if q.id in done]), len(questions))
         with (folder / FILE).open("a", encoding="utf-8") as file:
             for question in questions:
                 if question.id in done:
@@ -56,7 +55,7 @@ def evaluate(
                     file.flush()
                 except MetierError as error:
                     done[question.id] = _failed(question, error)
-                progress(len([q for q in questions if q.id in done]), len(questions))
+                progress("questions", len([q for q in questions if q.id in done]), len(questions))
     return [done[q.id] for q in questions]
 
 

@@ -7,7 +7,7 @@ import re
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
@@ -18,6 +18,7 @@ import numpy as np
 from ...core.embedding import Embedder
 from ...core.errors import KnowledgeError, UnreadableDocument
 from ...core.files import sha256
+from ...core.run import Progress, no_progress
 from ..card import KnowledgeCard
 from . import generations
 from .documents import Document, split
@@ -91,10 +92,6 @@ _TELLING = re.compile(r"(?!\b(?:row|record)\b)\b[^\W\d_]{3,}\b", re.IGNORECASE)
 """A title says something when it holds a word; "scan 0001" and "row 17" only get in the way of searching."""
 
 
-Progress = Callable[[int, int, str], None]
-"""Called with documents done, documents in all, and the source at work."""
-
-
 class Indexer:
     """Brings a shelf up to date with the documents. Stopped at any moment, it leaves whole documents behind."""
 
@@ -104,7 +101,7 @@ class Indexer:
         self._shelf, self._embedder, self._size, self._readers = shelf, embedder, size, readers
         self._waiting: list[tuple[Document, str, list[NewPassage]]] = []
 
-    def fill(self, found: SourceFile, wanted: dict[str, str], progress: Progress | None = None) -> None:
+    def fill(self, found: SourceFile, wanted: dict[str, str], progress: Progress = no_progress) -> None:
         """`wanted` is source to SHA-256 for every file in `found`."""
         have = self._shelf.versions()
         with self._shelf.change():
@@ -112,14 +109,13 @@ class Indexer:
                 self._shelf.remove(source)
         work = [source for source, version in wanted.items() if have.get(source) != version]
         for done, source in enumerate(work):
-            if progress is not None:
-                progress(done, len(work), source)
+            progress("reading", done, len(work))
             self._take(source, found.files[source], wanted[source])
             if sum(len(entries) for _, _, entries in self._waiting) >= _AT_ONCE:
                 self._save()
         self._save()
-        if progress is not None and work:
-            progress(len(work), len(work), work[-1])
+        if work:
+            progress("reading", len(work), len(work))
 
     def _take(self, source: str, path: Path, version: str) -> None:
         try:
@@ -193,7 +189,7 @@ def build_index(
     embedder: Embedder,
     card: KnowledgeCard,
     root: Path | None = None,
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
     anew: bool = False,
 ) -> IndexReport:
     """Bring the index in `store` up to date with the documents; `anew` builds all of it again.
@@ -267,7 +263,7 @@ def _renew(
     wanted: dict[str, str],
     embedder: Embedder,
     card: KnowledgeCard,
-    progress: Progress | None,
+    progress: Progress,
 ) -> int:
     """Fill the draft, index it, publish it. Gives the number of passages that were embedded."""
     needs, valid = index_fingerprint(embedder, card), generations.current(store)

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from ...core.embedding import Embedder
 from ...core.errors import KnowledgeError
+from ...core.run import Progress, no_progress
 from ...core.text import terms
 from ...core.types import Passage
 from ..card import KnowledgeCard
 from . import generations
 from .abbreviations import Abbreviations
-from .build import FORMAT, IndexReport, Progress, build_index
+from .build import FORMAT, IndexReport, build_index
 from .indexes import Lexical, index_type
 from .ranking import rank
 from .store import FILE, DocumentInfo, PassageStore
@@ -64,7 +65,7 @@ class Knowledge:
         card: KnowledgeCard | None = None,
         *,
         root: Path | None = None,
-        progress: Progress | None = None,
+        progress: Progress = no_progress,
     ) -> Knowledge:
         """Build the index of some files and folders in `store`, or bring it up to date, and open it.
 
