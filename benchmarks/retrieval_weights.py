@@ -1,4 +1,4 @@
-"""How the two weights in specialists/knowledge/ranking.py were found: leave one set out, look at the others.
+"""How the two weights in specialists/knowledge/knowledge.py were found: leave one set out, look at the others.
 
     python benchmarks/retrieval_weights.py TRAIN [--limit N] [--seed S] [--json OUT]
 

@@ -3,68 +3,124 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ..core.errors import ConfigError, InputError, KnowledgeError, UnreadableDocument, unknown
+from ..core.errors import ConfigError, InputError, KnowledgeError, unknown
 from .ask import TeamFolder
 
 if TYPE_CHECKING:
     from ..agents.cards import Blueprint
+    from ..specialists.knowledge.build import IndexReport
     from ..specialists.knowledge.knowledge import Knowledge
 
 app = typer.Typer(help="The documents of a specialist: add, list, search, remove.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(metavar="SPECIALIST", help="Name of the specialist.", show_default=False)]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_Specialist = Annotated[str, typer.Argument(metavar="SPECIALIST", help="Name of the specialist.", show_default=False)]
+_AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command()
 def add(
-    specialist: Name,
+    specialist: _Specialist,
     files: Annotated[list[Path], typer.Argument(help="Documents, or folders of them.", show_default=False)],
     team: TeamFolder = Path(),
 ) -> None:
-    """Copy documents into the specialist's folder and index them. A document of the same name is replaced."""
+    """Copy documents into the specialist's folder and index them. A document of the same name is replaced.
+
+    One that the build cannot read is taken out again, and what it replaced is put back.
+    """
     from ..specialists.knowledge.build import scan
-    from ..specialists.knowledge.readers import read, with_readers
+    from ..specialists.knowledge.readers import with_readers
 
     blueprint = _blueprint(team, specialist)
     card = blueprint.specialists[specialist].knowledge
-    readers = with_readers(card.readers if card else {})
-    found = scan(files, kinds=readers)
-    for name, path in found.files.items():
-        try:
-            read(path, name, readers)
-        except UnreadableDocument as error:
-            found.skipped[name] = error.message
+    listed = scan(files, kinds=with_readers(card.readers if card else {}))
+    if not listed.files:
+        raise _nothing_to_add(listed.skipped)
     console = Console()
-    copied = 0
-    for name, path in found.files.items():
-        if name in found.skipped:
-            continue
-        target = _folder(blueprint, specialist) / name
-        if target.resolve() != path.resolve():
-            console.print(f"{'replaced' if target.exists() else 'added'} {escape(name)}", highlight=False)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, target)
-        copied += 1
-    for name, reason in found.skipped.items():
+    with TemporaryDirectory() as kept:
+        copies = {
+            name: _Copy.make(path, _folder(blueprint, specialist) / name, Path(kept, str(number)))
+            for number, (name, path) in enumerate(listed.files.items())
+        }
+        refused = _index(blueprint, specialist, copies)
+    for name, copy in copies.items():
+        if name not in refused and copy.did:
+            console.print(f"{copy.did} {escape(name)}", highlight=False)
+    for name, reason in {**listed.skipped, **refused}.items():
         console.print(f"[yellow]skipped[/] {escape(name)}: {escape(reason)}", highlight=False)
-    if not copied:
-        raise KnowledgeError(f"nothing to add: none of {', '.join(map(str, files))} can be read")
-    _build(blueprint, specialist)
+    if len(refused) == len(copies):
+        raise _nothing_to_add(refused)
+
+
+def _nothing_to_add(skipped: Mapping[str, str]) -> KnowledgeError:
+    reasons = "; ".join(f"{name}: {reason}" for name, reason in list(skipped.items())[:5])
+    return KnowledgeError(f"nothing to add: {reasons or 'the folders are empty'}")
+
+
+@dataclass(frozen=True)
+class _Copy:
+    """A document that was copied to `target`, and how to undo that."""
+
+    target: Path
+    did: str
+    """`added`, `replaced`, or nothing when it lies there already."""
+    before: Path
+    """What lay there before, when it was replaced."""
+
+    @classmethod
+    def make(cls, path: Path, target: Path, before: Path) -> _Copy:
+        if target.resolve() == path.resolve():
+            return cls(target, "", before)
+        did = "replaced" if target.exists() else "added"
+        if did == "replaced":
+            shutil.copyfile(target, before)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+        return cls(target, did, before)
+
+    def undo(self) -> None:
+        if self.did == "replaced":
+            shutil.copyfile(self.before, self.target)
+        elif self.did == "added":
+            self.target.unlink()
+
+
+def _index(blueprint: Blueprint, specialist: str, copies: Mapping[str, _Copy]) -> dict[str, str]:
+    """Build the team, and undo the copies that cannot be read: name to reason."""
+    try:
+        report = _build(blueprint, specialist)
+    except KnowledgeError:  # Of all documents, these included, none can be read.
+        for copy in copies.values():
+            copy.undo()
+        _build(blueprint, specialist)
+        raise
+    bases = blueprint.root.resolve(), _folder(blueprint, specialist).resolve()
+    refused = {}
+    for name, copy in copies.items():
+        target = copy.target.resolve()
+        source = target.relative_to(next(base for base in bases if target.is_relative_to(base))).as_posix()
+        if source in report.skipped:
+            refused[name] = report.skipped[source]
+            copy.undo()
+    if any(copies[name].did for name in refused):
+        report = replace(report, passages=_build(blueprint, specialist).passages)
+    _show(specialist, report)
+    return refused
 
 
 @app.command("list")
-def list_documents(specialist: Name, team: TeamFolder = Path(), json: AsJson = False) -> None:
+def list_documents(specialist: _Specialist, team: TeamFolder = Path(), json: _AsJson = False) -> None:
     """The documents in the specialist's index."""
     blueprint = _blueprint(team, specialist)
     documents = _open(blueprint, specialist).documents()
@@ -80,11 +136,11 @@ def list_documents(specialist: Name, team: TeamFolder = Path(), json: AsJson = F
 
 @app.command()
 def search(
-    specialist: Name,
+    specialist: _Specialist,
     query: Annotated[str, typer.Argument(help="What to look for.", show_default=False)],
     k: Annotated[int, typer.Option("-k", min=1, max=50, help="How many passages.")] = 3,
     team: TeamFolder = Path(),
-    json: AsJson = False,
+    json: _AsJson = False,
 ) -> None:
     """The passages that a specialist would read for a question."""
     from .ask import shorten
@@ -106,7 +162,7 @@ def search(
 
 @app.command()
 def remove(
-    specialist: Name,
+    specialist: _Specialist,
     documents: Annotated[list[str], typer.Argument(help="Names as `list` shows them.", show_default=False)],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     team: TeamFolder = Path(),
@@ -118,7 +174,7 @@ def remove(
         typer.confirm(f"Delete {', '.join(documents)} for good?", abort=True)
     for path in paths:
         path.unlink()
-    _build(blueprint, specialist)
+    _show(specialist, _build(blueprint, specialist))
 
 
 def _blueprint(team: Path, specialist: str) -> Blueprint:
@@ -170,13 +226,16 @@ def _open(blueprint: Blueprint, specialist: str) -> Knowledge:
     return Knowledge.open(knowledge_folder(blueprint, specialist), load_embedder(blueprint.card.embedder, ModelStore()))
 
 
-def _build(blueprint: Blueprint, specialist: str) -> None:
-    """Build the team, which does again only what changed, and say what happened to the specialist's documents."""
+def _build(blueprint: Blueprint, specialist: str) -> IndexReport:
+    """Build the team, which does again only what changed; what happened to the specialist's documents."""
     from ..agents.build import build
     from .ask import shown
 
     with shown(Console(stderr=True)) as progress:
-        report: Any = build(blueprint, progress=progress).knowledge[specialist]
+        return build(blueprint, progress=progress).knowledge[specialist]
+
+
+def _show(specialist: str, report: IndexReport) -> None:
     changes = {"added": report.added, "changed": report.changed, "removed": report.removed}
     done = ", ".join(f"{len(names)} {word}" for word, names in changes.items() if names) or "nothing changed"
     Console().print(f"{specialist}: {done}; {report.passages} passages", highlight=False)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
-from metier.agents.build import build
+from metier.agents.build import build, changed_since_build
 from metier.agents.cards import Blueprint
 from metier.core.errors import ConfigError, InputError, KnowledgeError
 from metier.serving.knowledge import app
@@ -62,6 +63,61 @@ def test_add_search_and_remove(team, tmp_path):
     done(team, "remove", "helpdesk", "kettle.md", answer="y\n")
     assert listed(team) == before
     assert file.exists()
+
+
+READER = """
+from pathlib import Path
+
+from llama_index.core import Document
+from llama_index.core.readers.base import BaseReader
+
+
+class LineReader(BaseReader):
+    def load_data(self, file, extra_info=None):
+        with Path(__file__).with_name("asked").open("a") as asked:
+            print(file.name, file=asked)
+        return [Document(text=file.read_text(encoding="ascii"))]
+"""
+
+
+def test_a_document_is_read_once_and_taken_out_again_when_it_cannot_be(tmp_path, models, monkeypatch):
+    team, given = tmp_path / "team", tmp_path / "given"
+    init_team(team)
+    card = team / "helpdesk/specialist.yaml"
+    card.write_text(
+        re.sub("knowledge:", "knowledge:\n  readers: {.lines: 'reads_lines:LineReader'}", card.read_text(), count=1)
+    )
+    (tmp_path / "reads_lines.py").write_text(READER)
+    monkeypatch.syspath_prepend(tmp_path)
+    given.mkdir()
+    (given / "kettle.lines").write_text("The kettle stands in room 12.")
+    (given / "broken.lines").write_text("é")
+    build(Blueprint.read(team))
+    said = done(team, "add", "helpdesk", str(given))
+    assert "added kettle.lines" in said
+    assert "skipped broken.lines: LineReader cannot read it" in said
+    assert sorted((tmp_path / "asked").read_text().split()) == ["broken.lines", "kettle.lines"]
+    assert not (team / "helpdesk/documents/broken.lines").exists()
+
+    (given / "kettle.lines").write_text("é")
+    result = run(team, "add", "helpdesk", str(given / "kettle.lines"))
+    assert isinstance(result.exception, KnowledgeError)
+    assert "nothing to add: kettle.lines: LineReader cannot read it" in str(result.exception)
+    assert "room 12" in (team / "helpdesk/documents/kettle.lines").read_text()
+    assert "room 12" in done(team, "search", "helpdesk", "kettle")
+    assert changed_since_build(Blueprint.read(team)) == []
+
+
+def test_a_document_that_is_the_only_one_and_cannot_be_read(tmp_path, models):
+    init_team(tmp_path / "team")
+    documents = tmp_path / "team/helpdesk/documents"
+    for file in documents.iterdir():
+        file.unlink()
+    (tmp_path / "scan.pdf").write_text("not a pdf")
+    result = run(tmp_path / "team", "add", "helpdesk", str(tmp_path / "scan.pdf"))
+    assert isinstance(result.exception, KnowledgeError)
+    assert "none of the 1 documents can be read: helpdesk/documents/scan.pdf" in str(result.exception)
+    assert list(documents.iterdir()) == []
 
 
 def test_list_for_people(team):

@@ -46,7 +46,7 @@ def with_readers(named: Mapping[str, str]) -> dict[str, Reader]:
     # llama-index takes more than a second to import, which only those who use its readers should wait for
     llama = import_module("..llama_index", __package__)
     classes = {suffix.lower(): load(name, "reader", field="knowledge.readers") for suffix, name in named.items()}
-    return {**READERS, **{suffix: llama.reader(reader_class) for suffix, reader_class in classes.items()}}
+    return {**READERS, **{suffix: llama.document_reader(reader_class) for suffix, reader_class in classes.items()}}
 
 
 def read(path: Path, source: str, readers: Mapping[str, Reader] = READERS) -> Document:
