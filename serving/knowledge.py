@@ -44,7 +44,7 @@ def add(
 
     blueprint = _blueprint(team, specialist)
     card = blueprint.specialists[specialist].knowledge
-    listed = scan(files, kinds=with_readers(card.readers if card else {}))
+    listed = scan(files, kinds=with_readers(card.readers if card else {}, [blueprint.root]))
     if not listed.files:
         raise _nothing_to_add(listed.skipped)
     console = Console()

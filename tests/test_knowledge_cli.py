@@ -80,15 +80,14 @@ class LineReader(BaseReader):
 """
 
 
-def test_a_document_is_read_once_and_taken_out_again_when_it_cannot_be(tmp_path, models, monkeypatch):
+def test_a_document_is_read_once_and_taken_out_again_when_it_cannot_be(tmp_path, models):
     team, given = tmp_path / "team", tmp_path / "given"
     init_team(team)
     card = team / "helpdesk/specialist.yaml"
     card.write_text(
         re.sub("knowledge:", "knowledge:\n  readers: {.lines: 'reads_lines:LineReader'}", card.read_text(), count=1)
     )
-    (tmp_path / "reads_lines.py").write_text(READER)
-    monkeypatch.syspath_prepend(tmp_path)
+    (team / "reads_lines.py").write_text(READER)
     given.mkdir()
     (given / "kettle.lines").write_text("The kettle stands in room 12.")
     (given / "broken.lines").write_text("é")
@@ -96,7 +95,7 @@ def test_a_document_is_read_once_and_taken_out_again_when_it_cannot_be(tmp_path,
     said = done(team, "add", "helpdesk", str(given))
     assert "added kettle.lines" in said
     assert "skipped broken.lines: LineReader cannot read it" in said
-    assert sorted((tmp_path / "asked").read_text().split()) == ["broken.lines", "kettle.lines"]
+    assert sorted((team / "asked").read_text().split()) == ["broken.lines", "kettle.lines"]
     assert not (team / "helpdesk/documents/broken.lines").exists()
 
     (given / "kettle.lines").write_text("é")

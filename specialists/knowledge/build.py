@@ -202,7 +202,7 @@ def build_index(
         KnowledgeError: nothing could be read at all, the disk refuses, or another process is building.
     """
     began = time.perf_counter()
-    readers, index = with_readers(card.readers), index_type(card.backend)
+    readers, index = with_readers(card.readers, [root] if root else []), index_type(card.backend)
     listed = scan(sources, root, readers)
     try:
         wanted = {source: sha256(path) for source, path in listed.files.items()}

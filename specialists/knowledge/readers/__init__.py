@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -35,8 +35,8 @@ READERS: dict[str, Reader] = {
 }
 
 
-def with_readers(named: Mapping[str, str]) -> dict[str, Reader]:
-    """The built-in readers and those of llama-index, given as suffix to `module:Class`.
+def with_readers(named: Mapping[str, str], folders: Sequence[Path] = ()) -> dict[str, Reader]:
+    """The built-in readers and those of llama-index, given as suffix to `module:Class`, installed or in `folders`.
 
     Raises:
         ConfigError: there is no such class.
@@ -45,8 +45,11 @@ def with_readers(named: Mapping[str, str]) -> dict[str, Reader]:
         return READERS
     # llama-index takes more than a second to import, which only those who use its readers should wait for
     llama = import_module("..llama_index", __package__)
-    classes = {suffix.lower(): load(name, "reader", field="knowledge.readers") for suffix, name in named.items()}
-    return {**READERS, **{suffix: llama.document_reader(reader_class) for suffix, reader_class in classes.items()}}
+    more: dict[str, Reader] = {}
+    for suffix, name in named.items():
+        reader_class = load(name, "reader", field="knowledge.readers", folders=folders)
+        more[suffix.lower()] = llama.document_reader(reader_class)
+    return {**READERS, **more}
 
 
 def read(path: Path, source: str, readers: Mapping[str, Reader] = READERS) -> Document:
