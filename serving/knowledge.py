@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..core.errors import ConfigError, InputError, KnowledgeError, unknown
-from .ask import TeamFolder
+from .options import TeamFolder
 
 if TYPE_CHECKING:
     from ..agents.cards import Blueprint
@@ -229,9 +229,9 @@ def _open(blueprint: Blueprint, specialist: str) -> Knowledge:
 def _build(blueprint: Blueprint, specialist: str) -> IndexReport:
     """Build the team, which does again only what changed; what happened to the specialist's documents."""
     from ..agents.build import build
-    from .ask import shown
+    from .options import progress_bars
 
-    with shown(Console(stderr=True)) as progress:
+    with progress_bars(Console(stderr=True)) as progress:
         return build(blueprint, progress=progress).knowledge[specialist]
 
 
