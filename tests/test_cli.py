@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
-from metier.serving.cli import main
 from metier.serving.project import init_team
 
 
@@ -18,23 +15,6 @@ def office(tmp_path_factory, models) -> Path:
     folder = tmp_path_factory.mktemp("cli") / "office"
     init_team(folder)
     return folder
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """`run("ask", "…")` gives exit code, standard output, standard error."""
-
-    def call(*words: object, stdin: bytes | None = None):
-        monkeypatch.setattr(sys, "argv", ["metier", *map(str, words)])
-        if stdin is not None:
-            monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-        with pytest.raises(SystemExit) as stop:
-            main()
-        out, err = capsys.readouterr()
-        code = stop.value.code
-        return (code if isinstance(code, int) else 0 if code is None else 1), out, err
-
-    return call
 
 
 def test_help_names_every_command(run):

@@ -58,7 +58,7 @@ def test_a_missing_extra_is_a_note_and_a_missing_library_a_failure(tmp_path: Pat
         "Metadata-Version: 2.1\nName: metier\nVersion: 9\nRequires-Dist: no-such-library>=1\n"
         "Requires-Dist: pydantic>=99\nProvides-Extra: fancy\nRequires-Dist: no-such-extra; extra == 'fancy'\n"
     )
-    code = "from metier.serving.checks import *; print([(f.what, f.status, f.mend) for f in check_libraries()])"
+    code = "from metier.serving.doctor import *; print([(f.what, f.status, f.mend) for f in check_libraries()])"
     run = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "PYTHONPATH": str(tmp_path)},

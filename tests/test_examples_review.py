@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,7 +16,6 @@ from metier.agents.cards import Blueprint
 from metier.agents.feedback import Inbox, Note, accept, answered_examples, example_file, open_inbox, proposals
 from metier.agents.team import Team
 from metier.core.errors import ConfigError, InputError, StateError
-from metier.serving.cli import main
 from metier.serving.project import init_team
 from metier.specialists.evaluation.questions import leaked
 
@@ -44,19 +41,6 @@ def asked(tmp_path_factory, models) -> Path:
 @pytest.fixture
 def office(asked: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(asked, tmp_path / "office"))
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    def call(*words: object, typed: str = "") -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["metier", *map(str, words)])
-        monkeypatch.setattr(sys, "stdin", io.StringIO(typed))
-        with pytest.raises(SystemExit) as stop:
-            main()
-        code = stop.value.code
-        return (code if isinstance(code, int) else 0, *capsys.readouterr())
-
-    return call
 
 
 def note(task: str, answer: str = "yes", **more: object) -> Note:
@@ -115,7 +99,7 @@ def test_a_person_accepts_edits_rejects_and_leaves(run, office: Path) -> None:
     for task in ("One?", "Two?", "Three?", "Four?", "Five?"):
         inbox.add(note(task))
     inbox.add(note("Six?", verdict="bad"))
-    code, out, _ = run("examples", "review", "-t", office, typed="a\ne\nno, two\nr\nl\nx\na\nx\na\n")
+    code, out, _ = run("examples", "review", "-t", office, stdin="a\ne\nno, two\nr\nl\nx\na\nx\na\n")
     assert code == 0
     assert "3 accepted, 1 rejected, 1 left" in " ".join(out.split())
     assert examples(office)[len(before) :] == [

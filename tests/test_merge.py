@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,7 +20,6 @@ from metier.agents.team import Team
 from metier.core.errors import ConfigError, EngineError, UnknownAdapter
 from metier.core.files import sha256
 from metier.core.models import ModelStore
-from metier.serving.cli import main
 from metier.specialists.adapters.choose import find_skill
 from metier.specialists.adapters.convert import gguf_adapter
 from metier.specialists.adapters.folder import WEIGHTS
@@ -230,18 +228,6 @@ def test_engines_that_cannot_are_refused_before_anything_is_loaded(hot: Path, tm
     with pytest.raises(ConfigError, match=r"helpdesk: model\.merged: only the engine 'llama'") as error:
         Blueprint.read(folder)
     assert "metier registry merge" in (error.value.hint or "")
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    def call(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["metier", *map(str, words)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        said = capsys.readouterr()
-        return int(stop.value.code or 0), said.out, said.err
-
-    return call
 
 
 def test_the_command_writes_the_adapter_in_use(run, first_office: Path, models: ModelStore, tmp_path: Path) -> None:
