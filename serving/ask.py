@@ -42,7 +42,7 @@ _STATUS = {
 }
 """What the live line says at an event."""
 
-Conversation = Annotated[str | None, typer.Option("--thread", help="Conversation to go on with.")]
+_Conversation = Annotated[str | None, typer.Option("--thread", help="_Conversation to go on with.")]
 
 
 # The commands.
@@ -51,7 +51,7 @@ Conversation = Annotated[str | None, typer.Option("--thread", help="Conversation
 def ask(
     task: Annotated[str | None, typer.Argument(help="The task; left out or '-': read from standard input.")] = None,
     team: TeamFolder = Path(),
-    thread: Conversation = None,
+    thread: _Conversation = None,
     specialist: Annotated[str | None, typer.Option("--specialist", "-s", help="Skip the router, ask this one.")] = None,
     user: User = ME,
     json: AsJson = False,
@@ -67,14 +67,14 @@ def ask(
     end_with(answer, json=json)
 
 
-def chat(team: TeamFolder = Path(), thread: Conversation = None, user: User = ME) -> None:
+def chat(team: TeamFolder = Path(), thread: _Conversation = None, user: User = ME) -> None:
     """Talk with the team; it remembers what was said before. End with Ctrl-D or /quit; Ctrl-C drops a question."""
     console = Console()
     name = thread or _new_thread()
     with open_team(team) as opened:
         people = ", ".join(opened.specialists)
         console.print(f"[bold]{opened.card.name}[/] · {people} · thread {name}", highlight=False)
-        console.print("[dim]@name asks one of them directly, /new starts afresh, /quit ends[/]")
+        console.print("[dim]@name asks one of them directly, /new starts afresh, /quit ends[/]", highlight=False)
         while True:
             try:
                 text = _prompt(console)
@@ -82,11 +82,11 @@ def chat(team: TeamFolder = Path(), thread: Conversation = None, user: User = ME
                     break
                 if text == "/new":
                     name = _new_thread()
-                    console.print(f"[dim]new thread {name}[/]")
+                    console.print(f"[dim]new thread {name}[/]", highlight=False)
                 elif text:
                     show_answer(console, _decided(opened, _work(opened, text, name, None, user)))
             except KeyboardInterrupt:
-                console.print("\n[dim]dropped; /quit ends the chat[/]")
+                console.print("\n[dim]dropped; /quit ends the chat[/]", highlight=False)
             except MetierError as error:
                 console.print(f"[red]{error}[/]", highlight=False, markup=False)
     later = command_line("chat", "--thread", name, team=team)

@@ -215,7 +215,11 @@ def test_the_command_line_on_threads(run: Run, tmp_path: Path) -> None:
     assert [(w["thread"], w["action_requests"][0]["name"]) for w in done("approve", "--json")] == [("waits", "pay")]
     assert done("approve", "waits", "--json", code=6)["action_requests"][0]["args"] == {"order": "b"}
     assert "outside" in done("approve", "waits", code=6)
-    moment = done("threads", "show", "t", "--json")[0]["checkpoint"]
+    moments = [m["checkpoint"] for m in done("threads", "show", "t", "--json")]
+    shown = done("threads", "show", "t")
+    assert shown.count("clerk: look(a)") == 1, "the task once, and its moments below it"
+    assert [line.split()[-1] for line in shown.splitlines()[-len(moments) :]] == moments
+    moment = moments[0]
     assert done("threads", "fork", "t", moment, "--to", "new").strip() == "new"
     assert done("threads", "copy", "t", "copy").strip() == "copy"
     done("threads", "prune")
