@@ -64,6 +64,9 @@ class Finding:
     """The line that mends it."""
 
 
+# The machine.
+
+
 def check_python() -> Iterator[Finding]:
     """The interpreter, and the SQLite in it."""
     found = f"{platform.python_version()} ({sys.executable})"
@@ -218,6 +221,9 @@ def default_models() -> list[str]:
     return [TeamCard.model_fields[name].default for name in ("base", "embedder")]
 
 
+# One team: its cards, documents and last build.
+
+
 def needed_models(card: TeamCard) -> list[str]:
     """The models that this team uses on this machine."""
     return [card.embedder] if card.served else [card.base, card.embedder]
@@ -247,18 +253,18 @@ def check_documents(blueprint: Blueprint) -> Iterator[Finding]:
             continue
         what, folder = f"{name}: documents", blueprint.folders[name]
         try:
-            found = scan([folder / source for source in card.knowledge.sources], folder)
+            scanned = scan([folder / source for source in card.knowledge.sources], folder)
         except MetierError as error:
             yield Finding("team", what, "fail", error.message, error.hint or "")
             continue
         broken: dict[str, str] = {}
-        for source, path in found.files.items():
+        for source, path in scanned.files.items():
             try:
                 read(path, source)
             except MetierError as error:
                 broken[source] = error.message
-        good = len(found.files) - len(broken)
-        left = f", {len(found.skipped)} left aside" if found.skipped else ""
+        good = len(scanned.files) - len(broken)
+        left = f", {len(scanned.skipped)} left aside" if scanned.skipped else ""
         mend = "" if good else f"put documents where `sources` in {name}'s card says"
         yield Finding("team", what, "ok" if good else "fail", f"{good} readable{left}", mend)
         for source, reason in broken.items():
@@ -277,6 +283,9 @@ def check_build(blueprint: Blueprint, folder: Path) -> Iterator[Finding]:
         yield Finding("team", "build", "note", f"changed since: {few}", command_line("build", team=folder))
     else:
         yield Finding("team", "build", "ok", f"up to date, in {blueprint.state}")
+
+
+# The command.
 
 
 def diagnose(team: Path | None = None) -> list[Finding]:

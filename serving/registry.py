@@ -58,19 +58,17 @@ def list_versions(
 
 
 @app.command()
-def show(
-    specialist: SpecialistName, version: Ref = "champion", team: TeamFolder = Path(), json: AsJson = False
-) -> None:
+def show(specialist: SpecialistName, ref: Ref = "champion", team: TeamFolder = Path(), json: AsJson = False) -> None:
     """What a version is made of, and what happened to it; its hashes are checked."""
     registry = blueprint_of(team, specialist).registry
-    found = registry.find(specialist, version)
-    events = [e.model_dump(exclude={"version"}) for e in registry.state(specialist).events if e.version == found.id]
+    version = registry.find(specialist, ref)
+    events = [e.model_dump(exclude={"version"}) for e in registry.state(specialist).events if e.version == version.id]
     if json:
-        print_json({"version": found.id, "record": found.record, "events": events})
+        print_json({"version": version.id, "record": version.record, "events": events})
         return
     console = Console()
-    console.print(f"[bold]{specialist}@{found.id}[/] {escape(str(found.path))}", highlight=False)
-    for key, value in _flat(_telling(found.record)).items():
+    console.print(f"[bold]{specialist}@{version.id}[/] {escape(str(version.path))}", highlight=False)
+    for key, value in _flat(_telling(version.record)).items():
         console.print(f"  [dim]{escape(key)}[/] {escape(str(value))}", highlight=False)
     for event in events:
         console.print(f"  {event['at']} {event['did']}: {escape(event['why'])}", highlight=False)
@@ -98,10 +96,10 @@ def diff(
 
 
 @app.command()
-def promote(specialist: SpecialistName, version: Ref = "challenger", team: TeamFolder = Path()) -> None:
+def promote(specialist: SpecialistName, ref: Ref = "challenger", team: TeamFolder = Path()) -> None:
     """Put a version in use, without the gate. It works from the next start of the team."""
-    found = blueprint_of(team, specialist).registry.promote(specialist, version)
-    Console().print(f"{specialist}: {found.id} is the champion now", highlight=False)
+    version = blueprint_of(team, specialist).registry.promote(specialist, ref)
+    Console().print(f"{specialist}: {version.id} is the champion now", highlight=False)
 
 
 @app.command()
@@ -113,29 +111,29 @@ def rollback(specialist: SpecialistName, team: TeamFolder = Path()) -> None:
 
 
 @app.command()
-def remove(specialist: SpecialistName, version: Ref, team: TeamFolder = Path()) -> None:
+def remove(specialist: SpecialistName, ref: Ref, team: TeamFolder = Path()) -> None:
     """Delete a version that is not in use."""
-    gone = blueprint_of(team, specialist).registry.remove(specialist, version)
-    Console().print(f"{specialist}: {gone} is removed", highlight=False)
+    removed = blueprint_of(team, specialist).registry.remove(specialist, ref)
+    Console().print(f"{specialist}: {removed} is removed", highlight=False)
 
 
 @app.command("export")
 def export_version(
     specialist: SpecialistName,
     folder: Annotated[Path, typer.Argument(help="A folder that does not exist yet.", show_default=False)],
-    version: Ref = "champion",
+    ref: Ref = "champion",
     team: TeamFolder = Path(),
 ) -> None:
     """Write a version as a PEFT repository with a model card, ready for the Hugging Face Hub."""
     from ..specialists.adapters.exchange import export_version as export
 
     registry = blueprint_of(team, specialist).registry
-    found = registry.find(specialist, version)
-    said = [
-        f"- {e.did}: {e.why}" for e in registry.state(specialist).events if e.version == found.id and e.did != "added"
+    version = registry.find(specialist, ref)
+    history = [
+        f"- {e.did}: {e.why}" for e in registry.state(specialist).events if e.version == version.id and e.did != "added"
     ]
-    export(found, folder, "\n".join(said))
-    Console().print(f"{specialist}@{found.id} → {escape(str(folder))}", highlight=False)
+    export(version, folder, "\n".join(history))
+    Console().print(f"{specialist}@{version.id} → {escape(str(folder))}", highlight=False)
 
 
 @app.command("import")
@@ -149,9 +147,9 @@ def import_version(
     from ..specialists.adapters.exchange import import_adapter
 
     blueprint = blueprint_of(team, specialist)
-    found = import_adapter(blueprint.registry, specialist, folder, ModelStore().find(blueprint.card.base))
+    version = import_adapter(blueprint.registry, specialist, folder, ModelStore().find(blueprint.card.base))
     console = Console()
-    console.print(f"{specialist}: {found.id} is the challenger now", highlight=False)
+    console.print(f"{specialist}: {version.id} is the challenger now", highlight=False)
     next_lines(console, command_line("build", team=team))
 
 
@@ -199,10 +197,10 @@ def _adapter(blueprint: Blueprint, specialist: str, version: str | None) -> Path
         if isinstance(used, Path):
             return used
         raise InputError(f"'{specialist}' has no adapter on this machine", hint=f"name a version; there are: {held}")
-    found = blueprint.registry.find(specialist, version)
-    if not trained_on(found.path, base):
-        raise InputError(f"{found.id} was made for another base than {base}", hint=f"versions: {held}")
-    return found.path
+    adapter = blueprint.registry.find(specialist, version)
+    if not trained_on(adapter.path, base):
+        raise InputError(f"{adapter.id} was made for another base than {base}", hint=f"versions: {held}")
+    return adapter.path
 
 
 def _row(blueprint: Blueprint, name: str, id: str) -> dict[str, Any]:
