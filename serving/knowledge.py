@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from json import dumps
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +15,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..core.errors import ConfigError, InputError, KnowledgeError, unknown
-from .options import TeamFolder
+from .ask import place, shorten
+from .options import AsJson, SpecialistName, TeamFolder, Yes, blueprint_of, command_line, print_json, progress_bars
 
 if TYPE_CHECKING:
     from ..agents.cards import Blueprint
@@ -25,13 +25,10 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="The documents of a specialist: add, list, search, remove.", no_args_is_help=True)
 
-_Specialist = Annotated[str, typer.Argument(metavar="SPECIALIST", help="Name of the specialist.", show_default=False)]
-_AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
 
 @app.command()
 def add(
-    specialist: _Specialist,
+    specialist: SpecialistName,
     files: Annotated[list[Path], typer.Argument(help="Documents, or folders of them.", show_default=False)],
     team: TeamFolder = Path(),
 ) -> None:
@@ -120,12 +117,12 @@ def _index(blueprint: Blueprint, specialist: str, copies: Mapping[str, _Copy]) -
 
 
 @app.command("list")
-def list_documents(specialist: _Specialist, team: TeamFolder = Path(), json: _AsJson = False) -> None:
+def list_documents(specialist: SpecialistName, team: TeamFolder = Path(), json: AsJson = False) -> None:
     """The documents in the specialist's index."""
     blueprint = _blueprint(team, specialist)
     documents = _open(blueprint, specialist).documents()
     if json:
-        print(dumps([asdict(document) for document in documents], indent=2, ensure_ascii=False))
+        print_json(documents)
         return
     table = Table("document", "title", "passages", "characters", box=None)
     for document in documents:
@@ -136,25 +133,21 @@ def list_documents(specialist: _Specialist, team: TeamFolder = Path(), json: _As
 
 @app.command()
 def search(
-    specialist: _Specialist,
+    specialist: SpecialistName,
     query: Annotated[str, typer.Argument(help="What to look for.", show_default=False)],
     k: Annotated[int, typer.Option("-k", min=1, max=50, help="How many passages.")] = 3,
     team: TeamFolder = Path(),
-    json: _AsJson = False,
+    json: AsJson = False,
 ) -> None:
     """The passages that a specialist would read for a question."""
-    from .ask import shorten
-
     blueprint = _blueprint(team, specialist)
     passages = _open(blueprint, specialist).search(query, k)
     if json:
-        print(dumps([passage.model_dump(mode="json") for passage in passages], indent=2, ensure_ascii=False))
+        print_json(passages)
         return
     console = Console()
     for passage in passages:
-        page = f", page {passage.page}" if passage.page else ""
-        where = escape(f"{passage.source}{page}{''.join(f' › {title}' for title in passage.heading)}")
-        console.print(f"[bold]{passage.score:.2f}[/] [cyan]{where}[/]", highlight=False)
+        console.print(f"[bold]{passage.score:.2f}[/] [cyan]{escape(place(passage))}[/]", highlight=False)
         console.print(f"     {escape(shorten(passage.text))}", highlight=False)
     if not passages:
         console.print("nothing found")
@@ -162,9 +155,9 @@ def search(
 
 @app.command()
 def remove(
-    specialist: _Specialist,
+    specialist: SpecialistName,
     documents: Annotated[list[str], typer.Argument(help="Names as `list` shows them.", show_default=False)],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
     team: TeamFolder = Path(),
 ) -> None:
     """Delete documents of a specialist, from its folder and from the index."""
@@ -178,11 +171,7 @@ def remove(
 
 
 def _blueprint(team: Path, specialist: str) -> Blueprint:
-    from ..agents.cards import Blueprint
-
-    blueprint = Blueprint.read(team)
-    if specialist not in blueprint.specialists:
-        raise InputError(unknown("specialist", specialist, blueprint.specialists))
+    blueprint = blueprint_of(team, specialist)
     if blueprint.specialists[specialist].knowledge is None:
         raise ConfigError(
             f"'{specialist}' has no documents",
@@ -214,7 +203,8 @@ def _document(blueprint: Blueprint, specialist: str, name: str) -> Path:
     for path in (base / name, _folder(blueprint, specialist) / name):
         if path.is_file() and path.resolve().is_relative_to(base):
             return path
-    raise InputError(unknown("document", name, known), hint=f"metier knowledge list {specialist}")
+    shown_by = command_line("knowledge", "list", specialist, team=blueprint.root)
+    raise InputError(unknown("document", name, known), hint=shown_by)
 
 
 def _open(blueprint: Blueprint, specialist: str) -> Knowledge:
@@ -229,7 +219,6 @@ def _open(blueprint: Blueprint, specialist: str) -> Knowledge:
 def _build(blueprint: Blueprint, specialist: str) -> IndexReport:
     """Build the team, which does again only what changed; what happened to the specialist's documents."""
     from ..agents.build import build
-    from .options import progress_bars
 
     with progress_bars(Console(stderr=True)) as progress:
         return build(blueprint, progress=progress).knowledge[specialist]
