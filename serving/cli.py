@@ -54,7 +54,7 @@ _PLAIN = {
 """What stands for the characters of our own output on a terminal or in a pipe that cannot say them."""
 
 
-def main() -> None:
+def run_command() -> None:
     """Run the command line; never shows a traceback unless METIER_DEBUG is set."""
     _say_what_can_be_said()
     if os.environ.get("METIER_DEBUG"):

@@ -17,7 +17,7 @@ from metier.agents.cards import Blueprint
 from metier.core.errors import ModelError
 from metier.core.models import ModelStore
 from metier.core.onnx_embedder import OnnxEmbedder, load_embedder
-from metier.serving.cli import main
+from metier.serving.cli import run_command
 from metier.serving.project import init_team
 from metier.tests.postgres import Postgres, installed
 
@@ -92,7 +92,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
                 data = stdin.encode() if isinstance(stdin, str) else stdin
                 patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data), "utf-8"))
             with pytest.raises(SystemExit) as stop:
-                main()
+                run_command()
         code, printed = stop.value.code, capsys.readouterr()
         return Ran(code if isinstance(code, int) else 0 if code is None else 1, printed.out, printed.err)
 
