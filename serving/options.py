@@ -66,8 +66,7 @@ def command_line(*words: object, team: Path = Path()) -> str:
     "metier build -t 'our team'"
     """
     where = [] if team == Path() else ["-t", team]
-    first, *rest = words
-    return shlex.join(map(str, ["metier", first, *where, *rest]))
+    return shlex.join(map(str, ["metier", *words, *where]))
 
 
 def next_lines(console: Console, *lines: str) -> None:

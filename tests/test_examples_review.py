@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -53,8 +54,9 @@ def examples(office: Path) -> list[dict]:
 
 
 def test_feedback_is_a_line_of_plain_json_about_the_last_answer(run, office: Path) -> None:
-    code, _, _ = run("feedback", "correction", "the network guests", "-t", office)
+    code, out, _ = run("feedback", "correction", "the network guests", "-t", office)
     assert code == 0
+    assert run(*shlex.split(out.partition("next: metier ")[2]), "--json").code == 0, "it names the next command"
     (line,) = (office / ".metier" / "inbox" / "helpdesk.jsonl").read_text().splitlines()
     said = json.loads(line)
     assert (said["task"], said["correction"], said["thread_id"]) == (QUESTION, "the network guests", "one")
