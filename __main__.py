@@ -8,10 +8,10 @@ import sys
 def main() -> None:
     """Run the command line; exit code 3 when one of its own libraries is missing or broken."""
     try:
-        from .serving.cli import main as run
+        from .serving.cli import run_command
     except ImportError as error:
         sys.exit(_broken(error))
-    run()
+    run_command()
 
 
 def _broken(error: ImportError) -> int:

@@ -13,6 +13,7 @@ from ..core.embedding import Embedder
 from ..core.errors import StateError
 from ..core.files import sha256
 from ..core.models import LocalModel, ModelStore
+from ..core.run import Progress, no_progress, part_of
 from ..core.types import Value
 from ..router.log import DecisionLog
 from ..specialists.adapters.choose import Adapter, adapter_version, in_use, loadable, on_server
@@ -28,7 +29,7 @@ from ..tools.session import SpecialistTools
 from ..tools.tool import ToolContext
 from .cards import Blueprint, fingerprint
 from .guardrails import build_guards
-from .guardrails.guard import sift
+from .guardrails.guard import Guard, sift
 from .journal import GraphJournal, ask_person, between
 
 
@@ -68,7 +69,8 @@ def open_specialist(
         MissingExtra: a tool whose library is not installed.
         StateError: a file of the build is damaged.
     """
-    card, style = plan.specialists[name], find_style(plan.specialists[name].style)
+    card = plan.specialists[name]
+    style = find_style(card.style, [plan.folders[name], plan.root])
     opening = Opening(
         card=card,
         root=plan.root,
@@ -82,10 +84,11 @@ def open_specialist(
         card.model_copy(update={"abstain_below": 0.0}) if dry else card,
         runtime.engine,
         knowledge,
+        style=style,
         adapter=engine_name(plan, name, adapter, runtime.base) if runtime.engine else None,
         tools=_open_tools(plan, name, runtime, knowledge, dry=dry),
         resources=style.open(opening) if style.open else None,
-        sift=None if dry else sift(build_guards(plan.card.guardrails, "between", runtime.embedder)),
+        sift=None if dry else sift(_guards_between(plan, runtime)),
         journal=None if dry else GraphJournal(),
         abstain_below=plan.card.abstain_below,
         version=version_of(plan, name, runtime.base, knowledge, adapter, classifier=classifier),
@@ -101,7 +104,7 @@ def _open_tools(
         return None
     search = (lambda text: knowledge.search(text)) if knowledge else (lambda _: []) if card.knowledge else None
     output = None if dry else plan.state / "output"
-    tools = build_tools(card.tools, ToolContext(plan.folders[name], output, search))
+    tools = build_tools(card.tools, ToolContext(plan.folders[name], output, search, plan.root))
     if dry:
         return SpecialistTools(tools, dry=True)
     return SpecialistTools(
@@ -110,8 +113,12 @@ def _open_tools(
         runner=ToolRunner(tools, seconds=plan.card.budget.tool_seconds, ledger=runtime.ledger),
         journal=GraphJournal(),
         ask=ask_person if plan.card.memory.checkpoints != "none" else None,
-        check=between(build_guards(plan.card.guardrails, "between", runtime.embedder)),
+        check=between(_guards_between(plan, runtime)),
     )
+
+
+def _guards_between(plan: Blueprint, runtime: Runtime) -> Guard:
+    return build_guards(plan.card.guardrails, "between", runtime.embedder, [plan.root])
 
 
 # The second look of a router in doubt: whose documents speak of this?
@@ -192,7 +199,7 @@ def engine_name(
     name: str,
     adapter: Adapter,
     base: LocalModel | None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> str | None:
     """What the engine calls a specialist's adapter: here the path of what it loads, made if need be; on a server
     (`base` is None) its name there.
@@ -201,13 +208,9 @@ def engine_name(
         progress: Told how far the merging is, for a card with `model.merged`.
     """
     merged = blueprint.specialists[name].model.merged
-    report = partial(progress, f"{name}: merging adapter and base") if progress else None
-    known = loadable(adapter, base, blueprint.card.engine, merged=merged, report=report) if base else adapter
+    told = part_of(progress, name)
+    known = loadable(adapter, base, blueprint.card.engine, merged=merged, progress=told) if base else adapter
     return str(known) if known else None
-
-
-Progress = Callable[[str, int, int], None]
-"""Called with the work's name, how much of it is done, and how much there is."""
 
 
 class BuildRecord(Value):

@@ -18,6 +18,7 @@ from ..core.errors import StateError
 from ..core.files import write_atomic
 from ..core.models import LocalModel, ModelStore
 from ..core.onnx_embedder import load_embedder
+from ..core.run import Progress, no_progress, part_of
 from ..core.types import Answer, Brief, Value
 from ..router.decision import RouteRules
 from ..router.example import Example
@@ -35,7 +36,6 @@ from ..tools.tool import ToolContext
 from .assemble import (
     BuildRecord,
     Comparison,
-    Progress,
     Runtime,
     adapter_of,
     classifier_path,
@@ -171,7 +171,9 @@ def _accuracy_of_model(plan: Blueprint, name: str, rows: Sequence[Labelled], run
     """Share of the rows that the language model labels right, without documents."""
     adapter = adapter_of(plan, name)
     file = engine_name(plan, name, adapter, runtime.base)
-    engine = open_engine(plan.card.engine, runtime.base or plan.card.base, {file: Path(file)} if file else {})
+    engine = open_engine(
+        plan.card.engine, runtime.base or plan.card.base, {file: Path(file)} if file else {}, folders=[plan.root]
+    )
     with closing(engine):
         own = replace(runtime, engine=engine)
         specialist = open_specialist(plan, name, own, None, adapter, classifier=False, dry=True)
@@ -189,10 +191,6 @@ def _labelled(plan: Blueprint, name: str, embedder: Embedder) -> list[Labelled]:
 FEW = 5
 """Specialists with fewer example tasks than this are also known to the router by their documents. With more, documents
 hardly help and let foreign tasks through (docs/log-router.md)."""
-
-
-def ignore(what: str, done: int, of: int) -> None:
-    """The `Progress` of those who do not look."""
 
 
 class BuildReport(Value):
@@ -226,7 +224,7 @@ def build(
     blueprint: Blueprint,
     *,
     store: ModelStore | None = None,
-    progress: Progress = ignore,
+    progress: Progress = no_progress,
     fresh: bool = False,
     gate: Gate = "off",
 ) -> BuildReport:
@@ -297,10 +295,11 @@ def check_names(blueprint: Blueprint) -> None:
         ConfigError: an unknown style, guardrail or tool.
         MissingExtra: a tool or guardrail whose library is not installed.
     """
-    build_guards(blueprint.card.guardrails, "in")
+    build_guards(blueprint.card.guardrails, "in", folders=[blueprint.root])
     for name, card in blueprint.specialists.items():
         find_style(card.style)
-        build_tools(card.tools, ToolContext(blueprint.folders[name], search=(lambda _: []) if card.knowledge else None))
+        search = (lambda _: []) if card.knowledge else None
+        build_tools(card.tools, ToolContext(blueprint.folders[name], search=search, team=blueprint.root))
 
 
 def changed_since_build(blueprint: Blueprint) -> list[str] | None:
@@ -323,16 +322,13 @@ def _sources(blueprint: Blueprint, name: str) -> list[Path]:
 
 
 def _index(blueprint: Blueprint, name: str, embedder: Embedder, progress: Progress) -> Knowledge:
-    def tell(done: int, of: int, source: str) -> None:
-        progress(f"{name}: reading", done, of)
-
     return Knowledge.build(
         _sources(blueprint, name),
         knowledge_folder(blueprint, name),
         embedder,
         blueprint.specialists[name].knowledge,
         root=blueprint.root,
-        progress=tell,
+        progress=part_of(progress, name),
     )
 
 

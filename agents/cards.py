@@ -6,12 +6,14 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from ..core.errors import ConfigError, unknown
+from ..core.files import read_jsonl
 from ..core.yaml import load_yaml
 from ..specialists.adapters.registry import Registry
 from ..specialists.card import NAME, Section, SpecialistCard
@@ -146,7 +148,12 @@ class Blueprint:
                 field="specialists",
                 hint=f"folders with one: {', '.join(sorted(p.parent.name for p in root.glob('*/specialist.yaml')))}",
             )
-        return cls.of(card, [load_yaml(f, SpecialistCard, check_card) for f in files], root, [f.parent for f in files])
+        return cls.of(
+            card,
+            [load_yaml(f, SpecialistCard, partial(check_card, folders=[f.parent, root])) for f in files],
+            root,
+            [f.parent for f in files],
+        )
 
     @classmethod
     def of(
@@ -161,8 +168,9 @@ class Blueprint:
         Raises:
             ConfigError: two specialists share a name, a hand-off goes to nobody, or the engine cannot run one of them.
         """
-        for specialist in specialists:
-            check_card(specialist)
+        places = folders or [root] * len(specialists)
+        for specialist, place in zip(specialists, places, strict=True):
+            check_card(specialist, [place, root])
         named = {s.name: s for s in specialists}
         if len(named) < len(specialists):
             twice = sorted({s.name for s in specialists if [t.name for t in specialists].count(s.name) > 1})
@@ -180,7 +188,6 @@ class Blueprint:
                     field=f"{specialist.name}: model.merged",
                     hint="leave it out; what `metier registry merge` writes, a server can run as a model of its own",
                 )
-        places = folders or [root] * len(specialists)
         return cls(card, named, dict(zip(named, places, strict=True)), root)
 
     def tasks(self, name: str) -> list[str]:
@@ -190,48 +197,29 @@ class Blueprint:
     def example_rows(self, name: str) -> list[dict[str, Any]]:
         """The rows of a specialist's example files."""
         files = [self.folders[name] / entry for entry in self.specialists[name].examples if entry.endswith(".jsonl")]
-        return [row for file in files for row in read_rows(file)]
+        return [row for file in files for row in read_jsonl(file)]
 
     def outside(self) -> list[str]:
         """Tasks that nobody on the team should answer."""
         return read_tasks(self.card.router.outside, self.root)
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The objects of a `.jsonl` file.
+def read_tasks(entries: Sequence[str], folder: Path) -> list[str]:
+    """Example tasks: each entry is a task itself, or a `.jsonl` file whose rows have an `input`.
 
     Raises:
-        ConfigError: the file is missing, or a line is not a JSON object; names the line.
+        ConfigError: a file is missing, or a row has no `input`; names file and line.
     """
-    if not path.is_file():
-        raise ConfigError("no such file", file=path)
-    rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ConfigError(f"not JSON: {error.msg}", file=path, line=number) from error
-        if not isinstance(row, dict):
-            raise ConfigError(f"expected an object, found {type(row).__name__}", file=path, line=number)
-        rows.append(row)
-    return rows
-
-
-def read_tasks(entries: Sequence[str], folder: Path) -> list[str]:
-    """Example tasks: each entry is a task itself, or a `.jsonl` file whose rows have an `input`."""
     tasks: list[str] = []
     for entry in entries:
-        if not entry.endswith(".jsonl"):
-            tasks.append(entry)
-            continue
-        path = folder / entry
-        for number, row in enumerate(read_rows(path), 1):
-            if not isinstance(row.get("input"), str):
-                raise ConfigError("row without an 'input' text", file=path, line=number)
-            tasks.append(row["input"])
+        tasks += read_jsonl(folder / entry, _input_of) if entry.endswith(".jsonl") else [entry]
     return tasks
+
+
+def _input_of(row: dict[str, Any]) -> str:
+    if not isinstance(row.get("input"), str):
+        raise ConfigError("row without an 'input' text")
+    return row["input"]
 
 
 def fingerprint(*parts: Any) -> str:

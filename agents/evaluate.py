@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ from ..core.errors import InputError, StateError, unknown
 from ..core.files import sha256
 from ..core.models import LocalModel, ModelStore
 from ..core.onnx_embedder import load_embedder
+from ..core.run import Progress, part_of
 from ..core.types import Budget
 from ..specialists.adapters.choose import Adapter, Candidates, candidates, on_server
 from ..specialists.adapters.registry import ALIASES
@@ -57,10 +58,6 @@ HEAD = "head"
 
 
 SYSTEMS = ("base", "skill", "adapter", HEAD, *ALIASES)
-
-
-Progress = Callable[[str, int, int], None]
-"""Called with the work's name, how much of it is done, and how much there is."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +129,9 @@ class Evaluation:
                 t.version: engine_name(self.blueprint, t.specialist, t.adapter, self.base, self.progress) for t in todo
             }
             files = {path: Path(path) for path in adapters.values() if path}
-            engine = open_engine(card.engine, self.base or card.base, files) if todo else None
+            engine = (
+                open_engine(card.engine, self.base or card.base, files, folders=[self.blueprint.root]) if todo else None
+            )
             if engine:
                 stack.callback(engine.close)
             return [self._results(t, engine) for t in candidates]
@@ -147,13 +146,10 @@ class Evaluation:
         specialist = open_specialist(
             plan, name, runtime, knowledge, candidate.adapter, classifier=candidate.classifier, dry=True
         )
-
-        def tell(done: int, of: int) -> None:
-            self.progress(f"{name}: {candidate.system}", done, of)
-
         ground = Ground(knowledge.text if knowledge else None, specialist.resources)
         budget = Budget(**plan.card.budget.model_dump(exclude={"tool_seconds"}))
-        return evaluate(specialist, questions, candidate.folder, ground, tell, budget)
+        progress = part_of(self.progress, f"{name}: {candidate.system}")
+        return evaluate(specialist, questions, candidate.folder, ground, progress, budget)
 
     def _candidate(self, name: str, system: str, adapter: Adapter, *, classifier: bool) -> Candidate:
         plan, card = self.blueprint, self.blueprint.specialists[name]

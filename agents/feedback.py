@@ -17,15 +17,15 @@ from typing import Any, Literal
 from uuid import uuid4
 
 from filelock import FileLock
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field
 
 from ..core.embedding import Embedder
 from ..core.errors import ConfigError, InputError, StateError, unknown
-from ..core.files import write_atomic
+from ..core.files import read_jsonl, write_atomic
 from ..core.metrics import normalise_answer
 from ..core.types import Answer, Value
 from ..specialists.evaluation.questions import Question, leaked
-from .cards import Blueprint, read_rows
+from .cards import Blueprint
 from .threads import Threads
 
 Rating = Literal["good", "bad", "correction"]
@@ -71,17 +71,10 @@ class Inbox:
             StateError: a line is no note; names the line.
         """
         path = self._path(specialist)
-        found = []
-        for number, line in enumerate(path.read_text(encoding="utf-8").split("\n") if path.is_file() else [], 1):
-            if not line.strip():
-                continue
-            try:
-                found.append(Note.model_validate_json(line))
-            except ValidationError as error:
-                raise StateError(
-                    f"{path}:{number}: {error.errors()[0]['msg']}", hint="mend or delete the line"
-                ) from error
-        return found
+        try:
+            return read_jsonl(path, Note.model_validate) if path.is_file() else []
+        except ConfigError as error:
+            raise StateError(error.message, hint="mend or delete the line") from error
 
     def settle(self, specialist: str, id: str) -> None:
         """Take a note out: it was decided upon."""
@@ -281,14 +274,8 @@ def read_questions(blueprint: Blueprint, name: str) -> list[Question]:
     entry = blueprint.specialists[name].evaluation
     if entry is None:
         return []
-    path, found = blueprint.folders[name] / entry, dict[str, Question]()
-    for number, row in enumerate(read_rows(path), 1):
-        try:
-            question = Question.of(row)
-        except ConfigError as error:
-            raise ConfigError(error.message, file=path, line=number, hint=error.hint) from error
-        found[question.id] = question
-    return list(found.values())
+    questions = read_jsonl(blueprint.folders[name] / entry, Question.of)
+    return list({question.id: question for question in questions}.values())
 
 
 def held_out(blueprint: Blueprint) -> list[str]:

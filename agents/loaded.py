@@ -85,7 +85,7 @@ class LoadedTeam:
         with ExitStack() as undo:
             files = {name: Path(name) for name in loaded if name and base}
             engine = shared.engine or undo.enter_context(
-                closing(open_engine(plan.card.engine, base or plan.card.base, files))
+                closing(open_engine(plan.card.engine, base or plan.card.base, files, folders=[plan.root]))
             )
             runtime = Runtime(shared.embedder, base, engine, shared.threads.ledger)
             specialists: dict[str, Specialist] = {}
@@ -118,8 +118,8 @@ class LoadedTeam:
             budget=Budget(**card.budget.model_dump(exclude={"tool_seconds"})),
             window=card.memory.window,
             recall_tokens=card.memory.recall_tokens,
-            guard_in=build_guards(card.guardrails, "in", embedder=embedder),
-            guard_out=build_guards(card.guardrails, "out", embedder=embedder),
+            guard_in=build_guards(card.guardrails, "in", embedder, [self.plan.root]),
+            guard_out=build_guards(card.guardrails, "out", embedder, [self.plan.root]),
             memory=self._shared.memory,
             evidence=best_evidence(self.specialists),
             log_route=self._log_route if card.router.log else None,

@@ -14,6 +14,7 @@ from ..core.errors import InputError, unknown
 from ..core.files import sha256
 from ..core.models import LocalModel, ModelStore
 from ..core.onnx_embedder import load_embedder
+from ..core.run import Progress, no_progress, part_of
 from ..specialists.adapters.choose import skill_of
 from ..specialists.adapters.exchange import training_record
 from ..specialists.evaluation.questions import leaked
@@ -22,7 +23,7 @@ from ..specialists.prompt import TrainingExample
 from ..specialists.styles.style import Examples
 from ..specialists.styles.table import find_style
 from ..specialists.training.config import RATES, TrainConfig, TrainReport
-from ..specialists.training.train import Report, silent, train
+from ..specialists.training.train import train
 from .assemble import Runtime, knowledge_folder, open_specialist
 from .cards import Blueprint, fingerprint
 from .feedback import example_files, held_out, own_examples
@@ -52,7 +53,7 @@ def train_team(
     minutes: float = 15.0,
     seed: int = 0,
     store: ModelStore | None = None,
-    report: Report = silent,
+    progress: Progress = no_progress,
 ) -> Learnt:
     """Train on the lessons of the named specialists, those of one style together; each gets a challenger.
 
@@ -72,14 +73,13 @@ def train_team(
     embedder, base = load_embedder(blueprint.card.embedder, store), store.find(blueprint.card.base)
     made = {name: rows for name in names if (rows := lessons_of(blueprint, name, embedder, seed))}
     styles = _styles(blueprint, names, made, out)
-    total, done, learnt = sum(map(len, made.values())), 0, Learnt({}, {})
+    total, learnt = sum(map(len, made.values())), Learnt({}, {})
     for style in styles:
         group = {name: rows for name, rows in made.items() if blueprint.specialists[name].style == style}
         share = sum(map(len, group.values())) / total
-        part, tell = recipe.model_copy(update={"minutes": minutes * share}), _part(report, style, done, share)
-        learnt.reports[style], versions = _train(blueprint, group, out, part, base, tell)
+        part = recipe.model_copy(update={"minutes": minutes * share})
+        learnt.reports[style], versions = _train(blueprint, group, out, part, base, part_of(progress, style))
         learnt.versions.update(versions)
-        done += share
     return learnt
 
 
@@ -130,14 +130,14 @@ def _styles(blueprint: Blueprint, names: Sequence[str], made: Lessons, out: Path
 
 
 def _train(
-    blueprint: Blueprint, group: Lessons, out: Path | None, recipe: TrainConfig, base: LocalModel, tell: Report
+    blueprint: Blueprint, group: Lessons, out: Path | None, recipe: TrainConfig, base: LocalModel, progress: Progress
 ) -> tuple[TrainReport, dict[str, str]]:
     """One adapter for specialists of one style, and its version for each."""
     start = skill_of(blueprint.specialists[next(iter(group))], base.name) if recipe.method == "lora" else None
     shuffled = [row for rows in group.values() for row in rows]
     random.Random(recipe.seed).shuffle(shuffled)
     folder = out or blueprint.state / "training" / fingerprint(sorted(group))
-    trained = train(shuffled, base, folder, recipe, start=start, report=tell)
+    trained = train(shuffled, base, folder, recipe, start=start, progress=progress)
     if out is not None:
         return trained, {}
     data = {f"{n}/{e}": sha256(blueprint.folders[n] / e) for n in group for e in example_files(blueprint, n)}
@@ -148,8 +148,3 @@ def _train(
         versions[name] = blueprint.registry.add(name, folder, record, why).id
     shutil.rmtree(folder)
     return trained, versions
-
-
-def _part(report: Report, style: str, before: float, share: float) -> Report:
-    """Progress of one style as a part of the whole."""
-    return lambda line, done, left: report(f"{style}: {line}", before + share * done, left)

@@ -20,12 +20,12 @@ from typing import Any
 
 import numpy as np
 from grounded import Corpus, opened, pairs
-from harness import Report, parser, progress, read_rows, sample, say
+from harness import Report, parser, progress, sample, say
 from numpy.typing import NDArray
 
 from metier.agents.cards import Blueprint
 from metier.core.embedding import Embedder
-from metier.core.files import write_atomic
+from metier.core.files import read_jsonl, write_atomic
 from metier.core.logistic import Logistic
 from metier.core.metrics import expected_calibration_error, token_f1
 from metier.core.types import Brief, Outcome
@@ -75,7 +75,7 @@ def collect_team(args: Namespace, folder: Path, embedder: Embedder, engine: Engi
             knowledge = Knowledge.build(sources, Path(place) / name, embedder, card.knowledge, root=plan.folders[name])
             people[name] = Recorder(card, engine, knowledge, adapter=args.skill)
             files = [plan.folders[name] / e for e in card.examples if e.endswith(".jsonl")]
-            asked[name] = sample([r for f in files for r in read_rows(f) if r.get("answer")], args.limit, args.seed)
+            asked[name] = sample([r for f in files for r in read_jsonl(f) if r.get("answer")], args.limit, args.seed)
         for name, question in progress([(n, q) for n, qs in asked.items() for q in qs], folder.name):
             other = dice.choice([n for n in people if n != name])
             for who in (name, other):

@@ -23,9 +23,10 @@ from random import Random
 from time import perf_counter
 from typing import Any, TypeVar
 
-from harness import Report, parser, progress, quantile, read_rows, read_set, say, wanted
+from harness import Report, parser, progress, quantile, read_set, say, wanted
 
 from metier.core.embedding import Embedder
+from metier.core.files import read_jsonl
 from metier.core.metrics import exact_match, token_f1
 from metier.core.models import ModelStore
 from metier.core.onnx_embedder import load_embedder
@@ -67,7 +68,7 @@ class Corpus:
 def corpus(args: Namespace, name: str) -> Corpus:
     """Documents and questions of a set; rows whose paragraph is in no document are left out, and counted aloud."""
     rows = read_set(args, name)
-    documents = dict(_documents(args.data, name, read_rows(args.data / f"{name}.jsonl")))
+    documents = dict(_documents(args.data, name, read_jsonl(args.data / f"{name}.jsonl")))
     questions = [q for row in rows if (q := _question(name, row, documents))]
     if len(questions) < len(rows):
         say(f"{name}: {len(rows) - len(questions)} of {len(rows)} rows have no paragraph in a document, left out")
@@ -76,14 +77,14 @@ def corpus(args: Namespace, name: str) -> Corpus:
 
 def _documents(data: Path, name: str, rows: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
     if name == "agri_agxqa":
-        for row in read_rows(data / "backends" / name / "passages.jsonl"):
+        for row in read_jsonl(data / "backends" / name / "passages.jsonl"):
             yield f"sheet-{row['doc']}.txt", _clean(row["text"])
     elif name == "finance_tatqa_span":
         for row in rows:
             yield f"report-{row['meta']['doc'][:8]}.txt", "\n\n".join(_clean(p) for p in row["meta"]["all_paragraphs"])
     else:
         path = data / "backends" / "law_cuad" / "contracts.jsonl"
-        texts = {c["id"]: c["text"] for c in read_rows(path)} if path.is_file() else {}
+        texts = {c["id"]: c["text"] for c in read_jsonl(path)} if path.is_file() else {}
         for row in rows:
             contract = row["meta"]["contract"]
             yield f"{_title(contract)}.txt", "\n\n".join(_clean(p) for p in texts.get(contract, "").split("\n\n"))

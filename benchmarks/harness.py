@@ -33,6 +33,8 @@ from numpy.typing import ArrayLike, NDArray
 from rich.console import Console
 from rich.table import Table
 
+from metier.core.files import read_jsonl
+
 TRAIN = Path(__file__).resolve().parents[2] / "shared" / "data"
 """Where training and tuning read, unless `--train` says otherwise."""
 
@@ -80,20 +82,15 @@ def wanted(args: argparse.Namespace, sets: Iterable[str]) -> list[str]:
     return found
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The objects of a `.jsonl` file. Lines end at `\\n` only: a row may hold other Unicode line breaks."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
-
-
 def read_set(args: argparse.Namespace, name: str) -> list[dict[str, Any]]:
     """The rows of DATA/name.jsonl that are scored: all, or `--limit` of them drawn with the seed, in file order."""
-    return sample(read_rows(args.data / f"{name}.jsonl"), args.limit, args.seed)
+    return sample(read_jsonl(args.data / f"{name}.jsonl"), args.limit, args.seed)
 
 
 def read_training(args: argparse.Namespace, name: str) -> list[dict[str, Any]]:
     """The rows of TRAIN/name.jsonl; empty where there is no such file."""
     path = args.train / f"{name}.jsonl"
-    return read_rows(path) if path.is_file() else []
+    return read_jsonl(path) if path.is_file() else []
 
 
 def sample(rows: list[Item], limit: int | None, seed: int) -> list[Item]:

@@ -19,9 +19,10 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-from harness import Report, parser, quantile, read_rows, say
+from harness import Report, parser, quantile, say
 
 from metier.core.embedding import Embedder, Vectors
+from metier.core.files import read_jsonl
 from metier.core.onnx_embedder import load_embedder
 from metier.specialists.knowledge import Knowledge
 
@@ -62,7 +63,7 @@ class SumOfWords:
 def passages(data: Path, count: int, seed: int) -> Iterator[str]:
     """Paragraphs of about `WORDS` words, made of sentences that stand in the sets."""
     files = {name: data / f"{name}.jsonl" for name in SETS}
-    texts = [row[SETS[name]] for name, file in files.items() if file.is_file() for row in read_rows(file)]
+    texts = [row[SETS[name]] for name, file in files.items() if file.is_file() for row in read_jsonl(file)]
     sentences = sorted({s.strip() for text in texts for s in text.split(". ") if 4 < len(s.split()) < WORDS})
     dice = random.Random(seed)
     for _ in range(count):
@@ -77,7 +78,7 @@ def main() -> None:
     arguments.add_argument("--passages", type=int, default=100_000, metavar="N")
     args = arguments.parse_args()
     report, embedder = Report(args), SumOfWords()
-    questions = [row["input"] for row in read_rows(args.data / "health_medquad.jsonl")]
+    questions = [row["input"] for row in read_jsonl(args.data / "health_medquad.jsonl")]
     questions = random.Random(args.seed).sample(questions, min(len(questions), args.limit or 300))
     system = f"metier-{args.passages}"
     with tempfile.TemporaryDirectory() as temporary:

@@ -29,11 +29,12 @@ from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
-from harness import Report, parser, progress, quantile, read_rows, read_set, sample, wanted
+from harness import Report, parser, progress, quantile, read_set, sample, wanted
 
 from metier.agents.build import build
 from metier.agents.cards import Blueprint
 from metier.agents.team import Team
+from metier.core.files import read_jsonl
 from metier.core.onnx_embedder import load_embedder
 from metier.memory.facts import Facts
 from metier.memory.open import open_facts
@@ -57,7 +58,7 @@ class Said(NamedTuple):
 def turns(data: Path) -> Iterator[Said]:
     """What users said, in its order."""
     for path in sorted((data / "backends" / SET).glob("*.jsonl")):
-        for row in sorted(read_rows(path), key=lambda row: row["order"]):
+        for row in sorted(read_jsonl(path), key=lambda row: row["order"]):
             yield from (Said(row["scenario"], row["id"], text) for text in row["turns"])
 
 
@@ -103,7 +104,7 @@ def ask(team: Team, rows: list[dict[str, Any]], report: Report) -> None:
 
 def foreign(facts: Facts, args: Namespace) -> list[bool]:
     """Is anything recalled for questions that have nothing to do with the user?"""
-    rows = [row for row in read_rows(args.data / f"{FOREIGN}.jsonl") if row["answer"] == "oos"]
+    rows = [row for row in read_jsonl(args.data / f"{FOREIGN}.jsonl") if row["answer"] == "oos"]
     asked = sample(rows, args.limit or 300, args.seed)
     owners = [owner for owner in facts.owners() if owner.user]
     dice = random.Random(args.seed)

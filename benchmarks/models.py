@@ -24,10 +24,11 @@ from typing import Any
 import numpy as np
 import torch
 import xllamacpp
-from harness import Report, parser, progress, quantile, read_rows, sample, say, wanted
+from harness import Report, parser, progress, quantile, sample, say, wanted
 from numpy.typing import NDArray
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
+from metier.core.files import read_jsonl
 from metier.core.models import ModelStore
 from metier.core.models.gguf import requantise
 from metier.core.onnx_embedder import OnnxEmbedder
@@ -54,7 +55,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         base = store.find("smollm2-135m").files
         formats = {"published": base["original"], "metier": base["gguf"], "q4_0": Path(folder) / "q4_0.gguf"}
-        requantise(base["original"], formats["q4_0"], "q4_0", lambda done, of: None)
+        requantise(base["original"], formats["q4_0"], "q4_0")
         for system, file in formats.items():
             report.add_value("speed", system, "bytes", file.stat().st_size)
         if not args.only or "speed" in args.only:
@@ -133,7 +134,7 @@ def measure_loss(args: Namespace, report: Report, formats: dict[str, Path]) -> N
 
 def texts_of(args: Namespace, name: str) -> list[str]:
     """Long texts of a set, `--limit` of them (8 unless told)."""
-    rows = sample(read_rows(args.data / f"{name}.jsonl"), 200, args.seed)
+    rows = sample(read_jsonl(args.data / f"{name}.jsonl"), 200, args.seed)
     found = [text for row in rows for text in strings(row) if len(text) > 800]
     return random.Random(args.seed).sample(found, min(len(found), args.limit or 8))
 

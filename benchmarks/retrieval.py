@@ -25,12 +25,13 @@ from typing import Any, NamedTuple
 import bm25s
 import numpy as np
 import Stemmer
-from harness import Report, parser, progress, quantile, read_rows, read_set, say, wanted
+from harness import Report, parser, progress, quantile, read_set, say, wanted
 from numpy.typing import NDArray
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.metrics.pairwise import linear_kernel
 
 from metier.core.embedding import Embedder, Vectors
+from metier.core.files import read_jsonl
 from metier.core.onnx_embedder import load_embedder
 from metier.core.types import Passage
 from metier.specialists.card import KnowledgeCard
@@ -57,14 +58,14 @@ class Task(NamedTuple):
 
 
 def health_medquad(args: Namespace) -> Task:
-    passages = read_rows(args.data / "backends/health_medquad/passages.jsonl")
+    passages = read_jsonl(args.data / "backends/health_medquad/passages.jsonl")
     pairs = [(row["input"], row["answer"]) for row in read_set(args, "health_medquad")]
     titles = [slug(row["url"]) for row in passages]
     return Task("health_medquad", [row["text"] for row in passages], titles, pairs)
 
 
 def agri_agxqa(args: Namespace) -> Task:
-    passages = read_rows(args.data / "backends/agri_agxqa/passages.jsonl")
+    passages = read_jsonl(args.data / "backends/agri_agxqa/passages.jsonl")
     texts = {row["doc"]: row["text"] for row in passages}
     rows = [row for row in read_set(args, "agri_agxqa") if row["meta"]["doc"] in texts]
     scored = [(row["input"], texts[row["meta"]["doc"]]) for row in rows]
@@ -72,7 +73,7 @@ def agri_agxqa(args: Namespace) -> Task:
 
 
 def finance_tatqa_span(args: Namespace) -> Task:
-    rows = read_rows(args.data / "finance_tatqa_span.jsonl")
+    rows = read_jsonl(args.data / "finance_tatqa_span.jsonl")
     passages = list(dict.fromkeys(text for row in rows for text in [row["context"], *row["meta"]["all_paragraphs"]]))
     scored = [(row["input"], row["context"]) for row in read_set(args, "finance_tatqa_span")]
     return Task("finance_tatqa_span", passages, None, scored)
@@ -205,7 +206,7 @@ def run(report: Report, task: Task, embedder: Remembering) -> None:
 def law_cuad_qa(report: Report, args: Namespace, embedder: Embedder) -> None:
     """Questions to a contract's full text."""
     file = args.data / "backends/law_cuad/contracts.jsonl"
-    contracts = {row["id"]: row["text"] for row in read_rows(file)} if file.is_file() else {}
+    contracts = {row["id"]: row["text"] for row in read_jsonl(file)} if file.is_file() else {}
     asked: dict[str, list[tuple[str, str]]] = {}
     for row in read_set(args, "law_cuad_qa"):
         asked.setdefault(row["meta"]["contract"], []).append((row["input"], row["context"]))

@@ -1,4 +1,4 @@
-"""How the two weights in specialists/knowledge/ranking.py were found: leave one set out, look at the others.
+"""How the two weights in specialists/knowledge/knowledge.py were found: leave one set out, look at the others.
 
     python benchmarks/retrieval_weights.py TRAIN [--limit N] [--seed S] [--json OUT]
 
@@ -15,10 +15,11 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-from harness import Report, parser, progress, read_rows, read_set, say, wanted
+from harness import Report, parser, progress, read_set, say, wanted
 from numpy.typing import NDArray
 from retrieval import TASKS, Remembering, Task, index
 
+from metier.core.files import read_jsonl
 from metier.core.onnx_embedder import load_embedder
 
 WEIGHTS = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.5)
@@ -31,7 +32,7 @@ Found = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]
 
 def grounded_mtragun(args: Namespace) -> Task:
     """Questions of conversations over all passages that any of them was given; each passage of its own is right."""
-    rows = [row for row in read_rows(args.data / "grounded_mtragun.jsonl") if row["context"]]
+    rows = [row for row in read_jsonl(args.data / "grounded_mtragun.jsonl") if row["context"]]
     scored = [row for row in read_set(args, "grounded_mtragun") if row["context"]]
     passages = list(dict.fromkeys(text.strip() for row in rows for text in row["context"]))
     return Task("grounded_mtragun", passages, None, [(r["input"], r["context"][0].strip()) for r in scored])

@@ -20,9 +20,11 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
+from metier.core.files import read_jsonl
+
 sys.path.insert(0, str(Path(__file__).parent))
 
-from harness import Report, parser, quantile, read_rows, read_set, read_training, wanted
+from harness import Report, parser, quantile, read_set, read_training, wanted
 from safety_pii import score_pii
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
@@ -134,7 +136,7 @@ def injection(args: Any, report: Report) -> None:
 
 def plain_questions() -> dict[str, list[str]]:
     """Questions that no head was fitted on: those about passwords and codes, and all of the plant's."""
-    rows = [row for path in PLANT.glob("**/*.jsonl") for row in read_rows(path)]
+    rows = [row for path in PLANT.glob("**/*.jsonl") for row in read_jsonl(path)]
     asked = {turn["input"] for row in rows for turn in row.get("turns", [row]) if "input" in turn}
     passwords = json.loads((Path(__file__).parent / "plain_questions.json").read_text(encoding="utf-8"))
     return {"passwords": passwords, "plant": sorted(asked)}

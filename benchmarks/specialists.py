@@ -59,13 +59,13 @@ def trained(trade: Trade, args: Namespace, name: str, skill: Path, base: LocalMo
         folder.parent.mkdir(parents=True, exist_ok=True)
         last = 0.0
 
-        def tell(line: str, done: float, left: float) -> None:
+        def tell(what: str, done: int, total: int) -> None:
             nonlocal last
             if time.monotonic() - last > 15:
                 last = time.monotonic()
-                say(f"{name}: {line}, {left:.0f} s left")
+                say(f"{name}: {what}, step {done} of {total}")
 
-        train(examples, base, folder, config, start=skill, report=tell)
+        train(examples, base, folder, config, start=skill, progress=tell)
     return folder
 
 

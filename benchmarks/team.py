@@ -15,11 +15,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness import Report, parser, progress, quantile, read_rows, sample
+from harness import Report, parser, progress, quantile, sample
 
 from metier.agents.build import build
 from metier.agents.cards import Blueprint
 from metier.agents.team import Team
+from metier.core.files import read_jsonl
 from metier.core.metrics import exact_match, token_f1
 from metier.core.types import Answer, Citation
 from metier.specialists.styles.sql.source import SHOWN_ROWS, SqlSource
@@ -78,11 +79,11 @@ def main() -> None:
         answers, sources = list[Answer](), Sources(plan, team)
         for name, card in plan.specialists.items():
             if card.evaluation and not (args.only and name not in args.only):
-                rows = sample(read_rows(plan.folders[name] / card.evaluation), args.limit, args.seed)
+                rows = sample(read_jsonl(plan.folders[name] / card.evaluation), args.limit, args.seed)
                 answers += measure(report, plan.card.name, team, sources, rows, name)
         outside: Path = plan.root / FILE
         if outside.is_file():
-            tasks = sample(read_rows(outside), args.limit, args.seed)
+            tasks = sample(read_jsonl(outside), args.limit, args.seed)
             refused = [team.ask(t["input"]).kind != "answer" for t in progress(tasks, "outside")]
             report.add(plan.card.name, "metier", "refused_outside", refused)
     asked = [a.timings for a in answers if "model" in a.timings]

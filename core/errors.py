@@ -25,9 +25,13 @@ A message says what was asked, what was found and what is available; `hint` says
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Iterable
 from difflib import get_close_matches
+from importlib import metadata
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 
 class MetierError(Exception):
@@ -76,7 +80,7 @@ class MissingExtra(MetierError):
     exit_code = 3
 
     def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f"{what} is not installed", hint=f"pip install 'metier[{extra}]'")
+        super().__init__(f"{what} is not installed", hint=install_line(extra))
 
 
 class ModelError(MetierError):
@@ -158,3 +162,23 @@ def unknown(kind: str, asked: str, available: Iterable[str]) -> str:
     close = get_close_matches(asked, names, n=1)
     meant = f" (did you mean '{close[0]}'?)" if close else ""
     return f"unknown {kind} '{asked}'; available: {', '.join(names) or 'none'}{meant}"
+
+
+def install_line(extra: str) -> str:
+    """The line that installs an extra from where this metier came from: a checkout, or a wheel."""
+    checkout = _checkout()
+    if checkout is None:
+        return f"pip install 'metier[{extra}]'"
+    place = "." if checkout == Path.cwd() else str(checkout)
+    return f"pip install -e {shlex.quote(f'{place}[{extra}]')}"
+
+
+def _checkout() -> Path | None:
+    """The folder that pip was told to install in place."""
+    try:
+        origin = json.loads(metadata.distribution("metier").read_text("direct_url.json") or "{}")
+    except metadata.PackageNotFoundError:
+        return None
+    if not origin.get("dir_info", {}).get("editable"):
+        return None
+    return Path(unquote(urlsplit(origin["url"]).path))

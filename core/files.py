@@ -1,15 +1,23 @@
-"""Files that are either whole or not there: write beside, then rename."""
+"""Files that are either whole or not there (write beside, then rename), and files of one JSON object a line."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TypeVar, overload
 from uuid import uuid4
+
+from pydantic import ValidationError
+
+from .errors import ConfigError
+
+T = TypeVar("T")
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
@@ -60,3 +68,59 @@ def sha256(path: Path) -> str:
     """Hex digest of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@overload
+def read_jsonl(path: Path, *, tolerant: bool = ...) -> list[dict[str, Any]]: ...
+
+
+@overload
+def read_jsonl(path: Path, make: Callable[[dict[str, Any]], T], *, tolerant: bool = ...) -> list[T]: ...
+
+
+def read_jsonl(path: Path, make: Callable[[dict[str, Any]], Any] = dict, *, tolerant: bool = False) -> list[Any]:
+    """The objects of a `.jsonl` file. Only a newline ends a line, and blank lines do not count.
+
+    Args:
+        make: What becomes of an object; may raise `ConfigError` or `ValueError` (as pydantic does) when it is wrong.
+        tolerant: Leave out lines that are wrong: a kill may have cut one off, or an older version have written it.
+
+    Raises:
+        ConfigError: the file is missing, or a line is wrong; names file and line.
+    """
+    if not path.is_file():
+        raise ConfigError("no such file", file=path)
+    items = []
+    for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            items.append(make(_object(line)))
+        except (ConfigError, ValueError) as error:
+            if not tolerant:
+                hint = error.hint if isinstance(error, ConfigError) else None
+                raise ConfigError(_reason(error), file=path, line=number, hint=hint) from error
+    return items
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    value = json.loads(line.decode())
+    if not isinstance(value, dict):
+        raise ConfigError(f"expected an object, found {type(value).__name__}")
+    return value
+
+
+def _reason(error: ConfigError | ValueError) -> str:
+    """What is wrong with a line."""
+    match error:
+        case ConfigError():
+            return error.message
+        case json.JSONDecodeError():
+            return f"not JSON: {error.msg}"
+        case UnicodeDecodeError():
+            return "not UTF-8"
+        case ValidationError():
+            problem = error.errors()[0]
+            return ": ".join(filter(None, (".".join(map(str, problem["loc"])), problem["msg"])))
+        case _:
+            return str(error)

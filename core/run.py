@@ -1,4 +1,4 @@
-"""Named events of a run, for streaming, traces and the chat page."""
+"""What is told, timed, spent and noted while a run goes on."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ from .types import Budget, Usage, Value
 EventName = Literal["guard", "recall", "route", "retrieve", "token", "tool", "handoff", "check", "waiting", "answer"]
 
 
+# Named events, for streaming, traces and the chat page.
+
+
 class Event(Value):
     """Something that happened. `specialist` is set for what happens inside one."""
 
@@ -32,6 +35,23 @@ Emit = Callable[[Event], None]
 
 def ignore(event: Event) -> None:
     """The `Emit` of those who do not listen."""
+
+
+# How far long work is.
+
+
+Progress = Callable[[str, int, int], None]
+"""Called by long work as it goes: in a few words what is at work, how much of it is done, and how much there is. The
+last is 0 where nobody can tell."""
+
+
+def no_progress(what: str, done: int, total: int) -> None:
+    """The `Progress` of those who do not look."""
+
+
+def part_of(progress: Progress, whole: str) -> Progress:
+    """The `Progress` of a part of some work: `whole: what`."""
+    return lambda what, done, total: progress(f"{whole}: {what}", done, total)
 
 
 # Seconds per stage of a run, gathered wherever the work happens.

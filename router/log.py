@@ -7,12 +7,13 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from ..core.errors import StateError, unknown
-from ..core.files import write_atomic
+from ..core.errors import ConfigError, StateError, unknown
+from ..core.files import read_jsonl, write_atomic
 from ..core.types import Route, Value
 from .example import Example, normalise_example
 from .router import Router
@@ -103,7 +104,7 @@ class DecisionLog:
 
     def corrections(self) -> list[Example]:
         """What `Router.corrected` learns: of two corrections of the same text the later one counts."""
-        lines = list(self._lines())
+        lines = self._lines()
         texts = {line.id: normalise_example(line.text) for line in lines if isinstance(line, LoggedDecision)}
         last = {texts[line.corrects]: line.label for line in lines if isinstance(line, Correction)}
         return [Example(text=text, label=label) for text, label in last.items()]
@@ -124,7 +125,7 @@ class DecisionLog:
     def forget(self, forgotten: Callable[[LoggedDecision], bool]) -> tuple[int, int]:
         """Write the file anew without some decisions and what corrects them; how many of each there were."""
         with self._lock:
-            lines = list(self._lines())
+            lines = self._lines()
             gone = {line.id for line in lines if isinstance(line, LoggedDecision) and forgotten(line)}
             left = [
                 line for line in lines if (line.id if isinstance(line, LoggedDecision) else line.corrects) not in gone
@@ -141,19 +142,15 @@ class DecisionLog:
         except OSError as error:
             raise StateError(f"the decision cannot be kept in {self.path}: {error.strerror}") from error
 
-    def _lines(self) -> Iterator[LoggedDecision | Correction]:
-        if not self.path.is_file():
-            return
-        for number, line in enumerate(self.path.read_text(encoding="utf-8").split("\n"), 1):
-            if not line.strip():
-                continue
-            kind = Correction if '"corrects"' in line[:14] else LoggedDecision
-            try:
-                yield kind.model_validate_json(line)
-            except ValidationError as error:
-                raise StateError(
-                    f"{self.path}:{number}: {error.errors()[0]['msg']}", hint="delete that line"
-                ) from error
+    def _lines(self) -> list[LoggedDecision | Correction]:
+        try:
+            return read_jsonl(self.path, _line) if self.path.is_file() else []
+        except ConfigError as error:
+            raise StateError(error.message, hint="delete that line") from error
+
+
+def _line(row: dict[str, Any]) -> LoggedDecision | Correction:
+    return (Correction if "corrects" in row else LoggedDecision).model_validate(row)
 
 
 def route_summary(route: Route) -> str:

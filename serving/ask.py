@@ -1,256 +1,150 @@
-"""`metier ask` and `metier chat`."""
+"""`metier ask`, `metier chat`, and `metier approve` for the calls of a task that a person must decide about."""
 
 from __future__ import annotations
 
-import json
+import json as jsonlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from json import dumps
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 from uuid import uuid4
 
 import typer
 from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from ..core.errors import InputError, MetierError, StateError
-from ..core.run import Event
-from ..core.types import Answer, Citation
+from ..core.types import Answer
+from .options import ME, AsJson, TeamFolder, User, blueprint_of, command_line, print_json, progress_bars
 
 if TYPE_CHECKING:
     from ..agents.team import Team
     from ..agents.threads import Threads
+    from ..core.run import Event
+    from ..core.types import Citation, Passage
     from ..tools.policy import Action, ApprovalRequest, Decision
 
+_NOBODY, _WAITING = 5, 6
+"""Exit codes: the team had no answer; a run waits for a person."""
 
-# A person's decisions about calls that wait: shown, asked for on a terminal, read from words.
+_MOST_BYTES = 4_000_000
+"""Standard input is read up to here; a task is never that long."""
 
-
-WAITING = 6
-"""Exit code when a run waits for a person."""
-
-
-FORMS = "approve · reject · reject:why · respond:result · edit:{…}"
+_FORMS = "approve · reject · reject:why · respond:result · edit:{…}"
 """The words of a decision."""
 
+_STATUS = {
+    "route": "choosing who works on this …",
+    "retrieve": "{who} is reading {source} …",
+    "handoff": "{who} asks {to} …",
+}
+"""What the live line says at an event."""
 
-def show_request(console: Console, request: ApprovalRequest) -> None:
-    """Print what waits, and why. Nothing in the arguments can move the cursor or turn the text around."""
-    for number, action in enumerate(request.action_requests, 1):
-        console.print(f"[bold]{number}. {escape(visible(action.name))}[/]", highlight=False)
-        for name, value in action.args.items():
-            shown = json.dumps(value, ensure_ascii=False)
-            console.print(f"     {escape(visible(name))}: {escape(visible(shown))}", highlight=False, soft_wrap=True)
-        console.print(f"   [dim]{escape(visible(action.description))}[/]", highlight=False)
-
-
-def ask_decisions(console: Console, request: ApprovalRequest) -> list[Decision] | None:
-    """Ask a person about every call; None when the answer is `later`."""
-    show_request(console, request)
-    made: list[Decision] = []
-    for number, action in enumerate(request.action_requests, 1):
-        while len(made) < number:
-            console.print(f"[dim]{escape(FORMS)} · later[/]", highlight=False)
-            try:
-                text = console.input(f"[bold cyan]{number}. {escape(visible(action.name))}?[/] ").strip()
-            except EOFError:
-                return None
-            if text == "later":
-                return None
-            try:
-                made.append(read_decision(text, action))
-            except InputError as error:
-                console.print(f"[red]{escape(error.message)}[/]", highlight=False)
-    return made
+_Conversation = Annotated[str | None, typer.Option("--thread", help="_Conversation to go on with.")]
 
 
-def read_decisions(texts: Sequence[str], request: ApprovalRequest) -> list[Decision]:
-    """One decision for each call, in order; a single `approve` or `reject` is for all of them.
-
-    Raises:
-        InputError: a decision cannot be read, or their number is another.
-    """
-    actions = request.action_requests
-    words = list(texts) * len(actions) if len(texts) == 1 and ":" not in texts[0] else list(texts)
-    if len(words) != len(actions):
-        raise InputError(f"{len(words)} decisions for {len(actions)} calls that wait", hint=FORMS)
-    return [read_decision(text, action) for text, action in zip(words, actions, strict=True)]
-
-
-def read_decision(text: str, action: Action) -> Decision:
-    """`approve`, `reject`, `reject:why`, `respond:result`, or `edit:` with the call's arguments as JSON.
-
-    Raises:
-        InputError: it is none of these.
-    """
-    from ..tools.policy import decision
-
-    kind, _, rest = text.partition(":")
-    value: dict[str, Any] = {"type": kind.strip()}
-    if kind == "edit":
-        value["edited_action"] = {"name": action.name, "args": _arguments(rest)}
-    elif rest.strip():
-        value["message"] = rest.strip()
-    try:
-        return decision.validate_python(value)
-    except ValidationError:
-        raise InputError(f"'{visible(text)}' is no decision", hint=FORMS) from None
-
-
-def visible(text: str) -> str:
-    """The text with everything that does not show itself written out.
-
-    >>> visible("pay" + chr(27) + "[2J")
-    'pay\\\\u001b[2J'
-    """
-    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
-
-
-def _arguments(text: str) -> dict[str, Any]:
-    try:
-        arguments = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputError(f"the arguments are not JSON: {error}", hint='edit:{"order": "8"}') from None
-    if not isinstance(arguments, dict):
-        raise InputError("the arguments are not an object", hint='edit:{"order": "8"}')
-    return arguments
-
-
-# Answers for people: text, who said it, how sure, and where it stands.
-
-
-def show_answer(console: Console, answer: Answer) -> None:
-    """Print an answer with its specialist, citations, confidence and seconds."""
-    style = "bold" if answer.kind == "answer" else "yellow"
-    console.print(f"[{style}]{escape(answer.text)}[/]", highlight=False)
-    for citation in answer.citations:
-        console.print(f"  [green]“{escape(shorten(citation.context or citation.quote))}”[/]", highlight=False)
-        console.print(f"  [cyan]{escape(place(citation))}[/]", highlight=False)
-    console.print(f"  [dim]{escape(signature(answer))}[/]", highlight=False)
-
-
-def place(citation: Citation) -> str:
-    """File, page and section of a citation.
-
-    >>> place(Citation(source="filler.pdf", quote="x", start=0, end=1, page=3, heading=("Filler", "Lubrication")))
-    'filler.pdf, page 3 › Filler › Lubrication'
-    """
-    page = f", page {citation.page}" if citation.page else ""
-    return f"{citation.source}{page}{''.join(f' › {h}' for h in citation.heading)}"
-
-
-def signature(answer: Answer) -> str:
-    """One line: who, how sure, how long, and what happened on the way."""
-    parts = []
-    if answer.specialist and answer.kind == "answer":
-        path = " → ".join(answer.handoffs) if answer.handoffs else answer.specialist
-        parts.append(f"{path}@{answer.version}" if answer.version else path)
-        parts.append(f"{answer.confidence:.0%} sure")
-    elif answer.kind == "waiting":
-        parts.append(f"metier approve {answer.thread_id}")
-    elif answer.reason:
-        parts.append(answer.reason)
-    parts += [f"{name}: {did}" for name, did in answer.guards.items()]
-    if "total" in answer.timings:
-        parts.append(f"{answer.timings['total']:.2f} s")
-    return " · ".join(parts)
-
-
-def shorten(text: str, most: int = 220) -> str:
-    """One line of at most `most` characters."""
-    line = " ".join(text.split())
-    return line if len(line) <= most else line[: most - 1].rstrip() + "…"
-
-
-TeamFolder = Annotated[
-    Path, typer.Option("--team", "-t", envvar="METIER_TEAM", help="Folder with team.yaml.", show_default=True)
-]
-
-
-User = Annotated[str, typer.Option("--user", "-u", envvar="METIER_USER", help="Whose memory is used.")]
-
-
-ME = "me"
-"""The user of a command line that names none: the one person at this machine."""
-
-
-NOBODY = 5
-"""Exit code when the team had no answer."""
-
-
-MOST_BYTES = 4_000_000
-"""Standard input is read up to here; a task is never that long."""
+# The commands.
 
 
 def ask(
     task: Annotated[str | None, typer.Argument(help="The task; left out or '-': read from standard input.")] = None,
     team: TeamFolder = Path(),
-    thread: Annotated[str | None, typer.Option(help="Conversation to go on with.")] = None,
+    thread: _Conversation = None,
     specialist: Annotated[str | None, typer.Option("--specialist", "-s", help="Skip the router, ask this one.")] = None,
     user: User = ME,
-    json: Annotated[bool, typer.Option("--json", help="Print the whole answer as JSON.")] = False,
+    json: AsJson = False,
 ) -> None:
     """Ask the team one thing."""
     text = _stdin() if task in (None, "-") else task
     if not text.strip():
         raise InputError("there is no task", hint='metier ask "How often is the filler greased?"')
-    opened = open_team(team, quiet=json)
-    with opened:
+    with open_team(team, quiet=json) as opened:
         answer = _work(opened, text, thread, specialist, user, quiet=json)
         if not json:
             answer = _decided(opened, answer)
-    if json:
-        print(answer.model_dump_json(indent=2))
-    else:
-        show_answer(Console(), answer)
-    raise typer.Exit({"answer": 0, "waiting": WAITING}.get(answer.kind, NOBODY))
+    end_with(answer, json=json)
 
 
-def chat(
-    team: TeamFolder = Path(),
-    thread: Annotated[str | None, typer.Option(help="Conversation to go on with.")] = None,
-    user: User = ME,
-) -> None:
-    """Talk with the team; it remembers what was said before. End with Ctrl-D or /quit."""
+def chat(team: TeamFolder = Path(), thread: _Conversation = None, user: User = ME) -> None:
+    """Talk with the team; it remembers what was said before. End with Ctrl-D or /quit; Ctrl-C drops a question."""
     console = Console()
-    name = thread or f"chat-{uuid4().hex[:8]}"
+    name = thread or _new_thread()
     with open_team(team) as opened:
         people = ", ".join(opened.specialists)
         console.print(f"[bold]{opened.card.name}[/] · {people} · thread {name}", highlight=False)
-        console.print("[dim]@name asks one of them directly, /new starts afresh, /quit ends[/]")
-        while (text := _prompt(console)) not in (None, "/quit", "/exit"):
-            if text == "/new":
-                name = f"chat-{uuid4().hex[:8]}"
-                console.print(f"[dim]new thread {name}[/]")
-            elif text:
-                try:
+        console.print("[dim]@name asks one of them directly, /new starts afresh, /quit ends[/]", highlight=False)
+        while True:
+            try:
+                text = _prompt(console)
+                if text in (None, "/quit", "/exit"):
+                    break
+                if text == "/new":
+                    name = _new_thread()
+                    console.print(f"[dim]new thread {name}[/]", highlight=False)
+                elif text:
                     show_answer(console, _decided(opened, _work(opened, text, name, None, user)))
-                except MetierError as error:
-                    console.print(f"[red]{error}[/]", highlight=False, markup=False)
-    console.print(f"[dim]go on later: metier chat --thread {name}[/]")
+            except KeyboardInterrupt:
+                console.print("\n[dim]dropped; /quit ends the chat[/]", highlight=False)
+            except MetierError as error:
+                console.print(f"[red]{error}[/]", highlight=False, markup=False)
+    later = command_line("chat", "--thread", name, team=team)
+    console.print(f"[dim]go on later: {escape(later)}[/]", highlight=False, soft_wrap=True)
+
+
+def approve(
+    thread: Annotated[str | None, typer.Argument(help="The conversation; left out: list all that wait.")] = None,
+    decisions: Annotated[
+        list[str] | None, typer.Argument(metavar="[DECISION]...", help=f"One for each call: {_FORMS}.")
+    ] = None,
+    team: TeamFolder = Path(),
+    json: AsJson = False,
+) -> None:
+    """Decide about calls that wait for a person, and let their run go on; without a thread, list them."""
+    from ..agents.threads import open_threads
+
+    with closing(open_threads(blueprint_of(team))) as threads:
+        if thread is None:
+            _list(threads, team, json=json)
+            return
+        left = threads.unfinished(thread)
+    if left is None or not left.questions:
+        raise StateError(f"nothing waits in thread '{thread}'", hint=command_line("approve", team=team))
+    request = left.request
+    made = read_decisions(decisions, request) if decisions else None
+    if made is None:
+        if json:
+            print_json(request)
+        elif sys.stdin.isatty():
+            made = _ask_decisions(Console(), request)
+        else:
+            _show_request(Console(), request)
+    if made is None:
+        raise typer.Exit(_WAITING)
+    with open_team(team, quiet=json) as opened:
+        answer = opened.resume(thread, made)
+    end_with(answer, json=json)
+
+
+# A team at work.
 
 
 def open_team(folder: Path, *, quiet: bool = False) -> Team:
     """The team in that folder; built first when it never was, with a word when its files have changed since."""
     from ..agents.build import build, changed_since_build
-    from ..agents.cards import Blueprint
     from ..agents.team import Team
 
-    pass
-
-    blueprint = Blueprint.read(folder)
-    words = Console(stderr=True)
+    blueprint = blueprint_of(folder)
+    console = Console(stderr=True, quiet=quiet)
     changed = changed_since_build(blueprint)
     if changed is None:
-        with shown(words, quiet=quiet) as progress:
+        with progress_bars(console, quiet=quiet) as progress:
             build(blueprint, progress=progress)
-    elif changed and not quiet:
-        words.print(f"[yellow]changed since the build: {', '.join(changed[:3])}[/] → metier build -t {folder}")
-    with words.status("loading the team …", spinner="dots"):
+    elif changed:
+        mend = escape(command_line("build", team=folder))
+        console.print(f"[yellow]changed since the build: {escape(', '.join(changed[:3]))}[/] → {mend}", highlight=False)
+    with console.status("loading the team …", spinner="line"):
         return Team.load(blueprint)
 
 
@@ -258,12 +152,13 @@ def _work(
     team: Team, text: str, thread: str | None, specialist: str | None, user: str, *, quiet: bool = False
 ) -> Answer:
     """Ask with a live line that says what is going on."""
-    words = Console(stderr=True, quiet=quiet)
-    with words.status("reading the task …", spinner="dots") as status:
+    with Console(stderr=True, quiet=quiet).status("reading the task …", spinner="line") as status:
 
         def follow(event: Event) -> None:
             if event.name in _STATUS:
-                status.update(_STATUS[event.name].format(who=event.specialist or "", **_first(event)))
+                passages = event.data.get("passages") or [{"source": "its documents"}]
+                names = {"who": event.specialist or "", "source": passages[0]["source"], "to": event.data.get("to", "")}
+                status.update(_STATUS[event.name].format(**names))
 
         return team.ask(text, thread_id=thread, specialist=specialist, user=user, emit=follow)
 
@@ -273,29 +168,17 @@ def _decided(team: Team, answer: Answer) -> Answer:
     from ..tools.policy import ApprovalRequest
 
     while answer.kind == "waiting" and sys.stdin.isatty():
-        made = ask_decisions(Console(), ApprovalRequest.model_validate(answer.data))
+        made = _ask_decisions(Console(), ApprovalRequest.model_validate(answer.data))
         if made is None:
             break
         answer = team.resume(answer.thread_id, made)
     return answer
 
 
-_STATUS = {
-    "route": "choosing who works on this …",
-    "retrieve": "{who} is reading {source} …",
-    "handoff": "{who} asks {to} …",
-}
-
-
-def _first(event: Event) -> dict[str, str]:
-    passages = event.data.get("passages") or [{"source": "its documents"}]
-    return {"source": passages[0]["source"], "to": str(event.data.get("to", ""))}
-
-
 def _stdin() -> str:
     if sys.stdin.isatty():
         return ""
-    data = sys.stdin.buffer.read(MOST_BYTES)
+    data = sys.stdin.buffer.read(_MOST_BYTES)
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -311,81 +194,156 @@ def _prompt(console: Console) -> str | None:
         return None
 
 
-# `metier approve`: decide about calls that wait for a person.
+def _new_thread() -> str:
+    return f"chat-{uuid4().hex[:8]}"
 
 
-def approve(
-    thread: Annotated[str | None, typer.Argument(help="The conversation; left out: list all that wait.")] = None,
-    decisions: Annotated[
-        list[str] | None, typer.Argument(metavar="[DECISION]...", help=f"One for each call: {FORMS}.")
-    ] = None,
-    team: TeamFolder = Path(),
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Decide about calls that wait for a person, and let their run go on; without a thread, list them."""
-    from ..agents.cards import Blueprint
-    from ..agents.threads import open_threads
+# Answers for people: text, who said it, how sure, and where it stands.
 
-    threads = open_threads(Blueprint.read(team))
-    try:
-        if thread is None:
-            _list(threads, team, json=json)
-            return
-        left = threads.unfinished(thread)
-    finally:
-        threads.close()
-    if left is None or not left.questions:
-        raise StateError(f"nothing waits in thread '{thread}'", hint=f"metier approve -t {team}")
-    console = Console()
-    if decisions:
-        made = read_decisions(decisions, left.request)
-    elif json or not sys.stdin.isatty():
-        print(left.request.model_dump_json(indent=2)) if json else show_request(console, left.request)
-        raise typer.Exit(WAITING)
+
+def end_with(answer: Answer, *, json: bool) -> NoReturn:
+    """Print an answer and leave, with the exit code that says what kind of answer it is."""
+    if json:
+        print_json(answer)
     else:
-        made = ask_decisions(console, left.request)
-        if made is None:
-            raise typer.Exit(WAITING)
-    with open_team(team, quiet=json) as opened:
-        answer = opened.resume(thread, made)
-    print(answer.model_dump_json(indent=2)) if json else show_answer(console, answer)
-    raise typer.Exit({"answer": 0, "waiting": WAITING}.get(answer.kind, NOBODY))
+        show_answer(Console(), answer)
+    raise typer.Exit({"answer": 0, "waiting": _WAITING}.get(answer.kind, _NOBODY))
+
+
+def show_answer(console: Console, answer: Answer) -> None:
+    """Print an answer with its specialist, citations, confidence and seconds."""
+    style = "bold" if answer.kind == "answer" else "yellow"
+    console.print(f"[{style}]{escape(answer.text)}[/]", highlight=False)
+    for citation in answer.citations:
+        console.print(f"  [green]“{escape(shorten(citation.context or citation.quote))}”[/]", highlight=False)
+        console.print(f"  [cyan]{escape(place(citation))}[/]", highlight=False)
+    console.print(f"  [dim]{escape(_signature(answer))}[/]", highlight=False)
+
+
+def place(found: Citation | Passage) -> str:
+    """File, page and section of a citation or a passage.
+
+    >>> from metier.core.types import Citation
+    >>> place(Citation(source="filler.pdf", quote="x", start=0, end=1, page=3, heading=("Filler", "Lubrication")))
+    'filler.pdf, page 3 › Filler › Lubrication'
+    """
+    page = f", page {found.page}" if found.page else ""
+    return " › ".join((f"{found.source}{page}", *found.heading))
+
+
+def _signature(answer: Answer) -> str:
+    """One line: who, how sure, how long, and what happened on the way."""
+    parts = []
+    if answer.specialist and answer.kind == "answer":
+        path = " → ".join(answer.handoffs) if answer.handoffs else answer.specialist
+        parts.append(f"{path}@{answer.version}" if answer.version else path)
+        parts.append(f"{answer.confidence:.0%} sure")
+    elif answer.kind == "waiting":
+        parts.append(command_line("approve", answer.thread_id))
+    elif answer.reason:
+        parts.append(answer.reason)
+    parts += [f"{name}: {did}" for name, did in answer.guards.items()]
+    if "total" in answer.timings:
+        parts.append(f"{answer.timings['total']:.2f} s")
+    return " · ".join(parts)
+
+
+def shorten(text: str, most: int = 220) -> str:
+    """One line of at most `most` characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else line[: most - 1].rstrip() + "…"
+
+
+def visible(text: str) -> str:
+    """The text with everything that does not show itself written out.
+
+    >>> visible("pay" + chr(27) + "[2J")
+    'pay\\\\u001b[2J'
+    """
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
+
+
+# Calls that wait for a person: listed, shown, asked about on a terminal, decided in words.
 
 
 def _list(threads: Threads, team: Path, *, json: bool) -> None:
     left = {t: threads.unfinished(t.id) for t in threads.list() if t.standing == "waiting"}
-    waiting = {t: u.request for t, u in left.items() if u}
+    waiting = {t: unfinished.request for t, unfinished in left.items() if unfinished}
     if json:
-        rows = [{"thread": t.id, "task": t.task, **r.model_dump(mode="json")} for t, r in waiting.items()]
-        print(dumps(rows, indent=2, ensure_ascii=False))
+        print_json([{"thread": t.id, "task": t.task, **r.model_dump(mode="json")} for t, r in waiting.items()])
         return
     console = Console()
-    for found, request in waiting.items():
-        console.print(f"[bold]{escape(visible(found.id))}[/] · {escape(visible(found.task))}", highlight=False)
-        show_request(console, request)
-    if not waiting:
-        console.print("nothing waits")
-    else:
-        console.print(f"[dim]metier approve -t {team} THREAD[/]", highlight=False)
+    for thread, request in waiting.items():
+        console.print(f"[bold]{escape(visible(thread.id))}[/] · {escape(visible(thread.task))}", highlight=False)
+        _show_request(console, request)
+    then = f"{command_line('approve', team=team)} THREAD" if waiting else "nothing waits"
+    console.print(f"[dim]{escape(then)}[/]", highlight=False, soft_wrap=True)
 
 
-# Progress bars with an ETA for everything that takes longer than a breath.
+def _show_request(console: Console, request: ApprovalRequest) -> None:
+    """Print what waits, and why. Nothing in the arguments can move the cursor or turn the text around."""
+    for number, action in enumerate(request.action_requests, 1):
+        console.print(f"[bold]{number}. {escape(visible(action.name))}[/]", highlight=False)
+        for name, value in action.args.items():
+            shown = jsonlib.dumps(value, ensure_ascii=False)
+            console.print(f"     {escape(visible(name))}: {escape(visible(shown))}", highlight=False, soft_wrap=True)
+        console.print(f"   [dim]{escape(visible(action.description))}[/]", highlight=False)
 
 
-Report = Callable[[str, int, int], None]
-"""`report(what, done, of)`: called by long work as it goes."""
+def _ask_decisions(console: Console, request: ApprovalRequest) -> list[Decision] | None:
+    """Ask a person about every call; None when the answer is `later`."""
+    _show_request(console, request)
+    made: list[Decision] = []
+    for number, action in enumerate(request.action_requests, 1):
+        while len(made) < number:
+            console.print(f"[dim]{escape(_FORMS)} · later[/]", highlight=False)
+            try:
+                text = console.input(f"[bold cyan]{number}. {escape(visible(action.name))}?[/] ").strip()
+            except EOFError:
+                return None
+            if text == "later":
+                return None
+            try:
+                made.append(_read_one(text, action))
+            except InputError as error:
+                console.print(f"[red]{escape(error.message)}[/]", highlight=False)
+    return made
 
 
-@contextmanager
-def shown(console: Console, *, quiet: bool = False) -> Iterator[Report]:
-    """A `Report` that draws one bar for each kind of work it is told of."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    bars: dict[str, TaskID] = {}
-    with Progress(*columns, console=console, disable=quiet, transient=False) as progress:
+def read_decisions(texts: Sequence[str], request: ApprovalRequest) -> list[Decision]:
+    """One decision for each call, in order; a single `approve` or `reject` is for all of them.
 
-        def report(what: str, done: int, of: int) -> None:
-            if what not in bars:
-                bars[what] = progress.add_task(what, total=of)
-            progress.update(bars[what], completed=done, total=of)
+    Raises:
+        InputError: a decision cannot be read, or their number is another.
+    """
+    actions = request.action_requests
+    words = list(texts) * len(actions) if len(texts) == 1 and ":" not in texts[0] else list(texts)
+    if len(words) != len(actions):
+        raise InputError(f"{len(words)} decisions for {len(actions)} calls that wait", hint=_FORMS)
+    return [_read_one(text, action) for text, action in zip(words, actions, strict=True)]
 
-        yield report
+
+def _read_one(text: str, action: Action) -> Decision:
+    """`approve`, `reject`, `reject:why`, `respond:result`, or `edit:` with the call's arguments as JSON."""
+    from ..tools.policy import decision
+
+    kind, _, rest = text.partition(":")
+    value: dict[str, Any] = {"type": kind.strip()}
+    if kind == "edit":
+        value["edited_action"] = {"name": action.name, "args": _arguments(rest)}
+    elif rest.strip():
+        value["message"] = rest.strip()
+    try:
+        return decision.validate_python(value)
+    except ValidationError:
+        raise InputError(f"'{visible(text)}' is no decision", hint=_FORMS) from None
+
+
+def _arguments(text: str) -> dict[str, Any]:
+    try:
+        arguments = jsonlib.loads(text)
+    except jsonlib.JSONDecodeError as error:
+        raise InputError(f"the arguments are not JSON: {error}", hint='edit:{"order": "8"}') from None
+    if not isinstance(arguments, dict):
+        raise InputError("the arguments are not an object", hint='edit:{"order": "8"}')
+    return arguments

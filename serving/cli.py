@@ -6,13 +6,18 @@ Exit codes: 0 done · 1 failed · 2 bad input or a wrong file · 3 something is 
 
 from __future__ import annotations
 
+import codecs
+import errno
 import os
 import sys
+from io import TextIOWrapper
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
+from .._version import __version__
 from ..core.errors import MetierError
 from . import ask, doctor, knowledge, learn, memory, models, project, registry, route, threads
 
@@ -42,9 +47,16 @@ app.add_typer(models.app, name="models")
 app.command("schema")(project.schema)
 app.command("doctor")(doctor.doctor)
 
+_PLAIN = {
+    "›": ">", "→": "->", "“": '"', "”": '"', "‘": "'", "’": "'", "·": "-", "–": "-", "—": "-", "…": "...",
+    "✓": "+", "✗": "x", "●": "*", "○": "o", "█": "#", "━": "-",
+}  # fmt: skip
+"""What stands for the characters of our own output on a terminal or in a pipe that cannot say them."""
 
-def main() -> None:
+
+def run_command() -> None:
     """Run the command line; never shows a traceback unless METIER_DEBUG is set."""
+    _say_what_can_be_said()
     if os.environ.get("METIER_DEBUG"):
         app()
         return
@@ -60,11 +72,28 @@ def main() -> None:
         _say(error.message, error.hint)
         sys.exit(error.exit_code)
     except OSError as error:
-        _say(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", _mend(error))
+        full = error.errno == errno.ENOSPC
+        mend = "free some space; what was there before is untouched" if full else None
+        _say(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", mend)
         sys.exit(1)
     except Exception as error:
         _say(f"unexpected {type(error).__name__}: {error}", "METIER_DEBUG=1 shows where; please report it")
         sys.exit(1)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"metier {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and end.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
 
 
 def _say(message: str, hint: str | None) -> None:
@@ -74,6 +103,15 @@ def _say(message: str, hint: str | None) -> None:
         console.print(f"[dim]→[/] {escape(hint)}")
 
 
-def _mend(error: OSError) -> str | None:
-    full = 28  # errno.ENOSPC
-    return "free some space; what was there before is untouched" if error.errno == full else None
+def _say_what_can_be_said() -> None:
+    """A character that the output's encoding lacks becomes a plain one, and never an error."""
+    codecs.register_error("metier.plain", _plain)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="metier.plain")
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(_PLAIN.get(c, "?") for c in error.object[error.start : error.end]), error.end

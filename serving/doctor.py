@@ -5,7 +5,6 @@ A check that breaks becomes a finding of its own: this is the command for machin
 
 from __future__ import annotations
 
-import json as json_text
 import os
 import platform
 import shutil
@@ -15,37 +14,30 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
 from itertools import groupby
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from packaging.requirements import Requirement
 from rich.console import Console
 from rich.markup import escape
 
-from ..agents.cards import Blueprint, TeamCard
-from ..core.errors import MetierError
+from ..core.errors import MetierError, install_line
 from ..core.settings import available_cores, settings
+from .options import AsJson, blueprint_of, command_line, print_json
 
-# What `metier doctor` looks at. Every check yields findings and mends nothing.
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
+    from ..agents.cards import Blueprint, TeamCard
 
-Status = Literal["ok", "note", "fail"]
-"""`note`: worth knowing, a team runs all the same. `fail`: no team can run."""
-
-
-LEAST_MEMORY = 2e9
-
-
-LEAST_DISK = 1e9
+_LEAST_MEMORY, _LEAST_DISK = 2e9, 1e9
 """Bytes. The built-in models take 0.3 GB, and a team of a few hundred pages runs in 1 GB."""
 
-
-COMPILED = {
+_COMPILED = {
     "xllamacpp": "xllamacpp",
     "onnxruntime": "onnxruntime",
     "tokenizers": "tokenizers",
@@ -53,6 +45,11 @@ COMPILED = {
     "scipy": "scipy",
 }
 """Distribution to module: those that hold machine code, which may not run on this processor or system."""
+
+_SIGN = {"ok": "[green]✓[/]", "note": "[yellow]![/]", "fail": "[red]✗[/]"}
+
+Status = Literal["ok", "note", "fail"]
+"""`note`: worth knowing, a team runs all the same. `fail`: no team can run."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +62,9 @@ class Finding:
     found: str
     mend: str = ""
     """The line that mends it."""
+
+
+# The machine.
 
 
 def check_python() -> Iterator[Finding]:
@@ -83,18 +83,28 @@ def check_python() -> Iterator[Finding]:
 
 def check_libraries() -> Iterator[Finding]:
     """Every library of the base install, then every extra."""
+    from packaging.requirements import Requirement
+
     wanted = [Requirement(line) for line in metadata.requires("metier") or []]
-    base = [r for r in wanted if r.marker is None or r.marker.evaluate({"extra": ""})]
+    base = [r for r in wanted if _belongs(r, "")]
     for requirement in base:
         yield _installed(requirement, "libraries", "fail", f"pip install '{requirement}'")
     yield from _loadable(r.name for r in base)
     for extra in metadata.metadata("metier").get_all("Provides-Extra") or []:
-        parts = [r for r in wanted if r not in base and r.marker and r.marker.evaluate({"extra": extra})]
-        checked = [_installed(r, "extras", "note", "") for r in parts if r.name != "metier"]
-        missing = [f"{c.what} {c.found}" for c in checked if c.status != "ok"]
-        mend = f"pip install 'metier[{extra}]'" if missing else ""
-        found = ", ".join(missing) or ", ".join(f"{c.what} {c.found}" for c in checked)
-        yield Finding("extras", extra, "note" if missing else "ok", found, mend)
+        yield _extra(extra, [r for r in wanted if r not in base and r.name != "metier" and _belongs(r, extra)])
+
+
+def _belongs(requirement: Requirement, extra: str) -> bool:
+    return requirement.marker is None or requirement.marker.evaluate({"extra": extra})
+
+
+def _extra(extra: str, parts: Iterable[Requirement]) -> Finding:
+    checked = [_installed(r, "extras", "note", "") for r in parts]
+    missing = [c for c in checked if c.status != "ok"]
+    found = ", ".join(f"{c.what} {c.found}" for c in missing or checked)
+    if missing:
+        return Finding("extras", extra, "note", found, install_line(extra))
+    return Finding("extras", extra, "ok", found)
 
 
 def _installed(requirement: Requirement, area: str, otherwise: Status, mend: str) -> Finding:
@@ -109,9 +119,9 @@ def _installed(requirement: Requirement, area: str, otherwise: Status, mend: str
 
 def _loadable(names: Iterable[str]) -> Iterator[Finding]:
     """Import the compiled ones, each in a process of its own: a wrong processor kills the process."""
-    found = [name for name in names if name in COMPILED]
+    found = [name for name in names if name in _COMPILED]
     with ThreadPoolExecutor(max_workers=2) as pool:
-        for name, reason in zip(found, pool.map(_import_trouble, (COMPILED[name] for name in found)), strict=True):
+        for name, reason in zip(found, pool.map(_import_trouble, (_COMPILED[name] for name in found)), strict=True):
             if reason:
                 yield Finding("libraries", name, "fail", reason, f"pip install --force-reinstall {name}")
 
@@ -144,7 +154,7 @@ def check_machine() -> Iterator[Finding]:
     yield Finding("machine", "processor", "note" if slow else "ok", f"{platform.machine()}: {note}")
     memory = _memory()
     mend = "a smaller base, or close other programs: at least 2 GB should be free for a team"
-    enough = memory is None or memory >= LEAST_MEMORY
+    enough = memory is None or memory >= _LEAST_MEMORY
     found = f"{memory / 1e9:.1f} GB free" if memory is not None else "unknown"
     yield Finding("machine", "memory", "ok" if enough else "note", found, "" if enough else mend)
 
@@ -178,8 +188,8 @@ def check_home() -> Iterator[Finding]:
     found = f"{home}{'' if usable else f': {nearest} cannot be written to'}"
     yield Finding("home", "folder", "ok" if usable else "fail", found, mend)
     free = shutil.disk_usage(nearest if nearest.is_dir() else nearest.parent).free
-    enough = free >= LEAST_DISK
-    mend = "" if enough else f"free some space: {LEAST_DISK / 1e9:.0f} GB is enough for the models and a build"
+    enough = free >= _LEAST_DISK
+    mend = "" if enough else f"free some space: {_LEAST_DISK / 1e9:.0f} GB is enough for the models and a build"
     yield Finding("home", "disk", "ok" if enough else "note", f"{free / 1e9:.1f} GB free", mend)
 
 
@@ -196,101 +206,22 @@ def check_models(needed: Iterable[str]) -> Iterator[Finding]:
             model = store.find(name)
             wrong = [role for role, promised in model.hashes.items() if sha256(model.files[role]) != promised]
         except MetierError as error:
-            yield Finding("models", name, status, error.message, error.hint or f"metier models pull {name}")
+            yield Finding("models", name, status, error.message, error.hint or command_line("models", "pull", name))
             continue
         size = sum(path.stat().st_size for path in model.files.values()) / 1e6
         found = f"{', '.join(wrong)}: not the file that was pulled" if wrong else f"{size:.0f} MB, hashes right"
-        mend = f"metier models pull {name}" if wrong else ""
+        mend = command_line("models", "pull", name) if wrong else ""
         yield Finding("models", name, status if wrong else "ok", found, mend)
 
 
 def default_models() -> list[str]:
     """What a team needs that says nothing about models."""
+    from ..agents.cards import TeamCard
+
     return [TeamCard.model_fields[name].default for name in ("base", "embedder")]
 
 
-_SIGN = {"ok": "[green]✓[/]", "note": "[yellow]![/]", "fail": "[red]✗[/]"}
-
-
-def diagnose(team: Path | None = None) -> list[Finding]:
-    """Look at everything, and at the team in that folder when one is given. Never raises."""
-    findings = [
-        *_guarded("python", check_python),
-        *_guarded("libraries", check_libraries),
-        *_guarded("machine", check_machine),
-        *_guarded("home", check_home),
-    ]
-    if team is None:
-        return [*findings, *_guarded("models", partial(check_models, default_models()))]
-    return [*findings, *check_team(team)]
-
-
-def check_team(folder: Path) -> list[Finding]:
-    """The models that the team in `folder` needs, its cards, documents and last build. Never raises."""
-    return list(_guarded("team", partial(_team, folder)))
-
-
-def _team(folder: Path) -> Iterator[Finding]:
-    from ..agents.cards import Blueprint
-
-    pass
-
-    blueprint = Blueprint.read(folder)
-    yield from _guarded("models", partial(check_models, needed_models(blueprint.card)))
-    yield from _guarded("team", partial(check_cards, blueprint))
-    yield from _guarded("team", partial(check_documents, blueprint))
-    yield from _guarded("team", partial(check_build, blueprint, folder))
-
-
-def can_run(findings: Iterable[Finding]) -> bool:
-    """Whether a team can run on this machine."""
-    return all(finding.status != "fail" for finding in findings)
-
-
-def doctor(
-    team: Annotated[
-        Path | None, typer.Option("--team", "-t", envvar="METIER_TEAM", help="Also look at the team in this folder.")
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
-) -> None:
-    """Tell what is installed, found and missing, and how to mend it. Exit code 0: a team can run."""
-    findings = diagnose(team)
-    good = can_run(findings)
-    if json:
-        typer.echo(json_text.dumps({"can_run": good, "findings": [asdict(f) for f in findings]}, indent=2))
-    else:
-        _show(findings, good)
-    raise typer.Exit(0 if good else 1)
-
-
-def _guarded(area: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
-    """The check's findings; if it breaks, those up to there and one that says so."""
-    try:
-        yield from check()
-    except MetierError as error:
-        yield Finding(area, area, "fail", error.message, error.hint or "")
-    except Exception as error:  # the doctor's own patients: half-installed libraries, unreadable files
-        yield Finding(area, area, "fail", f"cannot be checked: {type(error).__name__}: {error}", _reinstall(error))
-
-
-def _reinstall(error: Exception) -> str:
-    return "pip install --force-reinstall metier" if isinstance(error, ImportError) else ""
-
-
-def _show(findings: list[Finding], good: bool) -> None:
-    console = Console(soft_wrap=True, highlight=False)
-    width = max(len(finding.what) for finding in findings)
-    for area, group in groupby(findings, key=lambda finding: finding.area):
-        console.print(f"[bold]{area}[/]")
-        for finding in group:
-            console.print(f"  {_SIGN[finding.status]} {escape(finding.what):<{width}}  {escape(finding.found)}")
-            if finding.mend:
-                console.print(f"    [cyan]→ {escape(finding.mend)}[/]")
-    failed = sum(finding.status == "fail" for finding in findings)
-    console.print("[green]A team can run here.[/]" if good else f"[red]No team can run yet: {failed} to mend (✗).[/]")
-
-
-# What `metier doctor --team` looks at: cards, documents and the last build of one team.
+# One team: its cards, documents and last build.
 
 
 def needed_models(card: TeamCard) -> list[str]:
@@ -322,18 +253,18 @@ def check_documents(blueprint: Blueprint) -> Iterator[Finding]:
             continue
         what, folder = f"{name}: documents", blueprint.folders[name]
         try:
-            found = scan([folder / source for source in card.knowledge.sources], folder)
+            scanned = scan([folder / source for source in card.knowledge.sources], folder)
         except MetierError as error:
             yield Finding("team", what, "fail", error.message, error.hint or "")
             continue
         broken: dict[str, str] = {}
-        for source, path in found.files.items():
+        for source, path in scanned.files.items():
             try:
                 read(path, source)
             except MetierError as error:
                 broken[source] = error.message
-        good = len(found.files) - len(broken)
-        left = f", {len(found.skipped)} left aside" if found.skipped else ""
+        good = len(scanned.files) - len(broken)
+        left = f", {len(scanned.skipped)} left aside" if scanned.skipped else ""
         mend = "" if good else f"put documents where `sources` in {name}'s card says"
         yield Finding("team", what, "ok" if good else "fail", f"{good} readable{left}", mend)
         for source, reason in broken.items():
@@ -346,9 +277,86 @@ def check_build(blueprint: Blueprint, folder: Path) -> Iterator[Finding]:
 
     changed = changed_since_build(blueprint)
     if changed is None:
-        yield Finding("team", "build", "note", "never built", f"metier build -t {folder}")
+        yield Finding("team", "build", "note", "never built", command_line("build", team=folder))
     elif changed:
         few = ", ".join(sorted(changed)[:3])
-        yield Finding("team", "build", "note", f"changed since: {few}", f"metier build -t {folder}")
+        yield Finding("team", "build", "note", f"changed since: {few}", command_line("build", team=folder))
     else:
         yield Finding("team", "build", "ok", f"up to date, in {blueprint.state}")
+
+
+# The command.
+
+
+def diagnose(team: Path | None = None) -> list[Finding]:
+    """Look at everything, and at the team in that folder when one is given. Never raises."""
+    findings = [
+        *_guarded("python", check_python),
+        *_guarded("libraries", check_libraries),
+        *_guarded("machine", check_machine),
+        *_guarded("home", check_home),
+    ]
+    if team is None:
+        return [*findings, *_guarded("models", partial(check_models, default_models()))]
+    return [*findings, *check_team(team)]
+
+
+def check_team(folder: Path) -> list[Finding]:
+    """The models that the team in `folder` needs, its cards, documents and last build. Never raises."""
+    return list(_guarded("team", partial(_team, folder)))
+
+
+def _team(folder: Path) -> Iterator[Finding]:
+    blueprint = blueprint_of(folder)
+    yield from _guarded("models", partial(check_models, needed_models(blueprint.card)))
+    yield from _guarded("team", partial(check_cards, blueprint))
+    yield from _guarded("team", partial(check_documents, blueprint))
+    yield from _guarded("team", partial(check_build, blueprint, folder))
+
+
+def can_run(findings: Iterable[Finding]) -> bool:
+    """Whether a team can run on this machine."""
+    return all(finding.status != "fail" for finding in findings)
+
+
+def doctor(
+    team: Annotated[
+        Path | None, typer.Option("--team", "-t", envvar="METIER_TEAM", help="Also look at the team in this folder.")
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """Tell what is installed, found and missing, and how to mend it. Exit code 0: a team can run."""
+    findings = diagnose(team)
+    good = can_run(findings)
+    if json:
+        print_json({"can_run": good, "findings": findings})
+    else:
+        _show(findings, good)
+    raise typer.Exit(0 if good else 1)
+
+
+def _guarded(area: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    """The check's findings; if it breaks, those up to there and one that says so."""
+    try:
+        yield from check()
+    except MetierError as error:
+        yield Finding(area, area, "fail", error.message, error.hint or "")
+    except Exception as error:  # the doctor's own patients: half-installed libraries, unreadable files
+        yield Finding(area, area, "fail", f"cannot be checked: {type(error).__name__}: {error}", _reinstall(error))
+
+
+def _reinstall(error: Exception) -> str:
+    return "pip install --force-reinstall metier" if isinstance(error, ImportError) else ""
+
+
+def _show(findings: list[Finding], good: bool) -> None:
+    console = Console(soft_wrap=True, highlight=False)
+    width = max(len(finding.what) for finding in findings)
+    for area, group in groupby(findings, key=lambda finding: finding.area):
+        console.print(f"[bold]{area}[/]")
+        for finding in group:
+            console.print(f"  {_SIGN[finding.status]} {escape(finding.what):<{width}}  {escape(finding.found)}")
+            if finding.mend:
+                console.print(f"    [cyan]→ {escape(finding.mend)}[/]")
+    failed = sum(finding.status == "fail" for finding in findings)
+    console.print("[green]A team can run here.[/]" if good else f"[red]No team can run yet: {failed} to mend (✗).[/]")

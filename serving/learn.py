@@ -1,9 +1,8 @@
-"""`metier train`."""
+"""How a team learns: `metier train`, `build`, `eval`, `feedback`, and `examples review` for what people said."""
 
 from __future__ import annotations
 
-from enum import StrEnum
-from json import dumps
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -13,8 +12,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from ..core.errors import InputError, MissingExtra, unknown
-from .ask import TeamFolder, shorten
+from ..core.errors import MissingExtra
+from .ask import shorten
+from .options import AsJson, TeamFolder, blueprint_of, command_line, next_lines, print_json, progress_bars
 
 if TYPE_CHECKING:
     from ..agents.cards import Blueprint
@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from ..agents.train import Learnt
     from ..specialists.evaluation.report import EvaluationReport, Summary
     from ..specialists.evaluation.statistics import Figure
+
+app = typer.Typer(help="Examples that specialists learn from.", no_args_is_help=True)
+
+_Outcome = Literal["accepted", "rejected", "left", "quit"]
+"""What became of a note."""
 
 
 def train(
@@ -33,21 +38,16 @@ def train(
     seed: Annotated[int, typer.Option(help="The same seed, data and steps give the same adapter.")] = 0,
 ) -> None:
     """Learn from the examples that have answers: a new adapter for each style, the challenger of each specialist."""
-    from ..agents.cards import Blueprint
-
     try:
         from ..agents.train import train_team
     except ImportError as error:
         raise MissingExtra(f"training ({error.name})", "train") from error
 
-    blueprint = Blueprint.read(team)
+    blueprint = blueprint_of(team, *specialists or ())
     names = specialists or list(blueprint.specialists)
-    for name in names:
-        if name not in blueprint.specialists:
-            raise InputError(unknown("specialist", name, blueprint.specialists))
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        bar = progress.add_task("reading the examples", total=1.0)
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        bar = bars.add_task("reading the examples", total=None)
         learnt = train_team(
             blueprint,
             names,
@@ -55,56 +55,47 @@ def train(
             method=method,
             minutes=minutes,
             seed=seed,
-            report=lambda line, done, left: progress.update(bar, description=line, completed=done),
+            progress=lambda what, done, total: bars.update(bar, description=what, completed=done, total=total),
         )
     _tell(learnt, names, out, team, whole=method == "full")
 
 
 def _tell(learnt: Learnt, names: list[str], out: Path | None, team: Path, *, whole: bool) -> None:
     """What came of it, and what to do next."""
+    console = Console(highlight=False, markup=False, soft_wrap=True)
     for style, done in learnt.reports.items():
-        typer.echo(f"{style}: {done.examples} lessons, {done.steps} steps, {done.tokens_per_second:.0f} tokens/s")
+        console.print(f"{style}: {done.examples} lessons, {done.steps} steps, {done.tokens_per_second:.0f} tokens/s")
     if out is not None:
         use = "docs/training.md says how a base is made of" if whole else "`model: {adapter: …}` in a card uses"
-        typer.echo(f"next: {use} {out}")
+        next_lines(console, f"{use} {out}")
         return
     for name, version in learnt.versions.items():
-        typer.echo(f"{name}: {version} is the challenger now")
+        console.print(f"{name}: {version} is the challenger now")
     for name in sorted(set(names) - set(learnt.versions)):
-        typer.echo(f"{name}: no lessons; they are made of examples with answers (docs/training.md)")
-    typer.echo(f"next: metier build -t {team} decides if it is better")
-
-
-# `metier build`.
+        console.print(f"{name}: no lessons; they are made of examples with answers (docs/training.md)")
+    next_lines(console, f"{command_line('build', team=team)} decides if it is better")
 
 
 def build(
     team: TeamFolder = Path(),
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget the last build and start anew.")] = False,
     hold: Annotated[bool, typer.Option("--hold", help="Evaluate challengers, but promote none.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
+    json: AsJson = False,
 ) -> None:
     """Index documents, fit the router, promote better adapters; only what changed is done again."""
     from ..agents.build import build as build_team
-    from ..agents.cards import Blueprint
-    from .ask import shown
 
-    blueprint = Blueprint.read(team)
-    with shown(Console(stderr=True), quiet=json) as progress:
+    blueprint = blueprint_of(team)
+    with progress_bars(Console(stderr=True), quiet=json) as progress:
         report = build_team(blueprint, progress=progress, fresh=fresh, gate="hold" if hold else "promote")
     if json:
-        print(report.model_dump_json(indent=2))
+        print_json(report)
         return
     console = Console()
     for line in report.lines():
         console.print(line, highlight=False)
-    where = "" if team == Path() else f" --team {team}"
-    console.print(
-        f'[dim]next:[/] metier ask{where} "…"  ·  metier chat{where}  ·  metier graph{where}', highlight=False
-    )
-
-
-# `metier eval`.
+    ask, chat, graph = (command_line(command, team=team) for command in ("ask", "chat", "graph"))
+    next_lines(console, f'{ask} "…"', chat, graph)
 
 
 def evaluate(
@@ -114,31 +105,29 @@ def evaluate(
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many questions of each specialist.")] = None,
     seed: Annotated[int, typer.Option(help="Which questions, when there is a limit.")] = 0,
     fresh: Annotated[bool, typer.Option("--fresh", help="Ask again what was asked before.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print figures and answers as JSON.")] = False,
+    json: AsJson = False,
     report: Annotated[Path | None, typer.Option(help="Write one HTML page with plots and answers.")] = None,
 ) -> None:
     """How good each specialist is on its evaluation set: base, skill, adapter and champion side by side."""
     from ..agents.build import build, changed_since_build
-    from ..agents.cards import Blueprint
     from ..agents.evaluate import compare as run
     from ..agents.evaluate import open_evaluation
     from ..core.files import write_atomic
     from ..specialists.evaluation.report import page
-    from .ask import shown
 
-    blueprint = Blueprint.read(team)
+    blueprint = blueprint_of(team, *specialists or ())
     names = specialists or list(blueprint.specialists)
-    with shown(Console(stderr=True), quiet=json) as progress:
+    with progress_bars(Console(stderr=True), quiet=json) as progress:
         if changed_since_build(blueprint) != []:
             build(blueprint, progress=progress)
-        with open_evaluation(blueprint, progress, limit=limit, seed=seed, fresh=fresh) as bench:
-            found = run(bench, names, [s.strip() for s in compare.split(",")])
+        with open_evaluation(blueprint, progress, limit=limit, seed=seed, fresh=fresh) as evaluation:
+            compared = run(evaluation, names, [system.strip() for system in compare.split(",")])
     if report:
-        write_atomic(report, page(found))
+        write_atomic(report, page(compared))
     if json:
-        print(found.model_dump_json(indent=2))
+        print_json(compared)
         return
-    _show(Console(), found)
+    _show(Console(), compared)
     if report:
         Console().print(f"[dim]written: {escape(str(report))}[/]", highlight=False)
 
@@ -171,23 +160,10 @@ def _cell(figure: Figure | None) -> str:
     return f"{figure.value:.{value}f} [dim]{figure.low:.{interval}f}–{figure.high:.{interval}f}[/]"
 
 
-# `metier feedback` and `metier examples`: what people say about answers, and what becomes of it.
-
-
-app = typer.Typer(help="Examples that specialists learn from.", no_args_is_help=True)
-
-
-class Said(StrEnum):
-    """What can be said about an answer."""
-
-    good = "good"
-    bad = "bad"
-    correction = "correction"
-
-
 def feedback(
     verdict: Annotated[
-        Said, typer.Argument(help="good, bad, or correction with the right answer.", show_default=False)
+        Literal["good", "bad", "correction"],
+        typer.Argument(help="good, bad, or correction with the right answer.", show_default=False),
     ],
     text: Annotated[str | None, typer.Argument(metavar="CORRECTION", help="The right answer.")] = None,
     team: TeamFolder = Path(),
@@ -195,20 +171,17 @@ def feedback(
     specialist: Annotated[str | None, typer.Option("--specialist", "-s", help="Whom it concerns.")] = None,
 ) -> None:
     """Say what the last answer was worth. It waits for `metier examples review`."""
-    from ..agents.cards import Blueprint
     from ..agents.feedback import note_of, open_inbox
     from ..agents.threads import open_threads
 
-    blueprint = Blueprint.read(team)
-    threads = open_threads(blueprint)
-    try:
+    blueprint = blueprint_of(team)
+    with closing(open_threads(blueprint)) as threads:
         names = list(blueprint.specialists)
-        note = note_of(threads, names, verdict.value, correction=text, thread_id=thread, specialist=specialist)
-    finally:
-        threads.close()
+        note = note_of(threads, names, verdict, correction=text, thread_id=thread, specialist=specialist)
     open_inbox(blueprint).add(note)
-    told = f"{note.specialist}: {verdict.value} · “{shorten(note.task, 80)}” → metier examples review -t {team}"
-    Console().print(escape(told), highlight=False)
+    console = Console()
+    console.print(escape(f"{note.specialist}: {verdict} · “{shorten(note.task, 80)}”"), highlight=False)
+    next_lines(console, command_line("examples", "review", team=team))
 
 
 @app.command()
@@ -216,18 +189,14 @@ def review(
     specialists: Annotated[list[str] | None, typer.Argument(help="Whose notes; left out: all.")] = None,
     team: TeamFolder = Path(),
     accept_all: Annotated[bool, typer.Option("--accept-all", help="Take every note that has an answer.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the notes, or what was done with them, as JSON.")] = False,
+    json: AsJson = False,
 ) -> None:
     """Make examples of what people said: accept, edit or reject each note."""
-    from ..agents.cards import Blueprint
     from ..agents.feedback import proposals
     from ..core.onnx_embedder import load_embedder
 
-    blueprint = Blueprint.read(team)
+    blueprint = blueprint_of(team, *specialists or ())
     names = specialists or list(blueprint.specialists)
-    for name in names:
-        if name not in blueprint.specialists:
-            raise InputError(unknown("specialist", name, blueprint.specialists))
     embedder = load_embedder(blueprint.card.embedder)
     done: list[dict[str, str | None]] = []
     console = Console(quiet=json)
@@ -237,16 +206,14 @@ def review(
         if did == "quit":
             break
     if json:
-        print(dumps(done, indent=2, ensure_ascii=False))
-    else:
-        counted = {word: [d["did"] for d in done].count(word) for word in ("accepted", "rejected", "left")}
-        console.print(", ".join(f"{n} {word}" for word, n in counted.items()) + f" → metier train -t {team}")
+        print_json(done)
+        return
+    counted = {word: [d["did"] for d in done].count(word) for word in ("accepted", "rejected", "left")}
+    console.print(", ".join(f"{n} {word}" for word, n in counted.items()))
+    next_lines(console, command_line("train", team=team))
 
 
-Did = Literal["accepted", "rejected", "left", "quit"]
-
-
-def _settle(blueprint: Blueprint, proposal: Proposal, console: Console, *, accept_all: bool, ask: bool) -> Did:
+def _settle(blueprint: Blueprint, proposal: Proposal, console: Console, *, accept_all: bool, ask: bool) -> _Outcome:
     """Do what is wanted with one note."""
     from ..agents.feedback import accept, reject
 

@@ -2,38 +2,30 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import DownloadColumn
+
+from .options import AsJson, command_line, next_lines, print_json, progress_bars
 
 if TYPE_CHECKING:
-    from ..core.models import FileSpec, ModelInfo, ModelStore, PullProgress, StoredFile
+    from ..core.models import FileSpec, ModelInfo, ModelStore, StoredFile
 
 app = typer.Typer(help="Model files: list, pull, show, remove.", no_args_is_help=True)
 
 Names = Annotated[list[str], typer.Argument(help="Names from `metier models list`.", metavar="NAME…")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-
-
-def _store() -> ModelStore:
-    from ..core.models import ModelStore  # Loads the download and quantisation libraries: only when needed.
-
-    return ModelStore()
 
 
 @app.command("list")
-def list_models(as_json: Json = False) -> None:
+def list_models(json: AsJson = False) -> None:
     """What can be pulled and what is on this machine."""
     store = _store()
     models = store.list()
-    if as_json:
-        typer.echo(json.dumps([model.model_dump(mode="json") for model in models], indent=2))
+    if json:
+        print_json(models)
         return
     console = Console(soft_wrap=True, highlight=False)
     for model in sorted(models, key=lambda model: not model.pulled):
@@ -43,7 +35,7 @@ def list_models(as_json: Json = False) -> None:
             f"{mark} [bold]{name}[/]  {model.kind:8}  {_size(model.size):>7}  {about} ({escape(model.licence)})"
         )
     console.print(f"\n[green]●[/] on this machine, in {escape(str(store.home))}   [dim]○[/] can be pulled")
-    console.print("[dim]next:[/] metier models pull NAME, or metier models show NAME")
+    next_lines(console, "metier models pull NAME", "metier models show NAME")
 
 
 @app.command("pull")
@@ -52,23 +44,24 @@ def pull(names: Names) -> None:
     store = _store()
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     for name in names:
-        with _bars(console) as report:
+        bars = progress_bars(console, quiet=not console.is_terminal, transient=True, amount=DownloadColumn())
+        with bars as report:
             model = store.pull(name, report)
         console.print(f"[green]✓[/] {name} ({escape(model.licence)})")
         for role, file in _info(store, name).files.items():
             if _trust(file) == "first-use":
                 console.print(f"  {role}: trusted on first use; SHA-256 {file.sha256} is recorded")
-    console.print(f"[dim]next:[/] metier models show {names[0]}")
+    next_lines(console, command_line("models", "show", names[0]))
 
 
 @app.command("show")
-def show(name: Annotated[str, typer.Argument(help="A name from `metier models list`.")], as_json: Json = False) -> None:
+def show(name: Annotated[str, typer.Argument(help="A name from `metier models list`.")], json: AsJson = False) -> None:
     """Licence, sources, hashes and places of one model."""
     store = _store()
     info = _info(store, name)
     paths = {role: str(path) for role, path in store.find(name).files.items()} if info.pulled else {}
-    if as_json:
-        typer.echo(json.dumps({**info.model_dump(mode="json"), "paths": paths}, indent=2))
+    if json:
+        print_json({**info.model_dump(mode="json"), "paths": paths})
         return
     console = Console(soft_wrap=True, highlight=False)
     console.print(f"[bold]{name}[/]  {info.kind}, {escape(info.licence)}, {_size(info.size)}")
@@ -79,7 +72,8 @@ def show(name: Annotated[str, typer.Argument(help="A name from `metier models li
         console.print(f"  sha256  {file.sha256 or 'not promised; that of the first pull will be recorded'}")
         if role in paths:
             console.print(f"  here    {escape(paths[role])}")
-    console.print(f"\n[dim]next:[/] metier models {'remove' if info.pulled else 'pull'} {name}")
+    console.print()
+    next_lines(console, command_line("models", "remove" if info.pulled else "pull", name))
 
 
 @app.command("remove")
@@ -87,15 +81,21 @@ def remove(names: Names) -> None:
     """Take models off this machine."""
     store = _store()
     for name in names:
-        typer.echo(f"{name} removed, {_size(store.remove(name))} freed")
-    typer.echo(f"next: metier models pull {names[0]}")
+        print(f"{name} removed, {_size(store.remove(name))} freed")
+    next_lines(Console(), command_line("models", "pull", names[0]))
+
+
+def _store() -> ModelStore:
+    from ..core.models import ModelStore  # Loads the download and quantisation libraries: only when needed.
+
+    return ModelStore()
 
 
 def _info(store: ModelStore, name: str) -> ModelInfo:
-    found = {info.name: info for info in store.list()}
-    if name not in found:
+    known = {info.name: info for info in store.list()}
+    if name not in known:
         store.find(name)  # Says in the store's own words that there is no such model.
-    return found[name]
+    return known[name]
 
 
 def _trust(file: StoredFile | FileSpec) -> str:
@@ -105,18 +105,3 @@ def _trust(file: StoredFile | FileSpec) -> str:
 
 def _size(count: int) -> str:
     return f"{count / 1e6:.0f} MB" if count else "?"
-
-
-@contextmanager
-def _bars(console: Console) -> Iterator[PullProgress]:
-    """A bar for each file, with an ETA."""
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    bars: dict[str, TaskID] = {}
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-
-        def report(what: str, done: int, total: int | None) -> None:
-            if what not in bars:
-                bars[what] = progress.add_task(what, total=total)
-            progress.update(bars[what], completed=done, total=total)
-
-        yield report

@@ -1,4 +1,4 @@
-"""`metier init`: a small team to start from, with every setting explained in its cards."""
+"""A team's folder: `metier init` writes a small one to start from, `metier schema` and `metier graph` describe it."""
 
 from __future__ import annotations
 
@@ -7,40 +7,31 @@ from collections.abc import Iterator
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import typer
+from rich.console import Console
 
-from ..agents.cards import TeamCard
 from ..core.errors import InputError
 from ..core.files import write_atomic
-from ..specialists.card import SpecialistCard
-from .ask import TeamFolder
-
-# `metier schema`: the JSON Schema of the cards, for editors and for programs that write cards.
-
+from .options import TeamFolder, blueprint_of, command_line
 
 Card = Literal["team", "specialist"]
 """The cards that have a schema; `team.yaml` and `specialist.yaml` are their files."""
 
-
-def card_schema(card: Card) -> dict[str, Any]:
-    """JSON Schema (2020-12) of a card, with the meaning of every field."""
-    model = TeamCard if card == "team" else SpecialistCard
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **model.model_json_schema()}
-
-
-def schema_text(card: Card) -> str:
-    """The schema as it is printed and as it stands in docs/schema."""
-    return json.dumps(card_schema(card), indent=2, ensure_ascii=False) + "\n"
-
-
-def schema(card: Annotated[Card, typer.Argument(help="Which card.")]) -> None:
-    """Print the JSON Schema of team.yaml or specialist.yaml."""
-    typer.echo(schema_text(card), nl=False)
-
-
 FIRST_QUESTION = "After how many hours does the VPN disconnect?"
+"""What the documents of the written team answer."""
+
+
+def init(folder: Annotated[Path, typer.Argument(help="A new or empty folder.", show_default=False)]) -> None:
+    """Write a small team to start from: two specialists with documents, examples and questions."""
+    written = [path.relative_to(folder) for path in init_team(folder)]
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console.print(f"A team of two specialists is in {folder}:")
+    console.print("".join(f"  {path}\n" for path in written if not path.name.endswith(".schema.json")))
+    steps = _next_steps(folder)
+    width = max(len(command) for command, what in steps if what)
+    console.print("Next:\n" + "\n".join(f"  {command:<{width}}  {what}".rstrip() for command, what in steps))
 
 
 def init_team(folder: Path) -> list[Path]:
@@ -67,16 +58,6 @@ def init_team(folder: Path) -> list[Path]:
     return written
 
 
-def init(folder: Annotated[Path, typer.Argument(help="A new or empty folder.", show_default=False)]) -> None:
-    """Write a small team to start from: two specialists with documents, examples and questions."""
-    shown = [path.relative_to(folder) for path in init_team(folder)]
-    typer.echo(f"A team of two specialists is in {folder}:")
-    typer.echo("".join(f"  {path}\n" for path in shown if not path.name.endswith(".schema.json")))
-    steps = _next_steps(folder)
-    width = max(len(command) for command, what in steps if what)
-    typer.echo("Next:\n" + "\n".join(f"  {command:<{width}}  {what}".rstrip() for command, what in steps))
-
-
 def _must_be_free(folder: Path) -> None:
     if not folder.exists():
         return
@@ -101,16 +82,30 @@ def _template(folder: Traversable, prefix: str = "") -> Iterator[tuple[str, Trav
 
 
 def _next_steps(folder: Path) -> list[tuple[str, str]]:
-    needed = " ".join(TeamCard.model_fields[name].default for name in ("base", "embedder"))
+    from ..agents.cards import TeamCard
+
+    needed = [TeamCard.model_fields[name].default for name in ("base", "embedder")]
     return [
-        (f"metier models pull {needed}", "once for this machine"),
-        (f"metier build -t {folder}", "reads the documents, fits the router"),
-        (f'metier ask -t {folder} "{FIRST_QUESTION}"', ""),
-        (f"metier doctor -t {folder}", "when something does not work"),
+        (command_line("models", "pull", *needed), "once for this machine"),
+        (command_line("build", team=folder), "reads the documents, fits the router"),
+        (f'{command_line("ask", team=folder)} "{FIRST_QUESTION}"', ""),
+        (command_line("doctor", team=folder), "when something does not work"),
     ]
 
 
-# `metier graph`.
+def schema(card: Annotated[Card, typer.Argument(help="Which card.")]) -> None:
+    """Print the JSON Schema of team.yaml or specialist.yaml."""
+    typer.echo(schema_text(card), nl=False)
+
+
+def schema_text(card: Card) -> str:
+    """JSON Schema (2020-12) of a card, with the meaning of every field, as it also stands in docs/schema."""
+    from ..agents.cards import TeamCard
+    from ..specialists.card import SpecialistCard
+
+    model = TeamCard if card == "team" else SpecialistCard
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **model.model_json_schema()}
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
 def graph(
@@ -118,10 +113,9 @@ def graph(
     png: Annotated[Path | None, typer.Option(help="Draw into this PNG file (needs the extra 'plot').")] = None,
 ) -> None:
     """Show the team's graph: Mermaid text, or a picture drawn on this machine."""
-    from ..agents.cards import Blueprint
     from ..agents.drawing import mermaid, picture
 
-    blueprint = Blueprint.read(team)
+    blueprint = blueprint_of(team)
     if png is None:
         print(mermaid(blueprint))
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from json import dumps
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,8 +11,18 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ..core.errors import InputError, unknown
-from .ask import TeamFolder
+from ..core.errors import InputError
+from .ask import shorten
+from .options import (
+    AsJson,
+    SpecialistName,
+    TeamFolder,
+    blueprint_of,
+    command_line,
+    next_lines,
+    print_json,
+    progress_bars,
+)
 
 if TYPE_CHECKING:
     from ..agents.cards import Blueprint
@@ -21,9 +31,7 @@ app = typer.Typer(
     help="Versions of the specialists' adapters: list, compare, promote, roll back, exchange.", no_args_is_help=True
 )
 
-Name = Annotated[str, typer.Argument(metavar="SPECIALIST", help="Name of the specialist.", show_default=False)]
 Ref = Annotated[str, typer.Argument(metavar="VERSION", help="champion, challenger, or the beginning of an id.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command("list")
@@ -33,31 +41,34 @@ def list_versions(
     json: AsJson = False,
 ) -> None:
     """All versions, newest first, and which of them is in use."""
-    blueprint = _blueprint(team, specialist)
+    blueprint = blueprint_of(team, *[specialist] if specialist else [])
     names = [specialist] if specialist else list(blueprint.specialists)
     rows = [_row(blueprint, name, id) for name in names for id in blueprint.registry.versions(name)]
     if json:
-        print(dumps(rows, indent=2, ensure_ascii=False))
+        print_json(rows)
         return
     table = Table("specialist", "version", "is", "made", "what happened last", box=None)
     for row in rows:
         cells = (row["specialist"], row["version"], row["alias"], row["made"], row["last"])
         table.add_row(*map(escape, cells))
-    Console().print(table if rows else f"no versions yet → metier train -t {team}")
+    console = Console()
+    console.print(table if rows else "no versions yet")
+    if not rows:
+        next_lines(console, command_line("train", team=team))
 
 
 @app.command()
-def show(specialist: Name, version: Ref = "champion", team: TeamFolder = Path(), json: AsJson = False) -> None:
+def show(specialist: SpecialistName, ref: Ref = "champion", team: TeamFolder = Path(), json: AsJson = False) -> None:
     """What a version is made of, and what happened to it; its hashes are checked."""
-    registry = _blueprint(team, specialist).registry
-    found = registry.find(specialist, version)
-    events = [e.model_dump(exclude={"version"}) for e in registry.state(specialist).events if e.version == found.id]
+    registry = blueprint_of(team, specialist).registry
+    version = registry.find(specialist, ref)
+    events = [e.model_dump(exclude={"version"}) for e in registry.state(specialist).events if e.version == version.id]
     if json:
-        print(dumps({"version": found.id, "record": found.record, "events": events}, indent=2, ensure_ascii=False))
+        print_json({"version": version.id, "record": version.record, "events": events})
         return
     console = Console()
-    console.print(f"[bold]{specialist}@{found.id}[/] {escape(str(found.path))}", highlight=False)
-    for key, value in _flat(_telling(found.record)).items():
+    console.print(f"[bold]{specialist}@{version.id}[/] {escape(str(version.path))}", highlight=False)
+    for key, value in _flat(_telling(version.record)).items():
         console.print(f"  [dim]{escape(key)}[/] {escape(str(value))}", highlight=False)
     for event in events:
         console.print(f"  {event['at']} {event['did']}: {escape(event['why'])}", highlight=False)
@@ -65,69 +76,69 @@ def show(specialist: Name, version: Ref = "champion", team: TeamFolder = Path(),
 
 @app.command()
 def diff(
-    specialist: Name,
+    specialist: SpecialistName,
     old: Annotated[str, typer.Argument(metavar="VERSION")] = "champion",
     new: Annotated[str, typer.Argument(metavar="OTHER")] = "challenger",
     team: TeamFolder = Path(),
     json: AsJson = False,
 ) -> None:
     """Where two versions differ: data, recipe, card, figures."""
-    registry = _blueprint(team, specialist).registry
+    registry = blueprint_of(team, specialist).registry
     before, after = (_flat(registry.find(specialist, ref).record) for ref in (old, new))
     keys = [key for key in dict.fromkeys([*before, *after]) if before.get(key) != after.get(key)]
     if json:
-        print(dumps({key: [before.get(key), after.get(key)] for key in keys}, indent=2, ensure_ascii=False))
+        print_json({key: [before.get(key), after.get(key)] for key in keys})
         return
     table = Table("", old, new, box=None)
     for key in keys:
-        table.add_row(*(escape(_short(v)) for v in (key, before.get(key, "–"), after.get(key, "–"))))
+        table.add_row(*(escape(shorten(str(v), 60)) for v in (key, before.get(key, "–"), after.get(key, "–"))))
     Console().print(table if keys else "no difference")
 
 
 @app.command()
-def promote(specialist: Name, version: Ref = "challenger", team: TeamFolder = Path()) -> None:
+def promote(specialist: SpecialistName, ref: Ref = "challenger", team: TeamFolder = Path()) -> None:
     """Put a version in use, without the gate. It works from the next start of the team."""
-    found = _blueprint(team, specialist).registry.promote(specialist, version)
-    Console().print(f"{specialist}: {found.id} is the champion now", highlight=False)
+    version = blueprint_of(team, specialist).registry.promote(specialist, ref)
+    Console().print(f"{specialist}: {version.id} is the champion now", highlight=False)
 
 
 @app.command()
-def rollback(specialist: Name, team: TeamFolder = Path()) -> None:
+def rollback(specialist: SpecialistName, team: TeamFolder = Path()) -> None:
     """Bring the champion before back. It works from the next start of the team."""
-    back = _blueprint(team, specialist).registry.rollback(specialist)
+    back = blueprint_of(team, specialist).registry.rollback(specialist)
     what = f"{back} is the champion again" if back else "the adapter of its card is in use again"
     Console().print(f"{specialist}: {what}", highlight=False)
 
 
 @app.command()
-def remove(specialist: Name, version: Ref, team: TeamFolder = Path()) -> None:
+def remove(specialist: SpecialistName, ref: Ref, team: TeamFolder = Path()) -> None:
     """Delete a version that is not in use."""
-    gone = _blueprint(team, specialist).registry.remove(specialist, version)
-    Console().print(f"{specialist}: {gone} is removed", highlight=False)
+    removed = blueprint_of(team, specialist).registry.remove(specialist, ref)
+    Console().print(f"{specialist}: {removed} is removed", highlight=False)
 
 
 @app.command("export")
 def export_version(
-    specialist: Name,
+    specialist: SpecialistName,
     folder: Annotated[Path, typer.Argument(help="A folder that does not exist yet.", show_default=False)],
-    version: Ref = "champion",
+    ref: Ref = "champion",
     team: TeamFolder = Path(),
 ) -> None:
     """Write a version as a PEFT repository with a model card, ready for the Hugging Face Hub."""
     from ..specialists.adapters.exchange import export_version as export
 
-    registry = _blueprint(team, specialist).registry
-    found = registry.find(specialist, version)
-    said = [
-        f"- {e.did}: {e.why}" for e in registry.state(specialist).events if e.version == found.id and e.did != "added"
+    registry = blueprint_of(team, specialist).registry
+    version = registry.find(specialist, ref)
+    history = [
+        f"- {e.did}: {e.why}" for e in registry.state(specialist).events if e.version == version.id and e.did != "added"
     ]
-    export(found, folder, "\n".join(said))
-    Console().print(f"{specialist}@{found.id} → {escape(str(folder))}", highlight=False)
+    export(version, folder, "\n".join(history))
+    Console().print(f"{specialist}@{version.id} → {escape(str(folder))}", highlight=False)
 
 
 @app.command("import")
 def import_version(
-    specialist: Name,
+    specialist: SpecialistName,
     folder: Annotated[Path, typer.Argument(help="A PEFT repository.", show_default=False)],
     team: TeamFolder = Path(),
 ) -> None:
@@ -135,14 +146,16 @@ def import_version(
     from ..core.models import ModelStore
     from ..specialists.adapters.exchange import import_adapter
 
-    blueprint = _blueprint(team, specialist)
-    found = import_adapter(blueprint.registry, specialist, folder, ModelStore().find(blueprint.card.base))
-    Console().print(f"{specialist}: {found.id} is the challenger now → metier build -t {team}", highlight=False)
+    blueprint = blueprint_of(team, specialist)
+    version = import_adapter(blueprint.registry, specialist, folder, ModelStore().find(blueprint.card.base))
+    console = Console()
+    console.print(f"{specialist}: {version.id} is the challenger now", highlight=False)
+    next_lines(console, command_line("build", team=team))
 
 
 @app.command()
 def merge(
-    specialist: Name,
+    specialist: SpecialistName,
     out: Annotated[Path, typer.Option("--out", metavar="FILE.gguf", help="Does not exist yet.", show_default=False)],
     version: Annotated[
         str | None, typer.Argument(help="As elsewhere; left out: the adapter in use.", show_default=False)
@@ -153,26 +166,24 @@ def merge(
     """Write base and adapter as one GGUF: a model by itself, for llama.cpp and whatever builds on it."""
     from ..core.files import replace_file, sha256
     from ..core.models import ModelStore
+    from ..core.run import part_of
     from ..specialists.adapters.merge import merge as write
-    from .ask import shown
 
-    blueprint = _blueprint(team, specialist)
+    blueprint = blueprint_of(team, specialist)
     if out.suffix != ".gguf" or out.exists():
         raise InputError(
             f"{out} {'exists already' if out.exists() else 'does not end in .gguf'}", hint="--out new.gguf"
         )
     adapter = _adapter(blueprint, specialist, version)
     base = ModelStore().find(blueprint.card.base).files["gguf"]
-    with shown(Console(stderr=True), quiet=json) as progress, replace_file(out) as fresh:
-        write(adapter, base, fresh, lambda done, of: progress(f"{specialist}: merging adapter and base", done, of))
+    with progress_bars(Console(stderr=True), quiet=json) as progress, replace_file(out) as fresh:
+        write(adapter, base, fresh, part_of(progress, specialist))
     if json:
-        print(dumps({"specialist": specialist, "adapter": str(adapter), "file": str(out), "sha256": sha256(out)}))
+        print_json({"specialist": specialist, "adapter": str(adapter), "file": str(out), "sha256": sha256(out)})
         return
     console = Console(soft_wrap=True)
     console.print(f"{specialist} ({escape(adapter.name)}) → {escape(str(out))}", highlight=False)
-    console.print(
-        f"[dim]next:[/] llama-server -m {escape(str(out))}  ·  base: FILE.gguf in a team.yaml", highlight=False
-    )
+    next_lines(console, shlex.join(["llama-server", "-m", str(out)]), "base: FILE.gguf in a team.yaml")
 
 
 def _adapter(blueprint: Blueprint, specialist: str, version: str | None) -> Path:
@@ -186,19 +197,10 @@ def _adapter(blueprint: Blueprint, specialist: str, version: str | None) -> Path
         if isinstance(used, Path):
             return used
         raise InputError(f"'{specialist}' has no adapter on this machine", hint=f"name a version; there are: {held}")
-    found = blueprint.registry.find(specialist, version)
-    if not trained_on(found.path, base):
-        raise InputError(f"{found.id} was made for another base than {base}", hint=f"versions: {held}")
-    return found.path
-
-
-def _blueprint(team: Path, specialist: str | None) -> Blueprint:
-    from ..agents.cards import Blueprint
-
-    blueprint = Blueprint.read(team)
-    if specialist is not None and specialist not in blueprint.specialists:
-        raise InputError(unknown("specialist", specialist, blueprint.specialists))
-    return blueprint
+    adapter = blueprint.registry.find(specialist, version)
+    if not trained_on(adapter.path, base):
+        raise InputError(f"{adapter.id} was made for another base than {base}", hint=f"versions: {held}")
+    return adapter.path
 
 
 def _row(blueprint: Blueprint, name: str, id: str) -> dict[str, Any]:
@@ -221,8 +223,3 @@ def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, inner in value.items():
         flat |= _flat(inner, f"{prefix}{key}.") if isinstance(inner, dict) else {f"{prefix}{key}": inner}
     return flat
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else f"{text[:59]}…"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,18 +11,17 @@ from rich.markup import escape
 from rich.table import Table
 from typer.core import TyperGroup
 
-from ..core.errors import InputError, unknown
-from .ask import TeamFolder
+from ..core.errors import ConfigError, InputError, unknown
+from .options import AsJson, TeamFolder, blueprint_of, command_line, next_lines, print_json
 
 if TYPE_CHECKING:
+    from ..agents.cards import Blueprint
     from ..router.example import Example
     from ..router.log import DecisionLog
     from ..router.report import Explanation, RouterReport
     from ..router.router import Router
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
-TASK = "task"
+_TASK = "task"
 
 
 class _TaskFirst(TyperGroup):
@@ -31,7 +29,7 @@ class _TaskFirst(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if args and args[0] not in self.commands and args[0] not in ("-h", "--help"):
-            args = [TASK, *args]
+            args = [_TASK, *args]
         return super().parse_args(ctx, args)
 
 
@@ -42,7 +40,7 @@ app = typer.Typer(
 )
 
 
-@app.command(TASK)
+@app.command(_TASK)
 def task(
     text: Annotated[str, typer.Argument(help="The task.", show_default=False)],
     team: TeamFolder = Path(),
@@ -54,19 +52,17 @@ def task(
 ) -> None:
     """Route one task without doing it (the word 'task' may be left out)."""
     router = _open(team)
-    explained = router.explain(text, context=context or (), attachments=attachment or ())
-    kept = (
-        _log(team).add(router, text, explained.route, context=context or (), attachments=attachment or ())
-        if log
-        else ""
-    )
+    before, attached = context or (), attachment or ()
+    explained = router.explain(text, context=before, attachments=attached)
+    kept = _log(team).add(router, text, explained.route, context=before, attachments=attached) if log else ""
     if json:
-        shown = explained if explain else explained.route
-        print(shown.model_dump_json(indent=2))
+        print_json(explained if explain else explained.route)
         return
-    _show(Console(), explained, more=explain)
+    console = Console()
+    _show(console, explained, more=explain)
     if kept:
-        print(f"kept as {kept}; metier route correct {kept} NAME")
+        console.print(f"kept as {kept}", highlight=False)
+        next_lines(console, f"{command_line('route', 'correct', kept, team=team)} NAME")
 
 
 @app.command("eval")
@@ -80,20 +76,18 @@ def evaluate(
     json: AsJson = False,
 ) -> None:
     """How often the router is right. Without files: on its own examples, each as if it had not been learnt."""
-    from ..router.report import report, score
+    from ..router.report import draw_plots, report, score
 
     router = _open(team)
     pairs = [(e, router.route(e.text)) for e in _read(files, router)] if files else router.held_out_routes()
     scored = [score(example, route) for example, route in pairs]
-    found = report(scored)
+    figures = report(scored)
     if json:
-        print(found.model_dump_json(indent=2))
+        print_json(figures)
     else:
-        _show_report(Console(), found)
+        _show_report(Console(), figures)
     if plots:
-        from ..router.report import draw_plots
-
-        for path in draw_plots(found, scored, plots):
+        for path in draw_plots(figures, scored, plots):
             Console(stderr=True).print(f"{path} written", highlight=False)
 
 
@@ -104,11 +98,11 @@ def show_log(
     """The last decisions, with the ids that `metier route correct` wants."""
     from ..router.log import route_summary
 
-    found = list(_log(team).decisions())[-last:]
+    decisions = list(_log(team).decisions())[-last:]
     if json:
-        print(jsonlib.dumps([decision.model_dump(mode="json") for decision in found], indent=2, ensure_ascii=False))
+        print_json(decisions)
         return
-    for decision in found:
+    for decision in decisions:
         print(f"{decision.id}  {route_summary(decision.route)}  {decision.text}")
 
 
@@ -123,7 +117,9 @@ def correct(
     if specialist != "nobody" and specialist not in router.names:
         raise InputError(unknown("specialist", specialist, [*router.names, "nobody"]))
     _log(team).correct(decision, None if specialist == "nobody" else specialist)
-    print("noted; metier route learn")
+    console = Console()
+    console.print("noted")
+    next_lines(console, command_line("route", "learn", team=team))
 
 
 @app.command()
@@ -136,7 +132,7 @@ def learn(team: TeamFolder = Path()) -> None:
     taught = router.corrected(corrections)
     for changed in log.replay(taught):
         print(f"{changed.id}  {changed.before} → {changed.after}  {changed.text}")
-    taught.save(_folder(team))
+    taught.save(_folder(blueprint_of(team)))
     print(f"{len(corrections)} corrections learnt")
 
 
@@ -146,7 +142,7 @@ def replay(team: TeamFolder = Path(), json: AsJson = False) -> None:
     log = _log(team)
     changes = log.replay(_open(team))
     if json:
-        print(jsonlib.dumps([change.model_dump() for change in changes], indent=2, ensure_ascii=False))
+        print_json(changes)
         return
     for change in changes:
         note = "" if change.same_features else "  (the text is seen otherwise now)"
@@ -154,43 +150,38 @@ def replay(team: TeamFolder = Path(), json: AsJson = False) -> None:
     print(f"{len(changes)} of {len(list(log.decisions()))} decisions would change")
 
 
-def _folder(team: Path) -> Path:
-    from ..agents.cards import Blueprint
-
-    return Blueprint.read(team).state / "router"
+def _folder(blueprint: Blueprint) -> Path:
+    return blueprint.state / "router"
 
 
 def _open(team: Path) -> Router:
-    from ..agents.cards import Blueprint
     from ..core.onnx_embedder import load_embedder
     from ..router.router import Router
 
-    blueprint = Blueprint.read(team)
-    return Router.load(blueprint.state / "router", load_embedder(blueprint.card.embedder))
+    blueprint = blueprint_of(team)
+    return Router.load(_folder(blueprint), load_embedder(blueprint.card.embedder))
 
 
 def _log(team: Path) -> DecisionLog:
     from ..agents.assemble import decisions
-    from ..agents.cards import Blueprint
 
-    return decisions(Blueprint.read(team))
+    return decisions(blueprint_of(team))
 
 
 def _read(files: list[Path], router: Router) -> list[Example]:
-    from ..agents.cards import read_rows
+    from ..core.files import read_jsonl
     from ..router.example import Example
 
-    found = []
-    for path in files:
-        for number, row in enumerate(read_rows(path), 1):
-            label = row.get("specialist")
-            if not isinstance(row.get("input"), str) or (label is not None and label not in router.names):
-                raise InputError(
-                    f"{path}, row {number}: expected 'input' and a 'specialist' (or null), found {sorted(row)}",
-                    hint=f"specialists: {', '.join(router.names)}",
-                )
-            found.append(Example(text=row["input"], label=label))
-    return found
+    def example(row: dict[str, Any]) -> Example:
+        label = row.get("specialist")
+        if not isinstance(row.get("input"), str) or (label is not None and label not in router.names):
+            raise ConfigError(
+                f"expected 'input' and a 'specialist' (or null), found {sorted(row)}",
+                hint=f"specialists: {', '.join(router.names)}",
+            )
+        return Example(text=row["input"], label=label)
+
+    return [row for path in files for row in read_jsonl(path, example)]
 
 
 def _show(console: Console, explained: Explanation, *, more: bool) -> None:
@@ -218,19 +209,19 @@ def _show(console: Console, explained: Explanation, *, more: bool) -> None:
         console.print(escape(line), highlight=False)
 
 
-def _show_report(console: Console, found: RouterReport) -> None:
-    figures = found.model_dump(
+def _show_report(console: Console, report: RouterReport) -> None:
+    figures = report.model_dump(
         include={"accuracy", "in_scope_accuracy", "oos_recall", "false_refusal", "ece", "coverage", "set_size"}
     )
-    table = Table("figure", "value", title=f"{found.tasks} tasks")
+    table = Table("figure", "value", title=f"{report.tasks} tasks")
     for name, value in figures.items():
         table.add_row(name.replace("_", " "), "–" if value is None else f"{value:.3f}")
     console.print(table)
-    for confusion in found.confusions:
+    for confusion in report.confusions:
         console.print(
             f"[bold]{confusion.count}[/] of {escape(confusion.truth)} → {escape(confusion.outcome)}", highlight=False
         )
         for text in confusion.texts:
             console.print(f"    {escape(text)}", highlight=False)
-    for suggestion in found.suggestions:
+    for suggestion in report.suggestions:
         console.print(f"[green]→[/] {escape(suggestion)}", highlight=False)

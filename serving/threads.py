@@ -3,44 +3,62 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from json import dumps
+from contextlib import closing
+from datetime import datetime
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
-from .ask import NOBODY, WAITING, TeamFolder, open_team, shorten, show_answer, visible
+from .ask import end_with, open_team, shorten, visible
+from .options import AsJson, TeamFolder, ThreadName, blueprint_of, print_json
 
 if TYPE_CHECKING:
     from ..agents.threads import Thread, Threads
 
 app = typer.Typer(help="Saved conversations: look, go back, copy, forget.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(metavar="THREAD", help="Name of the conversation.", show_default=False)]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
 
 @app.command("list")
 def list_threads(team: TeamFolder = Path(), json: AsJson = False) -> None:
     """All conversations, the latest first."""
     with _threads(team) as threads:
-        _print(threads.list(), "id", json=json)
+        conversations = threads.list()
+    if json:
+        print_json(conversations)
+        return
+    console = Console(soft_wrap=True, highlight=False)
+    for thread in conversations:
+        count = f"{thread.turns} turn{'' if thread.turns == 1 else 's'}"
+        console.print(f"[bold]{escape(visible(thread.id))}[/]  {_when(thread)}  {thread.standing}, {count}")
+        _print_turn(console, thread)
+    if not conversations:
+        console.print("no conversations yet")
 
 
 @app.command()
-def show(thread: Name, team: TeamFolder = Path(), json: AsJson = False) -> None:
-    """All moments of a conversation that can be gone back to, the latest first."""
+def show(thread: ThreadName, team: TeamFolder = Path(), json: AsJson = False) -> None:
+    """All moments of a conversation that can be gone back to, by task, the latest first."""
     with _threads(team) as threads:
-        _print(threads.history(thread), "checkpoint", json=json)
+        moments = threads.history(thread)
+    if json:
+        print_json(moments)
+        return
+    console = Console(soft_wrap=True, highlight=False)
+    for number, turn in enumerate(_turns(moments)):
+        if number:
+            console.print()
+        _print_turn(console, turn[0])
+        for moment in turn:
+            console.print(f"    [dim]{_when(moment)}[/]  {moment.standing:10}  {moment.checkpoint}")
 
 
 @app.command()
 def fork(
-    thread: Name,
+    thread: ThreadName,
     moment: Annotated[str, typer.Argument(help="A moment of `metier threads show`.")],
     to: Annotated[str | None, typer.Option(help="Name of the new conversation.")] = None,
     team: TeamFolder = Path(),
@@ -51,19 +69,20 @@ def fork(
 
 
 @app.command()
-def copy(thread: Name, to: Annotated[str, typer.Argument(help="Name of the copy.")], team: TeamFolder = Path()) -> None:
+def copy(
+    thread: ThreadName, to: Annotated[str, typer.Argument(help="Name of the copy.")], team: TeamFolder = Path()
+) -> None:
     """The whole conversation once more."""
     with _threads(team) as threads:
         print(threads.copy(thread, to))
 
 
 @app.command()
-def resume(thread: Name, team: TeamFolder = Path(), json: AsJson = False) -> None:
+def resume(thread: ThreadName, team: TeamFolder = Path(), json: AsJson = False) -> None:
     """Go on with a task that was broken off when its process ended."""
     with open_team(team, quiet=json) as opened:
         answer = opened.resume(thread)
-    print(answer.model_dump_json(indent=2)) if json else show_answer(Console(), answer)
-    raise typer.Exit({"answer": 0, "waiting": WAITING}.get(answer.kind, NOBODY))
+    end_with(answer, json=json)
 
 
 @app.command()
@@ -77,34 +96,30 @@ def prune(
 
 
 @app.command()
-def delete(thread: Name, team: TeamFolder = Path()) -> None:
+def delete(thread: ThreadName, team: TeamFolder = Path()) -> None:
     """Forget a conversation."""
     with _threads(team) as threads:
         threads.delete(thread)
 
 
-@contextmanager
-def _threads(folder: Path) -> Iterator[Threads]:
-    from ..agents.cards import Blueprint
+def _threads(team: Path) -> closing[Threads]:
     from ..agents.threads import open_threads
 
-    threads = open_threads(Blueprint.read(folder))
-    try:
-        yield threads
-    finally:
-        threads.close()
+    return closing(open_threads(blueprint_of(team)))
 
 
-def _print(found: Sequence[Thread], key: str, *, json: bool) -> None:
-    if json:
-        print(dumps([t.model_dump(mode="json") for t in found], indent=2, ensure_ascii=False))
-        return
-    table = Table(box=None)
-    # What other commands take is not cut off.
-    table.add_column(key if key != "id" else "thread", min_width=max((len(getattr(t, key)) for t in found), default=0))
-    for name in ("saved", "turns", "is", "last task", "answer"):
-        table.add_column(name)
-    for t in found:
-        words = (shorten(visible(text.replace("\n", " ")), 60) for text in (t.task, t.text))
-        table.add_row(*map(escape, (getattr(t, key), t.at[:19], str(t.turns), t.standing, *words)))
-    Console().print(table if found else "no conversations yet")
+def _turns(moments: Sequence[Thread]) -> Iterator[list[Thread]]:
+    """The moments of each task."""
+    return (list(turn) for _, turn in groupby(moments, key=lambda moment: (moment.turns, moment.task)))
+
+
+def _when(thread: Thread) -> str:
+    """The time on this machine's clock."""
+    return datetime.fromisoformat(thread.at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _print_turn(console: Console, thread: Thread) -> None:
+    """The last task and, once there is one, its answer: a line each."""
+    console.print(f"  › {escape(visible(shorten(thread.task, 100)))}")
+    if thread.text:
+        console.print(f"  [green]{escape(visible(shorten(thread.text, 100)))}[/]")

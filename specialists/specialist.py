@@ -23,6 +23,7 @@ from .engines.engine import Engine, Sampling
 from .grounding import supporting_sentence, with_context
 from .knowledge.knowledge import Knowledge
 from .prompt import NOT_FOUND
+from .styles.style import Style
 from .styles.table import find_style
 from .work import Draft, Work, told
 
@@ -40,6 +41,7 @@ class Specialist:
         card: What it is.
         engine: Who runs the base model; shared with the team. None for one that is opened only to make lessons.
         knowledge: Its documents, or None.
+        style: How it answers; left out: the installed style that its card names.
         adapter: Name of the engine's adapter that it works with.
         tools: Its tools.
         resources: What its style opened for it (`Style.open`): a database, a trained classifier.
@@ -55,6 +57,7 @@ class Specialist:
         engine: Engine | None,
         knowledge: Knowledge | None = None,
         *,
+        style: Style | None = None,
         adapter: str | None = None,
         tools: SpecialistTools | None = None,
         resources: Any = None,
@@ -64,7 +67,7 @@ class Specialist:
         version: str = "unversioned",
     ) -> None:
         self.card, self.engine, self.knowledge, self.version = card, engine, knowledge, version
-        self.style, self.resources = find_style(card.style), resources
+        self.style, self.resources = style or find_style(card.style), resources
         self._tools, self._journal = tools, journal or Unkept()
         self.abstain_below = card.abstain_below if card.abstain_below is not None else abstain_below
         self._sift = sift or (lambda passages: (passages, {}))
@@ -87,7 +90,8 @@ class Specialist:
         return outcome.model_copy(update={"guards": guards}) if isinstance(outcome, Answer) else outcome
 
     def _work(self, brief: Brief, passages: Sequence[Passage], emit: Emit) -> Outcome:
-        assert self.engine is not None and self._chat is not None, "opened without an engine, it only makes lessons"
+        assert self.engine is not None, "opened without an engine, it only makes lessons"
+        assert self._chat is not None
         tools = self._tools.open(brief.touched) if self._tools else None
         work = Work(
             self.card,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple, Protocol
 
 import pytest
 from hypothesis import settings
@@ -14,6 +17,7 @@ from metier.agents.cards import Blueprint
 from metier.core.errors import ModelError
 from metier.core.models import ModelStore
 from metier.core.onnx_embedder import OnnxEmbedder, load_embedder
+from metier.serving.cli import run_command
 from metier.serving.project import init_team
 from metier.tests.postgres import Postgres, installed
 
@@ -61,6 +65,38 @@ def office(first_office: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 def copy(office: Path, tmp_path: Path) -> Path:
     """The office for one test, which may do with it what it likes."""
     return Path(shutil.copytree(office, tmp_path / "office"))
+
+
+class Ran(NamedTuple):
+    """What came of a command."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Run(Protocol):
+    """Types of the fixture `run`."""
+
+    def __call__(self, *words: object, stdin: str | bytes | None = None) -> Ran: ...
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """`run("ask", "…")` is the command `metier ask …` as a user starts it, with `stdin` typed or piped into it."""
+
+    def call(*words: object, stdin: str | bytes | None = None) -> Ran:
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", ["metier", *map(str, words)])
+            if stdin is not None:
+                data = stdin.encode() if isinstance(stdin, str) else stdin
+                patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data), "utf-8"))
+            with pytest.raises(SystemExit) as stop:
+                run_command()
+        code, printed = stop.value.code, capsys.readouterr()
+        return Ran(code if isinstance(code, int) else 0 if code is None else 1, printed.out, printed.err)
+
+    return call
 
 
 @pytest.fixture(scope="session")

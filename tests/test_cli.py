@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import json
+import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from metier.serving.cli import main
+from metier import __version__
 from metier.serving.project import init_team
 
 
@@ -20,28 +22,15 @@ def office(tmp_path_factory, models) -> Path:
     return folder
 
 
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """`run("ask", "…")` gives exit code, standard output, standard error."""
-
-    def call(*words: object, stdin: bytes | None = None):
-        monkeypatch.setattr(sys, "argv", ["metier", *map(str, words)])
-        if stdin is not None:
-            monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-        with pytest.raises(SystemExit) as stop:
-            main()
-        out, err = capsys.readouterr()
-        code = stop.value.code
-        return (code if isinstance(code, int) else 0 if code is None else 1), out, err
-
-    return call
-
-
 def test_help_names_every_command(run):
     code, out, _ = run("--help")
     assert code == 0
     for command in ("init", "build", "ask", "chat", "route", "graph", "models", "knowledge", "doctor", "schema"):
         assert command in out
+
+
+def test_the_version(run):
+    assert run("--version")[:2] == (0, f"metier {__version__}\n")
 
 
 def test_the_first_ask_builds_and_answers_as_json(run, office):
@@ -133,3 +122,46 @@ def test_chat_remembers_and_ends_with_the_input(run, office):
     assert code == 0
     assert "new thread" in out
     assert "go on later" in out
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
+def test_ctrl_c_drops_the_question_and_not_the_chat(office):
+    import pty
+
+    command = [sys.executable, "-m", "metier", "chat", "-t", str(office)]
+    master, terminal = pty.openpty()
+    seen = ""
+
+    def until(text: str) -> None:
+        """Read on until the text is there; the operating system ends the reading when the chat ends."""
+        nonlocal seen
+        while text not in seen:
+            seen += os.read(master, 65536).decode(errors="replace")
+        seen = seen.partition(text)[2]
+
+    with subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True) as chat:
+        os.close(terminal)
+        until("/quit ends")
+        chat.send_signal(signal.SIGINT)
+        until("dropped")
+        os.write(master, b"After how many hours does the VPN disconnect?\n")
+        until("reading")
+        chat.send_signal(signal.SIGINT)
+        until("dropped")
+        os.write(master, b"@helpdesk Which network do guests use?\n")
+        until("helpdesk@")
+        os.write(master, b"/quit\n")
+        until("go on later")
+    os.close(master)
+    assert chat.returncode == 0
+
+
+def test_a_terminal_without_our_characters_gets_plain_ones(tmp_path):
+    command = [sys.executable, "-m", "metier", "models", "list"]
+    there = {**os.environ, "PYTHONIOENCODING": "ascii", "METIER_HOME": str(tmp_path)}
+    plain = subprocess.run(command, env=there, capture_output=True, check=True).stdout.decode("ascii")
+    assert "o minilm" in plain
+    assert "  -  metier models show" in plain
+    command = [sys.executable, "-c", "from metier.serving.options import print_json; print_json(['› “é”'])"]
+    printed = subprocess.run(command, env=there, capture_output=True, check=True).stdout.decode("ascii")
+    assert json.loads(printed) == ["› “é”"]

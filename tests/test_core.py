@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from metier.core import errors
 from metier.core.errors import BudgetExceeded, ConfigError, MetierError, ModelNotPulled, unknown
-from metier.core.files import replace_folder, write_atomic
+from metier.core.files import read_jsonl, replace_folder, write_atomic
 from metier.core.run import Meter, record, timing
 from metier.core.settings import settings
 from metier.core.types import Answer, Budget, Citation, Route, Usage
@@ -86,6 +86,43 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
         build_badly(target)
     assert [p.name for p in target.iterdir()] == ["one"]
     assert [p.name for p in tmp_path.iterdir()] == ["index"]
+
+
+def test_rows_end_at_newlines_only_and_blank_lines_do_not_count(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"input": "one\u2028still one"}\n\n  \n{"input": "two"}\r\n', encoding="utf-8")
+    assert read_jsonl(path) == [{"input": "one\u2028still one"}, {"input": "two"}]
+    assert read_jsonl(path, lambda row: len(row["input"])) == [13, 3]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b'{"input": "cut o', "not JSON: Unterminated string"),
+        (b'["a", "list"]', "expected an object, found list"),
+        (b'{"input": "\xff"}', "not UTF-8"),
+        (b'{"steps": "many"}', "steps: Input should be a valid integer"),
+    ],
+)
+def test_a_wrong_row_is_named_or_left_out(tmp_path, line, message):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'{"steps": 3}\n\n' + line)
+    with pytest.raises(ConfigError, match=rf"rows\.jsonl:3: {message}") as caught:
+        read_jsonl(path, Budget.model_validate)
+    assert (caught.value.file, caught.value.line) == (path, 3)
+    assert read_jsonl(path, Budget.model_validate, tolerant=True) == [Budget(steps=3)]
+    with pytest.raises(ConfigError, match=r"none\.jsonl: no such file"):
+        read_jsonl(tmp_path / "none.jsonl", tolerant=True)
+
+
+def test_what_makes_a_row_says_how_to_mend_it(tmp_path):
+    def refuse(row):
+        raise ConfigError("row without an 'answer'", hint="add one")
+
+    path = tmp_path / "rows.jsonl"
+    path.write_text("{}")
+    with pytest.raises(ConfigError, match=r"rows\.jsonl:1: row without an 'answer'\n  → add one"):
+        read_jsonl(path, refuse)
 
 
 def test_errors_say_where_and_how_to_mend():

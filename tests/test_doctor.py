@@ -50,26 +50,41 @@ def test_python_and_libraries_of_this_machine_are_right() -> None:
     assert of(findings, "dev").area == "extras"
 
 
-def test_a_missing_extra_is_a_note_and_a_missing_library_a_failure(tmp_path: Path) -> None:
-    """An interpreter that sees the real libraries but another, made-up description of metier."""
-    info = tmp_path / "metier-9.dist-info"
+def described(folder: Path, **more: str) -> Path:
+    """A made-up description of metier in `folder`; an interpreter with it on its path sees the real libraries."""
+    info = folder / "metier-9.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text(
-        "Metadata-Version: 2.1\nName: metier\nVersion: 9\nRequires-Dist: no-such-library>=1\n"
-        "Requires-Dist: pydantic>=99\nProvides-Extra: fancy\nRequires-Dist: no-such-extra; extra == 'fancy'\n"
-    )
-    code = "from metier.serving.checks import *; print([(f.what, f.status, f.mend) for f in check_libraries()])"
-    run = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=tmp_path,
-    )
-    assert "('no-such-library', 'fail', \"pip install 'no-such-library>=1'\")" in run.stdout
-    assert "('pydantic', 'fail', \"pip install 'pydantic>=99'\")" in run.stdout
-    assert "('fancy', 'note', \"pip install 'metier[fancy]'\")" in run.stdout
+    files = {
+        "METADATA": "Metadata-Version: 2.1\nName: metier\nVersion: 9\nRequires-Dist: no-such-library>=1\n"
+        "Requires-Dist: pydantic>=99\nProvides-Extra: fancy\nRequires-Dist: no-such-extra; extra == 'fancy'\n",
+        **more,
+    }
+    for name, text in files.items():
+        (info / name).write_text(text)
+    return folder
+
+
+def libraries(description: Path, here: Path) -> str:
+    code = "from metier.serving.doctor import *; print([(f.what, f.status, f.mend) for f in check_libraries()])"
+    there = {**os.environ, "PYTHONPATH": str(description)}
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, env=there, capture_output=True, text=True, check=True, cwd=here).stdout
+
+
+def test_a_missing_extra_is_a_note_and_a_missing_library_a_failure(tmp_path: Path) -> None:
+    printed = libraries(described(tmp_path), tmp_path)
+    assert "('no-such-library', 'fail', \"pip install 'no-such-library>=1'\")" in printed
+    assert "('pydantic', 'fail', \"pip install 'pydantic>=99'\")" in printed
+    assert "('fancy', 'note', \"pip install 'metier[fancy]'\")" in printed
+
+
+def test_the_line_for_an_extra_names_the_checkout_where_there_is_one(tmp_path: Path) -> None:
+    checkout = tmp_path / "my metier"
+    checkout.mkdir()
+    origin = json.dumps({"url": checkout.as_uri(), "dir_info": {"editable": True}})
+    described(tmp_path, **{"direct_url.json": origin})
+    assert "pip install -e '.[fancy]'" in libraries(tmp_path, checkout)
+    assert f"pip install -e '{checkout}[fancy]'" in libraries(tmp_path, tmp_path)
 
 
 def test_cores_memory_and_processor_are_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
 
 from metier.core.errors import UnreadableDocument
 from metier.core.text import sentence_spans
-from metier.specialists.knowledge.build import entries_of, scan
+from metier.specialists.knowledge.build import passages_of, scan
 from metier.specialists.knowledge.documents import Document, Outline, count, split
 from metier.specialists.knowledge.readers import MAX_BYTES, read
 from metier.specialists.knowledge.readers.text import decode
@@ -134,7 +134,7 @@ def test_docx(tmp_path):
 def test_pdf_pages_and_bookmarks(tmp_path):
     pages = ["Intro text.\nSafety\nWear gloves.", "Still safety, main-\ntenance too.\n2"]
     document = read(pdf(tmp_path / "m.pdf", pages, bookmarks={"Safety": 0}), "m.pdf")
-    found = [(e.heading, e.page, e.text) for e in entries_of(document, 100)]
+    found = [(e.heading, e.page, e.text) for e in passages_of(document, 100)]
     assert found[0] == ((), 1, "Intro text.")
     assert found[1][:2] == (("Safety",), 1)
     assert "Wear gloves." in found[1][2]
@@ -149,7 +149,7 @@ def test_csv_rows_name_their_columns(tmp_path):
         (("codes", "row 1"), "code: E1; meaning: overheat"),
         (("codes", "row 2"), "code: E2; meaning: low; oil"),
     ]
-    assert len(entries_of(document, 100)) == 2
+    assert len(passages_of(document, 100)) == 2
 
 
 def test_json_records(tmp_path):
@@ -246,10 +246,10 @@ def test_encodings():
 
 def test_one_megabyte_on_one_line(tmp_path):
     document = reading(tmp_path, "long.txt", "word " * 200_000)
-    entries = entries_of(document, 160)
+    entries = passages_of(document, 160)
     assert all(count(entry.text) <= 160 for entry in entries)
     endless = reading(tmp_path, "endless.txt", "x" * 1_000_000)
-    assert all(len(entry.text) <= 160 * 30 for entry in entries_of(endless, 160))
+    assert all(len(entry.text) <= 160 * 30 for entry in passages_of(endless, 160))
 
 
 # Which files are read
@@ -303,7 +303,7 @@ def outlined(parts: list[tuple[str, int, str]]) -> Document:
 @given(PARTS, st.integers(4, 40))
 def test_passages_cover_all_blocks_in_order(parts, size):
     document = outlined(parts)
-    entries = entries_of(document, size)
+    entries = passages_of(document, size)
     for entry in entries:
         assert document.text[entry.start : entry.end] == entry.text
         assert entry.text.strip()
@@ -334,7 +334,7 @@ def test_sentences_are_never_cut(said):
 def test_sentences_stay_whole_in_passages(tmp_path):
     said = [f"Sentence number {n} says that pump {n} is fine." for n in range(60)]
     document = reading(tmp_path, "s.txt", " ".join(said))
-    entries = entries_of(document, 50)
+    entries = passages_of(document, 50)
     assert len(entries) > 5
     assert all(e.text.startswith("Sentence") and e.text.endswith("fine.") for e in entries)
     lengths = [count(e.text) for e in entries]
@@ -349,7 +349,7 @@ def test_any_text_is_read_or_refused(tmp_path_factory, text, suffix):
         document = read(path, path.name)
     except UnreadableDocument:
         return
-    for entry in entries_of(document, 20):
+    for entry in passages_of(document, 20):
         assert document.text[entry.start : entry.end] == entry.text
         entry.searchable.encode()
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from metier.core.errors import ContextOverflow, EngineError, UnknownAdapter
+from metier.core.errors import ConfigError, ContextOverflow, EngineError, UnknownAdapter
 from metier.core.models import ModelStore
 from metier.specialists.engines import Engine, Sampling, grammar, open_engine
 from metier.specialists.engines.engine import Quote
@@ -230,9 +230,9 @@ def test_a_program_that_just_ends_is_quiet_and_does_not_hang(base: Path) -> None
 
 
 def test_open_engine_by_name_path_and_not_at_all(base: Path) -> None:
-    with pytest.raises(EngineError, match=r"unknown engine 'lama'; available: llama"):
+    with pytest.raises(ConfigError, match=r"unknown engine 'lama'; available: llama.*did you mean 'llama'"):
         open_engine("lama", base)
-    with pytest.raises(EngineError, match=r"cannot load the engine 'no\.such:Thing'"):
+    with pytest.raises(ConfigError, match=r"engine 'no\.such:Thing' cannot be loaded"):
         open_engine("no.such:Thing", base)
     opened = open_engine("metier.specialists.engines.llama:LlamaEngine", base, context=256, slots=1, threads=1)
     opened.close()

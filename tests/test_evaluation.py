@@ -246,12 +246,8 @@ def say(words: str, times: list[str]) -> Specialist:
     return Specialist(CARD, ScriptedEngine(lambda messages: times.append(messages[-1].text) or words))
 
 
-def quiet(done: int, of: int) -> None:
-    """Progress that nobody watches."""
-
-
 def test_a_run_that_was_killed_goes_on_where_it_was(tmp_path: Path) -> None:
-    def kill(done: int, of: int) -> None:
+    def kill(what: str, done: int, total: int) -> None:
         if done == 2:
             raise Killed
 
@@ -260,35 +256,35 @@ def test_a_run_that_was_killed_goes_on_where_it_was(tmp_path: Path) -> None:
         evaluate(say("code 1", asked), QUESTIONS, tmp_path, Ground(), kill)
     with (tmp_path / FILE).open("a") as file:
         file.write('{"id": "cut o')
-    told: list[tuple[int, int]] = []
+    told: list[tuple[str, int, int]] = []
     results = evaluate(say("code 1", asked), QUESTIONS, tmp_path, Ground(), lambda *now: told.append(now))
     assert len(asked) == 5
-    assert told[0] == (2, 5)
-    assert told[-1] == (5, 5)
+    assert told[0] == ("questions", 2, 5)
+    assert told[-1] == ("questions", 5, 5)
     assert [r.scores["em"] for r in results] == [0, 1, 0, 0, 0]
     assert list(read_results(tmp_path)) == [q.id for q in QUESTIONS]
-    assert evaluate(say("other", asked), QUESTIONS, tmp_path, Ground(), quiet) == results
+    assert evaluate(say("other", asked), QUESTIONS, tmp_path, Ground()) == results
     assert len(asked) == 5
 
 
 def test_a_changed_question_is_asked_again_and_the_others_are_not(tmp_path: Path) -> None:
     asked: list[str] = []
-    evaluate(say("x", asked), QUESTIONS, tmp_path, Ground(), quiet)
-    evaluate(say("x", asked), [*QUESTIONS[:4], question("new")], tmp_path, Ground(), quiet)
+    evaluate(say("x", asked), QUESTIONS, tmp_path, Ground())
+    evaluate(say("x", asked), [*QUESTIONS[:4], question("new")], tmp_path, Ground())
     assert len(asked) == 6
 
 
 def test_an_engine_that_fails_is_a_refusal_for_now(tmp_path: Path) -> None:
-    results = evaluate(Specialist(CARD, ScriptedEngine(["one"])), QUESTIONS[:2], tmp_path, Ground(), quiet)
+    results = evaluate(Specialist(CARD, ScriptedEngine(["one"])), QUESTIONS[:2], tmp_path, Ground())
     assert [r.found for r in results] == [True, False]
     assert results[1].reason.startswith("EngineError: the script has 1 replies")
     assert list(read_results(tmp_path)) == [QUESTIONS[0].id], "what failed is asked again the next time"
 
 
 def test_two_runs_of_one_version_do_not_mix(tmp_path: Path) -> None:
-    def again(done: int, of: int) -> None:
+    def again(what: str, done: int, total: int) -> None:
         with pytest.raises(StateError, match="another process"):
-            evaluate(say("x", []), QUESTIONS, tmp_path, Ground(), quiet)
+            evaluate(say("x", []), QUESTIONS, tmp_path, Ground())
 
     evaluate(say("x", []), QUESTIONS[:1], tmp_path, Ground(), again)
     assert json.loads((tmp_path / FILE).read_text().splitlines()[0])["text"] == "x"

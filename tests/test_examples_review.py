@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import json
+import shlex
 import shutil
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,7 +17,6 @@ from metier.agents.cards import Blueprint
 from metier.agents.feedback import Inbox, Note, accept, answered_examples, example_file, open_inbox, proposals
 from metier.agents.team import Team
 from metier.core.errors import ConfigError, InputError, StateError
-from metier.serving.cli import main
 from metier.serving.project import init_team
 from metier.specialists.evaluation.questions import leaked
 
@@ -46,19 +44,6 @@ def office(asked: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(asked, tmp_path / "office"))
 
 
-@pytest.fixture
-def run(monkeypatch, capsys):
-    def call(*words: object, typed: str = "") -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["metier", *map(str, words)])
-        monkeypatch.setattr(sys, "stdin", io.StringIO(typed))
-        with pytest.raises(SystemExit) as stop:
-            main()
-        code = stop.value.code
-        return (code if isinstance(code, int) else 0, *capsys.readouterr())
-
-    return call
-
-
 def note(task: str, answer: str = "yes", **more: object) -> Note:
     return Note(specialist="helpdesk", task=task, answer=answer, **{"verdict": "good", **more})
 
@@ -69,8 +54,9 @@ def examples(office: Path) -> list[dict]:
 
 
 def test_feedback_is_a_line_of_plain_json_about_the_last_answer(run, office: Path) -> None:
-    code, _, _ = run("feedback", "correction", "the network guests", "-t", office)
+    code, out, _ = run("feedback", "correction", "the network guests", "-t", office)
     assert code == 0
+    assert run(*shlex.split(out.partition("next: metier ")[2]), "--json").code == 0, "it names the next command"
     (line,) = (office / ".metier" / "inbox" / "helpdesk.jsonl").read_text().splitlines()
     said = json.loads(line)
     assert (said["task"], said["correction"], said["thread_id"]) == (QUESTION, "the network guests", "one")
@@ -115,7 +101,7 @@ def test_a_person_accepts_edits_rejects_and_leaves(run, office: Path) -> None:
     for task in ("One?", "Two?", "Three?", "Four?", "Five?"):
         inbox.add(note(task))
     inbox.add(note("Six?", verdict="bad"))
-    code, out, _ = run("examples", "review", "-t", office, typed="a\ne\nno, two\nr\nl\nx\na\nx\na\n")
+    code, out, _ = run("examples", "review", "-t", office, stdin="a\ne\nno, two\nr\nl\nx\na\nx\na\n")
     assert code == 0
     assert "3 accepted, 1 rejected, 1 left" in " ".join(out.split())
     assert examples(office)[len(before) :] == [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,6 @@ from metier.agents.team import Team
 from metier.agents.train import train_team
 from metier.core.errors import IntegrityError
 from metier.core.files import sha256
-from metier.serving.cli import main
 from metier.serving.project import init_team
 from metier.specialists.adapters.choose import find_skill
 from metier.specialists.adapters.exchange import import_adapter
@@ -45,18 +43,6 @@ def built(tmp_path_factory, models) -> Path:
 @pytest.fixture
 def plan(built: Path, tmp_path: Path) -> Blueprint:
     return Blueprint.read(shutil.copytree(built, tmp_path / "office"))
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    def call(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["metier", *map(str, words)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        code = stop.value.code
-        return (code if isinstance(code, int) else 0, *capsys.readouterr())
-
-    return call
 
 
 def peft_folder(folder: Path, value: float) -> Path:

@@ -15,7 +15,6 @@ from metier.benchmarks.harness import (
     parser,
     progress,
     quantile,
-    read_rows,
     read_set,
     read_training,
     sample,
@@ -29,11 +28,6 @@ def arguments(folder: Path, *more: str):
 
 def write(folder: Path, name: str, rows: list[dict]) -> None:
     (folder / f"{name}.jsonl").write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n")
-
-
-def test_lines_end_at_newline_only(tmp_path):
-    write(tmp_path, "a", [{"input": "one\u2028still one"}, {"input": "two"}])
-    assert [row["input"] for row in read_rows(tmp_path / "a.jsonl")] == ["one\u2028still one", "two"]
 
 
 def test_limit_draws_the_same_rows_for_a_seed_and_keeps_their_order(tmp_path):

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
+import shlex
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-import typer
 from pydantic import BaseModel
-from typer.testing import CliRunner
 
 from metier.agents.build import build
-from metier.agents.cards import Blueprint, TeamCard, read_rows
+from metier.agents.cards import Blueprint, TeamCard
 from metier.agents.team import Team
 from metier.core.errors import InputError
+from metier.core.files import read_jsonl
 from metier.core.models import ModelStore
 from metier.core.yaml import load_yaml
-from metier.serving.project import FIRST_QUESTION, Card, init, init_team, schema_text
+from metier.serving.project import FIRST_QUESTION, Card, init_team, schema_text
 from metier.specialists.card import SpecialistCard
+from metier.tests.conftest import Run
 
 ROOT = Path(__file__).parent.parent
 
@@ -46,7 +45,7 @@ def test_the_cards_fit_together_and_their_files_are_there(team: Path) -> None:
 def test_every_reference_answer_stands_in_a_document(team: Path) -> None:
     for specialist in ("travel", "helpdesk"):
         text = " ".join(" ".join(f.read_text().split()) for f in sorted((team / specialist / "documents").iterdir()))
-        rows = [*read_rows(team / specialist / "examples.jsonl"), *read_rows(team / specialist / "questions.jsonl")]
+        rows = [*read_jsonl(team / specialist / "examples.jsonl"), *read_jsonl(team / specialist / "questions.jsonl")]
         assert [row["answer"] for row in rows if row["answer"] not in text] == []
 
 
@@ -62,8 +61,8 @@ def test_the_new_team_answers_its_first_question(models: ModelStore, team: Path)
 
 def test_questions_for_measuring_are_not_examples(team: Path) -> None:
     for specialist in ("travel", "helpdesk"):
-        questions = {row["input"] for row in read_rows(team / specialist / "questions.jsonl")}
-        assert questions.isdisjoint(row["input"] for row in read_rows(team / specialist / "examples.jsonl"))
+        questions = {row["input"] for row in read_jsonl(team / specialist / "questions.jsonl")}
+        assert questions.isdisjoint(row["input"] for row in read_jsonl(team / specialist / "examples.jsonl"))
 
 
 @pytest.mark.parametrize(("file", "card"), [("team.yaml", TeamCard), ("travel/specialist.yaml", SpecialistCard)])
@@ -123,23 +122,21 @@ def test_a_fresh_git_folder_is_fine(tmp_path: Path) -> None:
     assert tmp_path / "team.yaml" in init_team(tmp_path)
 
 
-def test_the_command_names_the_files_and_the_next_steps(tmp_path: Path) -> None:
-    app = typer.Typer()
-    app.command()(init)
-    result = CliRunner().invoke(app, [str(tmp_path / "office")])
-    assert result.exit_code == 0, result.output
-    assert "travel/specialist.yaml" in result.output
-    for step in ("metier models pull smollm2-135m minilm", "metier build -t", "metier ask -t"):
-        assert step in result.output
+def test_the_command_names_the_files_and_the_next_steps(run: Run, tmp_path: Path) -> None:
+    code, out, _ = run("init", tmp_path / "our office")
+    assert code == 0
+    assert "travel/specialist.yaml" in out
+    assert "metier models pull smollm2-135m minilm" in out
+    (build,) = [line for line in out.splitlines() if line.startswith("  metier build")]
+    words = shlex.split(build)[:4]
+    assert words == ["metier", "build", "-t", str(tmp_path / "our office")], "can be copied into a shell"
 
 
-def test_the_command_says_why_it_refuses(tmp_path: Path) -> None:
+def test_the_command_says_why_it_refuses(run: Run, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
-    command = [sys.executable, "-m", "metier", "init", str(tmp_path)]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert run.returncode == InputError.exit_code
-    assert "it holds notes.txt" in run.stderr
-    assert "Traceback" not in run.stderr
+    code, _, err = run("init", tmp_path)
+    assert code == InputError.exit_code
+    assert "it holds notes.txt" in err
 
 
 @pytest.mark.parametrize("card", get_args(Card))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from metier.core.embedding import Vectors
-from metier.core.errors import KnowledgeError
+from metier.core.errors import ConfigError, KnowledgeError
 from metier.specialists.card import KnowledgeCard
 from metier.specialists.knowledge import Knowledge
 
@@ -195,6 +196,25 @@ def test_updates_end_where_a_fresh_build_does(tmp_path_factory, states):
     for query in ("red", "blue sky", "c"):
         scores = [{p.id: p.score for p in index.search(query, 9)} for index in (knowledge, fresh)]
         assert scores[0] == pytest.approx(scores[1], abs=1e-5)
+
+
+def test_the_index_of_an_older_metier_opens_and_is_not_built_again(tmp_path, embedder):
+    """tests/data/old/README.md says what is in it, and how it was made."""
+    old = Path(__file__).parent / "data/old"
+    store = shutil.copytree(old / "knowledge", tmp_path / "store")
+    knowledge = Knowledge.open(store, embedder)
+    bolts, belt = knowledge.search("How tight are the bolts?", 2)
+    assert (bolts.id, belt.id) == ("pump.md#0", "belt.txt#0")
+    assert bolts.text == "Tighten the flange bolts to 45 Nm.\n\nClose the work order (WO) when the pump runs."
+    assert bolts.heading == ("Pump P-101",)
+    assert bolts.score == pytest.approx(0.2717, abs=0.02)
+    assert belt.score == pytest.approx(0.0071, abs=0.02)
+    assert first(knowledge, "Who closes the WO?") == "pump.md"
+    knowledge.close()
+
+    report = Knowledge.build([old / "manuals"], store, embedder).report
+    assert report is not None
+    assert (report.unchanged, report.embedded, report.added) == (2, 0, ())
 
 
 def test_another_card_or_embedder_builds_anew(docs, words):
@@ -403,7 +423,7 @@ def test_server_stores_are_updated_in_place(docs, words, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["qdrant", "no_such_module_here:Store", "llama_index.core.vector_stores:Nope"])
 def test_unknown_back_ends(docs, words, name):
-    with pytest.raises(KnowledgeError, match="back-end"):
+    with pytest.raises(ConfigError, match="vector store"):
         built(docs, words, backend=name)
 
 
@@ -441,7 +461,7 @@ def test_readers_of_llama_index_by_name(docs, words, tmp_path, monkeypatch):
     assert knowledge.report is not None
     assert knowledge.report.skipped == {"long.lines": "LineReader cannot read it: 'too much'"}
     assert [p.page for p in knowledge.search("second line", 1) if p.source == "log.lines"] == [1]
-    with pytest.raises(KnowledgeError, match="no Nope"):
+    with pytest.raises(ConfigError, match="unknown name in my_line_reader 'Nope'"):
         built(docs, words, readers={".x": "my_line_reader:Nope"})
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,25 +15,9 @@ from metier.agents.erasure import Scope, erase, export
 from metier.agents.team import Team
 from metier.core.errors import StateError
 from metier.memory.store import Owner
-from metier.serving.cli import main
 from metier.serving.project import init_team
 
 ANNA, BEN = Owner("anna", "acme"), Owner("ben", "acme")
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """`run("memory", "show")` gives exit code, standard output, standard error."""
-
-    def call(*words: object):
-        monkeypatch.setattr(sys, "argv", ["metier", *map(str, words)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        out, err = capsys.readouterr()
-        code = stop.value.code
-        return (code if isinstance(code, int) else 0 if code is None else 1), out, err
-
-    return call
 
 
 @pytest.fixture(scope="module")
@@ -183,10 +165,9 @@ def test_what_is_said_on_the_command_line_is_remembered_and_erased(run, copy, tm
     assert traces(copy, "4711", "carla") == {"4711": [], "carla": []}
 
 
-def test_erase_asks_first(run, used, monkeypatch):
+def test_erase_asks_first(run, used):
     before = traces(used, *SECRETS)
-    monkeypatch.setattr(sys, "stdin", io.StringIO("n\n"))
-    code, _, err = run("memory", "erase", "-t", used, "--user", "anna", "--tenant", "acme")
+    code, _, err = run("memory", "erase", "-t", used, "--user", "anna", "--tenant", "acme", stdin="n\n")
     assert code == 1
     assert "user 'anna'" in err
     assert traces(used, *SECRETS) == before

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,7 +20,6 @@ from metier.agents.team import Team
 from metier.core.errors import ConfigError, EngineError, UnknownAdapter
 from metier.core.files import sha256
 from metier.core.models import ModelStore
-from metier.serving.cli import main
 from metier.specialists.adapters.choose import find_skill
 from metier.specialists.adapters.convert import gguf_adapter
 from metier.specialists.adapters.folder import WEIGHTS
@@ -72,9 +70,9 @@ def tensors(path: Path) -> dict[str, tuple[Format, np.ndarray]]:
 
 
 def test_the_sum_is_written_and_the_rest_is_left_alone(small: Path, adapter: Path, tmp_path: Path) -> None:
-    steps: list[tuple[int, int]] = []
-    out = merged_gguf(adapter, small, lambda done, of: steps.append((done, of)), tmp_path / "cache")
-    assert steps == [(n, 4) for n in (1, 2, 3, 4)]
+    steps: list[tuple[str, int, int]] = []
+    out = merged_gguf(adapter, small, lambda *step: steps.append(step), tmp_path / "cache")
+    assert steps == [("merging adapter and base: tensors", done, 4) for done in (1, 2, 3, 4)]
     before, after = tensors(small), tensors(out)
     lora = {t.name: dequantize(t.data, t.tensor_type) for t in GGUFReader(gguf_adapter(adapter, small)).tensors}
     # Q8_0 has 127 steps to the largest weight of a block of 32: about 0.6 % of a typical weight.
@@ -111,7 +109,7 @@ def test_merged_once_and_from_either_form(small: Path, adapter: Path, tmp_path: 
 
 
 def test_a_merge_that_fails_leaves_nothing(small: Path, adapter: Path, tmp_path: Path) -> None:
-    def stop(done: int, of: int) -> None:
+    def stop(what: str, done: int, total: int) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -231,18 +229,6 @@ def test_engines_that_cannot_are_refused_before_anything_is_loaded(hot: Path, tm
     with pytest.raises(ConfigError, match=r"helpdesk: model\.merged: only the engine 'llama'") as error:
         Blueprint.read(folder)
     assert "metier registry merge" in (error.value.hint or "")
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    def call(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["metier", *map(str, words)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        said = capsys.readouterr()
-        return int(stop.value.code or 0), said.out, said.err
-
-    return call
 
 
 def test_the_command_writes_the_adapter_in_use(run, first_office: Path, models: ModelStore, tmp_path: Path) -> None:

@@ -16,14 +16,13 @@ from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter, LlamaFileType
 from gguf.quants import dequantize, quantize
 from hypothesis import given
 from hypothesis import strategies as st
-from typer.testing import CliRunner
 
-from metier.core.errors import ConfigError, IntegrityError, MetierError, ModelNotPulled, PullFailed, UnknownModel
+from metier.core.errors import ConfigError, IntegrityError, ModelNotPulled, PullFailed, UnknownModel
 from metier.core.files import sha256
 from metier.core.models import ModelStore, StoredFile, read_catalogue
 from metier.core.models.catalogue import FileSource, HubSource, PypiSource, parse_source
 from metier.core.models.gguf import requantise
-from metier.serving.models import app
+from metier.tests.conftest import Run
 
 OWN_BASE = """
 my-base:
@@ -86,8 +85,8 @@ def test_preparing_keeps_weights_and_metadata(tmp_path: Path, recipe: str, error
     writer.write_tensors_to_file()
     writer.close()
     steps = []
-    requantise(tmp_path / "published.gguf", tmp_path / "ready.gguf", recipe, lambda done, of: steps.append((done, of)))
-    assert steps == [(1, 2), (2, 2)]
+    requantise(tmp_path / "published.gguf", tmp_path / "ready.gguf", recipe, lambda *step: steps.append(step))
+    assert steps == [(f"preparing {recipe}: tensors", done, 2) for done in (1, 2)]
     before, after = GGUFReader(tmp_path / "published.gguf"), GGUFReader(tmp_path / "ready.gguf")
     changed = {name for name in before.fields if before.fields[name].contents() != after.fields[name].contents()}
     assert changed == {"general.file_type"}
@@ -247,18 +246,17 @@ def test_a_full_disk_is_told_and_nothing_half_stays(store: ModelStore) -> None:
     assert left_over(store) == []
 
 
-def test_the_commands(store: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_commands(run: Run, store: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("METIER_HOME", str(store.home))
-    run = CliRunner().invoke
-    rows = {row["name"]: row for row in json.loads(run(app, ["list", "--json"]).stdout)}
+    rows = {row["name"]: row for row in json.loads(run("models", "list", "--json").out)}
     assert rows["minilm"]["pulled"] is False
     assert rows["minilm"]["files"]["onnx"]["source"].startswith("pypi:")
-    assert "trusted on first use" in run(app, ["pull", "my-base"]).stderr
-    shown = json.loads(run(app, ["show", "my-base", "--json"]).stdout)
+    assert "trusted on first use" in run("models", "pull", "my-base").err
+    shown = json.loads(run("models", "show", "my-base", "--json").out)
     assert Path(shown["paths"]["gguf"]).is_file()
     assert shown["licence"] == "MIT"
-    assert "next: metier models remove my-base" in run(app, ["show", "my-base"]).stdout
-    assert "my-base" in run(app, ["list"]).stdout
-    assert "removed" in run(app, ["remove", "my-base"]).stdout
+    assert "next: metier models remove my-base" in run("models", "show", "my-base").out
+    assert "my-base" in run("models", "list").out
+    assert "removed" in run("models", "remove", "my-base").out
     for command in ("pull", "show", "remove"):
-        assert isinstance(run(app, [command, "nobody"]).exception, MetierError), command
+        assert run("models", command, "nobody").code == 3, command

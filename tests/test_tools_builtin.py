@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from langchain_core.tools import StructuredTool
 
 from metier.core.errors import ConfigError, ToolError
+from metier.core.plugins import load
 from metier.core.types import Passage
 from metier.tools.builtin.calculator import calculate, calculate_value
 from metier.tools.builtin.clock import add_to_date, days_between
@@ -248,9 +249,7 @@ def test_cards_name_tools(tmp_path: Path) -> None:
 
 
 def test_every_built_in_can_be_loaded() -> None:
-    from metier.tools.registry import _load
-
-    assert all(callable(_load(name)) for name in BUILT_IN)
+    assert all(callable(load(name, "tool", BUILT_IN)) for name in BUILT_IN)
 
 
 @given(st.text(max_size=500), st.integers(20, 200))

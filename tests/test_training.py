@@ -125,7 +125,7 @@ def test_a_killed_run_ends_as_if_it_never_was(
 ) -> None:
     steps = 0
 
-    def kill(line: str, done: float, left: float) -> None:
+    def kill(what: str, done: int, total: int) -> None:
         nonlocal steps
         steps += 1
         if steps == 4:
@@ -133,7 +133,7 @@ def test_a_killed_run_ends_as_if_it_never_was(
 
     often = CONFIG.model_copy(update={"checkpoint_seconds": 1e-6})
     with pytest.raises(Killed):
-        train(examples(), base, tmp_path / "codes", often, report=kill)
+        train(examples(), base, tmp_path / "codes", often, progress=kill)
     assert not (tmp_path / "codes").exists()
     report = train(examples(), base, tmp_path / "codes", often)
     assert report.resumed

@@ -103,15 +103,15 @@ class Killed(Exception):
 def test_a_prompt_that_was_killed_ends_as_if_it_never_was(base: Base, tmp_path: Path) -> None:
     config = recipe("prompt", checkpoint_seconds=1e-9)
     whole = learnt(base, tmp_path / "whole", config)
-    steps: list[str] = []
+    steps: list[int] = []
 
-    def kill(line: str, done: float, left: float) -> None:
-        steps.append(line)
+    def kill(what: str, done: int, total: int) -> None:
+        steps.append(done)
         if len(steps) == 4:
             raise Killed
 
     with pytest.raises(Killed):
-        learnt(base, tmp_path / "pieced", config, report=kill)
+        learnt(base, tmp_path / "pieced", config, progress=kill)
     report = learnt(base, tmp_path / "pieced", config)
     assert (report.resumed, report.steps, report.losses) == (True, whole.steps, whole.losses)
     before, after = weights(tmp_path / "whole"), weights(tmp_path / "pieced")

@@ -11,27 +11,27 @@ tools:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from inspect import signature
 from typing import Any
 
 from langchain_core.tools import BaseTool
 from pydantic import ConfigDict, ValidationError, validate_call
 
-from ..core.errors import ConfigError, ToolError, unknown
+from ..core.errors import ConfigError, ToolError
+from ..core.plugins import load
 from .tool import Effects, ToolContext, declare, tool
 
 BUILT_IN = {
-    "calculator": ".builtin.calculator:calculator",
-    "clock": ".builtin.clock:clock",
-    "fetch": ".builtin.fetch:fetch",
-    "files": ".builtin.files:files",
-    "mcp": ".mcp:mcp",
-    "plot": ".builtin.plot:plot",
-    "python": ".builtin.python:python",
-    "search": ".builtin.search:search",
-    "sql": ".builtin.sql:sql",
-    "table": ".builtin.table:table",
+    "calculator": "metier.tools.builtin.calculator:calculator",
+    "clock": "metier.tools.builtin.clock:clock",
+    "fetch": "metier.tools.builtin.fetch:fetch",
+    "files": "metier.tools.builtin.files:files",
+    "mcp": "metier.tools.mcp:mcp",
+    "plot": "metier.tools.builtin.plot:plot",
+    "python": "metier.tools.builtin.python:python",
+    "search": "metier.tools.builtin.search:search",
+    "sql": "metier.tools.builtin.sql:sql",
+    "table": "metier.tools.builtin.table:table",
 }
 """Names to factories: `factory(context, **options) -> list of tools`. A module is loaded when its tool is asked for."""
 
@@ -62,24 +62,14 @@ def _build(spec: Spec, context: ToolContext) -> list[BaseTool]:
     if not isinstance(use, str):
         raise ConfigError(f"a tool without 'use': {options}", field="tools", hint="- use: sql")
     effects = options.pop("effects", None)
-    made = _make(use, _load(use), context, options)
+    subject = load(use, "tool", BUILT_IN, field="tools", folders=context.modules)
+    made = _make(use, subject, context, options)
     if effects is None:
         return made
     try:
         return [declare(t, Effects.model_validate(effects)) for t in made]
     except ValidationError as error:
         raise ConfigError(f"effects of '{use}': {_first(error)}", field="tools") from None
-
-
-def _load(use: str) -> Any:
-    place = BUILT_IN.get(use, use)
-    module, _, attribute = place.partition(":")
-    if not attribute:
-        raise ConfigError(unknown("tool", use, BUILT_IN), field="tools", hint="your own: 'module:attribute'")
-    try:
-        return getattr(import_module(module, __package__), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"tool '{use}' cannot be loaded: {error}", field="tools") from None
 
 
 def _make(use: str, found: Any, context: ToolContext, options: dict[str, Any]) -> list[BaseTool]:

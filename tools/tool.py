@@ -93,6 +93,13 @@ class ToolContext:
     """Where tools put files they make (plots); left out: `output` inside the root."""
     search: Search | None = None
     """The specialist's knowledge, if it has any."""
+    team: Path | None = None
+    """The team's folder."""
+
+    @property
+    def modules(self) -> list[Path]:
+        """Where modules with tools may lie besides those that are installed: beside the card, or beside team.yaml."""
+        return [self.root, self.team] if self.team else [self.root]
 
     def path(self, name: str) -> Path:
         """A path inside the root.

@@ -7,10 +7,10 @@ guard("How often is the bearing greased?").action      # 'pass'
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib import import_module
+from pathlib import Path
 
 from ...core.embedding import Embedder
-from ...core.errors import ConfigError, unknown
+from ...core.plugins import load
 from .grounded import grounded
 from .guard import Check, Guard, GuardContext, Side, Verdict, length
 from .injection import injection_between, injection_in
@@ -31,7 +31,9 @@ BUILT_IN_GUARDS: dict[str, dict[Side, _Factory]] = {
 """Name → side → factory. A guard that has nothing to do on a side is left out there."""
 
 
-def build_guards(names: Sequence[str], side: Side, embedder: Embedder | None = None) -> Guard:
+def build_guards(
+    names: Sequence[str], side: Side, embedder: Embedder | None = None, folders: Sequence[Path] = ()
+) -> Guard:
     """One guard that runs the named ones in order.
 
     Args:
@@ -39,6 +41,7 @@ def build_guards(names: Sequence[str], side: Side, embedder: Embedder | None = N
             every side (`context.side` says which).
         side: which ones to take.
         embedder: for guards that go by meaning; without it `injection` finds less.
+        folders: where modules of one's own may lie besides those that are installed.
 
     Raises:
         ConfigError: a name that is unknown or cannot be loaded.
@@ -50,17 +53,5 @@ def build_guards(names: Sequence[str], side: Side, embedder: Embedder | None = N
             if factory:
                 checks[name] = factory(embedder)
         else:
-            checks[name] = _custom(name)
+            checks[name] = load(name, "guardrail", BUILT_IN_GUARDS, field="guardrails", folders=folders)
     return Guard(side, checks)
-
-
-def _custom(name: str) -> Check:
-    module, _, attribute = name.partition(":")
-    if not attribute:
-        raise ConfigError(
-            unknown("guardrail", name, BUILT_IN_GUARDS), field="guardrails", hint="your own: module:function"
-        )
-    try:
-        return getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"guardrail '{name}' cannot be loaded: {error}", field="guardrails") from None

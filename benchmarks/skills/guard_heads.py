@@ -18,14 +18,13 @@ from scipy.sparse import csr_matrix, hstack
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from metier.agents.cards import read_rows
 from metier.agents.guardrails.classifier import Linear, NgramClassifier, ngram_features
 from metier.agents.guardrails.grounded import GROUNDED_FILE, claim_evidence
 from metier.agents.guardrails.guard import HEADS
 from metier.agents.guardrails.injection import order_parts
 from metier.agents.guardrails.pii import NAME_KINDS, NAMES_FILE, TAG_BUCKETS, Tagger, history, token_features, tokens_of
 from metier.core.embedding import Embedder
-from metier.core.files import write_atomic
+from metier.core.files import read_jsonl, write_atomic
 from metier.core.logistic import Logistic
 from metier.core.onnx_embedder import load_embedder
 from metier.core.text import HASH_BUCKETS
@@ -184,7 +183,7 @@ def _meanings(texts: Sequence[str], embedder: Embedder) -> Any:
 def benign_texts(folder: Path, most: int) -> dict[str, list[str]]:
     """Set → inputs of all sets but the attacks, at most so many of each: the large are not to drown the small."""
     return _sample({
-        path.stem: {r["input"] for r in read_rows(path) if r.get("input")}
+        path.stem: {r["input"] for r in read_jsonl(path) if r.get("input")}
         for path in folder.glob("*.jsonl")
         if path.stem != "safety_injection"
     }, most)  # fmt: skip
@@ -195,7 +194,7 @@ def document_passages(folder: Path, most: int) -> dict[str, list[str]]:
     found: dict[str, set[str]] = {}
     for path in [*folder.glob("*.jsonl"), *folder.glob("backends/*/*.jsonl")]:
         if not path.stem.startswith("safety"):
-            texts = (row.get("context") or row.get("content") or row.get("text") for row in read_rows(path))
+            texts = (row.get("context") or row.get("content") or row.get("text") for row in read_jsonl(path))
             name = path.stem if path.parent == folder else path.parent.name
             found.setdefault(name, set()).update(piece for text in texts for piece in _pieces(text))
     return _sample({name: texts for name, texts in found.items() if texts}, most)
@@ -282,16 +281,16 @@ def _tagged(row: dict[str, Any]) -> tuple[list[list[int]], list[int]]:
 def main(folder: Path) -> None:
     """Fit and write every head."""
     embedder = load_embedder()
-    attacks = [r["input"] for r in read_rows(folder / "safety_injection.jsonl")]
+    attacks = [r["input"] for r in read_jsonl(folder / "safety_injection.jsonl")]
     benign = [text for texts in benign_texts(folder, BENIGN).values() for text in texts]
     fit_injection(attacks, benign, embedder).save(HEADS / "injection.safetensors")
-    inserted = read_rows(folder / "safety_bipia_email.jsonl")
+    inserted = read_jsonl(folder / "safety_bipia_email.jsonl")
     passages = [text for texts in document_passages(folder, PASSAGES).values() for text in texts]
     mails = sorted({row["context"] for row in inserted})
     fit_orders(orders(inserted), passages, embedder).save(HEADS / "orders.safetensors")
     fit_orders(errands(inserted), passages + mails, embedder, false_alarms=LOSSES).save(HEADS / "errands.safetensors")
-    fit_tagger(read_rows(folder / "safety_pii.jsonl")).save(NAMES_FILE)
-    head = fit_grounded(read_rows(folder / "faith_begin.jsonl"))
+    fit_tagger(read_jsonl(folder / "safety_pii.jsonl")).save(NAMES_FILE)
+    head = fit_grounded(read_jsonl(folder / "faith_begin.jsonl"))
     write_atomic(GROUNDED_FILE, head.model_dump_json(indent=1) + "\n")
 
 

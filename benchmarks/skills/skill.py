@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from metier.core.files import sha256, write_atomic
+from metier.core.files import read_jsonl, sha256, write_atomic
 from metier.core.models import LocalModel, ModelStore
 from metier.specialists.adapters.choose import find_skill
 from metier.specialists.adapters.folder import WEIGHTS
@@ -175,8 +175,8 @@ def main(skill: Skill) -> None:
 
 def _train(lesson: Lesson, model: LocalModel, out: Path, config: TrainConfig, start: Path | None) -> TrainReport:
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns) as progress:
-        task = progress.add_task("starting", total=1.0)
+    with Progress(*columns) as bars:
+        bar = bars.add_task("starting", total=None)
         return train(
             lesson.examples,
             model,
@@ -184,7 +184,7 @@ def _train(lesson: Lesson, model: LocalModel, out: Path, config: TrainConfig, st
             config,
             start=start,
             validation=lesson.aside,
-            report=lambda line, done, left: progress.update(task, description=line, completed=done),
+            progress=lambda what, done, total: bars.update(bar, description=what, completed=done, total=total),
         )
 
 
@@ -229,9 +229,7 @@ Row = dict[str, Any]
 def read_rows(folder: Path, name: str) -> list[Row]:
     """The rows of `name`.jsonl; none when the file is absent. Only a newline ends a row."""
     file = folder / f"{name}.jsonl"
-    if not file.is_file():
-        return []
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line.strip()]
+    return read_jsonl(file) if file.is_file() else []
 
 
 def kept_aside(group: str, share: float = 0.15) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from .catalogue import Entry, FileSpec, read_catalogue
-from .pull import PullProgress
 from .store import LocalModel, ModelInfo, ModelRecord, ModelStore, StoredFile
 
 __all__ = [
@@ -13,7 +12,6 @@ __all__ = [
     "ModelInfo",
     "ModelRecord",
     "ModelStore",
-    "PullProgress",
     "StoredFile",
     "read_catalogue",
 ]

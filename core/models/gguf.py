@@ -29,6 +29,8 @@ from gguf import (
 from gguf.quants import dequantize, quantize
 from numpy.typing import NDArray
 
+from ..run import Progress, no_progress, part_of
+
 FILE_TYPE = "general.file_type"
 """The metadata key of the format that most tensors are in."""
 RECIPES = {
@@ -40,12 +42,12 @@ RECIPE_VERSION = 1
 """Raised whenever the output for the same input would change; the cache then prepares again."""
 
 
-def requantise(source: Path, target: Path, recipe: str, report: Callable[[int, int], None]) -> None:
-    """Write `source` to `target` with every Q4_1 tensor in the recipe's format; reports tensors done and in all."""
+def requantise(source: Path, target: Path, recipe: str, progress: Progress = no_progress) -> None:
+    """Write `source` to `target` with every Q4_1 tensor in the recipe's format."""
     wanted, file_type = RECIPES[recipe]
     reader = GGUFReader(source)
     formats = {t.name: wanted for t in reader.tensors if t.tensor_type == GGMLQuantizationType.Q4_1}
-    rewrite(reader, target, formats, {FILE_TYPE: file_type}, report)
+    rewrite(reader, target, formats, {FILE_TYPE: file_type}, part_of(progress, f"preparing {recipe}"))
 
 
 def weights(tensor: ReaderTensor) -> NDArray[np.float32]:
@@ -58,7 +60,7 @@ def rewrite(
     target: Path,
     formats: Mapping[str, GGMLQuantizationType],
     metadata: Mapping[str, str | int],
-    report: Callable[[int, int], None],
+    progress: Progress = no_progress,
     values: Callable[[ReaderTensor], NDArray[np.float32]] = weights,
 ) -> None:
     """Write what `reader` reads to `target`; one tensor at a time is in memory.
@@ -66,7 +68,7 @@ def rewrite(
     Args:
         formats: Tensor to the format that it is written in. The others stay as they are, byte by byte.
         metadata: Takes the place of the source's or is new: texts, and `FILE_TYPE`. All else is copied.
-        report: Told of the tensors done and in all.
+        progress: Told of the tensors.
         values: What is written of the tensors in `formats`.
     """
     architecture = "general.architecture"
@@ -90,4 +92,4 @@ def rewrite(
             kind = formats.get(tensor.name)
             data = tensor.data if kind is None else quantize(values(tensor), kind)
             writer.write_tensor_data(np.ascontiguousarray(data))
-            report(done, len(reader.tensors))
+            progress("tensors", done, len(reader.tensors))

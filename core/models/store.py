@@ -21,11 +21,12 @@ from pydantic import Field, ValidationError
 
 from ..errors import IntegrityError, ModelNotPulled, UnknownModel, unknown
 from ..files import sha256, write_atomic
+from ..run import Progress, no_progress
 from ..settings import settings
 from ..types import Value
 from .catalogue import Entry, FileSpec, read_catalogue
 from .gguf import RECIPE_VERSION, requantise
-from .pull import Puller, PullProgress, enough_room
+from .pull import Puller, enough_room
 
 _SUFFIX = {"gguf": ".gguf", "original": ".gguf", "onnx": ".onnx", "tokenizer": ".json"}  # Of a role's file.
 
@@ -88,10 +89,6 @@ class ModelInfo(Value):
     """Role to file: as it lies here, or as the catalogue describes it."""
 
 
-def _silent(what: str, done: int, total: int | None) -> None:
-    """The progress of those who do not look."""
-
-
 class ModelStore:
     """Find, pull, list and remove models. Safe to use from several processes."""
 
@@ -124,7 +121,7 @@ class ModelStore:
         hashes = {role: file.sha256 for role, file in record.files.items()}
         return LocalModel(record.name, record.kind, record.licence, files, hashes)
 
-    def pull(self, name: str, progress: PullProgress = _silent) -> LocalModel:
+    def pull(self, name: str, progress: Progress = no_progress) -> LocalModel:
         """Bring a model here; check the hashes of one that is here already, and mend it.
 
         Raises:
@@ -164,7 +161,7 @@ class ModelStore:
         if not self._record_file(name).is_file():
             self._entry(name)
             raise ModelNotPulled(name)
-        with self._locked(_silent):
+        with self._locked(no_progress):
             self._record_file(name).unlink(missing_ok=True)
             return self._sweep()
 
@@ -176,14 +173,14 @@ class ModelStore:
         return entries[name]
 
     @contextmanager
-    def _locked(self, progress: PullProgress) -> Iterator[None]:
+    def _locked(self, progress: Progress) -> Iterator[None]:
         """One pull at a time, over all processes: two of the same model would do the work twice."""
         self.home.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.home / ".lock")
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            progress("waiting for another pull", 0, None)
+            progress("waiting for another pull", 0, 0)
             lock.acquire()
         try:
             yield
@@ -228,9 +225,7 @@ class ModelStore:
         size = self._blob(digest, role).stat().st_size
         return StoredFile(sha256=digest, size=size, source=spec.source, trust=trust)
 
-    def _prepare(
-        self, recipe: str, original: StoredFile, known: StoredFile | None, progress: PullProgress
-    ) -> StoredFile:
+    def _prepare(self, recipe: str, original: StoredFile, known: StoredFile | None, progress: Progress) -> StoredFile:
         source = f"{recipe}/{RECIPE_VERSION} of {original.sha256}"
         if known and known.source == source and self._is_whole(known.sha256, "gguf"):
             return known
@@ -238,7 +233,7 @@ class ModelStore:
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             blob = self._blob(original.sha256, "original")
-            requantise(blob, target, recipe, lambda done, of: progress(f"preparing {recipe}", done, of))
+            requantise(blob, target, recipe, progress)
             made = StoredFile(sha256=sha256(target), size=target.stat().st_size, source=source, trust="derived")
             self._keep(target, made.sha256, "gguf")
         finally:

@@ -14,10 +14,12 @@ from measure import before_and_after
 from rich.console import Console
 
 from metier.agents.build import build
-from metier.agents.cards import Blueprint, read_rows
+from metier.agents.cards import Blueprint
 from metier.agents.team import Team
+from metier.core.files import read_jsonl
 from metier.core.types import Answer
-from metier.serving.ask import show_answer, shown
+from metier.serving.ask import show_answer
+from metier.serving.options import progress_bars
 
 HERE = Path(__file__).parent
 WHAT = {
@@ -33,7 +35,7 @@ def main() -> None:
     console = Console(quiet=quiet)
     blueprint = Blueprint.read(HERE)
     console.rule("building the plant team")
-    with shown(Console(stderr=True), quiet=quiet) as progress:
+    with progress_bars(Console(stderr=True), quiet=quiet) as progress:
         report = build(blueprint, progress=progress)
     for line in report.lines():
         console.print(line, highlight=False)
@@ -52,7 +54,7 @@ def ask_all(team: Team, console: Console) -> list[Answer]:
     """Ask in order; rows with the same `thread` are one conversation."""
     run = f"demo-{perf_counter()}"
     answers = []
-    for row in read_rows(HERE / "demo.jsonl"):
+    for row in read_jsonl(HERE / "demo.jsonl"):
         console.print(f"\n[bold cyan]› {row['input']}[/]  [dim]({WHAT[row['kind']]})[/]", highlight=False)
         answers.append(team.ask(row["input"], thread_id=f"{run}-{row['thread']}"))
         show_answer(console, answers[-1])

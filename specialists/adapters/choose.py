@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from ...core.errors import ConfigError, unknown
 from ...core.models import LocalModel
+from ...core.run import Progress, no_progress
 from ..card import SpecialistCard
-from ..styles.table import find_style
+from ..styles.table import STYLES
 from .convert import gguf_adapter
 from .folder import CONFIG, WEIGHTS, hashes, open_adapter
 from .merge import merged_gguf
@@ -55,7 +56,7 @@ def loadable(
     engine: str = "llama",
     *,
     merged: bool = False,
-    report: Callable[[int, int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> Path | None:
     """What the engine loads: the PEFT folder itself, or for llama.cpp a file that is made from it once.
 
@@ -63,7 +64,7 @@ def loadable(
 
     Args:
         merged: As a model of its own, the base in it.
-        report: Told how far the merging is.
+        progress: Told how far the merging is.
 
     Raises:
         ConfigError: not a plain LoRA, or one for another base.
@@ -72,7 +73,7 @@ def loadable(
     if not isinstance(source, Path):
         return None
     if merged:
-        return merged_gguf(source, base.files["gguf"], report)
+        return merged_gguf(source, base.files["gguf"], progress)
     as_it_is = source.is_file() or engine == "transformers"
     return source if as_it_is else gguf_adapter(source, base.files["gguf"])
 
@@ -123,8 +124,7 @@ def _on_card(card: SpecialistCard, folder: Path, base: str) -> Path | None:
 
 def skill_of(card: SpecialistCard, base: str) -> Path | None:
     """The shipped skill of the card's style, when it was made for this base."""
-    style = find_style(card.style)
-    name = style.skill or style.name
+    name = STYLES[card.style].skill or card.style if card.style in STYLES else ""
     skill = find_skill(name) if name in skill_names() else None
     return skill if skill and trained_on(skill, base) else None
 

@@ -8,7 +8,6 @@ coarse that they would round an adapter away.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from ...core.errors import ConfigError
 from ...core.files import replace_file
 from ...core.models.gguf import FILE_TYPE, rewrite, weights
+from ...core.run import Progress, no_progress, part_of
 from ...core.settings import settings
 from .convert import base_hash, gguf_adapter
 from .folder import WEIGHTS, hashes
@@ -32,15 +32,13 @@ _PLAIN = (Format.F32, Format.F16, Format.BF16)
 _Matrix = NDArray[np.float32]
 
 
-def merged_gguf(
-    adapter: Path, base_gguf: Path, report: Callable[[int, int], None] | None = None, cache: Path | None = None
-) -> Path:
+def merged_gguf(adapter: Path, base_gguf: Path, progress: Progress = no_progress, cache: Path | None = None) -> Path:
     """Base and adapter as one GGUF; written on the first call (seconds), found in the cache later.
 
     Args:
         adapter: A PEFT folder, or a LoRA in GGUF form.
         base_gguf: The base that it is for.
-        report: Told of the tensors done, and of how many there are.
+        progress: Told of the tensors.
         cache: Where merged models are kept, each as large as the base; None means a folder in `settings().home`.
 
     Raises:
@@ -51,7 +49,7 @@ def merged_gguf(
     target = (cache or settings().home / "merged") / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.gguf"
     if not target.is_file():
         with replace_file(target) as fresh:
-            merge(adapter, base_gguf, fresh, report)
+            merge(adapter, base_gguf, fresh, progress)
     return target
 
 
@@ -59,7 +57,7 @@ def merge(
     adapter: Path,
     base_gguf: Path,
     target: Path,
-    report: Callable[[int, int], None] | None = None,
+    progress: Progress = no_progress,
     quantised: Format = Format.Q8_0,
 ) -> None:
     """Write base and adapter to `target` as one model, with all that the base's file says, and what it was made of.
@@ -87,7 +85,7 @@ def merge(
         a, b = pairs[tensor.name]
         return (weights(tensor) + b @ a).astype(np.float32, copy=False)
 
-    rewrite(base, target, formats, said, report or (lambda done, of: None), added_up)
+    rewrite(base, target, formats, said, part_of(progress, "merging adapter and base"), added_up)
 
 
 def _pairs(lora: Path, base: GGUFReader) -> dict[str, tuple[_Matrix, _Matrix]]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
 
 from filelock import FileLock, Timeout
-from pydantic import ValidationError
 
 from ...core.errors import MetierError, StateError
+from ...core.files import read_jsonl
+from ...core.run import Progress, no_progress
 from ...core.types import Answer, Brief, Budget
 from ..specialist import Specialist
 from .measures import Ground, grounding
@@ -19,16 +19,13 @@ from .questions import Question, Result
 
 FILE = "results.jsonl"
 
-Progress = Callable[[int, int], None]
-"""Called with how many questions are answered, and how many there are."""
-
 
 def evaluate(
     specialist: Specialist,
     questions: Sequence[Question],
     folder: Path,
     ground: Ground,
-    progress: Progress,
+    progress: Progress = no_progress,
     budget: Budget | None = None,
 ) -> list[Result]:
     """The results of `questions`, in their order; those that `folder` holds already are not asked again.
@@ -39,6 +36,7 @@ def evaluate(
     Args:
         specialist: With `abstain_below` 0, so that every draft is seen; refusals are made of confidences afterwards.
         folder: Of this very version of the specialist.
+        progress: Told how many of the questions are answered.
         budget: For each question.
 
     Raises:
@@ -46,7 +44,7 @@ def evaluate(
     """
     with _alone(folder):
         done = read_results(folder)
-        progress(len([q for q in questions if q.id in done]), len(questions))
+        progress("questions", len([q for q in questions if q.id in done]), len(questions))
         with (folder / FILE).open("a", encoding="utf-8") as file:
             for question in questions:
                 if question.id in done:
@@ -57,22 +55,15 @@ def evaluate(
                     file.flush()
                 except MetierError as error:
                     done[question.id] = _failed(question, error)
-                progress(len([q for q in questions if q.id in done]), len(questions))
+                progress("questions", len([q for q in questions if q.id in done]), len(questions))
     return [done[q.id] for q in questions]
 
 
 def read_results(folder: Path) -> dict[str, Result]:
     """Question's id to result. A line that was cut off by a kill, or that an older metier wrote, does not count."""
     path = folder / FILE
-    found: dict[str, Result] = {}
-    for line in path.read_text(encoding="utf-8").split("\n") if path.is_file() else []:
-        try:
-            result = Result.model_validate(json.loads(line)) if line.strip() else None
-        except (ValueError, ValidationError):
-            continue
-        if result:
-            found[result.id] = result
-    return found
+    results = read_jsonl(path, Result.model_validate, tolerant=True) if path.is_file() else []
+    return {result.id: result for result in results}
 
 
 def missing(questions: Sequence[Question], folder: Path) -> bool:

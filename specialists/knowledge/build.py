@@ -7,7 +7,7 @@ import re
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
@@ -18,25 +18,29 @@ import numpy as np
 from ...core.embedding import Embedder
 from ...core.errors import KnowledgeError, UnreadableDocument
 from ...core.files import sha256
+from ...core.run import Progress, no_progress
 from ..card import KnowledgeCard
 from . import generations
 from .documents import Document, split
-from .indexes import Lexical, backend
+from .indexes import Index, Lexical, index_type
 from .readers import READERS, Reader, read, with_readers
-from .store import FILE, NewPassage, PassageStore
+from .store import PASSAGES_FILE, NewPassage, PassageStore
+
+INDEX_FORMAT = 4
+"""Raised when readers, splitter, terms or files change, so that old indexes are built anew."""
 
 # Which files make up a specialist's knowledge.
 
 
 @dataclass
-class SourceFile:
+class SourceFiles:
     """Files to read, and those left aside with the reason. Keys are source names: paths relative to the root."""
 
     files: dict[str, Path] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
 
 
-def scan(sources: Sequence[Path], root: Path | None = None, kinds: Collection[str] = READERS) -> SourceFile:
+def scan(given: Sequence[Path], root: Path | None = None, kinds: Collection[str] = READERS) -> SourceFiles:
     """List the documents in files and folders (recursively), in a stable order.
 
     Hidden files and folders, links and unknown kinds of file are left aside. A source name is the path relative to
@@ -46,20 +50,20 @@ def scan(sources: Sequence[Path], root: Path | None = None, kinds: Collection[st
     Raises:
         KnowledgeError: a given path does not exist.
     """
-    found = SourceFile()
-    for given in sources:
-        path = given.resolve()
+    sources = SourceFiles()
+    for place in given:
+        path = place.resolve()
         if not path.exists():
-            raise KnowledgeError(f"no such document or folder: {given}", hint="correct `sources` in the card")
+            raise KnowledgeError(f"no such document or folder: {place}", hint="correct `sources` in the card")
         base = path if path.is_dir() else path.parent
         base = root.resolve() if root is not None and path.is_relative_to(root.resolve()) else base
         for file, reason in _walk(path) if path.is_dir() else iter([(path, "")]):
             name = file.relative_to(base).as_posix()
             if reason or file.suffix.lower() not in kinds:
-                found.skipped[name] = reason or f"unknown kind of file '{file.suffix or file.name}'"
-            elif found.files.setdefault(name, file) != file:
-                found.skipped[f"{given}: {name}"] = f"another source holds a document called '{name}'"
-    return found
+                sources.skipped[name] = reason or f"unknown kind of file '{file.suffix or file.name}'"
+            elif sources.files.setdefault(name, file) != file:
+                sources.skipped[f"{place}: {name}"] = f"another source holds a document called '{name}'"
+    return sources
 
 
 def _walk(folder: Path) -> Iterator[tuple[Path, str]]:
@@ -80,84 +84,77 @@ def _link(path: Path) -> str:
     return f"a link to {os.readlink(path)}" if path.is_symlink() else "" if path.is_file() else "not a plain file"
 
 
-# Documents into the shelf: read, cut, embedded, saved, a batch of passages at a time.
+# Documents into the store: read, cut, embedded, saved, a batch of passages at a time.
 
 
 _AT_ONCE = 256
 """Passages that are embedded, and saved, together."""
-
-
 _TELLING = re.compile(r"(?!\b(?:row|record)\b)\b[^\W\d_]{3,}\b", re.IGNORECASE)
 """A title says something when it holds a word; "scan 0001" and "row 17" only get in the way of searching."""
 
 
-Progress = Callable[[int, int, str], None]
-"""Called with documents done, documents in all, and the source at work."""
-
-
 class Indexer:
-    """Brings a shelf up to date with the documents. Stopped at any moment, it leaves whole documents behind."""
+    """Brings a store up to date with the documents. Stopped at any moment, it leaves whole documents behind."""
 
-    def __init__(self, shelf: PassageStore, embedder: Embedder, size: int, readers: Mapping[str, Reader]) -> None:
+    def __init__(self, passages: PassageStore, embedder: Embedder, size: int, readers: Mapping[str, Reader]) -> None:
         self.embedded = 0
         """Passages embedded so far; those that were known before do not count."""
-        self._shelf, self._embedder, self._size, self._readers = shelf, embedder, size, readers
+        self._passages, self._embedder, self._size, self._readers = passages, embedder, size, readers
         self._waiting: list[tuple[Document, str, list[NewPassage]]] = []
 
-    def fill(self, found: SourceFile, wanted: dict[str, str], progress: Progress | None = None) -> None:
-        """`wanted` is source to SHA-256 for every file in `found`."""
-        have = self._shelf.versions()
-        with self._shelf.change():
+    def fill(self, files: Mapping[str, Path], wanted: Mapping[str, str], progress: Progress = no_progress) -> None:
+        """`files` is source to file, `wanted` source to SHA-256."""
+        have = self._passages.versions()
+        with self._passages.change():
             for source in have.keys() - wanted.keys():
-                self._shelf.remove(source)
-        work = [source for source, version in wanted.items() if have.get(source) != version]
-        for done, source in enumerate(work):
-            if progress is not None:
-                progress(done, len(work), source)
-            self._take(source, found.files[source], wanted[source])
-            if sum(len(entries) for _, _, entries in self._waiting) >= _AT_ONCE:
+                self._passages.remove(source)
+        changed = [source for source, version in wanted.items() if have.get(source) != version]
+        for done, source in enumerate(changed):
+            progress("reading", done, len(changed))
+            self._take(source, files[source], wanted[source])
+            if sum(len(new) for _, _, new in self._waiting) >= _AT_ONCE:
                 self._save()
         self._save()
-        if progress is not None and work:
-            progress(len(work), len(work), work[-1])
+        if changed:
+            progress("reading", len(changed), len(changed))
 
     def _take(self, source: str, path: Path, version: str) -> None:
         try:
             document = read(path, source, self._readers)
         except UnreadableDocument as error:
-            with self._shelf.change():
-                self._shelf.refuse(source, version, error.message)
+            with self._passages.change():
+                self._passages.refuse(source, version, error.message)
         else:
-            self._waiting.append((document, version, entries_of(document, self._size)))
+            self._waiting.append((document, version, passages_of(document, self._size)))
 
     def _save(self) -> None:
-        known = {}
+        vectors = {}
         for document, _, _ in self._waiting:
-            known |= self._shelf.embedded(document.source)
-        texts = dict.fromkeys(entry.searchable for _, _, entries in self._waiting for entry in entries)
-        new = [text for text in texts if text not in known]
-        for first in range(0, len(new), _AT_ONCE):
-            some = new[first : first + _AT_ONCE]
-            known.update(zip(some, self._embedder.embed(some), strict=True))
-        self.embedded += len(new)
-        with self._shelf.change():
-            for document, version, entries in self._waiting:
-                vectors = np.array([known[entry.searchable] for entry in entries], dtype=np.float32)
-                self._shelf.add(document.source, version, document.title, document.text, entries, vectors)
+            vectors |= self._passages.embedded(document.source)
+        texts = dict.fromkeys(passage.searchable for _, _, new in self._waiting for passage in new)
+        unknown = [text for text in texts if text not in vectors]
+        for first in range(0, len(unknown), _AT_ONCE):
+            batch = unknown[first : first + _AT_ONCE]
+            vectors.update(zip(batch, self._embedder.embed(batch), strict=True))
+        self.embedded += len(unknown)
+        with self._passages.change():
+            for document, version, new in self._waiting:
+                rows = np.array([vectors[passage.searchable] for passage in new], dtype=np.float32)
+                self._passages.add(document.source, version, document.title, document.text, new, rows)
         self._waiting.clear()
 
 
-def entries_of(document: Document, size: int) -> list[NewPassage]:
+def passages_of(document: Document, size: int) -> list[NewPassage]:
     """The passages of a document, each with what a reader would know from the headings."""
-    entries = []
+    passages = []
     for span in split(document, size):
         titles = dict.fromkeys((document.title, *span.heading))
         context = ": ".join(
             title for title in (*titles, _name_words(document.source, titles)) if _TELLING.search(title)
         )
         text = document.text[span.start : span.end]
-        entries.append(NewPassage(span.start, span.end, document.page(span.start), span.heading, text, context))
-    return entries
+        passages.append(NewPassage(span.start, span.end, document.page(span.start), span.heading, text, context))
+    return passages
 
 
 def _name_words(source: str, titles: Iterable[str]) -> str:
@@ -167,8 +164,7 @@ def _name_words(source: str, titles: Iterable[str]) -> str:
     return " ".join(word for word in words if word.casefold() not in told)
 
 
-FORMAT = 4
-"""Raised when readers, splitter, terms or files change, so that old indexes are built anew."""
+# The index as a whole: a draft is filled, and takes the place of what was there.
 
 
 @dataclass(frozen=True)
@@ -193,7 +189,7 @@ def build_index(
     embedder: Embedder,
     card: KnowledgeCard,
     root: Path | None = None,
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
     anew: bool = False,
 ) -> IndexReport:
     """Bring the index in `store` up to date with the documents; `anew` builds all of it again.
@@ -202,33 +198,40 @@ def build_index(
     it was, and a killed build goes on where it stopped.
 
     Raises:
+        ConfigError: the card names a reader or a vector store that there is not.
         KnowledgeError: nothing could be read at all, the disk refuses, or another process is building.
     """
     began = time.perf_counter()
-    found = scan(sources, root, with_readers(card.readers))
-    backend(card.backend)
+    readers, index = with_readers(card.readers, [root] if root else []), index_type(card.backend)
+    listed = scan(sources, root, readers)
     try:
-        wanted = {source: sha256(path) for source, path in found.files.items()}
+        wanted = {source: sha256(path) for source, path in listed.files.items()}
         with generations.locked(store):
-            before = _known(generations.current(store), index_fingerprint(embedder, card))
-            embedded = 0
-            if anew or before != wanted:
-                draft = _draft(store, index_fingerprint(embedder, card), anew)
-                embedded = _renew(store, draft, found, wanted, embedder, card, progress)
-            report = _report(store, found, before or {}, wanted)
+            before = _contents(generations.current(store), index_fingerprint(embedder, card))
+            after, embedded = before, 0
+            if after is None or anew or after.versions != wanted:
+                draft = _draft(store, index_fingerprint(embedder, card), before, anew)
+                with closing(PassageStore(draft / PASSAGES_FILE, write=True)) as passages:
+                    indexer = Indexer(passages, embedder, card.passage_tokens, readers)
+                    with passages.change():
+                        passages.set_meta(index_fingerprint(embedder, card))
+                    indexer.fill(listed.files, wanted, progress)
+                    after, embedded = _Contents.of(passages), indexer.embedded
+                    _publish(store, draft, passages, before, index, card.backend_options)
     except (OSError, sqlite3.Error) as error:
         generations.discard(store)
         raise KnowledgeError(
             f"the index in {store} could not be written: {error}",
             hint="free some disk space or correct the permissions; the index that was there is unchanged",
         ) from error
+    report = _report(before.versions if before else {}, after, listed.skipped)
     return replace(report, embedded=embedded, seconds=time.perf_counter() - began)
 
 
 def index_fingerprint(embedder: Embedder, card: KnowledgeCard) -> dict[str, Any]:
     """What an index depends on besides its documents."""
     return {
-        "format": FORMAT,
+        "format": INDEX_FORMAT,
         "embedder": embedder.name,
         "dimension": embedder.dimension,
         "passage_tokens": card.passage_tokens,
@@ -238,72 +241,77 @@ def index_fingerprint(embedder: Embedder, card: KnowledgeCard) -> dict[str, Any]
     }
 
 
-def _known(folder: Path | None, needs: dict[str, Any]) -> dict[str, str] | None:
-    """Source to hash in an index that fits; None when there is none."""
+@dataclass(frozen=True)
+class _Contents:
+    """What an index holds."""
+
+    versions: dict[str, str]
+    """Source to SHA-256 of every document that was looked at, the refused ones too."""
+    refused: dict[str, str]
+    """Source to reason."""
+    passages: int
+
+    @classmethod
+    def of(cls, passages: PassageStore) -> _Contents:
+        return cls(passages.versions(), passages.refused(), len(passages))
+
+
+def _contents(folder: Path | None, fingerprint: dict[str, Any]) -> _Contents | None:
+    """Of the index in a folder; None when there is none that fits."""
     if folder is None:
         return None
     try:
-        with closing(PassageStore(folder / FILE)) as shelf:
-            return shelf.versions() if shelf.meta() == needs else None
+        with closing(PassageStore(folder / PASSAGES_FILE)) as passages:
+            return _Contents.of(passages) if passages.meta() == fingerprint else None
     except sqlite3.Error:
         return None
 
 
-def _draft(store: Path, needs: dict[str, Any], anew: bool) -> Path:
-    """A folder whose shelf fits: left by a killed build, else a copy of the valid one, else empty."""
+def _draft(store: Path, fingerprint: dict[str, Any], before: _Contents | None, anew: bool) -> Path:
+    """A folder whose passages fit: left by a killed build, else a copy of the valid index, else empty."""
     folder, valid = generations.draft(store), generations.current(store)
-    if anew or _known(folder, needs) is None:
+    if anew or _contents(folder, fingerprint) is None:
         generations.discard(store)
         folder = generations.draft(store)
-        if valid is not None and not anew and _known(valid, needs) is not None:
-            shutil.copyfile(valid / FILE, folder / FILE)
+        if valid is not None and before is not None and not anew:
+            shutil.copyfile(valid / PASSAGES_FILE, folder / PASSAGES_FILE)
     return folder
 
 
-def _renew(
+def _publish(
     store: Path,
     draft: Path,
-    found: SourceFile,
-    wanted: dict[str, str],
-    embedder: Embedder,
-    card: KnowledgeCard,
-    progress: Progress | None,
-) -> int:
-    """Fill the draft, index it, publish it. Gives the number of passages that were embedded."""
-    needs, valid = index_fingerprint(embedder, card), generations.current(store)
-    index, options = backend(card.backend), card.backend_options
-    with ExitStack() as opened:
-        shelf = opened.enter_context(closing(PassageStore(draft / FILE, write=True)))
-        fits = _known(valid, needs) is not None
-        old = opened.enter_context(closing(PassageStore(valid / FILE))) if valid is not None and fits else None
-        with shelf.change():
-            shelf.set_meta(needs)
-        filler = Indexer(shelf, embedder, card.passage_tokens, with_readers(card.readers))
-        filler.fill(found, wanted, progress)
-        Lexical.build(shelf.terms(), draft)
-        np.save(draft / "rows.npy", shelf.rows())
-        index.build(draft, shelf, options, old)
+    passages: PassageStore,
+    before: _Contents | None,
+    index: type[Index],
+    options: dict[str, Any],
+) -> None:
+    """Index what the draft holds, and make it the valid generation."""
+    valid = generations.current(store)
+    with ExitStack() as stack:
+        old = None
+        if valid is not None and before is not None:
+            old = stack.enter_context(closing(PassageStore(valid / PASSAGES_FILE)))
+        Lexical.build(passages.terms(), draft)
+        np.save(draft / "rows.npy", passages.rows())
+        index.build(draft, passages, options, old)
         generations.publish(store)
         if old is not None:
-            index.retire(shelf, options, old)
-    return filler.embedded
+            index.retire(passages, options, old)
 
 
-def _report(store: Path, found: SourceFile, before: dict[str, str], wanted: dict[str, str]) -> IndexReport:
-    folder = generations.current(store)
-    if folder is None:
-        raise KnowledgeError(f"the index in {store} vanished while it was built")
-    with closing(PassageStore(folder / FILE)) as shelf:
-        refused, count = shelf.refused(), len(shelf.rows())
-    if refused and len(refused) == len(wanted):
+def _report(before: Mapping[str, str], after: _Contents, skipped: Mapping[str, str]) -> IndexReport:
+    """What became of the documents, of which there were `before`."""
+    refused, versions = after.refused, after.versions
+    if refused and len(refused) == len(versions):
         reasons = "; ".join(f"{source}: {reason}" for source, reason in list(refused.items())[:5])
-        raise KnowledgeError(f"none of the {len(wanted)} documents can be read: {reasons}")
-    good = {source: version for source, version in wanted.items() if source not in refused}
+        raise KnowledgeError(f"none of the {len(versions)} documents can be read: {reasons}")
+    readable = {source: version for source, version in versions.items() if source not in refused}
     return IndexReport(
-        added=tuple(s for s in good if s not in before),
-        changed=tuple(s for s, version in good.items() if before.get(s, version) != version),
-        removed=tuple(s for s in before if s not in wanted),
-        unchanged=sum(before.get(s) == version for s, version in good.items()),
-        skipped={**found.skipped, **refused},
-        passages=count,
+        added=tuple(source for source in readable if source not in before),
+        changed=tuple(source for source, version in readable.items() if before.get(source, version) != version),
+        removed=tuple(source for source in before if source not in versions),
+        unchanged=sum(before.get(source) == version for source, version in readable.items()),
+        skipped={**skipped, **refused},
+        passages=after.passages,
     )

@@ -1,4 +1,4 @@
-"""Nearest neighbours among the passage vectors, in memory with FAISS. Others: see `stores`."""
+"""The two halves of an index: nearest neighbours among the vectors of passages, and BM25 over their words."""
 
 from __future__ import annotations
 
@@ -12,17 +12,38 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.errors import KnowledgeError
-from ...core.plugins import load_class
+from ...core.plugins import load
 from .store import PassageStore
 
-_FILE = "vectors.faiss"
+# Vectors: `faiss`, or `module:Class` of any llama-index vector store.
 
 
+class Index(Protocol):
+    """Finds the rows of the passages whose vectors are nearest to a query's."""
+
+    @classmethod
+    def build(cls, folder: Path, passages: PassageStore, options: dict[str, Any], before: PassageStore | None) -> None:
+        """Index all passages; `before` holds those that are valid until this generation is published."""
+        ...
+
+    @classmethod
+    def retire(cls, passages: PassageStore, options: dict[str, Any], before: PassageStore) -> None:
+        """Called when the generation is published: what only the one before needed may go."""
+        ...
+
+    @classmethod
+    def open(cls, folder: Path, passages: PassageStore, options: dict[str, Any]) -> Index:
+        """Open what `build` left in the folder of a generation."""
+        ...
+
+    def nearest(self, vector: NDArray[np.float32], k: int) -> list[int]:
+        """Row ids, nearest first."""
+        ...
+
+
+_VECTORS = "vectors.faiss"
 _EXACT_UP_TO = 16_000
 """Passages up to which every vector is compared; above, only those in the cells nearest to the query."""
-
-
 _CELLS_VISITED = 32
 
 
@@ -37,8 +58,8 @@ class FaissIndex:
         self._rows = rows
 
     @classmethod
-    def build(cls, folder: Path, shelf: PassageStore, options: dict[str, Any], before: PassageStore | None) -> None:
-        vectors = shelf.vectors()
+    def build(cls, folder: Path, passages: PassageStore, options: dict[str, Any], before: PassageStore | None) -> None:
+        vectors = passages.vectors()
         count, dimension = vectors.shape
         if not count:
             return
@@ -47,82 +68,46 @@ class FaissIndex:
         index = faiss.index_factory(dimension, kind, faiss.METRIC_INNER_PRODUCT)
         index.train(vectors[np.random.default_rng(0).permutation(count)[: cells * 40]])
         index.add(vectors)
-        (folder / _FILE).write_bytes(faiss.serialize_index(index).tobytes())
+        (folder / _VECTORS).write_bytes(faiss.serialize_index(index).tobytes())
 
     @classmethod
-    def open(cls, folder: Path, shelf: PassageStore, options: dict[str, Any]) -> FaissIndex:
-        path, rows = folder / _FILE, shelf.rows()
+    def open(cls, folder: Path, passages: PassageStore, options: dict[str, Any]) -> FaissIndex:
+        path, rows = folder / _VECTORS, passages.rows()
         index: Any = faiss.deserialize_index(np.fromfile(path, dtype=np.uint8)) if len(rows) else None
         if isinstance(index, faiss.IndexIVF):
             index.nprobe = _CELLS_VISITED
         return cls(index, rows)
 
     @classmethod
-    def retire(cls, shelf: PassageStore, options: dict[str, Any], before: PassageStore) -> None:
+    def retire(cls, passages: PassageStore, options: dict[str, Any], before: PassageStore) -> None:
         pass
 
     def nearest(self, vector: NDArray[np.float32], k: int) -> list[int]:
         if self._index is None:
             return []
-        _, found = self._index.search(vector[None, :], min(k, len(self._rows)))
-        return [int(self._rows[n]) for n in found[0] if n >= 0]
+        _, places = self._index.search(vector[None, :], min(k, len(self._rows)))
+        return [int(self._rows[n]) for n in places[0] if n >= 0]
 
 
-# Vector indexes by name: `faiss`, or `module:Class` of any llama-index vector store.
-
-
-class Index(Protocol):
-    """Finds the rows of the passages whose vectors are nearest to a query's."""
-
-    @classmethod
-    def build(cls, folder: Path, shelf: PassageStore, options: dict[str, Any], before: PassageStore | None) -> None:
-        """Index all passages of the shelf; `before` is the shelf that is valid until this one is published."""
-        ...
-
-    @classmethod
-    def retire(cls, shelf: PassageStore, options: dict[str, Any], before: PassageStore) -> None:
-        """Called when the shelf is published: what only the one before needed may go."""
-        ...
-
-    @classmethod
-    def open(cls, folder: Path, shelf: PassageStore, options: dict[str, Any]) -> Index:
-        """Open what `build` left in the folder of a generation."""
-        ...
-
-    def nearest(self, vector: NDArray[np.float32], k: int) -> list[int]:
-        """Row ids, nearest first."""
-        ...
-
-
-def backend(name: str) -> type[Index]:
+def index_type(name: str) -> type[Index]:
     """The index type for `KnowledgeCard.backend`.
 
     Raises:
-        KnowledgeError: there is no such class.
+        ConfigError: there is no such class.
     """
-    if name == "faiss":
+    index_class = load(name, "vector store", {"faiss": FaissIndex}, field="knowledge.backend")
+    if index_class is FaissIndex:
         return FaissIndex
-    if ":" not in name:
-        raise KnowledgeError(
-            f"unknown back-end '{name}'; available: faiss, or module:Class of a llama-index vector store",
-            hint="backend: llama_index.core.vector_stores:SimpleVectorStore",
-        )
-    store_class = load_class(name, "back-end")
     # llama-index takes more than a second to import, which only those who use its stores should wait for
-    stores = import_module(".llama_index", __package__)
-    return stores.backend(store_class)
+    return import_module(".llama_index", __package__).store_index(index_class)
 
 
 # BM25 over the terms of passages.
 
 
-_FOLDER = "bm25"
-
-
+_WORDS = "bm25"
 _SATURATION = 0.9
 """k1: how fast repeating a term stops to matter."""
-
-
 _LENGTH = 0.4
 """b: how much long passages are held back; they are of similar length here."""
 
@@ -140,12 +125,12 @@ class Lexical:
         if any(corpus):
             index = bm25s.BM25(k1=_SATURATION, b=_LENGTH)
             index.index(corpus, show_progress=False)
-            index.save(folder / _FOLDER)
+            index.save(folder / _WORDS)
 
     @classmethod
     def open(cls, folder: Path) -> Lexical:
         """Memory-map what `build` wrote."""
-        path = folder / _FOLDER
+        path = folder / _WORDS
         return cls(bm25s.BM25.load(path, mmap=True) if path.exists() else None)
 
     def scores(self, query: Sequence[str]) -> NDArray[np.float32] | None:

@@ -13,21 +13,25 @@ from numpy.typing import NDArray
 
 from ...core.embedding import Embedder
 from ...core.errors import KnowledgeError
+from ...core.run import Progress, no_progress
 from ...core.text import terms
 from ...core.types import Passage
 from ..card import KnowledgeCard
 from . import generations
 from .abbreviations import Abbreviations
-from .build import FORMAT, IndexReport, Progress, build_index
-from .indexes import Lexical, backend
-from .ranking import rank
-from .store import FILE, DocumentInfo, PassageStore
+from .build import INDEX_FORMAT, IndexReport, build_index
+from .indexes import Lexical, index_type
+from .store import PASSAGES_FILE, DocumentInfo, PassageStore
 
 if TYPE_CHECKING:
     from .llama_index import LangChainRetriever, LlamaIndexRetriever
 
-CANDIDATES = 100
+_CANDIDATES = 100
 """Passages that each of the two searches proposes."""
+_WORDS = 1.0
+"""Weight of the words against the vectors (benchmarks/retrieval_weights.py)."""
+_HALF = 8.0
+"""BM25 score that counts half: beyond it, more shared words say little more (same source)."""
 
 
 class DamagedIndex(KnowledgeError):
@@ -41,19 +45,19 @@ class Knowledge:
         self.report = report
         """What the build did; None when the index was only opened."""
         self._store, self._embedder = store, embedder
-        self._shelf = PassageStore(folder / FILE)
-        meta = self._shelf.meta()
-        if (meta["format"], meta["embedder"]) != (FORMAT, embedder.name):
+        self._passages = PassageStore(folder / PASSAGES_FILE)
+        meta = self._passages.meta()
+        if (meta["format"], meta["embedder"]) != (INDEX_FORMAT, embedder.name):
             raise KnowledgeError(
                 f"the index in {store} has format {meta['format']} with embedder '{meta['embedder']}'; "
-                f"needed is format {FORMAT} with '{embedder.name}'",
+                f"needed is format {INDEX_FORMAT} with '{embedder.name}'",
                 hint="metier build",
             )
         self._rows = np.load(folder / "rows.npy")
         self._ascending = np.argsort(self._rows)
         self._lexical = Lexical.open(folder)
-        self._dense = backend(meta["backend"]).open(folder, self._shelf, meta["backend_options"])
-        self._abbreviations = Abbreviations(self._shelf.abbreviations())
+        self._dense = index_type(meta["backend"]).open(folder, self._passages, meta["backend_options"])
+        self._abbreviations = Abbreviations(self._passages.abbreviations())
 
     @classmethod
     def build(
@@ -64,7 +68,7 @@ class Knowledge:
         card: KnowledgeCard | None = None,
         *,
         root: Path | None = None,
-        progress: Progress | None = None,
+        progress: Progress = no_progress,
     ) -> Knowledge:
         """Build the index of some files and folders in `store`, or bring it up to date, and open it.
 
@@ -108,41 +112,42 @@ class Knowledge:
             return []
         query = self._abbreviations.widen(query)
         rows, signals = self._evidence(query)
-        scores = rank(signals)
-        found: dict[str, Passage] = {}
+        words = signals["bm25"]
+        scores = (signals["dense"] + _WORDS * words / (words + _HALF)).astype(np.float32)
+        best: dict[str, Passage] = {}
         order = np.argsort(-scores, kind="stable").tolist()
-        while order and len(found) < k:
-            some, order = order[: k - len(found)], order[k - len(found) :]
-            for n, passage in zip(some, self._shelf.passages(rows[some].tolist()), strict=True):
+        while order and len(best) < k:
+            some, order = order[: k - len(best)], order[k - len(best) :]
+            for n, passage in zip(some, self._passages.at(rows[some].tolist()), strict=True):
                 why = {name: float(signal[n]) for name, signal in signals.items()}
-                found.setdefault(passage.text, passage.model_copy(update={"score": float(scores[n]), "signals": why}))
-        return list(found.values())
+                best.setdefault(passage.text, passage.model_copy(update={"score": float(scores[n]), "signals": why}))
+        return list(best.values())
 
     def _evidence(self, query: str) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float32]]]:
         """Rows that one of the two searches proposes, in the index's order, and what speaks for each."""
         vector = self._embedder.embed([query])[0]
         words = self._lexical.scores(terms(query))
-        near = np.searchsorted(self._rows, self._dense.nearest(vector, CANDIDATES), sorter=self._ascending)
+        near = np.searchsorted(self._rows, self._dense.nearest(vector, _CANDIDATES), sorter=self._ascending)
         places = set(self._ascending[near].tolist())
         if words is not None:
-            best = np.argpartition(-words, min(CANDIDATES, len(words)) - 1)[:CANDIDATES]
+            best = np.argpartition(-words, min(_CANDIDATES, len(words)) - 1)[:_CANDIDATES]
             places |= set(best[words[best] > 0].tolist())
         order = np.array(sorted(places), dtype=np.intp)
         rows = self._rows[order]
-        vectors = self._shelf.vectors(rows.tolist())
+        vectors = self._passages.vectors(rows.tolist())
         bm25 = np.zeros(len(rows), np.float32) if words is None else words[order]
         return rows, {"dense": vectors @ vector, "bm25": bm25}
 
     def passage(self, id: str) -> Passage:
         """A passage by its id. Raises `KnowledgeError`."""
-        row = self._shelf.row(id)
+        row = self._passages.row(id)
         if row is None:
             raise KnowledgeError(f"no passage '{id}' in this index")
-        return self._shelf.passages([row])[0]
+        return self._passages.at([row])[0]
 
     def text(self, source: str) -> str:
         """The full extracted text of a document: what all offsets point into. Raises `KnowledgeError`."""
-        text = self._shelf.text(source)
+        text = self._passages.text(source)
         if text is None:
             raise KnowledgeError(f"no document '{source}' in this index")
         return text
@@ -150,11 +155,11 @@ class Knowledge:
     def sample(self, most: int) -> list[str]:
         """Texts of at most `most` passages, from all over the index."""
         places = np.linspace(0, len(self) - 1, min(most, len(self))).round().astype(int)
-        return [passage.text for passage in self._shelf.passages(self._rows[places].tolist())]
+        return [passage.text for passage in self._passages.at(self._rows[places].tolist())]
 
     def documents(self) -> list[DocumentInfo]:
         """The documents in the index, by name."""
-        return self._shelf.documents()
+        return self._passages.documents()
 
     def as_retriever(self, k: int = 3) -> LlamaIndexRetriever:
         """For llama-index: query engines, chat engines, fusion and rerankers."""
@@ -170,7 +175,7 @@ class Knowledge:
 
     def close(self) -> None:
         """Let go of the files."""
-        self._shelf.close()
+        self._passages.close()
 
 
 def _retrievers() -> Any:

@@ -1,14 +1,14 @@
-"""Vector stores of llama-index as the dense half of an index, named by dotted path.
+"""The seam to llama-index: its vector stores and file readers in metier, and a specialist's knowledge in its chains.
 
-Stores that llama-index saves as a file live in the generation's folder. All others (servers, databases) are shared by
-the generations: new passages are added before a generation becomes valid, old ones deleted after, and passages that a
-generation does not know are ignored, so that the search is right at every moment. Give each specialist a collection of
-its own in `backend_options`.
+A vector store is the dense half of an index. Stores that llama-index saves as a file live in the generation's folder.
+All others (servers, databases) are shared by the generations: new passages are added before a generation becomes valid,
+old ones deleted after, and passages that a generation does not know are ignored, so that the search is right at every
+moment. Give each specialist a collection of its own in `backend_options`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -30,45 +30,44 @@ from .readers.text import add_paragraphs, title_of
 from .store import PassageStore, node_id
 
 _FILE = "vectors.json"
-
-
 _AT_ONCE = 1000
+"""Nodes that are added to a store together."""
 
 
 class StoreIndex:
-    """What `backends.Index` asks for, on top of one llama-index class; `backend` makes one such type per class."""
+    """What `indexes.Index` asks for, on top of one llama-index class; `store_index` makes one such type per class."""
 
     store_class: type[BasePydanticVectorStore]
 
-    def __init__(self, store: BasePydanticVectorStore, shelf: PassageStore) -> None:
+    def __init__(self, store: BasePydanticVectorStore, passages: PassageStore) -> None:
         self._store = store
-        self._shelf = shelf
+        self._passages = passages
 
     @classmethod
-    def build(cls, folder: Path, shelf: PassageStore, options: dict[str, Any], before: PassageStore | None) -> None:
+    def build(cls, folder: Path, passages: PassageStore, options: dict[str, Any], before: PassageStore | None) -> None:
         store = cls._store_of(options)
         as_file = hasattr(cls.store_class, "from_persist_path")
         have = set() if as_file or before is None else set(before.versions().items())
-        for source, version in shelf.versions().items():
+        for source, version in passages.versions().items():
             if (source, version) not in have:
                 if not as_file:
                     store.delete(node_id(source, version))  # left over from a build that was killed
-                _add(store, shelf, source, version)
+                _add(store, passages, source, version)
         if as_file:
             store.persist(str(folder / _FILE))
 
     @classmethod
-    def open(cls, folder: Path, shelf: PassageStore, options: dict[str, Any]) -> StoreIndex:
+    def open(cls, folder: Path, passages: PassageStore, options: dict[str, Any]) -> StoreIndex:
         path = folder / _FILE
         load = getattr(cls.store_class, "from_persist_path", None)
-        return cls(load(str(path)) if load is not None else cls._store_of(options), shelf)
+        return cls(load(str(path)) if load is not None else cls._store_of(options), passages)
 
     @classmethod
-    def retire(cls, shelf: PassageStore, options: dict[str, Any], before: PassageStore) -> None:
+    def retire(cls, passages: PassageStore, options: dict[str, Any], before: PassageStore) -> None:
         if hasattr(cls.store_class, "from_persist_path"):
             return
         store = cls._store_of(options)
-        for source, version in before.versions().items() - shelf.versions().items():
+        for source, version in before.versions().items() - passages.versions().items():
             store.delete(node_id(source, version))
 
     @classmethod
@@ -82,43 +81,38 @@ class StoreIndex:
     def nearest(self, vector: NDArray[np.float32], k: int) -> list[int]:
         result = self._store.query(VectorStoreQuery(query_embedding=vector.tolist(), similarity_top_k=k))
         ids = result.ids if result.ids is not None else [node.node_id for node in result.nodes or ()]
-        return self._shelf.rows_of_nodes(ids)
+        return self._passages.rows_of_nodes(ids)
 
 
-def backend(store_class: type[Any]) -> type[StoreIndex]:
+def store_index(store_class: type[Any]) -> type[StoreIndex]:
     """The index type for a vector store class."""
     return type(store_class.__name__, (StoreIndex,), {"store_class": store_class})
 
 
-def _add(store: BasePydanticVectorStore, shelf: PassageStore, source: str, version: str) -> None:
+def _add(store: BasePydanticVectorStore, passages: PassageStore, source: str, version: str) -> None:
     document = {NodeRelationship.SOURCE: RelatedNodeInfo(node_id=node_id(source, version))}
     nodes: list[Any] = []
-    for passage, node, vector in shelf.nodes(source):
-        metadata = {"source": source, "passage": passage.id, "heading": " > ".join(passage.heading)}
+    for passage, node, vector in passages.nodes(source):
+        about = {"source": source, "passage": passage.id, "heading": " > ".join(passage.heading)}
         nodes.append(
             TextNode(
                 id_=node,
                 text=passage.text,
                 embedding=vector.tolist(),
-                metadata=metadata,
+                metadata=about,
                 relationships=document,
                 start_char_idx=passage.start,
                 end_char_idx=passage.end,
             )
         )
-    for some in _batches(nodes):
-        store.add(some)
-
-
-def _batches(nodes: list[Any]) -> Iterator[list[Any]]:
     for first in range(0, len(nodes), _AT_ONCE):
-        yield nodes[first : first + _AT_ONCE]
+        store.add(nodes[first : first + _AT_ONCE])
 
 
 # File readers of llama-index, for kinds of files that metier does not read itself.
 
 
-def reader(reader_class: type[BaseReader]) -> Callable[[Path, str], Document]:
+def document_reader(reader_class: type[BaseReader]) -> Callable[[Path, str], Document]:
     """A reader that asks `reader_class().load_data(file)`. Several documents count as the pages of one."""
 
     def read(path: Path, source: str) -> Document:
@@ -139,7 +133,7 @@ def reader(reader_class: type[BaseReader]) -> Callable[[Path, str], Document]:
 
 
 @runtime_checkable
-class Searchable(Protocol):
+class SearchablePassages(Protocol):
     """What both need: `Knowledge.search`."""
 
     def search(self, query: str, k: int) -> list[Passage]: ...
@@ -148,7 +142,7 @@ class Searchable(Protocol):
 class LlamaIndexRetriever(LlamaIndexBase):
     """Passages as llama-index nodes."""
 
-    def __init__(self, knowledge: Searchable, k: int) -> None:
+    def __init__(self, knowledge: SearchablePassages, k: int) -> None:
         super().__init__()
         self._knowledge, self._k = knowledge, k
 
@@ -158,7 +152,7 @@ class LlamaIndexRetriever(LlamaIndexBase):
                 node=TextNode(
                     id_=passage.id,
                     text=passage.text,
-                    metadata=metadata(passage),
+                    metadata=passage_metadata(passage),
                     start_char_idx=passage.start,
                     end_char_idx=passage.end,
                 ),
@@ -173,19 +167,19 @@ class LangChainRetriever(LangChainBase):
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
-    knowledge: Searchable
+    knowledge: SearchablePassages
     k: int = 3
 
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun
     ) -> list[LangChainDocument]:
         return [
-            LangChainDocument(page_content=passage.text, id=passage.id, metadata=metadata(passage))
+            LangChainDocument(page_content=passage.text, id=passage.id, metadata=passage_metadata(passage))
             for passage in self.knowledge.search(query, self.k)
         ]
 
 
-def metadata(passage: Passage) -> dict[str, str | int | float | None]:
+def passage_metadata(passage: Passage) -> dict[str, str | int | float | None]:
     """Where a passage stands, as the plain values that both libraries want."""
     return {
         "source": passage.source,

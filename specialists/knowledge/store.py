@@ -20,7 +20,8 @@ from ...core.text import terms
 from ...core.types import Passage
 from .abbreviations import Definition, definitions
 
-FILE = "passages.sqlite"
+PASSAGES_FILE = "passages.sqlite"
+"""In the folder of a generation."""
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -54,7 +55,7 @@ class DocumentInfo:
 
 @dataclass(frozen=True)
 class NewPassage:
-    """A passage on its way into the shelf."""
+    """A passage on its way into the store."""
 
     start: int
     end: int
@@ -132,17 +133,15 @@ class PassageStore:
         rows = self._query("SELECT text FROM documents WHERE source = ? AND refused IS NULL", (source,))
         return rows[0][0] if rows else None
 
-    def add(
-        self, source: str, sha256: str, title: str, text: str, entries: Sequence[NewPassage], vectors: Vectors
-    ) -> None:
-        """Put a document in, in place of an older version. `vectors` has one row an entry."""
+    def add(self, source: str, sha256: str, title: str, text: str, new: Sequence[NewPassage], vectors: Vectors) -> None:
+        """Put a document in, in place of an older version. `vectors` has one row a passage."""
         document = self._replace(source, sha256, title, text, None)
         blobs = [vector.astype("<f2").tobytes() for vector in vectors]
-        found = [" ".join(terms(entry.searchable)) for entry in entries]
-        nodes = [node_id(source, sha256, n) for n in range(len(entries))]
+        words = [" ".join(terms(passage.searchable)) for passage in new]
+        nodes = [node_id(source, sha256, n) for n in range(len(new))]
         rows = [
-            (document, n, e.start, e.end, e.page, json.dumps(e.heading), e.text, e.context, words, blob, node)
-            for n, (e, words, blob, node) in enumerate(zip(entries, found, blobs, nodes, strict=True))
+            (document, n, p.start, p.end, p.page, json.dumps(p.heading), p.text, p.context, *searched)
+            for n, (p, *searched) in enumerate(zip(new, words, blobs, nodes, strict=True))
         ]
         self._db.executemany(
             "INSERT INTO passages (document, ordinal, start, end, page, heading, text, context, terms, vector, node)"
@@ -160,6 +159,10 @@ class PassageStore:
         """Forget a document."""
         self._db.execute("DELETE FROM documents WHERE source = ?", (source,))
 
+    def __len__(self) -> int:
+        """Number of passages."""
+        return self._query("SELECT count(*) FROM passages")[0][0]
+
     def rows(self) -> NDArray[np.int64]:
         """Row ids of all passages, by source and place in it. Shape (number of passages,)."""
         return np.array([row for (row,) in self._query(f"SELECT p.id {_ALL}")], dtype=np.int64)
@@ -176,8 +179,8 @@ class PassageStore:
         else:
             asked = list(rows)
             marks = ", ".join("?" * len(asked))
-            found = dict(self._query(f"SELECT id, vector FROM passages WHERE id IN ({marks})", asked))
-            blobs = [found[row] for row in asked]
+            stored = dict(self._query(f"SELECT id, vector FROM passages WHERE id IN ({marks})", asked))
+            blobs = [stored[row] for row in asked]
         width = len(blobs[0]) // 2 if blobs else 0
         return np.frombuffer(b"".join(blobs), dtype="<f2").reshape(len(blobs), width).astype(np.float32)
 
@@ -202,13 +205,15 @@ class PassageStore:
     def rows_of_nodes(self, nodes: Sequence[str]) -> list[int]:
         """Row ids of a vector store's nodes, in their order; unknown nodes are left out."""
         marks = ", ".join("?" * len(nodes))
-        found = dict(self._query(f"SELECT node, id FROM passages WHERE node IN ({marks})", nodes))
-        return [found[node] for node in nodes if node in found]
+        rows = dict(self._query(f"SELECT node, id FROM passages WHERE node IN ({marks})", nodes))
+        return [rows[node] for node in nodes if node in rows]
 
-    def passages(self, rows: Sequence[int]) -> list[Passage]:
+    def at(self, rows: Sequence[int]) -> list[Passage]:
         """The passages of some rows, in the order asked for."""
-        found = {row[0]: _passage(*row[1:]) for row in self._select(f"p.id, {_PASSAGE}", rows)}
-        return [found[row] for row in rows]
+        marks = ", ".join("?" * len(rows))
+        query = f"SELECT p.id, {_PASSAGE} FROM {_JOINED} WHERE p.id IN ({marks})"
+        passages = {row: _passage(*values) for row, *values in self._query(query, [int(row) for row in rows])}
+        return [passages[row] for row in rows]
 
     def row(self, name: str) -> int | None:
         """The row of a passage by its id, `source#ordinal`."""
@@ -216,10 +221,6 @@ class PassageStore:
         values = (source, int(ordinal) if ordinal.isdecimal() else -1)
         rows = self._query(f"SELECT p.id FROM {_JOINED} WHERE source = ? AND ordinal = ?", values)
         return rows[0][0] if rows else None
-
-    def _select(self, columns: str, rows: Sequence[int]) -> list[tuple[Any, ...]]:
-        marks = ", ".join("?" * len(rows))
-        return self._query(f"SELECT {columns} FROM {_JOINED} WHERE p.id IN ({marks})", [int(row) for row in rows])
 
     def _replace(self, source: str, sha256: str, title: str, text: str, refused: str | None) -> int | None:
         self.remove(source)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from importlib import import_module
-from typing import Any, cast
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import cast
 
-from ...core.errors import ConfigError, unknown
+from ...core.errors import ConfigError
+from ...core.plugins import load
 from ..card import SpecialistCard
 from ..work import Draft, Work
 from .act.style import ACT
@@ -19,24 +20,14 @@ from .written import FREE, JSON
 STYLES: dict[str, Style] = {style.name: style for style in (QUOTE, FREE, LABEL, JSON, ACT, SQL)}
 
 
-def find_style(name: str) -> Style:
-    """The style of that name, or what stands at the dotted path `package.module:name`: a `Style`, or a function
-    `Work -> Draft`, which is then neither trained nor measured but as text.
+def find_style(name: str, folders: Sequence[Path] = ()) -> Style:
+    """The style of that name, or what stands at `module:name`, of a package or of a file in one of `folders`: a
+    `Style`, or a function `Work -> Draft`, which is then not trained, and measured as text.
 
     Raises:
         ConfigError: there is no such style.
     """
-    if name in STYLES:
-        return STYLES[name]
-    module, colon, attribute = name.partition(":")
-    if not colon:
-        raise ConfigError(
-            unknown("style", name, STYLES), field="style", hint="or name one of yours: package.module:STYLE"
-        )
-    try:
-        style: Any = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"style '{name}' cannot be imported: {error}", field="style") from error
+    style = load(name, "style", STYLES, field="style", folders=folders)
     if isinstance(style, Style):
         return style
     if not callable(style):
@@ -44,23 +35,20 @@ def find_style(name: str) -> Style:
     return Style(name, cast(Callable[[Work], Draft], style))
 
 
-def check_card(card: SpecialistCard) -> None:
+def check_card(card: SpecialistCard, folders: Sequence[Path] = ()) -> None:
     """Has the card what its style needs, and nothing that only other styles use?
 
     Raises:
         ConfigError: there is no such style; a field is missing, or does nothing.
     """
-    style = find_style(card.style)
+    style = find_style(card.style, folders)
     for needed in style.needs:
         if not getattr(card, needed) or (needed == "labels" and len(card.labels) < 2):
-            raise ConfigError(f"style '{card.style}' needs {_named(needed)}", field=needed)
+            raise ConfigError(f"style '{card.style}' needs {_NEEDED.get(needed, needed)}", field=needed)
     idle = {needed: other.name for other in STYLES.values() for needed in other.needs if needed not in style.needs}
     for needed, other in idle.items():
         if getattr(card, needed):
             raise ConfigError(f"{needed} does nothing in style '{card.style}', only in '{other}'", field=needed)
 
 
-def _named(needed: str) -> str:
-    return {"labels": "at least two labels", "output_schema": "an output_schema", "database": "a database"}.get(
-        needed, needed
-    )
+_NEEDED = {"labels": "at least two labels", "output_schema": "an output_schema", "database": "a database"}

@@ -8,7 +8,7 @@ import random
 import resource
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +22,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from ...core.errors import InputError
 from ...core.files import replace_folder, sha256, write_atomic
 from ...core.models import LocalModel
+from ...core.run import Progress, no_progress
 from ...core.settings import settings
 from ...core.types import Value
 from ..adapters.folder import CONFIG, RECORD, WEIGHTS, hashes
@@ -68,7 +69,7 @@ def write_record(folder: Path, record: Mapping[str, Any], card: str) -> None:
 # The state of a run on disk, so that a killed run goes on where it was. Safetensors and JSON, no pickles.
 
 
-class Progress(Value):
+class RunState(Value):
     """Where a run is."""
 
     step: int = 0
@@ -83,13 +84,13 @@ class Progress(Value):
         return min(self.validation, key=lambda entry: entry[1], default=(0, float("inf")))
 
 
-def save_checkpoint(path: Path, fingerprint: str, progress: Progress, tensors: dict[str, torch.Tensor]) -> None:
+def save_checkpoint(path: Path, fingerprint: str, state: RunState, tensors: dict[str, torch.Tensor]) -> None:
     """Replace the checkpoint at `path` in one step."""
-    metadata = {"fingerprint": fingerprint, "progress": progress.model_dump_json()}
+    metadata = {"fingerprint": fingerprint, "progress": state.model_dump_json()}
     write_atomic(path, save({k: v.contiguous() for k, v in tensors.items()}, metadata=metadata))
 
 
-def load_checkpoint(path: Path, fingerprint: str) -> tuple[Progress, dict[str, torch.Tensor]] | None:
+def load_checkpoint(path: Path, fingerprint: str) -> tuple[RunState, dict[str, torch.Tensor]] | None:
     """The run's state; None where there is none, or one of another run (other data, base or recipe)."""
     if not path.is_file():
         return None
@@ -97,15 +98,11 @@ def load_checkpoint(path: Path, fingerprint: str) -> tuple[Progress, dict[str, t
         metadata: dict[str, Any] = file.metadata() or {}
         if metadata.get("fingerprint") != fingerprint:
             return None
-        progress = Progress.model_validate(json.loads(metadata["progress"]))
-        return progress, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        state = RunState.model_validate_json(metadata["progress"])
+        return state, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
 # One training run: steps, learning rate, checks on kept-aside rows, checkpoints.
-
-
-Report = Callable[[str, float, float], None]
-"""Called after each step with a line of text, the share that is done (0-1) and the seconds that are left."""
 
 
 Stopped = Literal["epochs", "time", "no improvement"]
@@ -127,7 +124,7 @@ class TrainingRun:
         self.fingerprint = hashlib.sha256(f"{config!r} {base_hash} {rows!r} {aside!r}".encode()).hexdigest()
         self.optimizer = torch.optim.AdamW(learner.masters, lr=1.0, betas=(0.9, 0.99), weight_decay=0.0)
         self.best = [m.clone() for m in learner.masters]
-        self.at = Progress()
+        self.at = RunState()
         self._due = False
         self.plan: list[list[int]] = []
         self.per_epoch = len(order(rows, config.batch_tokens, config.seed, 0))
@@ -153,7 +150,7 @@ class TrainingRun:
         self.learner.restore([tensors[f"weight.{n}"] for n in range(len(self.learner.masters))])
         return True
 
-    def go(self, report: Report) -> Stopped:
+    def go(self, progress: Progress) -> Stopped:
         """Train to the end. The learner then holds the best weights, or the last ones when nothing was kept aside."""
         before, started = self.at.seconds, time.monotonic()
         saved, recent = started, list[float]()
@@ -168,7 +165,7 @@ class TrainingRun:
             if time.monotonic() - saved > self.config.checkpoint_seconds:
                 self.save()
                 saved = time.monotonic()
-            report(self._line(recent), self.done, self.at.seconds * (1 / self.done - 1))
+            progress(self._line(recent), self.at.step, round(self.at.step / self.done))
         if self._aside:
             self.learner.restore(self.best)
         if self.done < 1:
@@ -235,11 +232,7 @@ class TrainingRun:
         loss = sum(recent[-20:]) / len(recent[-20:]) if recent else self.at.losses[-1][1]
         aside = f", kept aside {self.at.validation[-1][1]:.3f}" if self.at.validation else ""
         speed = self.at.tokens / max(self.at.seconds, 1e-9)
-        return f"step {self.at.step}, loss {loss:.3f}{aside}, {speed:.0f} tokens/s"
-
-
-def silent(line: str, done: float, left: float) -> None:
-    """The `Report` of those who do not watch."""
+        return f"loss {loss:.3f}{aside}, {speed:.0f} tokens/s"
 
 
 def train(
@@ -250,7 +243,7 @@ def train(
     *,
     start: Path | None = None,
     validation: Sequence[TrainingExample] = (),
-    report: Report = silent,
+    progress: Progress = no_progress,
     cache: Path | None = None,
 ) -> TrainReport:
     """Train an adapter on `examples` and write it to `out` in PEFT's layout (for `full`: a transformers folder).
@@ -263,7 +256,8 @@ def train(
         out: The adapter's folder; replaced only when training ends well.
         start: An adapter (a PEFT folder) to go on from, such as a skill. Its rank, kind or length stay.
         validation: For early stopping; left out, `config.validation` of the examples is kept aside.
-        report, cache: Told about each step; where unpacked bases are kept.
+        progress: Told of the steps; how many there will be is a guess where the time is what ends them.
+        cache: Where unpacked bases are kept.
 
     Raises:
         InputError: no examples, or all are longer than `config.longest`.
@@ -277,7 +271,7 @@ def train(
         examples, validation = _split(examples, config)
     run, too_long = _prepare(examples, validation, gguf, out, config, start, cache)
     resumed = run.resume()
-    stopped = run.go(report)
+    stopped = run.go(progress)
     with replace_folder(out) as fresh:
         write_folder(fresh, run.learner.finished(), name, load_tokenizer(gguf, cache))
     run.file.unlink(missing_ok=True)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 
 from ....core.errors import UnreadableDocument
-from ....core.plugins import load_class
+from ....core.plugins import load
 from ..documents import Document
 from .pdf import read_pdf
-from .records import read_csv, read_json, read_jsonl, read_sqlite
+from .records import read_csv, read_json, read_json_lines, read_sqlite
 from .text import read_html, read_markdown, read_text_file
 from .word import read_docx
 
@@ -30,22 +30,26 @@ READERS: dict[str, Reader] = {
     ".docx": read_docx,
     **dict.fromkeys((".csv", ".tsv"), read_csv),
     ".json": read_json,
-    **dict.fromkeys((".jsonl", ".ndjson"), read_jsonl),
+    **dict.fromkeys((".jsonl", ".ndjson"), read_json_lines),
     **dict.fromkeys((".sqlite", ".sqlite3", ".db"), read_sqlite),
 }
 
 
-def with_readers(named: Mapping[str, str]) -> dict[str, Reader]:
-    """The built-in readers and those of llama-index, given as suffix to `module:Class`.
+def with_readers(named: Mapping[str, str], folders: Sequence[Path] = ()) -> dict[str, Reader]:
+    """The built-in readers and those of llama-index, given as suffix to `module:Class`, installed or in `folders`.
 
     Raises:
-        KnowledgeError: there is no such class.
+        ConfigError: there is no such class.
     """
     if not named:
         return READERS
     # llama-index takes more than a second to import, which only those who use its readers should wait for
     llama = import_module("..llama_index", __package__)
-    return {**READERS, **{suffix.lower(): llama.reader(load_class(name, "reader")) for suffix, name in named.items()}}
+    more: dict[str, Reader] = {}
+    for suffix, name in named.items():
+        reader_class = load(name, "reader", field="knowledge.readers", folders=folders)
+        more[suffix.lower()] = llama.document_reader(reader_class)
+    return {**READERS, **more}
 
 
 def read(path: Path, source: str, readers: Mapping[str, Reader] = READERS) -> Document:

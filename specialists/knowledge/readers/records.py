@@ -28,7 +28,7 @@ _TITLE = ("title", "name", "heading", "subject", "question", "id")
 _MARKDOWN = re.compile(r"^#{1,6} \S", re.MULTILINE)
 
 
-def read_jsonl(path: Path, source: str) -> Document:
+def read_json_lines(path: Path, source: str) -> Document:
     """One JSON value a line."""
     outline = Outline()
     for number, line in enumerate(decode(path.read_bytes()).split("\n"), 1):
