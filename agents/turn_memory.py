@@ -82,8 +82,11 @@ class TurnMemory:
     def note(self, task: str, recalled: Plain) -> None:
         """Remember what a task states."""
         if self.facts is not None:
-            stated = [NewFact(**fact) for fact in recalled.get("stated", self.stated(task))]
-            self.facts.note(task, _owner(), thread_id=origin().get("thread_id", ""), stated=stated)
+            stated = (
+                recalled["stated"] if "stated" in recalled else self.stated(task)
+            )  # the run began in an older metier
+            facts = [NewFact(**fact) for fact in stated]
+            self.facts.note(task, _owner(), thread_id=origin().get("thread_id", ""), stated=facts)
 
     def comes_first(self, task: str, recalled: Plain, evidence: Callable[[], float]) -> bool:
         """Is a task for the memory rather than for the specialists who were chosen?

@@ -14,7 +14,8 @@ from pydantic import Field, ValidationError
 from ..core.errors import StateError, unknown
 from ..core.files import write_atomic
 from ..core.types import Route, Value
-from .example import Example, normalise_example
+from .example import Example
+from .features import normalise_example
 from .router import Router
 
 
