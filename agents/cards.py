@@ -15,6 +15,7 @@ from ..core.errors import ConfigError, unknown
 from ..core.yaml import load_yaml
 from ..specialists.adapters.registry import Registry
 from ..specialists.card import NAME, Section, SpecialistCard
+from ..specialists.styles.table import check_card
 from ..tools.policy import TeamRules
 
 # The team's file (`team.yaml`): who is on it, on which model, within which limits.
@@ -145,7 +146,7 @@ class Blueprint:
                 field="specialists",
                 hint=f"folders with one: {', '.join(sorted(p.parent.name for p in root.glob('*/specialist.yaml')))}",
             )
-        return cls.of(card, [load_yaml(f, SpecialistCard) for f in files], root, [f.parent for f in files])
+        return cls.of(card, [load_yaml(f, SpecialistCard, check_card) for f in files], root, [f.parent for f in files])
 
     @classmethod
     def of(
@@ -160,6 +161,8 @@ class Blueprint:
         Raises:
             ConfigError: two specialists share a name, a hand-off goes to nobody, or the engine cannot run one of them.
         """
+        for specialist in specialists:
+            check_card(specialist)
         named = {s.name: s for s in specialists}
         if len(named) < len(specialists):
             twice = sorted({s.name for s in specialists if [t.name for t in specialists].count(s.name) > 1})
@@ -183,6 +186,11 @@ class Blueprint:
     def tasks(self, name: str) -> list[str]:
         """The example tasks of a specialist."""
         return read_tasks(self.specialists[name].examples, self.folders[name])
+
+    def example_rows(self, name: str) -> list[dict[str, Any]]:
+        """The rows of a specialist's example files."""
+        files = [self.folders[name] / entry for entry in self.specialists[name].examples if entry.endswith(".jsonl")]
+        return [row for file in files for row in read_rows(file)]
 
     def outside(self) -> list[str]:
         """Tasks that nobody on the team should answer."""

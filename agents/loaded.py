@@ -18,9 +18,9 @@ from ..specialists.adapters.choose import Adapter, adapter_version, on_server
 from ..specialists.engines import Engine, open_engine
 from ..specialists.knowledge.knowledge import Knowledge
 from ..specialists.specialist import Specialist
-from ..specialists.styles.act.decision import read_decision
 from .assemble import (
     BuildRecord,
+    Runtime,
     adapter_of,
     best_evidence,
     by_evidence,
@@ -28,16 +28,11 @@ from .assemble import (
     engine_name,
     find_base,
     knowledge_folder,
-    open_desk,
-    open_hands,
-    open_head,
-    version_of,
+    open_specialist,
 )
 from .cards import Blueprint, fingerprint
 from .graph import Nodes, compile_graph
 from .guardrails import build_guards
-from .guardrails.guard import sift
-from .journal import GraphJournal
 from .threads import Threads
 from .turn_memory import TurnMemory
 
@@ -83,33 +78,20 @@ class LoadedTeam:
         """
         made_of = stamp(plan)  # First: what changes while it is loaded is for the next refresh.
         base = None if shared.engine else find_base(plan, shared.store)
-        published = {name: _adapter(plan, name, shared.engine) for name in plan.specialists}
-        adapters = {name: engine_name(plan, name, adapter, base) for name, adapter in published.items()}
+        adapters = {name: _adapter(plan, name, shared.engine) for name in plan.specialists}
+        loaded = [engine_name(plan, name, adapter, base) for name, adapter in adapters.items()]
         with ExitStack() as undo:
-            files = {name: Path(name) for name in adapters.values() if name and base}
+            files = {name: Path(name) for name in loaded if name and base}
             engine = shared.engine or undo.enter_context(
                 closing(open_engine(plan.card.engine, base or plan.card.base, files))
             )
+            runtime = Runtime(shared.embedder, base, engine, shared.threads.ledger)
             specialists: dict[str, Specialist] = {}
             for name, card in plan.specialists.items():
                 knowledge = Knowledge.open(knowledge_folder(plan, name), shared.embedder) if card.knowledge else None
                 if knowledge:
                     undo.enter_context(closing(knowledge))
-                specialists[name] = Specialist(
-                    card,
-                    engine,
-                    knowledge,
-                    adapter=adapters[name],
-                    hands=open_hands(plan, name, knowledge, shared.threads.ledger, shared.embedder),
-                    embedder=shared.embedder,
-                    decision=read_decision(published[name]),
-                    desk=open_desk(plan, name),
-                    head=open_head(plan, name),
-                    sift=sift(build_guards(plan.card.guardrails, "between", shared.embedder)),
-                    journal=GraphJournal(),
-                    abstain_below=plan.card.abstain_below,
-                    version=version_of(plan, name, base, knowledge, published[name]),
-                )
+                specialists[name] = open_specialist(plan, name, runtime, knowledge, adapters[name])
             router = shared.router or Router.load(plan.state / "router", shared.embedder).with_second_look(
                 by_evidence(specialists)
             )

@@ -82,9 +82,8 @@ class TurnMemory:
     def note(self, task: str, recalled: Plain) -> None:
         """Remember what a task states."""
         if self.facts is not None:
-            stated = (
-                recalled["stated"] if "stated" in recalled else self.stated(task)
-            )  # the run began in an older metier
+            # A run that began in an older metier goes on without them.
+            stated = recalled["stated"] if "stated" in recalled else self.stated(task)
             facts = [NewFact(**fact) for fact in stated]
             self.facts.note(task, _owner(), thread_id=origin().get("thread_id", ""), stated=facts)
 
