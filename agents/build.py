@@ -147,17 +147,22 @@ def fit_classifiers(plan: Blueprint, runtime: Runtime, progress: Progress) -> No
             comparison_path(plan, name).unlink(missing_ok=True)
             continue
         adapter = loadable(adapter_of(plan, name), base, plan.card.engine)
-        rows_of = [(row.text, row.answers) for row in rows]
-        needs = (LABEL_FORM, rows_of, card.labels, runtime.embedder.name, base.sha256("gguf"))
+        needs = (
+            LABEL_FORM,
+            [(r.text, r.answers) for r in rows],
+            card.labels,
+            runtime.embedder.name,
+            base.sha256("gguf"),
+        )
         made_of = fingerprint(*needs, adapter_version(adapter))
         before = Comparison.read(plan, name)
         if before and before.made_of == made_of and classifier_path(plan, name).is_file():
             continue
         progress(f"{name}: comparing classifier and model", 0, 1)
-        trained = LabelClassifier.fit(rows, runtime.embedder)
-        trained.save(classifier_path(plan, name))
+        classifier = LabelClassifier.fit(rows, runtime.embedder)
+        classifier.save(classifier_path(plan, name))
         model = _accuracy_of_model(plan, name, rows[:: max(1, len(rows) // ASKED)], runtime)
-        comparison = Comparison(made_of=made_of, head=trained.accuracy or 0.0, model=model)
+        comparison = Comparison(made_of=made_of, head=classifier.accuracy or 0.0, model=model)
         write_atomic(comparison_path(plan, name), comparison.model_dump_json(indent=2))
         progress(f"{name}: comparing classifier and model", 1, 1)
 
