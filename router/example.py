@@ -19,11 +19,11 @@ class Example(Value):
     """Only tasks are what people will type; the others are trusted less and never used to calibrate."""
 
 
-Examples = Sequence[Example] | Mapping[str, Sequence[str]]
+TaskExamples = Sequence[Example] | Mapping[str, Sequence[str]]
 """Either form is taken wherever examples are: a list, or a specialist's name to its tasks."""
 
 
-def flatten(examples: Examples) -> list[Example]:
+def flatten(examples: TaskExamples) -> list[Example]:
     """As a list of normalised texts without blanks; of equal texts with one label the first is kept."""
     if isinstance(examples, Mapping):
         examples = [Example(text=text, label=name) for name, texts in examples.items() for text in texts]
