@@ -93,6 +93,12 @@ def hash_bucket(term: str) -> int:
     return crc32(term.encode("utf-8", "replace")) % HASH_BUCKETS
 
 
+@lru_cache(maxsize=20_000)
+def piece_buckets(word: str, sizes: tuple[int, ...]) -> tuple[int, ...]:
+    """The columns of a word's pieces. Words come again: most of a text is looked up, not hashed."""
+    return tuple(map(hash_bucket, word_pieces(word, sizes)))
+
+
 def content_words(text: str) -> list[str]:
     """The words that carry meaning, in lower case, in order; codes such as `p-101` stay whole.
 
