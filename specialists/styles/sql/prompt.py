@@ -5,12 +5,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ...grounding import content_words, stem
+from ....core.text import content_stems, rarity, stem
 from ...prompt import Message, Shot, render
 from .schema import Catalogue, Column
 
@@ -77,19 +76,17 @@ def prompt(
 def alike(task: str, solved: Sequence[Solved], count: int = SHOTS) -> list[Solved]:
     """The questions that share the rarest words with this one, the most alike last."""
     words = [_words(s.task) for s in solved]
-    seen = Counter(word for held in words for word in held)
-    asked = _words(task)
+    weights, asked = rarity(words), _words(task)
 
-    def shared(held: frozenset[str]) -> float:
-        weight = math.fsum(math.log(1 + len(solved) / seen[w]) for w in held & asked)
-        return weight / math.sqrt(1 + len(held))
+    def shared(held: set[str]) -> float:
+        return math.fsum(weights[word] for word in held & asked) / math.sqrt(1 + len(held))
 
     best = sorted(range(len(solved)), key=lambda n: (-shared(words[n]), n))[:count]
     return [solved[n] for n in reversed(best)]
 
 
-def _words(text: str) -> frozenset[str]:
-    return frozenset(stem(word) for word in content_words(text)) | frozenset(text.lower().split()[:2])
+def _words(text: str) -> set[str]:
+    return content_stems(text) | {*text.lower().split()[:2]}
 
 
 # Schema linking: the tables and columns that the model is shown.
@@ -134,12 +131,14 @@ class _Overlap:
 
     def __init__(self, asked: Iterable[str]) -> None:
         self._asked, self._alike = frozenset(asked), dict[str, float]()
+        # Of `category` the stem is `categori`, which does not stand in `categoryid`.
+        self._roots = [root for word in self._asked if len(root := word.removesuffix("i")) > 3]
 
     def __call__(self, stems: Sequence[str]) -> float:
         alike = self._alike
         for word in stems:
             if word not in alike:
-                inside = (len(other) / len(word) for other in self._asked if len(other) > 3 and other in word)
+                inside = (len(root) / len(word) for root in self._roots if root in word)
                 alike[word] = 1.0 if word in self._asked else max(inside, default=0.0)
         return sum(alike[word] for word in stems) / len(stems) if stems else 0.0
 

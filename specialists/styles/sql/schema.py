@@ -12,8 +12,8 @@ from itertools import combinations
 import networkx as nx
 
 from ....core.errors import MetierError
+from ....core.text import stem
 from ....tools.database import Database
-from ...grounding import stem
 
 _MOST_VALUES = 5000
 """Values of one text column that are remembered, to find them again in questions."""
