@@ -78,15 +78,15 @@ def alike(task: str, solved: Sequence[Solved], count: int = SHOTS) -> list[Solve
     words = [_words(s.task) for s in solved]
     weights, asked = rarity(words), _words(task)
 
-    def shared(held: set[str]) -> float:
+    def shared(held: frozenset[str]) -> float:
         return math.fsum(weights[word] for word in held & asked) / math.sqrt(1 + len(held))
 
     best = sorted(range(len(solved)), key=lambda n: (-shared(words[n]), n))[:count]
     return [solved[n] for n in reversed(best)]
 
 
-def _words(text: str) -> set[str]:
-    return content_stems(text) | {*text.lower().split()[:2]}
+def _words(text: str) -> frozenset[str]:
+    return frozenset(content_stems(text)) | frozenset(text.lower().split()[:2])
 
 
 # Schema linking: the tables and columns that the model is shown.
@@ -132,13 +132,13 @@ class _Overlap:
     def __init__(self, asked: Iterable[str]) -> None:
         self._asked, self._alike = frozenset(asked), dict[str, float]()
         # Of `category` the stem is `categori`, which does not stand in `categoryid`.
-        self._roots = [root for word in self._asked if len(root := word.removesuffix("i")) > 3]
+        self._roots = {word.removesuffix("i") for word in self._asked}
 
     def __call__(self, stems: Sequence[str]) -> float:
         alike = self._alike
         for word in stems:
             if word not in alike:
-                inside = (len(root) / len(word) for root in self._roots if root in word)
+                inside = (len(root) / len(word) for root in self._roots if len(root) > 3 and root in word)
                 alike[word] = 1.0 if word in self._asked else max(inside, default=0.0)
         return sum(alike[word] for word in stems) / len(stems) if stems else 0.0
 
