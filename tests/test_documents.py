@@ -55,7 +55,7 @@ def pdf(path: Path, pages: list[str], *, bookmarks: dict[str, int] | None = None
         lines = "".join(f"({line}) Tj 0 -14 Td " for line in text.split("\n"))
         stream = DecodedStreamObject()
         stream.set_data(f"BT /F1 12 Tf 72 720 Td {lines}ET".encode())
-        page[NameObject("/Contents")] = stream
+        page[NameObject("/Contents")] = writer._add_object(stream)
     for title, number in (bookmarks or {}).items():
         writer.add_outline_item(title=title, page_number=number)
     if password:
@@ -73,7 +73,7 @@ def test_markdown(tmp_path):
     document = reading(tmp_path, "pump.md", text)
     assert document.title == "Pump"
     assert blocks(document) == [
-        (("Pump",), "Some bold link."),
+        (("Pump",), "Some bold link (http://x)."),
         (("Pump", "Oil"), "1. Stop."),
         (("Pump", "Oil"), "2. Open."),
         (("Pump", "Oil"), "# no heading"),
@@ -194,7 +194,7 @@ def test_sqlite_tables(tmp_path):
         ("a.docx", b"PK\3\4 cut off", "not a Word document"),
         ("a.json", b"{'single': 1}", "not readable as JSON"),
         ("a.json", b"[" * 100_000, "JSON"),
-        ("a.jsonl", b'{"ok": 1}\nnope', "line 2"),
+        ("a.jsonl", b"nope\n{", "line 1"),
         ("a.sqlite", b"SQLite format 3\0 rubbish", "SQLite"),
         ("a.xyz", b"text", "no reader"),
     ],

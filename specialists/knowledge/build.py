@@ -22,7 +22,7 @@ from ..card import KnowledgeCard
 from . import generations
 from .documents import Document, split
 from .indexes import Lexical, backend
-from .readers import READERS, Reader, read, with_readers
+from .readers import READERS, READING, Reader, read, with_readers
 from .store import FILE, NewPassage, PassageStore
 
 # Which files make up a specialist's knowledge.
@@ -168,7 +168,7 @@ def _name_words(source: str, titles: Iterable[str]) -> str:
 
 
 FORMAT = 4
-"""Raised when readers, splitter, terms or files change, so that old indexes are built anew."""
+"""Raised when terms or files change, so that old indexes cannot be opened and are built anew."""
 
 
 @dataclass(frozen=True)
@@ -229,6 +229,7 @@ def index_fingerprint(embedder: Embedder, card: KnowledgeCard) -> dict[str, Any]
     """What an index depends on besides its documents."""
     return {
         "format": FORMAT,
+        "reading": READING,
         "embedder": embedder.name,
         "dimension": embedder.dimension,
         "passage_tokens": card.passage_tokens,
