@@ -281,8 +281,10 @@ def _table(table: Any, buffer: _Buffer, hidden: frozenset[str]) -> bool:
 
 
 def _own_rows(table: Any) -> list[Any]:
-    parts = [table, *table.iterchildren("thead"), *table.iterchildren("tbody", "tfoot")]
-    return [row for part in parts for row in part.iterchildren("tr")]
+    rows: list[Any] = []
+    for part in table.iterchildren("tr", "thead", "tbody", "tfoot"):
+        rows += [part] if part.tag == "tr" else part.iterchildren("tr")
+    return rows
 
 
 def _cell(cell: Any, head: bool, hidden: frozenset[str]) -> TableCell:
