@@ -190,7 +190,7 @@ def test_sqlite_tables(tmp_path):
         ("a.html", b"<html><body><script>x</script></body></html>", "no text"),
         ("a.txt", b"\x7fELF\0\0\0\1", "binary"),
         ("a.pdf", b"%PDF-1.4\nrubbish", "damaged"),
-        ("a.pdf", b"not a pdf at all", "damaged"),
+        ("a.pdf", b"not a pdf at all", "not a PDF"),
         ("a.docx", b"PK\3\4 cut off", "not a Word document"),
         ("a.json", b"{'single': 1}", "not readable as JSON"),
         ("a.json", b"[" * 100_000, "JSON"),

@@ -168,7 +168,7 @@ def _name_words(source: str, titles: Iterable[str]) -> str:
 
 
 FORMAT = 4
-"""Raised when terms or files change, so that old indexes cannot be opened and are built anew."""
+"""Raised when the files change, so that old indexes cannot be opened and are built anew."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import docx
@@ -10,7 +11,7 @@ import pytest
 from docx.oxml import parse_xml
 from fpdf import FPDF
 from pypdf import PdfReader, PdfWriter
-from pypdf.generic import ArrayObject, DictionaryObject, FloatObject, NameObject
+from pypdf.generic import ArrayObject, DictionaryObject, NameObject, NullObject
 
 from metier.core.errors import UnreadableDocument
 from metier.specialists.knowledge.build import entries_of
@@ -218,6 +219,17 @@ def test_csv_stray_quote_does_not_swallow_the_file(tmp_path):
     assert len(texts(reading(tmp_path, "a.csv", "\n".join(lines)))) == 301
 
 
+def test_words_of_scripts_without_spaces_are_found(tmp_path, embedder):
+    said = {"a": "二号锅炉每年清洗一次。", "b": "電梯每月檢查。", "c": "ลิฟต์ตรวจทุกเดือน", "d": "ボイラーを毎年洗う。"}
+    for name, text in said.items():
+        (tmp_path / f"{name}.txt").write_text(text, encoding="utf-8")
+    knowledge = Knowledge.build([tmp_path], tmp_path.parent / "index", embedder)
+    for question, name in (("锅炉多久清洗？", "a"), ("ตรวจลิฟต์เมื่อไร", "c"), ("ボイラーはいつ洗う？", "d")):
+        best = max(knowledge.search(question, 4), key=lambda passage: passage.signals["bm25"])
+        assert (best.source, best.signals["bm25"] > 0) == (f"{name}.txt", True)
+    knowledge.close()
+
+
 # Word
 
 
@@ -278,7 +290,7 @@ def test_docx_merged_cells_nested_tables_and_key_values(tmp_path):
 # PDF
 
 
-def pdf(path: Path, pages: list[list[tuple[float, float, str]]]) -> Path:
+def pdf(path: Path, pages: Sequence[Sequence[tuple[float, float, str]]]) -> Path:
     """Texts at their places: millimetres from the left and from above."""
     file = FPDF()
     file.set_font("helvetica", size=11)
@@ -361,7 +373,7 @@ def test_pdf_words_cut_at_line_ends(tmp_path):
 def test_pdf_bad_page_and_bad_bookmarks_cost_nothing_else(tmp_path):
     path = pdf(tmp_path / "a.pdf", [[(20, 30, f"Sentence {word}.")] for word in ("one", "two", "three")])
     writer = PdfWriter(clone_from=PdfReader(path))
-    writer.pages[1][NameObject("/Contents")] = ArrayObject([FloatObject(1)])
+    writer.pages[1][NameObject("/Contents")] = ArrayObject([NullObject()])
     bookmark = writer.add_outline_item("Lost", 2).get_object()
     assert isinstance(bookmark, DictionaryObject)
     for target in ("/Dest", "/A"):

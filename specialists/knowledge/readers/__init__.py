@@ -21,8 +21,8 @@ Reader = Callable[[Path, str], Document]
 """Takes the file and its source name; raises `UnreadableDocument` with a reason for people."""
 
 READING = 2
-"""Raised when a reader or the splitter gives other text or passages: the next build then reads all documents again.
-Until then an index that is there still opens."""
+"""Raised when readers, splitter or terms give something else: the next build then reads all documents again. Until then
+an index that is there still opens."""
 
 MAX_BYTES = 50_000_000
 """A larger file is refused: it would fill the memory of a small machine."""

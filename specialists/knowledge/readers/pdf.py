@@ -44,7 +44,7 @@ def _read(path: Path, source: str) -> tuple[list[list[Line]], list[Bookmark], st
     except pdfium.PdfiumError as error:
         if "password" in str(error).lower():
             raise UnreadableDocument("it is protected by a password") from error
-        raise UnreadableDocument(f"the PDF is damaged: {error}") from error
+        raise UnreadableDocument("it is not a PDF file, or a damaged one") from error
     try:
         pages = [_page(file, index, source) for index in range(min(len(file), _MOST_PAGES))]
         return pages, list(_bookmarks(file)), file.get_metadata_value("Title")
