@@ -125,7 +125,7 @@ def _first_row(rows: Sequence[Sequence[str]]) -> int:
 def _has_header(rows: Sequence[Sequence[str]]) -> bool:
     """False when the first row is made of the same as those below it: numbers over numbers, and no name over them."""
     if len(rows) < 2:
-        return False
+        return bool(rows) and not any(map(_is_number, rows[0]))
     same = 0
     for place, name in enumerate(rows[0]):
         values = [row[place] for row in rows[1:] if place < len(row) and row[place]]

@@ -11,7 +11,7 @@ import pytest
 from docx.oxml import parse_xml
 from fpdf import FPDF
 from pypdf import PdfReader, PdfWriter
-from pypdf.generic import ArrayObject, DictionaryObject, NameObject, NullObject
+from pypdf.generic import DictionaryObject, NameObject
 
 from metier.core.errors import UnreadableDocument
 from metier.specialists.knowledge.build import entries_of
@@ -373,7 +373,7 @@ def test_pdf_words_cut_at_line_ends(tmp_path):
 def test_pdf_bad_page_and_bad_bookmarks_cost_nothing_else(tmp_path):
     path = pdf(tmp_path / "a.pdf", [[(20, 30, f"Sentence {word}.")] for word in ("one", "two", "three")])
     writer = PdfWriter(clone_from=PdfReader(path))
-    writer.pages[1][NameObject("/Contents")] = ArrayObject([NullObject()])
+    writer.pages[1][NameObject("/Contents")] = NameObject("/None")
     bookmark = writer.add_outline_item("Lost", 2).get_object()
     assert isinstance(bookmark, DictionaryObject)
     for target in ("/Dest", "/A"):

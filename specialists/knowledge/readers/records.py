@@ -134,7 +134,8 @@ def read_csv(path: Path, source: str) -> Document:
     if table.titles:
         outline.heading(1, name)
         outline.paragraph("\n".join(table.titles))
-    add_rows(outline, name, table.columns, table.rows)
+    columns, rows = (table.columns, table.rows) if table.rows else ((), [table.columns])
+    add_rows(outline, name, columns, rows)
     return outline.document(source, name)
 
 
