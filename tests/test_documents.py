@@ -20,7 +20,7 @@ from metier.core.errors import UnreadableDocument
 from metier.core.text import sentence_spans
 from metier.specialists.knowledge.build import entries_of, scan
 from metier.specialists.knowledge.documents import Document, Outline, count, split
-from metier.specialists.knowledge.readers import MAX_BYTES, read
+from metier.specialists.knowledge.readers import MAX_DOCUMENT_BYTES, read
 from metier.specialists.knowledge.readers.text import decode
 
 
@@ -233,7 +233,7 @@ def test_zip_bomb(tmp_path):
 def test_too_large(tmp_path):
     path = write(tmp_path / "big.txt", "x")
     with path.open("r+b") as file:
-        file.truncate(MAX_BYTES + 1)
+        file.truncate(MAX_DOCUMENT_BYTES + 1)
     with pytest.raises(UnreadableDocument, match="limit"):
         read(path, "big.txt")
 

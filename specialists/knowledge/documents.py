@@ -217,11 +217,11 @@ def split(document: Document, size: int) -> list[Span]:
     return spans
 
 
-Unit = tuple[int, int, int]
+_Unit = tuple[int, int, int]
 """Start, end, length in words and punctuation marks: what is not cut any further."""
 
 
-def _units(text: str, block: Block, size: int) -> Iterator[Unit]:
+def _units(text: str, block: Block, size: int) -> Iterator[_Unit]:
     length = count(text[block.start : block.end])
     if length <= (size * HUGE if block.row else size):
         yield block.start, block.end, length
@@ -234,7 +234,7 @@ def _units(text: str, block: Block, size: int) -> Iterator[Unit]:
             yield from _pieces(text, start, end, size)
 
 
-def _pieces(text: str, start: int, end: int, size: int) -> Iterator[Unit]:
+def _pieces(text: str, start: int, end: int, size: int) -> Iterator[_Unit]:
     """A sentence that is too long, cut between words, and endless words by characters."""
     begin, filled, before = start, 0, start
     for token in _TOKEN.finditer(text, start, end):
@@ -247,7 +247,7 @@ def _pieces(text: str, start: int, end: int, size: int) -> Iterator[Unit]:
     yield begin, end, filled
 
 
-def _pack(units: Sequence[Unit], size: int) -> Iterator[tuple[int, int]]:
+def _pack(units: Sequence[_Unit], size: int) -> Iterator[tuple[int, int]]:
     """Neighbouring units joined to spans of similar length, none longer than `size` unless one unit is."""
     total = sum(length for _, _, length in units)
     target = total / max(1, ceil(total / size))

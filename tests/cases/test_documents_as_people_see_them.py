@@ -374,7 +374,7 @@ def test_pdf_bad_page_and_bad_bookmarks_cost_nothing_else(tmp_path):
     path = pdf(tmp_path / "a.pdf", [[(20, 30, f"Sentence {word}.")] for word in ("one", "two", "three")])
     writer = PdfWriter(clone_from=PdfReader(path))
     writer.pages[1][NameObject("/Contents")] = NameObject("/None")
-    bookmark = writer.add_outline_item("Lost", 2).get_object()
+    bookmark = writer.add_outline_item(title="Lost", page_number=2).get_object()
     assert isinstance(bookmark, DictionaryObject)
     for target in ("/Dest", "/A"):
         bookmark.pop(target, None)

@@ -15,7 +15,7 @@ from .records import read_csv, read_json, read_jsonl, read_sqlite
 from .text import read_asciidoc, read_rst, read_text_file
 from .word import read_docx
 
-__all__ = ["MAX_BYTES", "READERS", "READING", "Reader", "read", "with_readers"]
+__all__ = ["MAX_DOCUMENT_BYTES", "READERS", "READING", "Reader", "read", "with_readers"]
 
 Reader = Callable[[Path, str], Document]
 """Takes the file and its source name; raises `UnreadableDocument` with a reason for people."""
@@ -24,7 +24,7 @@ READING = 2
 """Raised when readers, splitter or terms give something else: the next build then reads all documents again. Until then
 an index that is there still opens."""
 
-MAX_BYTES = 50_000_000
+MAX_DOCUMENT_BYTES = 50_000_000
 """A larger file is refused: it would fill the memory of a small machine."""
 
 READERS: dict[str, Reader] = {
@@ -66,8 +66,8 @@ def read(path: Path, source: str, readers: Mapping[str, Reader] = READERS) -> Do
         raise UnreadableDocument(f"no reader for '{path.suffix or path.name}' files (known: {' '.join(readers)})")
     try:
         size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise UnreadableDocument(f"{size / 1e6:.0f} MB is more than the limit of {MAX_BYTES / 1e6:.0f} MB")
+        if size > MAX_DOCUMENT_BYTES:
+            raise UnreadableDocument(f"{size / 1e6:.0f} MB is more than the limit of {MAX_DOCUMENT_BYTES / 1e6:.0f} MB")
         if size == 0:
             raise UnreadableDocument("the file is empty")
         document = reader(path, source)

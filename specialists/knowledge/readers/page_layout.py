@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
@@ -85,14 +85,14 @@ def paragraphs_of(lines: Sequence[Line]) -> list[str]:
     return ["\n".join(paragraph) for paragraph in paragraphs]
 
 
-def goes_on(before: str, after: str) -> bool:
+def runs_on(before: str, after: str) -> bool:
     """Whether a text goes on after the end of a column or page: no full stop before, no capital after."""
     return not re.search(r"[.!?:;…。！？][\"'”’)\]]*\Z", before) and after[:1].isalpha() and not after[:1].isupper()
 
 
 def _belongs(before: Line, line: Line, usual: float) -> bool:
     if before.zone != line.zone:
-        return goes_on(before.text, line.text)
+        return runs_on(before.text, line.text)
     smaller, larger = sorted((before.height, line.height))
     return before.bottom - line.bottom <= 1.4 * usual + 1 and larger <= 1.2 * smaller
 
@@ -112,34 +112,47 @@ def _is_turned(text: pdfium.PdfTextPage) -> bool:
     return turned > 0.2 * len(some)
 
 
+_Placed = tuple[str, float, float, float, float]
+"""A letter with its left, lower, right and upper edge."""
+
+
 def _fragments(text: pdfium.PdfTextPage) -> list[Line]:
     """Pieces of lines as the file draws them, cut where the pen jumps."""
-    pieces: list[list[tuple[str, float, float, float, float]]] = []
-    box = pdfium_c.FS_RECTF()
+    pieces: list[list[_Placed]] = []
     cut = True
+    for placed in _placed(text):
+        if placed is None:
+            cut = True
+            continue
+        if cut or _jumps(pieces[-1][-1], placed):
+            pieces.append([])
+        pieces[-1].append(placed)
+        cut = False
+    return [_piece(letters) for letters in pieces]
+
+
+def _placed(text: pdfium.PdfTextPage) -> Iterator[_Placed | None]:
+    """The letters of a page, with None where a line ends; a space is written behind the letter before it."""
+    box = pdfium_c.FS_RECTF()
+    before: _Placed | None = None
     for index in range(min(text.count_chars(), _MOST_LETTERS)):
         letter = _letter(pdfium_c.FPDFText_GetUnicode(text, index))
-        if letter in "\r\n":
-            cut = True
+        if letter in ("\r", "\n"):
+            before = None
+            yield None
         elif letter.isspace():
-            if not cut:
-                pieces[-1].append((" ", *pieces[-1][-1][1:]))
+            if before is not None:
+                yield (" ", *before[1:])
         elif letter and pdfium_c.FPDFText_GetLooseCharBox(text, index, ctypes.byref(box)) and _is_finite(box):
-            at = (letter, box.left, min(box.bottom, box.top), box.right, max(box.bottom, box.top))
-            if cut or _jumps(pieces[-1][-1], at):
-                pieces.append([])
-            pieces[-1].append(at)
-            cut = False
-    return [
-        Line(
-            clean("".join(p[0] for p in piece)).strip(),
-            min(p[1] for p in piece),
-            min(p[2] for p in piece),
-            max(p[3] for p in piece),
-            max(p[4] for p in piece),
-        )
-        for piece in pieces
-    ]
+            before = letter, box.left, min(box.bottom, box.top), box.right, max(box.bottom, box.top)
+            yield before
+
+
+def _piece(letters: Sequence[_Placed]) -> Line:
+    words = "".join(letter[0] for letter in letters).strip()
+    words = words[:-1] + "-" if words.endswith("\u00ad") else words
+    _, left, bottom, right, top = zip(*letters, strict=True)
+    return Line(clean(words), min(left), min(bottom), max(right), max(top))
 
 
 def _is_finite(box: pdfium_c.FS_RECTF) -> bool:
@@ -150,7 +163,7 @@ def _letter(code: int) -> str:
     return "-" if code in (0x2, 0xFFFE) else chr(code) if 0 < code <= 0x10FFFF else ""
 
 
-def _jumps(before: tuple[str, float, float, float, float], after: tuple[str, float, float, float, float]) -> bool:
+def _jumps(before: _Placed, after: _Placed) -> bool:
     height = max(before[4] - before[2], after[4] - after[2], 1.0)
     rise = abs((before[2] + before[4]) - (after[2] + after[4])) / 2
     return rise > 0.5 * height or not -height < after[1] - before[3] < 0.8 * height
@@ -194,25 +207,29 @@ def _zones(fragments: list[Line], depth: int = 0) -> list[list[Line]]:
 
 def _gutter(fragments: Sequence[Line]) -> float | None:
     """Where two columns of running text part; None in tables and on pages with one column."""
-    if len(fragments) < 6:
+    place = _emptiest(fragments) if len(fragments) >= 6 else None
+    if place is None:
         return None
+    left = [f for f in fragments if f.right <= place]
+    right = [f for f in fragments if f.left >= place]
+    return place if _is_running_text(left) and _is_running_text(right) else None
+
+
+def _emptiest(fragments: Sequence[Line]) -> float | None:
+    """The middle of the widest strip that hardly a line crosses, away from the margins."""
     start, end = min(f.left for f in fragments), max(f.right for f in fragments)
     width = max(_STRIP, (end - start) / _MOST_STRIPS)
     strips = int((end - start) / width)
-    inside = range(int(0.15 * strips), int(0.85 * strips))
     crossed = [0] * (strips + 2)
     for piece in fragments:
-        first, last = int((piece.left - start) / width), int((piece.right - start) / width)
-        for strip in range(first, last + 1):
+        for strip in range(int((piece.left - start) / width), int((piece.right - start) / width) + 1):
             crossed[strip] += 1
-    if not inside or min(crossed[strip] for strip in inside) > 0.15 * len(fragments):
+    inside = range(int(0.15 * strips), int(0.85 * strips))
+    least = min((crossed[strip] for strip in inside), default=len(fragments))
+    if least > 0.15 * len(fragments):
         return None
-    least = min(crossed[strip] for strip in inside)
     middle = _middle_of_longest([strip for strip in inside if crossed[strip] == least])
-    gutter = start + (middle + 0.5) * width
-    left = [f for f in fragments if f.right <= gutter]
-    right = [f for f in fragments if f.left >= gutter]
-    return gutter if _is_running_text(left) and _is_running_text(right) else None
+    return start + (middle + 0.5) * width
 
 
 def _middle_of_longest(strips: Sequence[int]) -> float:
@@ -238,18 +255,27 @@ def without_furniture(pages: Sequence[Sequence[Line]]) -> list[list[Line]]:
     """The pages without page numbers, and with running heads and feet only where they stand first, above the text."""
     numbers = _page_numbers(pages)
     pages = [[line for line in page if (index, line) not in numbers] for index, page in enumerate(pages)]
-    often = Counter(key for page in pages for key in {_template(line) for line in _edges(page)})
-    needed = 2 if len(pages) <= 4 else 3
-    repeated = {key for key, count in often.items() if count >= needed}
+    repeated = _repeated(pages)
     seen: set[tuple[str, int]] = set()
     kept = []
     for page in pages:
         furniture = {line: _template(line) for line in _edges(page) if _template(line) in repeated}
-        first = [line for line, key in furniture.items() if key not in seen and _PAGE_WORDS.sub("", line.text)]
-        seen |= set(furniture.values())
-        above = [Line(line.text, *(0.0, 0.0, 0.0, 0.0), -1 - number) for number, line in enumerate(first)]
+        first = [line.text for line, key in furniture.items() if key not in seen and _says_more_than_its_page(line)]
+        seen.update(furniture.values())
+        above = [Line(words, *(0.0, 0.0, 0.0, 0.0), -1 - number) for number, words in enumerate(first)]
         kept.append([*above, *(line for line in page if line not in furniture)])
     return kept
+
+
+def _repeated(pages: Sequence[Sequence[Line]]) -> set[tuple[str, int]]:
+    """What stands in the margins of several pages, at the same place."""
+    often = Counter(key for page in pages for key in set(map(_template, _edges(page))))
+    needed = 2 if len(pages) <= 4 else 3
+    return {key for key, count in often.items() if count >= needed}
+
+
+def _says_more_than_its_page(line: Line) -> bool:
+    return bool(_PAGE_WORDS.sub("", line.text))
 
 
 def _edges(page: Sequence[Line]) -> list[Line]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,8 +13,7 @@ import pypdfium2 as pdfium
 
 from ....core.errors import UnreadableDocument
 from ..documents import PAGE_BREAK, Document, Outline
-from .hyphens import Hyphens
-from .page_layout import Line, goes_on, lines_of, paragraphs_of, without_furniture
+from .page_layout import Line, lines_of, paragraphs_of, runs_on, without_furniture
 from .text import title_of
 
 _log = logging.getLogger(__name__)
@@ -94,7 +93,7 @@ class _Part:
 
 def _assemble(source: str, title: str, pages: list[list[Line]], bookmarks: list[Bookmark]) -> Document:
     outline, begun = Outline(), 0
-    hyphens = Hyphens(line.text for lines in pages for line in lines)
+    hyphens = _Hyphens(line.text for lines in pages for line in lines)
     for part in _over_pages(list(_parts(pages, bookmarks))):
         while begun <= part.page:
             outline.begin_page()
@@ -125,7 +124,7 @@ def _over_pages(parts: Sequence[_Part]) -> list[_Part]:
     for part in parts:
         before = whole[-1] if whole else None
         ends = before is not None and not before.level and not part.level and before.last_page < part.page
-        if before is not None and ends and goes_on(before.text, part.text):
+        if before is not None and ends and runs_on(before.text, part.text):
             breaks = PAGE_BREAK * (part.page - before.last_page)
             whole[-1] = replace(before, text=before.text + breaks + part.text)
         else:
@@ -137,3 +136,58 @@ def _split_at(text: str, title: str) -> tuple[str, str]:
     """The text before and after the line that is the title; all of it counts as after when there is none."""
     line = re.search(r"^\W*" + r"\s+".join(map(re.escape, title.split())) + r"\W*$", text, re.MULTILINE | re.IGNORECASE)
     return (text[: line.start()], text[line.end() :]) if line else ("", text)
+
+
+# Words that were cut at the end of a line: joined again, unless the hyphen is part of the word.
+
+
+_CUT = re.compile(r"(\w+)[-\u2010\u00ad]\n(?=(\w+))")
+_OVER_PAGES = re.compile(rf"([-\u2010\u00ad]){PAGE_BREAK}(\w\S*)[^\S\n]?")
+_LINE_END = re.compile(r"\w[-\u2010\u00ad]\Z")
+_WORD = re.compile(r"\w+(?:-\w+)*")
+
+_BEGINNINGS = frozenset("cross ex half non quasi self well".split())
+_SOMETIMES = frozenset(
+    """
+    all double five four full hand heat heavy high light long low multi oil one right short single six three two water
+    """.split()
+)
+"""These keep their hyphen before what is a word of its own in the document."""
+_ENDINGS = frozenset(
+    """
+    based controlled cooled driven duty flammable locking mounted operated powered related resistant sensitive shaped
+    specific
+    """.split()
+)
+_BETWEEN = frozenset("and or to und oder bzw bis et ou y e o".split())
+"""After these the hyphen stands for a word that is left out: "two-" "and three-phase"."""
+
+
+class _Hyphens:
+    """Decides by the document's own words, then by words that are mostly written with a hyphen."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self._words: set[str] = set()
+        cut = False
+        for line in lines:
+            words, begins_cut, cut = _WORD.findall(line), cut, bool(_LINE_END.search(line))
+            self._words |= {word.casefold() for word in words[begins_cut : len(words) - cut]}
+
+    def join(self, text: str) -> str:
+        """The text with its cut words whole. A page break inside a word moves behind it."""
+        return _CUT.sub(self._joined, _OVER_PAGES.sub(rf"\1\n\2{PAGE_BREAK}", text))
+
+    def _joined(self, cut: re.Match[str]) -> str:
+        left, right = cut[1], cut[2]
+        if right in _BETWEEN:
+            return cut[0]
+        return f"{left}-" if self._keeps(left, right) else left
+
+    def _keeps(self, left: str, right: str) -> bool:
+        if len(left) == 1 or any(map(str.isdigit, left)) or not right[0].islower():
+            return True
+        whole, parted = (f"{left}{mark}{right}".casefold() in self._words for mark in ("", "-"))
+        if whole != parted:
+            return parted
+        first, second = left.casefold(), right.casefold()
+        return first in _BEGINNINGS or second in _ENDINGS or (first in _SOMETIMES and second in self._words)

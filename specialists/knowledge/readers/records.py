@@ -120,7 +120,7 @@ def _scalar(value: Any) -> str:
 # CSV files and SQLite databases: every row becomes a line `column: value; column: value`.
 
 
-MAX_ROWS = 200_000
+_MOST_ROWS = 200_000
 """Rows that are read from one file; more of them belong into a database that a tool asks."""
 
 
@@ -160,8 +160,8 @@ def add_rows(outline: Outline, table: str, columns: Sequence[str], rows: Iterabl
     for number, row in enumerate(rows, 1):
         if number == 1:
             outline.heading(1, table)
-        if number > MAX_ROWS:
-            raise UnreadableDocument(f"table '{table}' has more than {MAX_ROWS} rows")
+        if number > _MOST_ROWS:
+            raise UnreadableDocument(f"table '{table}' has more than {_MOST_ROWS} rows")
         outline.row(columns, row, label=f"row {number}")
 
 

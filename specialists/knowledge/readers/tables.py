@@ -145,15 +145,18 @@ def _is_key_value(grid: Grid) -> bool:
     """Names on the left and their values on the right, told by marks, colons or by values where a header would be."""
     if any(cell.head for row in grid for cell in row):
         return all(row[0].head for row in grid)
-    if len(grid) < 2 or any(len(row) != 2 or len(_distinct(row)) != 2 for row in grid):
+    if len(grid) < 2 or any(len(row) != 2 or row[0] is row[1] for row in grid):
         return False
     keys, values = [row[0].text for row in grid], [row[1].text for row in grid]
-    if all(key.endswith(":") for key in keys):
-        return True
-    if any(map(_has_digit, keys)) or len(set(keys)) < len(keys):
+    return all(key.endswith(":") for key in keys) or _are_names_and_values(keys, values)
+
+
+def _are_names_and_values(keys: Sequence[str], values: Sequence[str]) -> bool:
+    """Different names without numbers; values with numbers already in the first row, or in some rows only."""
+    if len(set(keys)) < len(keys) or any(map(_has_digit, keys)):
         return False
-    shares = sum(map(_has_digit, values))
-    return _has_digit(values[0]) or 0 < shares < len(values) - 1
+    numbers = sum(map(_has_digit, values))
+    return _has_digit(values[0]) or 0 < numbers < len(values) - 1
 
 
 def _has_digit(text: str) -> bool:
