@@ -270,6 +270,9 @@ def test_docx_merged_cells_nested_tables_and_key_values(tmp_path):
     inner = outer.cell(1, 1).add_table(rows=2, cols=2)
     for place, text in enumerate(("Mode", "Rate", "slow", "4")):
         inner.cell(place // 2, place % 2).text = text
+    frame = file.add_table(rows=1, cols=1).cell(0, 0)
+    frame.paragraphs[0].text = "Mind the step."
+    frame.add_paragraph("Ring twice.")
     file.add_paragraph("Data:")
     data = file.add_table(rows=3, cols=2)
     for place, text in enumerate(("Weight", "30 kg", "Colour", "green", "Length", "2 m")):
@@ -280,6 +283,8 @@ def test_docx_merged_cells_nested_tables_and_key_values(tmp_path):
         "Hall: A; Heating May: hot; Heating June: cold",
         "Then:",
         "Line: L1; Mode: slow; Rate: 4",
+        "Mind the step.",
+        "Ring twice.",
         "Data:",
         "Weight: 30 kg",
         "Colour: green",

@@ -39,11 +39,6 @@ def add_table(outline: Outline, rows: Sequence[Sequence[TableCell]], caption: st
     _Table(outline, " ".join(caption.split())).add(list(map(list, rows)), ([], []))
 
 
-def is_layout(rows: Sequence[Sequence[TableCell]]) -> bool:
-    """Whether a table only puts text in its place: one column."""
-    return all(sum(1 for _ in row) <= 1 for row in rows)
-
-
 @dataclass(frozen=True)
 class _Table:
     outline: Outline

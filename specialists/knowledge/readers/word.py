@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,12 @@ def read_docx(path: Path, source: str) -> Document:
 def _add_blocks(parent: Any, file: WordFile, outline: Outline) -> None:
     for block in _blocks(parent):
         if block.tag == f"{_W}tbl":
-            add_table(outline, _rows(block))
+            rows = [list(_children(row, f"{_W}tc")) for row in _children(block, f"{_W}tr")]
+            if any(len(row) > 1 for row in rows):
+                add_table(outline, _rows(block))
+            else:  # one column puts text in its place, and is no table of values
+                for cell in chain.from_iterable(rows):
+                    _add_blocks(cell, file, outline)
         else:
             _add_paragraph(block, file, outline)
             for box in _boxes(block):
