@@ -17,7 +17,7 @@ from langgraph.types import interrupt
 from ..core.run import Event, Plain
 from ..core.types import ToolCall
 from ..tools.policy import ApprovalRequest, ApprovalResponse, Decision, Reject
-from ..tools.session import Check
+from ..tools.session import ResultCheck
 from .guardrails import Guard
 from .threads import ledger_prefix
 
@@ -64,7 +64,7 @@ def ask_person(call: ToolCall, why: str) -> Decision:
     return response.decisions[0]
 
 
-def between(guard: Guard) -> Check:
+def between(guard: Guard) -> ResultCheck:
     """The guard of what a model is about to read, for the results of tools."""
 
     def check(call: ToolCall) -> ToolCall:

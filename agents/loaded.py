@@ -22,9 +22,9 @@ from ..specialists.adapters.choose import adapter_version
 from ..specialists.engines import Engine, open_engine
 from ..specialists.knowledge.knowledge import Knowledge
 from ..specialists.specialist import Specialist
-from ..specialists.styles.act.decision import read_decision
 from .assemble import (
     BuildRecord,
+    Runtime,
     adapter_of,
     best_evidence,
     by_evidence,
@@ -32,23 +32,18 @@ from .assemble import (
     engine_name,
     find_base,
     knowledge_folder,
-    open_desk,
-    open_hands,
-    open_head,
-    version_of,
+    open_specialist,
 )
 from .cards import Blueprint, fingerprint
 from .graph import Nodes, compile_graph
 from .guardrails import build_guards
-from .guardrails.guard import sift
-from .journal import GraphJournal
 from .memories import Memories, origin
 from .threads import Threads
 
 
 @dataclass(frozen=True)
 class Shared:
-    """What stays when the crew changes: models on the disk, the embedder, conversations and memories."""
+    """What stays when the loaded team changes: models on the disk, the embedder, conversations and memories."""
 
     store: ModelStore
     embedder: Embedder
@@ -57,12 +52,12 @@ class Shared:
 
 
 class LoadedTeam:
-    """The specialists on their engine, the router, and the graph whose stations they are. Made by `Crew.open`."""
+    """The specialists on their engine, the router, and the graph whose stations they are. Made by `LoadedTeam.open`."""
 
     def __init__(
         self,
         plan: Blueprint,
-        office: Shared,
+        shared: Shared,
         specialists: dict[str, Specialist],
         router: Router,
         engine: Engine,
@@ -71,10 +66,10 @@ class LoadedTeam:
     ) -> None:
         self.plan, self.stamp = plan, made_of
         self.specialists, self.router, self.engine = specialists, router, engine
-        self._office, self._resources = office, resources
+        self._shared, self._resources = shared, resources
 
     @classmethod
-    def open(cls, plan: Blueprint, office: Shared) -> LoadedTeam:
+    def open(cls, plan: Blueprint, shared: Shared) -> LoadedTeam:
         """Load a team that was built: the one place where router, specialists, tools and memory meet.
 
         Raises:
@@ -82,41 +77,27 @@ class LoadedTeam:
             StateError, ModelNotPulled: what was built is damaged; the base is not on this machine.
         """
         made_of = stamp(plan)  # First: what changes while it is loaded is for the next refresh.
-        base = find_base(plan, office.store)
-        published = {name: adapter_of(plan, name) for name in plan.specialists}
-        adapters = {name: engine_name(plan, name, adapter, base) for name, adapter in published.items()}
+        base = find_base(plan, shared.store)
+        adapters = {name: adapter_of(plan, name) for name in plan.specialists}
+        loaded = [engine_name(plan, name, adapter, base) for name, adapter in adapters.items()]
         with ExitStack() as undo:
-            files = {name: Path(name) for name in adapters.values() if name and base}
-            engine = undo.enter_context(
-                closing(open_engine(plan.card.engine, base or plan.card.base, files, folders=[plan.root]))
-            )
+            files = {name: Path(name) for name in loaded if name and base}
+            engine = open_engine(plan.card.engine, base or plan.card.base, files, folders=[plan.root])
+            undo.enter_context(closing(engine))
+            runtime = Runtime(shared.embedder, base, engine, shared.threads.ledger)
             specialists: dict[str, Specialist] = {}
             for name, card in plan.specialists.items():
-                knowledge = Knowledge.open(knowledge_folder(plan, name), office.embedder) if card.knowledge else None
+                knowledge = Knowledge.open(knowledge_folder(plan, name), shared.embedder) if card.knowledge else None
                 if knowledge:
                     undo.enter_context(closing(knowledge))
-                specialists[name] = Specialist(
-                    card,
-                    engine,
-                    knowledge,
-                    adapter=adapters[name],
-                    hands=open_hands(plan, name, knowledge, office.threads.ledger, office.embedder),
-                    embedder=office.embedder,
-                    decision=read_decision(published[name]),
-                    desk=open_desk(plan, name),
-                    head=open_head(plan, name),
-                    sift=sift(build_guards(plan.card.guardrails, "between", office.embedder, [plan.root])),
-                    journal=GraphJournal(),
-                    abstain_below=plan.card.abstain_below,
-                    version=version_of(plan, name, base, knowledge, published[name]),
-                )
-            router = Router.load(plan.state / "router", office.embedder).with_second_look(by_evidence(specialists))
-            return cls(plan, office, specialists, router, engine, undo.pop_all(), made_of)
+                specialists[name] = open_specialist(plan, name, runtime, knowledge, adapters[name])
+            router = Router.load(plan.state / "router", shared.embedder).with_second_look(by_evidence(specialists))
+            return cls(plan, shared, specialists, router, engine, undo.pop_all(), made_of)
 
     @cached_property
     def saved(self) -> CompiledStateGraph:
         """The graph that keeps its conversations."""
-        return self.graph(self._office.threads.saver)
+        return self.graph(self._shared.threads.saver)
 
     def graph(self, checkpointer: BaseCheckpointSaver | None) -> CompiledStateGraph:
         """The graph over these specialists."""
@@ -125,7 +106,7 @@ class LoadedTeam:
 
     @cached_property
     def _nodes(self) -> Nodes:
-        card, embedder = self.plan.card, self._office.embedder
+        card, embedder = self.plan.card, self._shared.embedder
         return Nodes(
             self.specialists,
             LoggedRouter(self.router, decisions(self.plan), origin) if card.router.log else self.router,
@@ -134,7 +115,7 @@ class LoadedTeam:
             recall_tokens=card.memory.recall_tokens,
             guard_in=build_guards(card.guardrails, "in", embedder, [self.plan.root]),
             guard_out=build_guards(card.guardrails, "out", embedder, [self.plan.root]),
-            memories=self._office.memories,
+            memories=self._shared.memories,
             evidence=best_evidence(self.specialists),
         )
 

@@ -121,7 +121,7 @@ def evaluate(
     from ..agents.build import build, changed_since_build
     from ..agents.cards import Blueprint
     from ..agents.evaluate import compare as run
-    from ..agents.evaluate import open_bench
+    from ..agents.evaluate import open_evaluation
     from ..core.files import write_atomic
     from ..specialists.evaluation.report import page
     from .ask import shown
@@ -131,7 +131,7 @@ def evaluate(
     with shown(Console(stderr=True), quiet=json) as progress:
         if changed_since_build(blueprint) != []:
             build(blueprint, progress=progress)
-        with open_bench(blueprint, progress, limit=limit, seed=seed, fresh=fresh) as bench:
+        with open_evaluation(blueprint, progress, limit=limit, seed=seed, fresh=fresh) as bench:
             found = run(bench, names, [s.strip() for s in compare.split(",")])
     if report:
         write_atomic(report, page(found))

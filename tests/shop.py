@@ -16,10 +16,9 @@ from typing import Annotated, Any
 
 from langchain_core.tools import BaseTool, InjectedToolArg
 
-from metier.agents.assemble import open_hands
+from metier.agents.assemble import Runtime, open_specialist
 from metier.agents.cards import Blueprint, MemoryCard, RouterCard, TeamCard
 from metier.agents.guardrails import GuardContext, Verdict
-from metier.agents.journal import GraphJournal
 from metier.agents.loaded import LoadedTeam, Shared
 from metier.agents.memories import Memories
 from metier.agents.team import Team
@@ -150,6 +149,7 @@ def open_shop(
         name="shop",
         specialists=[c.name for c in cards],
         router=RouterCard(log=False),
+        abstain_below=0.1,
         **{"guardrails": ["injection", "metier.tests.shop:allow"], **more},
         memory=memory,
     )
@@ -157,13 +157,14 @@ def open_shop(
     engine, resources = ScriptedEngine(planned), ExitStack()
     threads = open_threads(plan)
     resources.callback(threads.close)
-    specialists: dict[str, Specialist] = {}
+    specialists: dict[str, Any] = {}
+    nothing: Any = None
+    made: Any
     for c in cards:
-        hands = open_hands(plan, c.name, None, threads.ledger)
-        made = Counted(c, engine, hands=hands, journal=GraphJournal(), abstain_below=0.1)
+        made = open_specialist(plan, c.name, Runtime(nothing, None, engine, threads.ledger), None, None)
+        made.__class__ = Counted
         made.seen = seen or made.seen
         specialists[c.name] = made
     router: Any = ByName([c.name for c in cards], seen or (lambda what: None))
-    nothing: Any = None
     office = Shared(store=nothing, embedder=nothing, threads=threads, memories=Memories(None))
     return Team(plan, office, LoadedTeam(plan, office, specialists, router, engine, ExitStack()), resources)

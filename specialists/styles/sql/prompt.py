@@ -164,6 +164,8 @@ def _named_values(question: str, catalogue: Catalogue) -> Iterator[tuple[str, Co
                 yield from ((value, column) for column, value in found)
 
 
+INSTRUCTION = "Write one SQLite SELECT that answers the question."
+
 SHOTS = 4
 """Answered questions that are shown: each costs about 60 tokens."""
 
@@ -194,7 +196,8 @@ def prompt(
     linked = link(about or task, catalogue)
     earlier = [Shot(s.task, s.sql, known(s.task, catalogue, linked.columns)) for s in shots]
     facts = [*known(task, catalogue, linked.columns), *facts]
-    return render("sql", task, schema=linked.schema, instructions=instructions, facts=facts, shots=earlier), linked
+    messages = render(INSTRUCTION, task, system=[linked.schema], instructions=instructions, facts=facts, shots=earlier)
+    return messages, linked
 
 
 def alike(task: str, solved: Sequence[Solved], count: int = SHOTS) -> list[Solved]:
