@@ -28,7 +28,7 @@ from ..specialists.engines import open_engine
 from ..specialists.evaluation.statistics import judge
 from ..specialists.knowledge.build import IndexReport
 from ..specialists.knowledge.knowledge import Knowledge
-from ..specialists.styles.label.classifier import FORM, LabelClassifier, Labelled, accuracy
+from ..specialists.styles.label.classifier import LABEL_FORM, LabelClassifier, Labelled
 from ..specialists.styles.label.style import LABEL
 from ..tools.registry import build_tools
 from ..tools.tool import ToolContext
@@ -146,16 +146,22 @@ def fit_classifiers(plan: Blueprint, runtime: Runtime, progress: Progress) -> No
             comparison_path(plan, name).unlink(missing_ok=True)
             continue
         adapter = loadable(adapter_of(plan, name), base, plan.card.engine)
-        needs = (FORM, [(r.text, r.answers) for r in rows], card.labels, runtime.embedder.name, base.sha256("gguf"))
+        needs = (
+            LABEL_FORM,
+            [(r.text, r.answers) for r in rows],
+            card.labels,
+            runtime.embedder.name,
+            base.sha256("gguf"),
+        )
         made_of = fingerprint(*needs, adapter_version(adapter))
         before = Comparison.read(plan, name)
         if before and before.made_of == made_of and classifier_path(plan, name).is_file():
             continue
         progress(f"{name}: comparing classifier and model", 0, 1)
-        LabelClassifier.fit(rows, runtime.embedder).save(classifier_path(plan, name))
-        right = accuracy(rows, [str(number % 5) for number in range(len(rows))], runtime.embedder)
+        classifier = LabelClassifier.fit(rows, runtime.embedder)
+        classifier.save(classifier_path(plan, name))
         model = _accuracy_of_model(plan, name, rows[:: max(1, len(rows) // ASKED)], runtime)
-        comparison = Comparison(made_of=made_of, head=sum(right) / len(right), model=model)
+        comparison = Comparison(made_of=made_of, head=classifier.accuracy or 0.0, model=model)
         write_atomic(comparison_path(plan, name), comparison.model_dump_json(indent=2))
         progress(f"{name}: comparing classifier and model", 1, 1)
 

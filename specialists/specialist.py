@@ -14,12 +14,13 @@ from typing import Any
 
 from ..core.errors import BudgetExceeded
 from ..core.run import Emit, Event, Journal, Meter, Unkept, ignore, timing
+from ..core.text import codes, content_words
 from ..core.types import Answer, Brief, Handoff, Outcome, Passage
 from ..tools.session import SpecialistTools
 from .card import SpecialistCard
 from .confidence import confidence
 from .engines.engine import Engine, Sampling
-from .grounding import codes, content_words, supporting_sentence, with_context
+from .grounding import supporting_sentence, with_context
 from .knowledge.knowledge import Knowledge
 from .prompt import NOT_FOUND
 from .styles.style import Style

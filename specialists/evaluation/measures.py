@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.metrics import exact_match, expected_calibration_error, token_f1
+from ...core.text import content_words, coverage
 from ...core.types import Answer, ToolCall
-from ..grounding import content_words, coverage
 from .questions import Question, Result
 
 # Is it the call that was wanted? Compared by its parts, as the Berkeley Function Calling Leaderboard does.
