@@ -22,7 +22,6 @@ from ..specialists.engines import Engine
 from ..specialists.knowledge.knowledge import Knowledge
 from ..specialists.specialist import Specialist
 from ..specialists.styles.style import Opening
-from ..specialists.styles.table import find_style
 from ..tools.registry import build_tools
 from ..tools.runner import Ledger, ToolRunner
 from ..tools.session import SpecialistTools
@@ -69,8 +68,7 @@ def open_specialist(
         MissingExtra: a tool whose library is not installed.
         StateError: a file of the build is damaged.
     """
-    card = plan.specialists[name]
-    style = find_style(card.style, [plan.folders[name], plan.root])
+    card, style = plan.specialists[name], plan.style(name)
     opening = Opening(
         card=card,
         root=plan.root,
@@ -84,9 +82,9 @@ def open_specialist(
         card.model_copy(update={"abstain_below": 0.0}) if dry else card,
         runtime.engine,
         knowledge,
-        style=style,
         adapter=engine_name(plan, name, adapter, runtime.base) if runtime.engine else None,
         tools=_open_tools(plan, name, runtime, knowledge, dry=dry),
+        style=style,
         resources=style.open(opening) if style.open else None,
         sift=None if dry else sift(_guards_between(plan, runtime)),
         journal=None if dry else GraphJournal(),

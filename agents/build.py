@@ -30,7 +30,6 @@ from ..specialists.knowledge.build import IndexReport
 from ..specialists.knowledge.knowledge import Knowledge
 from ..specialists.styles.label.classifier import LABEL_FORM, LabelClassifier, Labelled
 from ..specialists.styles.label.style import LABEL
-from ..specialists.styles.table import find_style
 from ..tools.registry import build_tools
 from ..tools.tool import ToolContext
 from .assemble import (
@@ -108,7 +107,7 @@ def _decide(evaluation: Evaluation, name: str, *, hold: bool) -> Promotion:
 
 def _compare(evaluation: Evaluation, name: str) -> tuple[bool, str]:
     """Whether the challenger is better, and why."""
-    plan, card = evaluation.blueprint, evaluation.blueprint.specialists[name]
+    plan = evaluation.blueprint
     if not trained_on(plan.registry.find(name, "challenger").path, plan.card.base):
         return False, f"it was trained for another base than {plan.card.base}"
     if not evaluation.questions(name):
@@ -120,7 +119,7 @@ def _compare(evaluation: Evaluation, name: str) -> tuple[bool, str]:
     champion = plan.registry.state(name).champion
     own = Path(used.adapter).name if used.adapter else "none"
     incumbent = f"champion {champion}" if champion else f"the card's adapter ({own})"
-    judged = judge(mine, theirs, find_style(card.style).scoring, threshold(plan, name), incumbent)
+    judged = judge(mine, theirs, plan.style(name).scoring, threshold(plan, name), incumbent)
     return judged.better, judged.why
 
 
@@ -171,9 +170,8 @@ def _accuracy_of_model(plan: Blueprint, name: str, rows: Sequence[Labelled], run
     """Share of the rows that the language model labels right, without documents."""
     adapter = adapter_of(plan, name)
     file = engine_name(plan, name, adapter, runtime.base)
-    engine = open_engine(
-        plan.card.engine, runtime.base or plan.card.base, {file: Path(file)} if file else {}, folders=[plan.root]
-    )
+    files = {file: Path(file)} if file else {}
+    engine = open_engine(plan.card.engine, runtime.base or plan.card.base, files, folders=[plan.root])
     with closing(engine):
         own = replace(runtime, engine=engine)
         specialist = open_specialist(plan, name, own, None, adapter, classifier=False, dry=True)
@@ -297,7 +295,7 @@ def check_names(blueprint: Blueprint) -> None:
     """
     build_guards(blueprint.card.guardrails, "in", folders=[blueprint.root])
     for name, card in blueprint.specialists.items():
-        find_style(card.style)
+        blueprint.style(name)
         search = (lambda _: []) if card.knowledge else None
         build_tools(card.tools, ToolContext(blueprint.folders[name], search=search, team=blueprint.root))
 

@@ -17,7 +17,8 @@ from ..core.files import read_jsonl
 from ..core.yaml import load_yaml
 from ..specialists.adapters.registry import Registry
 from ..specialists.card import NAME, Section, SpecialistCard
-from ..specialists.styles.table import check_card
+from ..specialists.styles.style import Style
+from ..specialists.styles.table import check_card, find_style
 from ..tools.policy import TeamRules
 
 # The team's file (`team.yaml`): who is on it, on which model, within which limits.
@@ -148,12 +149,8 @@ class Blueprint:
                 field="specialists",
                 hint=f"folders with one: {', '.join(sorted(p.parent.name for p in root.glob('*/specialist.yaml')))}",
             )
-        return cls.of(
-            card,
-            [load_yaml(f, SpecialistCard, partial(check_card, folders=[f.parent, root])) for f in files],
-            root,
-            [f.parent for f in files],
-        )
+        cards = [load_yaml(f, SpecialistCard, partial(check_card, folders=[f.parent, root])) for f in files]
+        return cls.of(card, cards, root, [f.parent for f in files])
 
     @classmethod
     def of(
@@ -198,6 +195,10 @@ class Blueprint:
         """The rows of a specialist's example files."""
         files = [self.folders[name] / entry for entry in self.specialists[name].examples if entry.endswith(".jsonl")]
         return [row for file in files for row in read_jsonl(file)]
+
+    def style(self, name: str) -> Style:
+        """How a specialist answers."""
+        return find_style(self.specialists[name].style, [self.folders[name], self.root])
 
     def outside(self) -> list[str]:
         """Tasks that nobody on the team should answer."""

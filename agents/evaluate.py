@@ -28,7 +28,6 @@ from ..specialists.evaluation.questions import Question, Result
 from ..specialists.evaluation.report import EvaluationReport, summarise
 from ..specialists.evaluation.run import evaluate, missing, read_results
 from ..specialists.knowledge.knowledge import Knowledge
-from ..specialists.styles.table import find_style
 from .assemble import (
     Runtime,
     adapter_of,
@@ -129,9 +128,8 @@ class Evaluation:
                 t.version: engine_name(self.blueprint, t.specialist, t.adapter, self.base, self.progress) for t in todo
             }
             files = {path: Path(path) for path in adapters.values() if path}
-            engine = (
-                open_engine(card.engine, self.base or card.base, files, folders=[self.blueprint.root]) if todo else None
-            )
+            folders, base = [self.blueprint.root], self.base or card.base
+            engine = open_engine(card.engine, base, files, folders=folders) if todo else None
             if engine:
                 stack.callback(engine.close)
             return [self._results(t, engine) for t in candidates]
@@ -182,7 +180,7 @@ def compare(evaluation: Evaluation, names: Sequence[str], systems: Sequence[str]
     for name in names:
         mine = [t for t in candidates if t.specialist == name]
         if mine:
-            style = find_style(plan.specialists[name].style)
+            style = plan.style(name)
             pairs = [(t.system, t.version) for t in mine]
             answered = [results[name, t.system] for t in mine]
             summaries.append(summarise(name, style.name, style.scoring, threshold(plan, name), pairs, answered))

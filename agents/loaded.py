@@ -82,9 +82,10 @@ class LoadedTeam:
         loaded = [engine_name(plan, name, adapter, base) for name, adapter in adapters.items()]
         with ExitStack() as undo:
             files = {name: Path(name) for name in loaded if name and base}
-            engine = shared.engine or undo.enter_context(
-                closing(open_engine(plan.card.engine, base or plan.card.base, files, folders=[plan.root]))
-            )
+            engine = shared.engine
+            if engine is None:
+                engine = open_engine(plan.card.engine, base or plan.card.base, files, folders=[plan.root])
+                undo.enter_context(closing(engine))
             runtime = Runtime(shared.embedder, base, engine, shared.threads.ledger)
             specialists: dict[str, Specialist] = {}
             for name, card in plan.specialists.items():

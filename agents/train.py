@@ -21,7 +21,6 @@ from ..specialists.evaluation.questions import leaked
 from ..specialists.knowledge.knowledge import Knowledge
 from ..specialists.prompt import TrainingExample
 from ..specialists.styles.style import Examples
-from ..specialists.styles.table import find_style
 from ..specialists.training.config import RATES, TrainConfig, TrainReport
 from ..specialists.training.train import train
 from .assemble import Runtime, knowledge_folder, open_specialist
@@ -91,7 +90,7 @@ def lessons_of(blueprint: Blueprint, name: str, embedder: Embedder, seed: int = 
         StateError: the team is not built.
     """
     card = blueprint.specialists[name]
-    lessons = find_style(card.style).lessons
+    lessons = blueprint.style(name).lessons
     if lessons is None or not example_files(blueprint, name):
         return []
     knowledge = Knowledge.open(knowledge_folder(blueprint, name), embedder) if card.knowledge else None

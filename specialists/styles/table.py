@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from ...core.errors import ConfigError
 from ...core.plugins import load
@@ -21,13 +21,13 @@ STYLES: dict[str, Style] = {style.name: style for style in (QUOTE, FREE, LABEL, 
 
 
 def find_style(name: str, folders: Sequence[Path] = ()) -> Style:
-    """The style of that name, or what stands at `module:name`, of a package or of a file in one of `folders`: a
-    `Style`, or a function `Work -> Draft`, which is then not trained, and measured as text.
+    """The style of that name, or what `module:name` means, of an installed module or of a file in one of `folders`: a
+    `Style`, or a function `Work -> Draft`, which is then neither trained nor measured but as text.
 
     Raises:
         ConfigError: there is no such style.
     """
-    style = load(name, "style", STYLES, field="style", folders=folders)
+    style: Any = load(name, "style", STYLES, field="style", folders=folders)
     if isinstance(style, Style):
         return style
     if not callable(style):
