@@ -24,7 +24,7 @@ from ...core.files import replace_folder, sha256, write_atomic
 from ...core.models import LocalModel
 from ...core.settings import settings
 from ...core.types import Value
-from ..adapters.folder import CONFIG, RECORD, WEIGHTS, hashes
+from ..adapters.folder import CONFIG, README, RECORD, WEIGHTS, hashes
 from ..engines.unpack import load_tokenizer
 from ..prompt import TrainingExample
 from .config import TrainConfig, TrainReport
@@ -56,19 +56,19 @@ def write_folder(
     write_atomic(folder / CONFIG, json.dumps(config, indent=2, sort_keys=True) + "\n")
     kind = config["peft_type"].lower()
     head = f"base_model: {base}\nlibrary_name: peft\ntags: [{kind}, metier]"
-    write_atomic(folder / "README.md", f"---\n{head}\n---\n\nAn adapter ({kind}) trained by metier.\n")
+    write_atomic(folder / README, f"---\n{head}\n---\n\nAn adapter ({kind}) trained by metier.\n")
 
 
 def write_record(folder: Path, record: Mapping[str, Any], card: str) -> None:
     """Add the model card and `metier.json`: `record` and the SHA-256 of the files that must not change."""
     write_atomic(folder / RECORD, json.dumps({**record, "files": hashes(folder)}, indent=2) + "\n")
-    write_atomic(folder / "README.md", card)
+    write_atomic(folder / README, card)
 
 
 # The state of a run on disk, so that a killed run goes on where it was. Safetensors and JSON, no pickles.
 
 
-class Progress(Value):
+class RunState(Value):
     """Where a run is."""
 
     step: int = 0
@@ -83,13 +83,13 @@ class Progress(Value):
         return min(self.validation, key=lambda entry: entry[1], default=(0, float("inf")))
 
 
-def save_checkpoint(path: Path, fingerprint: str, progress: Progress, tensors: dict[str, torch.Tensor]) -> None:
+def save_checkpoint(path: Path, fingerprint: str, state: RunState, tensors: dict[str, torch.Tensor]) -> None:
     """Replace the checkpoint at `path` in one step."""
-    metadata = {"fingerprint": fingerprint, "progress": progress.model_dump_json()}
+    metadata = {"fingerprint": fingerprint, "progress": state.model_dump_json()}
     write_atomic(path, save({k: v.contiguous() for k, v in tensors.items()}, metadata=metadata))
 
 
-def load_checkpoint(path: Path, fingerprint: str) -> tuple[Progress, dict[str, torch.Tensor]] | None:
+def load_checkpoint(path: Path, fingerprint: str) -> tuple[RunState, dict[str, torch.Tensor]] | None:
     """The run's state; None where there is none, or one of another run (other data, base or recipe)."""
     if not path.is_file():
         return None
@@ -97,8 +97,8 @@ def load_checkpoint(path: Path, fingerprint: str) -> tuple[Progress, dict[str, t
         metadata: dict[str, Any] = file.metadata() or {}
         if metadata.get("fingerprint") != fingerprint:
             return None
-        progress = Progress.model_validate(json.loads(metadata["progress"]))
-        return progress, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        state = RunState.model_validate_json(metadata["progress"])
+        return state, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
 # One training run: steps, learning rate, checks on kept-aside rows, checkpoints.
@@ -127,7 +127,7 @@ class TrainingRun:
         self.fingerprint = hashlib.sha256(f"{config!r} {base_hash} {rows!r} {aside!r}".encode()).hexdigest()
         self.optimizer = torch.optim.AdamW(learner.masters, lr=1.0, betas=(0.9, 0.99), weight_decay=0.0)
         self.best = [m.clone() for m in learner.masters]
-        self.at = Progress()
+        self.at = RunState()
         self._due = False
         self.plan: list[list[int]] = []
         self.per_epoch = len(order(rows, config.batch_tokens, config.seed, 0))
