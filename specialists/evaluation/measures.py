@@ -132,12 +132,7 @@ def measure_columns(results: Sequence[Result], scoring: Scoring, threshold: floa
     """
     refused = np.array([r.refused(threshold) for r in results])
     due = np.array([not r.answerable for r in results])
-    scores = {name: np.array([r.scores.get(name, 0.0) for r in results]) for name in scoring.names}
-    seen = {name: np.where(due, refused, np.where(refused, 0.0, score)) for name, score in scores.items()}
-    columns: dict[str, MeasureColumn] = {name: _mean(values) for name, values in seen.items()}
-    if scoring.columns:
-        columns |= scoring.columns(results, refused)
-    main = scores[scoring.main] * ~due
+    columns, main = _style_columns(results, scoring, refused), _scores(results, scoring.main) * ~due
     columns |= {
         "answered": _mean(~refused),
         f"{scoring.main}_answered": _mean(np.where(refused, np.nan, main)),
@@ -154,9 +149,23 @@ def measure_columns(results: Sequence[Result], scoring: Scoring, threshold: floa
     return {name: column for name, column in columns.items() if column.applies}
 
 
+def _style_columns(results: Sequence[Result], scoring: Scoring, refused: Refused) -> dict[str, MeasureColumn]:
+    """The metrics of the style: means of the single scores, and what is made of all answers together."""
+    due = np.array([not r.answerable for r in results])
+    columns: dict[str, MeasureColumn] = {}
+    for name in scoring.names:
+        columns[name] = _mean(np.where(due, refused, np.where(refused, 0.0, _scores(results, name))))
+    return columns | (scoring.columns(results, refused) if scoring.columns else {})
+
+
+def _scores(results: Sequence[Result], name: str) -> Array:
+    """One of the single scores; 0 where there is none."""
+    return np.array([r.scores.get(name, 0.0) for r in results])
+
+
 def coverage_curve(results: Sequence[Result], main: str) -> list[tuple[float, float]]:
     """(share answered, mean `main` metric of what is answered) for every threshold, from few answers to all."""
-    good = np.array([r.scores.get(main, 0.0) * r.answerable for r in results])
+    good = _scores(results, main) * np.array([r.answerable for r in results])
     answered, risk = risk_coverage(_sureness(results), 1 - good)
     return [*zip(answered.tolist(), (1 - risk).tolist(), strict=True)]
 

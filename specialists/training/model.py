@@ -28,7 +28,7 @@ PEFT_TYPES = {"lora": "LORA", "rslora": "LORA", "dora": "LORA", "prompt": "PROMP
 """Method to PEFT's name for what it makes."""
 
 
-class Learner:
+class TrainableModel:
     """A base with something to learn in it.
 
     In bf16 every weight is bf16 and the optimiser works on fp32 copies (`masters`). Autocast would instead convert

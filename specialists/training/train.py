@@ -29,7 +29,7 @@ from ..engines.unpack import load_tokenizer
 from ..prompt import TrainingExample
 from .config import TrainConfig, TrainReport
 from .examples import Encoded, collate, encode, order
-from .model import Learner
+from .model import TrainableModel
 
 # Writing what was learnt: PEFT's repository layout, with a record of where it comes from.
 
@@ -116,7 +116,7 @@ class TrainingRun:
 
     def __init__(
         self,
-        learner: Learner,
+        learner: TrainableModel,
         rows: Sequence[Encoded],
         aside: Sequence[Encoded],
         config: TrainConfig,
@@ -299,7 +299,7 @@ def _prepare(
     aside, _ = encode(validation, tokenizer, config.longest)
     if not rows:
         raise InputError(f"nothing to train on: {len(examples)} examples, {too_long} of them too long")
-    learner = Learner(gguf, config, start, cache)
+    learner = TrainableModel(gguf, config, start, cache)
     origin = sha256(gguf) + (sha256(start / WEIGHTS) if start else "")
     checkpoint = out.parent / f".{out.name}.checkpoint"
     return TrainingRun(learner, rows, aside, config, checkpoint, origin), too_long
