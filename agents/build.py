@@ -46,7 +46,7 @@ from .assemble import (
     open_specialist,
     version_of,
 )
-from .cards import Blueprint, fingerprint
+from .cards import Blueprint, blueprint_at, fingerprint
 from .evaluate import Evaluation, threshold
 from .feedback import answered_examples
 from .guardrails import build_guards
@@ -219,7 +219,7 @@ class BuildReport(Value):
 
 
 def build(
-    blueprint: Blueprint,
+    team: Blueprint | Path | str,
     *,
     store: ModelStore | None = None,
     progress: Progress = no_progress,
@@ -229,6 +229,7 @@ def build(
     """Index the documents, fit the router, let better challengers through. A crash leaves the last build usable.
 
     Args:
+        team: Its folder, or its blueprint.
         store: Where models are; None is the user's cache.
         fresh: Build everything anew; threads are kept.
         gate: `promote` challengers that are better, `hold` them after evaluating, or leave them alone (`off`): to
@@ -240,7 +241,7 @@ def build(
         ModelNotPulled: the team's models are not on this machine.
         StateError: another build of this team is running.
     """
-    start = perf_counter()
+    start, blueprint = perf_counter(), blueprint_at(team)
     store = store or ModelStore()
     check_names(blueprint)
     base, embedder = find_base(blueprint, store), load_embedder(blueprint.card.embedder, store)
@@ -255,9 +256,13 @@ def build(
     reports = {name: opened.report for name, opened in knowledge.items() if opened.report}
     for opened in knowledge.values():
         opened.close()
-    seconds = perf_counter() - start
-    team = blueprint.card.name
-    return BuildReport(team=team, knowledge=reports, router_fitted=fitted, gate=tuple(verdicts), seconds=seconds)
+    return BuildReport(
+        team=blueprint.card.name,
+        knowledge=reports,
+        router_fitted=fitted,
+        gate=tuple(verdicts),
+        seconds=perf_counter() - start,
+    )
 
 
 def _run(

@@ -173,9 +173,9 @@ class Blueprint:
             twice = sorted({s.name for s in specialists if [t.name for t in specialists].count(s.name) > 1})
             raise ConfigError(f"two specialists are called {', '.join(twice)}", field="specialists")
         for specialist in specialists:
+            others = [name for name in named if name != specialist.name]
             for handoff in specialist.handoffs:
-                if handoff.to not in named or handoff.to == specialist.name:
-                    others = [n for n in named if n != specialist.name]
+                if handoff.to not in others:
                     raise ConfigError(
                         unknown("specialist", handoff.to, others), field=f"{specialist.name}: handoffs.to"
                     )
@@ -203,6 +203,15 @@ class Blueprint:
     def outside(self) -> list[str]:
         """Tasks that nobody on the team should answer."""
         return read_tasks(self.card.router.outside, self.root)
+
+
+def blueprint_at(team: Blueprint | Path | str) -> Blueprint:
+    """The blueprint itself, or the one that is read from a team's folder.
+
+    Raises:
+        ConfigError: a file is missing or wrong, or the cards do not fit together.
+    """
+    return team if isinstance(team, Blueprint) else Blueprint.read(team)
 
 
 def read_tasks(entries: Sequence[str], folder: Path) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,7 @@ from ..core.errors import InputError, StateError, unknown
 from ..core.files import sha256
 from ..core.models import LocalModel, ModelStore
 from ..core.onnx_embedder import load_embedder
-from ..core.run import Progress, part_of
+from ..core.run import Progress, no_progress, part_of
 from ..core.types import Budget
 from ..specialists.adapters.choose import Adapter, Candidates, candidates, on_server
 from ..specialists.adapters.registry import ALIASES
@@ -26,7 +26,7 @@ from ..specialists.engines import Engine, open_engine
 from ..specialists.evaluation.measures import Ground
 from ..specialists.evaluation.questions import Question, Result
 from ..specialists.evaluation.report import EvaluationReport, summarise
-from ..specialists.evaluation.run import evaluate, missing, read_results
+from ..specialists.evaluation.run import ask_questions, missing, read_results
 from ..specialists.knowledge.knowledge import Knowledge
 from .assemble import (
     Runtime,
@@ -38,7 +38,7 @@ from .assemble import (
     open_specialist,
     version_of,
 )
-from .cards import Blueprint, fingerprint
+from .cards import Blueprint, blueprint_at, fingerprint
 from .feedback import read_questions
 
 IN_USE = "in use"
@@ -147,7 +147,7 @@ class Evaluation:
         ground = Ground(knowledge.text if knowledge else None, specialist.resources)
         budget = Budget(**plan.card.budget.model_dump(exclude={"tool_seconds"}))
         progress = part_of(self.progress, f"{name}: {candidate.system}")
-        return evaluate(specialist, questions, candidate.folder, ground, progress, budget)
+        return ask_questions(specialist, questions, candidate.folder, ground, progress, budget)
 
     def _candidate(self, name: str, system: str, adapter: Adapter, *, classifier: bool) -> Candidate:
         plan, card = self.blueprint, self.blueprint.specialists[name]
@@ -159,6 +159,35 @@ class Evaluation:
         return Candidate(name, system, adapter, classifier, version, plan.state / EVALUATIONS / version)
 
 
+def evaluate(
+    team: Blueprint | Path | str,
+    specialists: Sequence[str] = (),
+    systems: Sequence[str] = SYSTEMS,
+    *,
+    store: ModelStore | None = None,
+    progress: Progress = no_progress,
+    limit: int | None = None,
+    seed: int = 0,
+    fresh: bool = False,
+) -> EvaluationReport:
+    """How good some specialists of a built team are (or all), by each of the systems that they could work with.
+
+    Args:
+        team: Its folder, or its blueprint.
+        systems: Of `SYSTEMS`; those that a specialist does not have are left out.
+        limit, seed: At most so many questions of each specialist, drawn with the seed.
+        fresh: Forget all results, and ask again.
+
+    Raises:
+        InputError: an unknown specialist or system.
+        ConfigError: an evaluation set is wrong.
+        StateError: the team is not built, or another process evaluates the same version.
+    """
+    plan = blueprint_at(team)
+    with open_evaluation(plan, progress, store=store, limit=limit, seed=seed, fresh=fresh) as evaluation:
+        return compare(evaluation, specialists or list(plan.specialists), systems)
+
+
 def compare(evaluation: Evaluation, names: Sequence[str], systems: Sequence[str] = SYSTEMS) -> EvaluationReport:
     """Evaluate specialists, each with all of `systems` that it has.
 
@@ -168,10 +197,8 @@ def compare(evaluation: Evaluation, names: Sequence[str], systems: Sequence[str]
         StateError: another process evaluates the same version.
     """
     plan = evaluation.blueprint
-    for kind, asked, known in (("specialist", names, plan.specialists), ("system", systems, SYSTEMS)):
-        for one in asked:
-            if one not in known:
-                raise InputError(unknown(kind, one, known))
+    _check_asked("specialist", names, plan.specialists)
+    _check_asked("system", systems, SYSTEMS)
     sets = {name: evaluation.questions(name) for name in names}
     left_out = {name: NO_SET for name, questions in sets.items() if not questions}
     candidates = [t for name in names if name not in left_out for t in evaluation.candidates(name, systems)]
@@ -187,6 +214,12 @@ def compare(evaluation: Evaluation, names: Sequence[str], systems: Sequence[str]
         elif name not in left_out:
             left_out[name] = f"it has none of: {', '.join(systems)}"
     return EvaluationReport(team=plan.card.name, base=plan.card.base, specialists=tuple(summaries), left_out=left_out)
+
+
+def _check_asked(kind: str, names: Sequence[str], known: Collection[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise InputError(unknown(kind, name, known))
 
 
 def threshold(blueprint: Blueprint, name: str) -> float:

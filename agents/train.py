@@ -22,9 +22,9 @@ from ..specialists.knowledge.knowledge import Knowledge
 from ..specialists.prompt import TrainingExample
 from ..specialists.styles.style import Examples
 from ..specialists.training.config import RATES, TrainConfig, TrainReport
-from ..specialists.training.train import train
+from ..specialists.training.train import train_adapter
 from .assemble import Runtime, knowledge_folder, open_specialist
-from .cards import Blueprint, fingerprint
+from .cards import Blueprint, blueprint_at, fingerprint
 from .feedback import example_files, held_out, own_examples
 
 EPOCHS, LEARNING_RATE = 3, 7e-4
@@ -44,8 +44,8 @@ class Learnt(NamedTuple):
 
 
 def train(
-    blueprint: Blueprint,
-    names: Sequence[str],
+    team: Blueprint | Path | str,
+    specialists: Sequence[str] = (),
     out: Path | None = None,
     *,
     method: str = "lora",
@@ -54,11 +54,12 @@ def train(
     store: ModelStore | None = None,
     progress: Progress = no_progress,
 ) -> Learnt:
-    """Train on the lessons of the named specialists, those of one style together; each gets a challenger.
+    """Train on the lessons of some specialists (or of all), those of one style together; each gets a challenger.
 
     A `lora` goes on from the shipped skill of the style; evaluation sets stay unseen. Needs the extra `train`.
 
     Args:
+        team: Its folder, or its blueprint; built.
         out: Write the adapter there instead, and leave the registry alone; only for specialists of one style.
         method: Another one than `lora` begins anew (`TrainConfig.method`).
         minutes: For all styles together, shared out by their lessons.
@@ -68,6 +69,8 @@ def train(
             engine does not run what the method makes.
         StateError: the team is not built.
     """
+    blueprint = blueprint_at(team)
+    names = specialists or list(blueprint.specialists)
     recipe, store = _recipe(blueprint, method, out, seed), store or ModelStore()
     embedder, base = load_embedder(blueprint.card.embedder, store), store.find(blueprint.card.base)
     made = {name: rows for name in names if (rows := lessons_of(blueprint, name, embedder, seed))}
@@ -136,7 +139,7 @@ def _train(
     shuffled = [row for rows in group.values() for row in rows]
     random.Random(recipe.seed).shuffle(shuffled)
     folder = out or blueprint.state / "training" / fingerprint(sorted(group))
-    trained = train(shuffled, base, folder, recipe, start=start, progress=progress)
+    trained = train_adapter(shuffled, base, folder, recipe, start=start, progress=progress)
     if out is not None:
         return trained, {}
     data = {f"{n}/{e}": sha256(blueprint.folders[n] / e) for n in group for e in example_files(blueprint, n)}

@@ -35,7 +35,7 @@ from metier.specialists.adapters.folder import RECORD, WEIGHTS
 from metier.specialists.engines import Sampling
 from metier.specialists.engines.llama import LlamaEngine
 from metier.specialists.training.config import TrainConfig
-from metier.specialists.training.train import train
+from metier.specialists.training.train import train_adapter
 
 TRADES: tuple[Any, ...] = (quote, label, sql)
 """Modules, each a `Trade`."""
@@ -65,7 +65,7 @@ def trained(trade: Trade, args: Namespace, name: str, skill: Path, base: LocalMo
                 last = time.monotonic()
                 say(f"{name}: {what}, step {done} of {total}")
 
-        train(examples, base, folder, config, start=skill, progress=tell)
+        train_adapter(examples, base, folder, config, start=skill, progress=tell)
     return folder
 
 

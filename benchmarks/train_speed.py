@@ -30,7 +30,7 @@ from metier.specialists.prompt import TrainingExample
 from metier.specialists.training.config import TrainConfig
 from metier.specialists.training.examples import Encoded, collate, encode, order
 from metier.specialists.training.model import TrainableModel
-from metier.specialists.training.train import train
+from metier.specialists.training.train import train_adapter
 
 SETS = ("finance_tatqa_span", "agri_agxqa", "law_cuad_qa")
 RATE = 1e-3
@@ -74,7 +74,7 @@ def prompts(args: Namespace, base: LocalModel) -> tuple[list[TrainingExample], l
 def by_metier(examples: list[TrainingExample], base: LocalModel, out: Path, args: Namespace) -> tuple[float, Path, int]:
     """Tokens a second, the adapter, tokens."""
     config = TrainConfig(minutes=args.minutes, epochs=1, validation=0, learning_rate=RATE, seed=args.seed)
-    report = train(examples, base, out, config)
+    report = train_adapter(examples, base, out, config)
     return report.tokens_per_second, out, report.tokens
 
 

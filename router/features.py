@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from ..core.embedding import Vectors
-from ..core.kernel_ridge import Matrix
+from ..core.scorers import Matrix
 from ..core.text import plain_words, with_pairs
 
 Sparse = csr_matrix

@@ -18,7 +18,7 @@ from scipy.special import expit, log_softmax, softmax
 from scipy.stats import binom
 
 from ..core.embedding import Vectors
-from ..core.kernel_ridge import Matrix
+from ..core.scorers import Matrix
 from ..core.text import plain_words
 from .features import FeatureRows, Features, Mix, lexicon_words
 

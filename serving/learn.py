@@ -110,8 +110,7 @@ def evaluate(
 ) -> None:
     """How good each specialist is on its evaluation set: base, skill, adapter and champion side by side."""
     from ..agents.build import build, changed_since_build
-    from ..agents.evaluate import compare as run
-    from ..agents.evaluate import open_evaluation
+    from ..agents.evaluate import evaluate as compare_systems
     from ..core.files import write_atomic
     from ..specialists.evaluation.report import page
 
@@ -120,8 +119,8 @@ def evaluate(
     with progress_bars(Console(stderr=True), quiet=json) as progress:
         if changed_since_build(blueprint) != []:
             build(blueprint, progress=progress)
-        with open_evaluation(blueprint, progress, limit=limit, seed=seed, fresh=fresh) as evaluation:
-            compared = run(evaluation, names, [system.strip() for system in compare.split(",")])
+        systems = [system.strip() for system in compare.split(",")]
+        compared = compare_systems(blueprint, names, systems, progress=progress, limit=limit, seed=seed, fresh=fresh)
     if report:
         write_atomic(report, page(compared))
     if json:

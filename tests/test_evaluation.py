@@ -25,7 +25,7 @@ from metier.specialists.evaluation.measures import (
     objects_match,
 )
 from metier.specialists.evaluation.questions import Question, Result
-from metier.specialists.evaluation.run import FILE, evaluate, read_results
+from metier.specialists.evaluation.run import FILE, ask_questions, read_results
 from metier.specialists.evaluation.statistics import LEAST_QUESTIONS, difference, figure, judge
 from metier.specialists.specialist import Specialist
 from metier.specialists.styles.sql.style import SqlSource
@@ -253,29 +253,29 @@ def test_a_run_that_was_killed_goes_on_where_it_was(tmp_path: Path) -> None:
 
     asked: list[str] = []
     with pytest.raises(Killed):
-        evaluate(say("code 1", asked), QUESTIONS, tmp_path, Ground(), kill)
+        ask_questions(say("code 1", asked), QUESTIONS, tmp_path, Ground(), kill)
     with (tmp_path / FILE).open("a") as file:
         file.write('{"id": "cut o')
     told: list[tuple[str, int, int]] = []
-    results = evaluate(say("code 1", asked), QUESTIONS, tmp_path, Ground(), lambda *now: told.append(now))
+    results = ask_questions(say("code 1", asked), QUESTIONS, tmp_path, Ground(), lambda *now: told.append(now))
     assert len(asked) == 5
     assert told[0] == ("questions", 2, 5)
     assert told[-1] == ("questions", 5, 5)
     assert [r.scores["em"] for r in results] == [0, 1, 0, 0, 0]
     assert list(read_results(tmp_path)) == [q.id for q in QUESTIONS]
-    assert evaluate(say("other", asked), QUESTIONS, tmp_path, Ground()) == results
+    assert ask_questions(say("other", asked), QUESTIONS, tmp_path, Ground()) == results
     assert len(asked) == 5
 
 
 def test_a_changed_question_is_asked_again_and_the_others_are_not(tmp_path: Path) -> None:
     asked: list[str] = []
-    evaluate(say("x", asked), QUESTIONS, tmp_path, Ground())
-    evaluate(say("x", asked), [*QUESTIONS[:4], question("new")], tmp_path, Ground())
+    ask_questions(say("x", asked), QUESTIONS, tmp_path, Ground())
+    ask_questions(say("x", asked), [*QUESTIONS[:4], question("new")], tmp_path, Ground())
     assert len(asked) == 6
 
 
 def test_an_engine_that_fails_is_a_refusal_for_now(tmp_path: Path) -> None:
-    results = evaluate(Specialist(CARD, ScriptedEngine(["one"])), QUESTIONS[:2], tmp_path, Ground())
+    results = ask_questions(Specialist(CARD, ScriptedEngine(["one"])), QUESTIONS[:2], tmp_path, Ground())
     assert [r.found for r in results] == [True, False]
     assert results[1].reason.startswith("EngineError: the script has 1 replies")
     assert list(read_results(tmp_path)) == [QUESTIONS[0].id], "what failed is asked again the next time"
@@ -284,7 +284,7 @@ def test_an_engine_that_fails_is_a_refusal_for_now(tmp_path: Path) -> None:
 def test_two_runs_of_one_version_do_not_mix(tmp_path: Path) -> None:
     def again(what: str, done: int, total: int) -> None:
         with pytest.raises(StateError, match="another process"):
-            evaluate(say("x", []), QUESTIONS, tmp_path, Ground())
+            ask_questions(say("x", []), QUESTIONS, tmp_path, Ground())
 
-    evaluate(say("x", []), QUESTIONS[:1], tmp_path, Ground(), again)
+    ask_questions(say("x", []), QUESTIONS[:1], tmp_path, Ground(), again)
     assert json.loads((tmp_path / FILE).read_text().splitlines()[0])["text"] == "x"

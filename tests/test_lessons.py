@@ -10,7 +10,7 @@ import pytest
 
 from metier.agents.assemble import Runtime, open_specialist
 from metier.agents.cards import Blueprint
-from metier.agents.train import lessons_of, train_team
+from metier.agents.train import lessons_of, train
 from metier.core.errors import ConfigError, InputError
 from metier.core.models import ModelStore
 from metier.core.onnx_embedder import OnnxEmbedder

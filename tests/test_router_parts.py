@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metier.core.errors import StateError
-from metier.core.kernel_ridge import fit_kernel_ridge
 from metier.core.metrics import expected_calibration_error, risk_coverage
+from metier.core.scorers import fit_kernel_ridge
 from metier.core.types import Choice, Part, Route
 from metier.router.decision import RouteRules, Rules, assign, fit_least, segments, strength
 from metier.router.example import Example, flatten

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metier.core.kernel_ridge import fit_kernel_ridge
-from metier.core.logistic import Logistic, sigmoid
+from metier.core.scorers import Logistic, fit_kernel_ridge, sigmoid
 from metier.core.text import (
     HASH_BUCKETS,
     codes,

@@ -25,7 +25,7 @@ from metier.specialists.prompt import NOT_FOUND, Shot, TrainingExample
 from metier.specialists.styles.quote import QUOTE
 from metier.specialists.training.config import Method, TrainConfig, TrainReport
 from metier.specialists.training.examples import Encoded, collate, encode, order
-from metier.specialists.training.train import train
+from metier.specialists.training.train import train_adapter
 
 CODES = {"pump": "kappa seven", "valve": "delta two"}
 CONFIG = TrainConfig(rank=4, alpha=8, epochs=16, batch_tokens=256, validation=0, learning_rate=2e-3, seed=3)
@@ -43,7 +43,7 @@ def base(models: ModelStore) -> LocalModel:
 @pytest.fixture(scope="module")
 def trained(base: LocalModel, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainReport]:
     out = tmp_path_factory.mktemp("trained") / "codes"
-    return out, train(examples(), base, out, CONFIG)
+    return out, train_adapter(examples(), base, out, CONFIG)
 
 
 @pytest.fixture(scope="module")
@@ -133,9 +133,9 @@ def test_a_killed_run_ends_as_if_it_never_was(
 
     often = CONFIG.model_copy(update={"checkpoint_seconds": 1e-6})
     with pytest.raises(Killed):
-        train(examples(), base, tmp_path / "codes", often, progress=kill)
+        train_adapter(examples(), base, tmp_path / "codes", often, progress=kill)
     assert not (tmp_path / "codes").exists()
-    report = train(examples(), base, tmp_path / "codes", often)
+    report = train_adapter(examples(), base, tmp_path / "codes", often)
     assert report.resumed
     assert report.steps == trained[1].steps
     name = "adapter_model.safetensors"
@@ -146,14 +146,14 @@ def test_a_killed_run_ends_as_if_it_never_was(
 
 def test_training_goes_on_from_an_adapter(base: LocalModel, trained: tuple[Path, TrainReport], tmp_path: Path) -> None:
     once = CONFIG.model_copy(update={"epochs": 1})
-    report = train(examples(), base, tmp_path / "more", once, start=trained[0])
+    report = train_adapter(examples(), base, tmp_path / "more", once, start=trained[0])
     assert report.losses[0][1] < 0.3 < trained[1].losses[0][1]
     assert report.parameters == trained[1].parameters
 
 
 def test_nothing_to_train_on_is_said(base: LocalModel, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="2 of them too long"):
-        train(examples(), base, tmp_path / "x", CONFIG.model_copy(update={"longest": 16}))
+        train_adapter(examples(), base, tmp_path / "x", CONFIG.model_copy(update={"longest": 16}))
 
 
 lengths = st.lists(st.integers(2, 200), min_size=1, max_size=150)
@@ -196,7 +196,7 @@ def test_a_cut_passage_keeps_the_answer(words: list[str], data: st.DataObject) -
 @pytest.mark.parametrize("method", ["rslora", "dora"])
 def test_every_kind_of_adapter_learns(method: Method, base: LocalModel, tmp_path: Path) -> None:
     config = CONFIG.model_copy(update={"method": method, "epochs": 4.0})
-    report = train(examples(), base, tmp_path / "out", config)
+    report = train_adapter(examples(), base, tmp_path / "out", config)
     assert report.losses[-1][1] < report.losses[0][1]
     written = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
     assert (written["use_rslora"], written["use_dora"]) == (method == "rslora", method == "dora")

@@ -21,7 +21,7 @@ from metier.specialists.prompt import TrainingExample
 from metier.specialists.training.config import Method, TrainConfig, TrainReport
 from metier.specialists.training.examples import Batch, collate, encode
 from metier.specialists.training.model import TrainableModel
-from metier.specialists.training.train import train
+from metier.specialists.training.train import train_adapter
 from metier.tests.tiny import tiny_base
 
 Base = tuple[Path, Path]
@@ -52,7 +52,7 @@ def batch(base: Base) -> Batch:
 
 
 def learnt(base: Base, out: Path, config: TrainConfig, **more: Any) -> TrainReport:
-    return train(examples(), base[0], out, config, cache=base[1], **more)
+    return train_adapter(examples(), base[0], out, config, cache=base[1], **more)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

@@ -19,7 +19,7 @@ from metier.specialists.engines.transformers import TransformersEngine
 from metier.specialists.engines.unpack import load_base
 from metier.specialists.prompt import TrainingExample
 from metier.specialists.training.config import Method, TrainConfig
-from metier.specialists.training.train import train
+from metier.specialists.training.train import train_adapter
 from metier.tests.tiny import tiny_base
 
 CODES = {"pump": "kappa seven", "valve": "delta two", "fan": "one"}
@@ -51,7 +51,7 @@ def folders(base: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -
     out = tmp_path_factory.mktemp("adapters")
     for method in METHODS:
         config = TrainConfig(method=method, precision="fp32", epochs=40, learning_rate=0.05, validation=0)
-        train(lessons, base[0], out / method, config, cache=base[1])
+        train_adapter(lessons, base[0], out / method, config, cache=base[1])
     return {method: out / method for method in METHODS}
 
 

@@ -26,7 +26,7 @@ from metier.specialists.adapters.choose import find_skill
 from metier.specialists.adapters.folder import WEIGHTS
 from metier.specialists.prompt import TrainingExample
 from metier.specialists.training.config import TrainConfig, TrainReport
-from metier.specialists.training.train import train, write_record
+from metier.specialists.training.train import train_adapter, write_record
 
 BASE = "smollm2-135m"
 """The base that skills are made for, in the catalogue of models."""
@@ -123,7 +123,7 @@ def _train(lesson: Lesson, model: LocalModel, out: Path, config: TrainConfig, st
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns) as bars:
         bar = bars.add_task("starting", total=None)
-        return train(
+        return train_adapter(
             lesson.examples,
             model,
             out,

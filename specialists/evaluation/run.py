@@ -20,7 +20,7 @@ from .questions import Question, Result
 FILE = "results.jsonl"
 
 
-def evaluate(
+def ask_questions(
     specialist: Specialist,
     questions: Sequence[Question],
     folder: Path,

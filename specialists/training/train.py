@@ -33,7 +33,7 @@ from .examples import Encoded, collate, encode, order
 from .model import TrainableModel
 
 
-def train(
+def train_adapter(
     examples: Sequence[TrainingExample],
     base: Path | LocalModel,
     out: Path,
