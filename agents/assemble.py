@@ -1,112 +1,118 @@
-"""A specialist's tools, as its card asks for them, within what the team allows."""
+"""Opening a specialist, for whoever needs one; where the files of a team are; what its version is made of."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
 from ..core.embedding import Embedder
 from ..core.errors import StateError
-from ..core.files import read_jsonl, sha256
+from ..core.files import sha256
 from ..core.models import LocalModel, ModelStore
 from ..core.run import Progress, no_progress, part_of
-from ..core.types import ToolCall, Touch, Value
+from ..core.types import Value
 from ..router.log import DecisionLog
 from ..specialists.adapters.choose import Adapter, adapter_version, in_use, loadable, on_server
 from ..specialists.confidence import answer_evidence
+from ..specialists.engines import Engine
 from ..specialists.knowledge.knowledge import Knowledge
 from ..specialists.specialist import Specialist
-from ..specialists.styles.label.classifier import LabelClassifier
-from ..specialists.styles.sql.source import SqlSource
-from ..tools.builtin.sql import connect
+from ..specialists.styles.style import Opening
 from ..tools.registry import build_tools
 from ..tools.runner import Ledger, ToolRunner
 from ..tools.session import SpecialistTools
 from ..tools.tool import ToolContext
 from .cards import Blueprint, fingerprint
 from .guardrails import build_guards
+from .guardrails.guard import sift
 from .journal import GraphJournal, ask_person, between
 
 
-def open_hands(
-    plan: Blueprint, name: str, knowledge: Knowledge | None, ledger: Ledger, embedder: Embedder | None = None
-) -> SpecialistTools | None:
-    """The hands of a specialist; None when its card names no tools.
+@dataclass(frozen=True)
+class Runtime:
+    """What the specialists of a team have in common while they work."""
+
+    embedder: Embedder
+    base: LocalModel | None
+    """None where a server runs it."""
+    engine: Engine | None = None
+    """None for specialists that only make lessons."""
+    ledger: Ledger | None = None
+    """Where effects of tools are noted; None for those whose tools are not run."""
+
+
+def open_specialist(
+    plan: Blueprint,
+    name: str,
+    runtime: Runtime,
+    knowledge: Knowledge | None,
+    adapter: Adapter,
+    *,
+    classifier: bool = True,
+    dry: bool = False,
+) -> Specialist:
+    """A specialist with all that its card names: whoever wants one (a team, an evaluation, training) gets it here.
+
+    Args:
+        knowledge: Its documents, opened; whoever opened them closes them.
+        adapter: As published (`adapter_of` says which one is in use).
+        classifier: Use its trained classifier, if the build found it to do better than the model.
+        dry: To be judged, not to act: tools are not run, nothing is refused, no guard looks at passages.
 
     Raises:
-        ConfigError: a tool cannot be made.
+        ConfigError: a tool, a database or an adapter on the card is not there.
         MissingExtra: a tool whose library is not installed.
+        StateError: a file of the build is damaged.
     """
-    if not plan.specialists[name].tools:
-        return None
-    search = (lambda text: knowledge.search(text)) if knowledge else None
-    context = ToolContext(plan.folders[name], plan.state / "output", search, plan.root)
-    tools = build_tools(plan.specialists[name].tools, context)
-    return SpecialistTools(
-        tools,
-        rules=plan.card.policy,
-        runner=ToolRunner(tools, seconds=plan.card.budget.tool_seconds, ledger=ledger),
-        journal=GraphJournal(),
-        ask=ask_person if plan.card.memory.checkpoints != "none" else None,
-        check=between(build_guards(plan.card.guardrails, "between", embedder, [plan.root])),
+    card, style = plan.specialists[name], plan.style(name)
+    opening = Opening(
+        card=card,
+        root=plan.root,
+        folder=plan.folders[name],
+        embedder=runtime.embedder,
+        adapter=adapter,
+        classifier=classifier_in_use(plan, name) if classifier else None,
+        rows=partial(plan.example_rows, name),
+    )
+    return Specialist(
+        card.model_copy(update={"abstain_below": 0.0}) if dry else card,
+        runtime.engine,
+        knowledge,
+        adapter=engine_name(plan, name, adapter, runtime.base) if runtime.engine else None,
+        tools=_open_tools(plan, name, runtime, knowledge, dry=dry),
+        style=style,
+        resources=style.open(opening) if style.open else None,
+        sift=None if dry else sift(build_guards(plan.card.guardrails, "between", runtime.embedder, [plan.root])),
+        journal=None if dry else GraphJournal(),
+        abstain_below=plan.card.abstain_below,
+        version=version_of(plan, name, runtime.base, knowledge, adapter, classifier=classifier),
     )
 
 
-# A specialist's database, as its card names it.
-
-
-def open_desk(plan: Blueprint, name: str) -> SqlSource | None:
-    """The database of a specialist with its solved examples; None when its card names none.
-
-    Raises:
-        ConfigError: an example file is wrong, or the environment variable holds no address.
-        ToolError: there is no such database, or it is outside the team's folder.
-    """
-    card, folder = plan.specialists[name], plan.folders[name]
-    if card.database is None:
-        return None
-    rows = [row for entry in card.examples if entry.endswith(".jsonl") for row in read_jsonl(folder / entry)]
-    solved = [(row["input"], row["sql"]) for row in rows if isinstance(row.get("sql"), str)]
-    place = card.database if card.database.startswith("env:") else os.path.relpath(folder / card.database, plan.root)
-    return SqlSource(place, connect(ToolContext(plan.root), place), solved)
-
-
-# Tools that look real to the model and do nothing: an evaluation must not send, write or order anything.
-
-
-class DryTools:
-    """A `Toolbox` whose calls are only noted."""
-
-    touched: tuple[Touch, ...] = ()
-    done: tuple[ToolCall, ...] = ()
-
-    def __init__(self, functions: list[dict[str, Any]]) -> None:
-        self.functions = functions
-
-    def open(self, touched: Iterable[Touch] = ()) -> DryTools:
-        """Nothing is ever touched."""
-        return self
-
-    def begin(self, *, untrusted: bool) -> Callable[[ToolCall], ToolCall]:
-        """Every call succeeds and gives nothing."""
-        return lambda call: call.model_copy(update={"result": "done"})
-
-
-def dry_tools(blueprint: Blueprint, name: str) -> DryTools | None:
-    """The tools of a specialist's card, as the model sees them; None when it names none.
-
-    Raises:
-        ConfigError, MissingExtra: a tool cannot be made.
-    """
-    card = blueprint.specialists[name]
+def _open_tools(
+    plan: Blueprint, name: str, runtime: Runtime, knowledge: Knowledge | None, *, dry: bool
+) -> SpecialistTools | None:
+    """The tools of a specialist, under the team's policy; None when its card names none."""
+    card = plan.specialists[name]
     if not card.tools:
         return None
-    context = ToolContext(blueprint.folders[name], None, (lambda _: []) if card.knowledge else None, blueprint.root)
-    return DryTools(SpecialistTools(build_tools(card.tools, context)).functions)
+    search = (lambda text: knowledge.search(text)) if knowledge else (lambda _: []) if card.knowledge else None
+    output = None if dry else plan.state / "output"
+    tools = build_tools(card.tools, ToolContext(plan.folders[name], output, search, plan.root))
+    if dry:
+        return SpecialistTools(tools, dry=True)
+    return SpecialistTools(
+        tools,
+        rules=plan.card.policy,
+        runner=ToolRunner(tools, seconds=plan.card.budget.tool_seconds, ledger=runtime.ledger),
+        journal=GraphJournal(),
+        ask=ask_person if plan.card.memory.checkpoints != "none" else None,
+        check=between(build_guards(plan.card.guardrails, "between", runtime.embedder, [plan.root])),
+    )
 
 
 # The second look of a router in doubt: whose documents speak of this?
@@ -168,18 +174,18 @@ def version_of(
     knowledge: Knowledge | None,
     adapter: Adapter,
     *,
-    headless: bool = False,
+    classifier: bool = True,
 ) -> str:
-    """Card, documents, base, adapter and head in 12 hex digits; stands in every answer and names its evaluation.
+    """Card, documents, base, adapter and classifier in 12 hex digits; stands in every answer and names its evaluation.
 
     Args:
-        headless: Of the specialist without its label head.
+        classifier: Of the specialist with its trained classifier, if it uses one.
     """
     documents = {d.source: d.sha256 for d in knowledge.documents()} if knowledge else {}
     model = base.sha256("gguf") if base else [blueprint.card.engine, blueprint.card.base]
     card = blueprint.specialists[name].model_dump(exclude_defaults=True)
-    head = None if headless else head_file(blueprint, name)
-    return fingerprint(card, documents, model, adapter_version(adapter), *([sha256(head)] if head else []))
+    trained = classifier_in_use(blueprint, name) if classifier else None
+    return fingerprint(card, documents, model, adapter_version(adapter), *([sha256(trained)] if trained else []))
 
 
 def engine_name(
@@ -243,35 +249,32 @@ def find_base(blueprint: Blueprint, store: ModelStore) -> LocalModel | None:
 
 
 class Comparison(Value):
-    """Why a specialist has a head, or has none."""
+    """Why a specialist uses its trained classifier, or its model."""
 
     made_of: str
     head: float
-    """Share of the examples that heads got right which had not learnt them (five-fold)."""
+    """Share of the examples that classifiers got right which had not learnt them (five-fold)."""
     model: float
-    """Share of (at most `ASKED` of) them that the language model with its adapter got right."""
+    """Share of some of them that the language model with its adapter got right."""
+
+    @classmethod
+    def read(cls, plan: Blueprint, name: str) -> Comparison | None:
+        """What the last build found; None where it compared nothing."""
+        path = comparison_path(plan, name)
+        return cls.model_validate_json(path.read_bytes()) if path.is_file() else None
 
 
-def head_file(plan: Blueprint, name: str) -> Path | None:
-    """The head that a specialist uses; None where it has none or the model does better."""
-    found = head_comparison(plan, name)
-    return head_path(plan, name) if found and found.head > found.model and head_path(plan, name).is_file() else None
+def classifier_in_use(plan: Blueprint, name: str) -> Path | None:
+    """The classifier that a specialist uses; None where it has none or the model does better."""
+    path, comparison = classifier_path(plan, name), Comparison.read(plan, name)
+    return path if comparison and comparison.head > comparison.model and path.is_file() else None
 
 
-def open_head(plan: Blueprint, name: str) -> LabelClassifier | None:
-    """That head. Raises StateError when its file is damaged."""
-    file = head_file(plan, name)
-    return LabelClassifier.load(file) if file else None
-
-
-def head_comparison(plan: Blueprint, name: str) -> Comparison | None:
-    path = head_record_path(plan, name)
-    return Comparison.model_validate_json(path.read_bytes()) if path.is_file() else None
-
-
-def head_path(plan: Blueprint, name: str) -> Path:
+def classifier_path(plan: Blueprint, name: str) -> Path:
+    """Where a build keeps a specialist's trained classifier."""
     return plan.state / "heads" / f"{name}.npz"
 
 
-def head_record_path(plan: Blueprint, name: str) -> Path:
+def comparison_path(plan: Blueprint, name: str) -> Path:
+    """Where a build keeps how that classifier compares with the model."""
     return plan.state / "heads" / f"{name}.json"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
@@ -21,27 +23,27 @@ from ..core.types import Answer, Brief, Value
 from ..router.decision import RouteRules
 from ..router.example import Example
 from ..router.router import PASSAGES, Router
-from ..specialists.adapters.choose import Adapter, adapter_version, loadable, trained_on
+from ..specialists.adapters.choose import adapter_version, loadable, trained_on
 from ..specialists.engines import open_engine
 from ..specialists.evaluation.statistics import judge
 from ..specialists.knowledge.build import IndexReport
 from ..specialists.knowledge.knowledge import Knowledge
-from ..specialists.specialist import Specialist
-from ..specialists.styles.label.classifier import FORM, LabelClassifier, Labelled, accuracy
-from ..specialists.styles.table import find_style
+from ..specialists.styles.label.classifier import LABEL_FORM, LabelClassifier, Labelled
+from ..specialists.styles.label.style import LABEL
 from ..tools.registry import build_tools
 from ..tools.tool import ToolContext
 from .assemble import (
     BuildRecord,
     Comparison,
+    Runtime,
     adapter_of,
+    classifier_path,
+    comparison_path,
     decisions,
     engine_name,
     find_base,
-    head_comparison,
-    head_path,
-    head_record_path,
     knowledge_folder,
+    open_specialist,
     version_of,
 )
 from .cards import Blueprint, fingerprint
@@ -86,14 +88,14 @@ def decide(
     waiting = [name for name in blueprint.specialists if blueprint.registry.state(name).challenger]
     if gate == "off" or not waiting or base is None:
         return []
-    bench = Evaluation(blueprint, base, embedder, knowledge, progress)
-    return [_decide(bench, name, hold=gate == "hold") for name in waiting]
+    evaluation = Evaluation(blueprint, base, embedder, knowledge, progress)
+    return [_decide(evaluation, name, hold=gate == "hold") for name in waiting]
 
 
-def _decide(bench: Evaluation, name: str, *, hold: bool) -> Promotion:
-    plan, registry = bench.blueprint, bench.blueprint.registry
+def _decide(evaluation: Evaluation, name: str, *, hold: bool) -> Promotion:
+    plan, registry = evaluation.blueprint, evaluation.blueprint.registry
     version = registry.find(name, "challenger")
-    better, why = _compare(bench, name)
+    better, why = _compare(evaluation, name)
     if better and not hold:
         registry.promote(name, version.id, why)
         return Promotion(specialist=name, challenger=version.id, promoted=True, why=why)
@@ -103,25 +105,25 @@ def _decide(bench: Evaluation, name: str, *, hold: bool) -> Promotion:
     return Promotion(specialist=name, challenger=version.id, promoted=False, why=why)
 
 
-def _compare(bench: Evaluation, name: str) -> tuple[bool, str]:
+def _compare(evaluation: Evaluation, name: str) -> tuple[bool, str]:
     """Whether the challenger is better, and why."""
-    plan, card = bench.blueprint, bench.blueprint.specialists[name]
+    plan = evaluation.blueprint
     if not trained_on(plan.registry.find(name, "challenger").path, plan.card.base):
         return False, f"it was trained for another base than {plan.card.base}"
-    if not bench.questions(name):
+    if not evaluation.questions(name):
         return False, "the card names no `evaluation` set to decide by"
-    (challenger,), used = bench.trials(name, ["challenger"]), bench.in_use(name)
+    (challenger,), used = evaluation.candidates(name, ["challenger"]), evaluation.in_use(name)
     if challenger.version == used.version:
         return False, f"it is what '{name}' works with already"
-    mine, theirs = bench.run([challenger, used])
+    mine, theirs = evaluation.run([challenger, used])
     champion = plan.registry.state(name).champion
     own = Path(used.adapter).name if used.adapter else "none"
     incumbent = f"champion {champion}" if champion else f"the card's adapter ({own})"
-    found = judge(mine, theirs, card.style, threshold(plan, name), incumbent)
-    return found.better, found.why
+    judged = judge(mine, theirs, plan.style(name).scoring, threshold(plan, name), incumbent)
+    return judged.better, judged.why
 
 
-# Label heads: fitted when a team is built, and used by those specialists with whom they do better than the model.
+# Trained classifiers of those who label: fitted here, and used where they do better than the model.
 
 
 LEAST = 20
@@ -132,55 +134,53 @@ ASKED = 40
 """Examples that the language model is asked, for the comparison."""
 
 
-def fit_heads(
-    plan: Blueprint,
-    base: LocalModel | None,
-    embedder: Embedder,
-    adapter_of: Callable[[str], Adapter],
-    progress: Progress,
-) -> None:
-    """Fit and compare the heads of all specialists that label and have examples; only where something changed.
+def fit_classifiers(plan: Blueprint, runtime: Runtime, progress: Progress) -> None:
+    """Fit and compare the classifiers of all specialists that label and have examples; only where something changed.
 
-    Args:
-        base: None when a server runs the model: then nothing is compared, and there are no heads.
-        adapter_of: A specialist's adapter as published.
+    Where a server runs the model nothing is compared, and there are no classifiers.
     """
     for name, card in plan.specialists.items():
-        rows = _examples(plan, name, embedder) if card.style == "label" and base else []
+        base, rows = runtime.base, _labelled(plan, name, runtime.embedder) if card.style == LABEL.name else []
         if base is None or len(rows) < LEAST or len({row.answers for row in rows}) < 2:
-            head_path(plan, name).unlink(missing_ok=True)
-            head_record_path(plan, name).unlink(missing_ok=True)
+            classifier_path(plan, name).unlink(missing_ok=True)
+            comparison_path(plan, name).unlink(missing_ok=True)
             continue
-        adapter = loadable(adapter_of(name), base, plan.card.engine)
-        parts = (FORM, [(row.text, row.answers) for row in rows], card.labels, embedder.name, base.sha256("gguf"))
-        made_of = fingerprint(*parts, adapter_version(adapter))
-        old = head_comparison(plan, name)
-        if old and old.made_of == made_of and head_path(plan, name).is_file():
-            continue
-        progress(f"{name}: comparing head and model", 0, 1)
-        LabelClassifier.fit(rows, embedder).save(head_path(plan, name))
-        right = accuracy(rows, [str(number % 5) for number in range(len(rows))], embedder)
-        model = _asked(plan, name, rows[:: max(1, len(rows) // ASKED)], base, adapter)
-        found = Comparison(made_of=made_of, head=sum(right) / len(right), model=model)
-        write_atomic(head_record_path(plan, name), found.model_dump_json(indent=2))
-        progress(f"{name}: comparing head and model", 1, 1)
-
-
-def _asked(plan: Blueprint, name: str, rows: list[Labelled], base: LocalModel, adapter: Path | None) -> float:
-    """Share of the rows that the language model labels right."""
-    engine = open_engine(plan.card.engine, base, {str(adapter): adapter} if adapter else {}, folders=[plan.root])
-    try:
-        specialist = Specialist(
-            plan.specialists[name], engine, adapter=str(adapter) if adapter else None, abstain_below=0.0
+        adapter = loadable(adapter_of(plan, name), base, plan.card.engine)
+        needs = (
+            LABEL_FORM,
+            [(r.text, r.answers) for r in rows],
+            card.labels,
+            runtime.embedder.name,
+            base.sha256("gguf"),
         )
+        made_of = fingerprint(*needs, adapter_version(adapter))
+        before = Comparison.read(plan, name)
+        if before and before.made_of == made_of and classifier_path(plan, name).is_file():
+            continue
+        progress(f"{name}: comparing classifier and model", 0, 1)
+        classifier = LabelClassifier.fit(rows, runtime.embedder)
+        classifier.save(classifier_path(plan, name))
+        model = _accuracy_of_model(plan, name, rows[:: max(1, len(rows) // ASKED)], runtime)
+        comparison = Comparison(made_of=made_of, head=classifier.accuracy or 0.0, model=model)
+        write_atomic(comparison_path(plan, name), comparison.model_dump_json(indent=2))
+        progress(f"{name}: comparing classifier and model", 1, 1)
+
+
+def _accuracy_of_model(plan: Blueprint, name: str, rows: Sequence[Labelled], runtime: Runtime) -> float:
+    """Share of the rows that the language model labels right, without documents."""
+    adapter = adapter_of(plan, name)
+    file = engine_name(plan, name, adapter, runtime.base)
+    files = {file: Path(file)} if file else {}
+    engine = open_engine(plan.card.engine, runtime.base or plan.card.base, files, folders=[plan.root])
+    with closing(engine):
+        own = replace(runtime, engine=engine)
+        specialist = open_specialist(plan, name, own, None, adapter, classifier=False, dry=True)
         answers = [specialist.run(Brief(task=row.text)) for row in rows]
-    finally:
-        engine.close()
     pairs = zip(answers, rows, strict=True)
     return sum(isinstance(answer, Answer) and answer.text in row.answers for answer, row in pairs) / len(rows)
 
 
-def _examples(plan: Blueprint, name: str, embedder: Embedder) -> list[Labelled]:
+def _labelled(plan: Blueprint, name: str, embedder: Embedder) -> list[Labelled]:
     card = plan.specialists[name]
     rows = answered_examples(plan, name, embedder)
     return [Labelled(row["input"], (row["answer"],)) for row in rows if row["answer"] in card.labels]
@@ -270,7 +270,7 @@ def _run(
     fitted = last is None or last.router != fingerprint(needs) or not (blueprint.state / "router").exists()
     if fitted:
         _fit_router(needs, blueprint.state / "router", embedder, progress)
-    fit_heads(blueprint, base, embedder, lambda name: adapter_of(blueprint, name), progress)
+    fit_classifiers(blueprint, Runtime(embedder, base), progress)
     verdicts = decide(blueprint, base, embedder, knowledge, progress, gate)
     adapters = {name: adapter_of(blueprint, name) for name in blueprint.specialists}
     for name, adapter in adapters.items():
@@ -295,7 +295,7 @@ def check_names(blueprint: Blueprint) -> None:
     """
     build_guards(blueprint.card.guardrails, "in", folders=[blueprint.root])
     for name, card in blueprint.specialists.items():
-        find_style(card.style)
+        blueprint.style(name)
         search = (lambda _: []) if card.knowledge else None
         build_tools(card.tools, ToolContext(blueprint.folders[name], search=search, team=blueprint.root))
 

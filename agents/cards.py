@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +17,8 @@ from ..core.files import read_jsonl
 from ..core.yaml import load_yaml
 from ..specialists.adapters.registry import Registry
 from ..specialists.card import NAME, Section, SpecialistCard
+from ..specialists.styles.style import Style
+from ..specialists.styles.table import check_card, find_style
 from ..tools.policy import TeamRules
 
 # The team's file (`team.yaml`): who is on it, on which model, within which limits.
@@ -146,7 +149,8 @@ class Blueprint:
                 field="specialists",
                 hint=f"folders with one: {', '.join(sorted(p.parent.name for p in root.glob('*/specialist.yaml')))}",
             )
-        return cls.of(card, [load_yaml(f, SpecialistCard) for f in files], root, [f.parent for f in files])
+        cards = [load_yaml(f, SpecialistCard, partial(check_card, folders=[f.parent, root])) for f in files]
+        return cls.of(card, cards, root, [f.parent for f in files])
 
     @classmethod
     def of(
@@ -161,6 +165,9 @@ class Blueprint:
         Raises:
             ConfigError: two specialists share a name, a hand-off goes to nobody, or the engine cannot run one of them.
         """
+        places = folders or [root] * len(specialists)
+        for specialist, place in zip(specialists, places, strict=True):
+            check_card(specialist, [place, root])
         named = {s.name: s for s in specialists}
         if len(named) < len(specialists):
             twice = sorted({s.name for s in specialists if [t.name for t in specialists].count(s.name) > 1})
@@ -178,12 +185,20 @@ class Blueprint:
                     field=f"{specialist.name}: model.merged",
                     hint="leave it out; what `metier registry merge` writes, a server can run as a model of its own",
                 )
-        places = folders or [root] * len(specialists)
         return cls(card, named, dict(zip(named, places, strict=True)), root)
 
     def tasks(self, name: str) -> list[str]:
         """The example tasks of a specialist."""
         return read_tasks(self.specialists[name].examples, self.folders[name])
+
+    def example_rows(self, name: str) -> list[dict[str, Any]]:
+        """The rows of a specialist's example files."""
+        files = [self.folders[name] / entry for entry in self.specialists[name].examples if entry.endswith(".jsonl")]
+        return [row for file in files for row in read_jsonl(file)]
+
+    def style(self, name: str) -> Style:
+        """How a specialist answers."""
+        return find_style(self.specialists[name].style, [self.folders[name], self.root])
 
     def outside(self) -> list[str]:
         """Tasks that nobody on the team should answer."""

@@ -25,13 +25,13 @@ from ..core.types import Value
 from ..memory.facts import Facts
 from ..memory.store import Fact, Owner
 from ..memory.threads import scrub
-from ..router.log import Decision
+from ..router.log import LoggedDecision
 from .assemble import decisions
 from .build import build
 from .cards import Blueprint
 from .feedback import Note, open_inbox
-from .memories import open_memories, owner_of
 from .threads import Threads, open_threads
+from .turn_memory import open_turn_memory, owner_of
 
 
 class Scope(NamedTuple):
@@ -49,7 +49,7 @@ class Scope(NamedTuple):
         return self == Scope()
 
 
-class Message(Value):
+class KeptMessage(Value):
     """One turn of a conversation."""
 
     role: str
@@ -64,8 +64,8 @@ class Conversation(Value):
     id: str
     user: str | None
     tenant: str | None
-    messages: tuple[Message, ...]
-    earlier: tuple[Message, ...] = ()
+    messages: tuple[KeptMessage, ...]
+    earlier: tuple[KeptMessage, ...] = ()
     """What the conversation keeps in short of turns that have left it."""
 
 
@@ -74,7 +74,7 @@ class Kept(Value):
 
     facts: tuple[Fact, ...]
     threads: tuple[Conversation, ...]
-    decisions: tuple[Decision, ...]
+    decisions: tuple[LoggedDecision, ...]
     notes: tuple[Note, ...]
 
 
@@ -98,10 +98,9 @@ def export(plan: Blueprint, scope: Scope) -> Kept:
     """
     with _stores(plan) as (threads, facts):
         names = _names(threads, scope)
-        found = [_conversation(threads, name) for name in names]
         return Kept(
             facts=tuple(_facts(facts, scope)) if facts else (),
-            threads=tuple(found),
+            threads=tuple(_conversation(threads, name) for name in names),
             decisions=tuple(d for d in decisions(plan).decisions() if _about(scope, names, d.origin)),
             notes=tuple(note for note in _notes(plan) if scope.all or note.thread_id in _threads(scope, names)),
         )
@@ -154,8 +153,8 @@ def scope_of(user: str | None, tenant: str | None, thread: str | None, everythin
 
 @contextmanager
 def _stores(plan: Blueprint) -> Iterator[tuple[Threads, Facts | None]]:
-    with closing(open_threads(plan)) as threads, closing(open_memories(plan)) as memories:
-        yield threads, memories.facts
+    with closing(open_threads(plan)) as threads, closing(open_turn_memory(plan)) as memory:
+        yield threads, memory.facts
 
 
 def _names(threads: Threads, scope: Scope) -> list[str]:
@@ -187,18 +186,18 @@ def _conversation(threads: Threads, name: str) -> Conversation:
     """All turns that are still saved: the last moment holds the latest, earlier ones those that have left it."""
     assert threads.saver is not None
     owner = threads.owner(name) or Owner(None)
-    found = list(threads.saver.list({"configurable": {"thread_id": name, "checkpoint_ns": ""}}))
-    values = [moment.checkpoint["channel_values"] for moment in reversed(found)]
+    moments = list(threads.saver.list({"configurable": {"thread_id": name, "checkpoint_ns": ""}}))
+    values = [moment.checkpoint["channel_values"] for moment in reversed(moments)]
     messages = {message.id: message for value in values for message in value.get("messages", [])}
     return Conversation(
         id=name,
         user=owner.user,
         tenant=owner.tenant,
         messages=tuple(map(_message, messages.values())),
-        earlier=tuple(Message(role=turn["role"], text=turn["text"]) for turn in values[-1].get("earlier", [])),
+        earlier=tuple(KeptMessage(role=turn["role"], text=turn["text"]) for turn in values[-1].get("earlier", [])),
     )
 
 
-def _message(message: AnyMessage) -> Message:
+def _message(message: AnyMessage) -> KeptMessage:
     role = "user" if message.type == "human" else "assistant"
-    return Message(role=role, text=str(message.text), answer=message.response_metadata.get("metier"))
+    return KeptMessage(role=role, text=str(message.text), answer=message.response_metadata.get("metier"))

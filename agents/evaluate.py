@@ -28,17 +28,14 @@ from ..specialists.evaluation.questions import Question, Result
 from ..specialists.evaluation.report import EvaluationReport, summarise
 from ..specialists.evaluation.run import evaluate, missing, read_results
 from ..specialists.knowledge.knowledge import Knowledge
-from ..specialists.specialist import Specialist
-from ..specialists.styles.act.decision import read_decision
 from .assemble import (
+    Runtime,
     adapter_of,
-    dry_tools,
+    classifier_in_use,
     engine_name,
     find_base,
-    head_file,
     knowledge_folder,
-    open_desk,
-    open_head,
+    open_specialist,
     version_of,
 )
 from .cards import Blueprint, fingerprint
@@ -56,7 +53,7 @@ NO_SET = "its card names no `evaluation` set"
 
 
 HEAD = "head"
-"""The system of a specialist whose label head does better than its model."""
+"""The system of a specialist whose trained classifier does better than its model."""
 
 
 SYSTEMS = ("base", "skill", "adapter", HEAD, *ALIASES)
@@ -70,8 +67,8 @@ class Candidate:
     system: str
     """One of `SYSTEMS`."""
     adapter: Adapter
-    headless: bool
-    """Whether the model answers, although there may be a label head."""
+    classifier: bool
+    """Whether its trained classifier answers, if it has one, and not the model."""
     version: str
     """Two systems of the same version are the same."""
     folder: Path
@@ -101,15 +98,14 @@ class Evaluation:
             self.asked[name] = [whole[n] for n in sorted(order[: self.limit])]
         return self.asked[name]
 
-    def trials(self, name: str, systems: Sequence[str] = SYSTEMS) -> list[Candidate]:
+    def candidates(self, name: str, systems: Sequence[str] = SYSTEMS) -> list[Candidate]:
         """The systems among `systems` that this specialist has."""
-        found = self._candidates(name)
-        trials = {system: self._trial(name, system, adapter, headless=True) for system, adapter in found.items()}
-        if head_file(self.blueprint, name):
-            trials[HEAD] = self._trial(name, HEAD, adapter_of(self.blueprint, name), headless=False)
-        return [trials[system] for system in systems if system in trials]
+        named = {s: self._candidate(name, s, a, classifier=False) for s, a in self._adapters(name).items()}
+        if classifier_in_use(self.blueprint, name):
+            named[HEAD] = self._candidate(name, HEAD, adapter_of(self.blueprint, name), classifier=True)
+        return [named[system] for system in systems if system in named]
 
-    def _candidates(self, name: str) -> Candidates:
+    def _adapters(self, name: str) -> Candidates:
         """On a server only the base and the card's adapter: skills and the registry's versions are here, not there."""
         plan, card = self.blueprint, self.blueprint.specialists[name]
         if plan.card.served:
@@ -121,59 +117,50 @@ class Evaluation:
 
     def in_use(self, name: str) -> Candidate:
         """The system that answers now."""
-        return self._trial(name, IN_USE, adapter_of(self.blueprint, name), headless=False)
+        return self._candidate(name, IN_USE, adapter_of(self.blueprint, name), classifier=True)
 
-    def run(self, trials: Sequence[Candidate]) -> list[list[Result]]:
-        """The results of each trial. The model is loaded only when there is something left to ask."""
-        todo = [t for t in trials if missing(self.questions(t.specialist), t.folder)]
+    def run(self, candidates: Sequence[Candidate]) -> list[list[Result]]:
+        """The results of each candidate. The model is loaded only when there is something left to ask."""
+        todo = [t for t in candidates if missing(self.questions(t.specialist), t.folder)]
         with ExitStack() as stack:
             card = self.blueprint.card
             adapters = {
                 t.version: engine_name(self.blueprint, t.specialist, t.adapter, self.base, self.progress) for t in todo
             }
             files = {path: Path(path) for path in adapters.values() if path}
-            engine = (
-                open_engine(card.engine, self.base or card.base, files, folders=[self.blueprint.root]) if todo else None
-            )
+            folders, base = [self.blueprint.root], self.base or card.base
+            engine = open_engine(card.engine, base, files, folders=folders) if todo else None
             if engine:
                 stack.callback(engine.close)
-            return [self._results(t, engine, adapters.get(t.version)) for t in trials]
+            return [self._results(t, engine) for t in candidates]
 
-    def _results(self, trial: Candidate, engine: Engine | None, adapter: str | None) -> list[Result]:
-        name, questions = trial.specialist, self.questions(trial.specialist)
-        if engine is None or not missing(questions, trial.folder):
-            done = read_results(trial.folder)
+    def _results(self, candidate: Candidate, engine: Engine | None) -> list[Result]:
+        name, questions = candidate.specialist, self.questions(candidate.specialist)
+        if engine is None or not missing(questions, candidate.folder):
+            done = read_results(candidate.folder)
             return [done[q.id] for q in questions]
-        plan, knowledge, desk = self.blueprint, self.knowledge.get(name), open_desk(self.blueprint, name)
-        specialist = Specialist(
-            plan.specialists[name].model_copy(update={"abstain_below": 0.0}),
-            engine,
-            knowledge,
-            adapter=adapter,
-            hands=dry_tools(plan, name),
-            embedder=self.embedder,
-            decision=read_decision(trial.adapter),
-            desk=desk,
-            head=None if trial.headless else open_head(plan, name),
-            version=trial.version,
-        )
-        ground = Ground(knowledge.text if knowledge else None, desk.database if desk else None)
-        budget = Budget(**plan.card.budget.model_dump(exclude={"tool_seconds"}))
-        return evaluate(
-            specialist, questions, trial.folder, ground, part_of(self.progress, f"{name}: {trial.system}"), budget
+        plan, knowledge = self.blueprint, self.knowledge.get(name)
+        runtime = Runtime(self.embedder, self.base, engine)
+        specialist = open_specialist(
+            plan, name, runtime, knowledge, candidate.adapter, classifier=candidate.classifier, dry=True
         )
 
-    def _trial(self, name: str, system: str, adapter: Adapter, *, headless: bool) -> Candidate:
+        progress = part_of(self.progress, f"{name}: {candidate.system}")
+        ground = Ground(knowledge.text if knowledge else None, specialist.resources)
+        budget = Budget(**plan.card.budget.model_dump(exclude={"tool_seconds"}))
+        return evaluate(specialist, questions, candidate.folder, ground, progress, budget)
+
+    def _candidate(self, name: str, system: str, adapter: Adapter, *, classifier: bool) -> Candidate:
         plan, card = self.blueprint, self.blueprint.specialists[name]
-        version = version_of(plan, name, self.base, self.knowledge.get(name), adapter, headless=headless)
+        version = version_of(plan, name, self.base, self.knowledge.get(name), adapter, classifier=classifier)
         database = plan.folders[name] / (card.database or "")
         if card.database and database.is_file():
             # Rows change while the version stays; what was said of the old ones is worth nothing.
             version = fingerprint(version, sha256(database), plan.tasks(name))
-        return Candidate(name, system, adapter, headless, version, plan.state / EVALUATIONS / version)
+        return Candidate(name, system, adapter, classifier, version, plan.state / EVALUATIONS / version)
 
 
-def compare(bench: Evaluation, names: Sequence[str], systems: Sequence[str] = SYSTEMS) -> EvaluationReport:
+def compare(evaluation: Evaluation, names: Sequence[str], systems: Sequence[str] = SYSTEMS) -> EvaluationReport:
     """Evaluate specialists, each with all of `systems` that it has.
 
     Raises:
@@ -181,23 +168,23 @@ def compare(bench: Evaluation, names: Sequence[str], systems: Sequence[str] = SY
         ConfigError: an evaluation set is wrong.
         StateError: another process evaluates the same version.
     """
-    plan = bench.blueprint
+    plan = evaluation.blueprint
     for kind, asked, known in (("specialist", names, plan.specialists), ("system", systems, SYSTEMS)):
         for one in asked:
             if one not in known:
                 raise InputError(unknown(kind, one, known))
-    sets = {name: bench.questions(name) for name in names}
+    sets = {name: evaluation.questions(name) for name in names}
     left_out = {name: NO_SET for name, questions in sets.items() if not questions}
-    trials = [t for name in names if name not in left_out for t in bench.trials(name, systems)]
-    results = dict(zip(((t.specialist, t.system) for t in trials), bench.run(trials), strict=True))
+    candidates = [t for name in names if name not in left_out for t in evaluation.candidates(name, systems)]
+    results = dict(zip(((t.specialist, t.system) for t in candidates), evaluation.run(candidates), strict=True))
     summaries = []
     for name in names:
-        mine = [t for t in trials if t.specialist == name]
+        mine = [t for t in candidates if t.specialist == name]
         if mine:
-            card = plan.specialists[name]
+            style = plan.style(name)
             pairs = [(t.system, t.version) for t in mine]
             answered = [results[name, t.system] for t in mine]
-            summaries.append(summarise(name, card.style, threshold(plan, name), pairs, answered))
+            summaries.append(summarise(name, style.name, style.scoring, threshold(plan, name), pairs, answered))
         elif name not in left_out:
             left_out[name] = f"it has none of: {', '.join(systems)}"
     return EvaluationReport(team=plan.card.name, base=plan.card.base, specialists=tuple(summaries), left_out=left_out)
@@ -213,7 +200,7 @@ def threshold(blueprint: Blueprint, name: str) -> float:
 
 
 @contextmanager
-def open_bench(
+def open_evaluation(
     blueprint: Blueprint,
     progress: Progress,
     *,

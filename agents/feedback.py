@@ -260,7 +260,7 @@ def own_examples(blueprint: Blueprint, name: str, embedder: Embedder) -> list[di
         ConfigError: an example or evaluation file is wrong.
     """
     blueprint.tasks(name)  # complains of a row without an input
-    rows = [row for entry in example_files(blueprint, name) for row in read_jsonl(blueprint.folders[name] / entry)]
+    rows = blueprint.example_rows(name)
     repeats = leaked([row["input"] for row in rows], held_out(blueprint), embedder)
     return [row for place, row in enumerate(rows) if place not in repeats]
 

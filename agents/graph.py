@@ -1,4 +1,4 @@
-"""The graph of one turn, drawn as it runs.
+"""The way of one task through a team: its state, its stations, and the graph that they form.
 
     guard_in → recall → route → specialist ×k → join → guard_out → remember
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import Annotated, Any, Protocol, TypedDict
+from typing import Annotated, Any, Protocol, TypedDict, TypeVar
 
 from langchain_core.messages import AIMessage, AnyMessage, RemoveMessage
 from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -23,59 +23,19 @@ from langgraph.types import Command, Send
 
 from ..core.errors import ConfigError, InputError, MetierError
 from ..core.run import Emit, Event, Plain, record, timing
-from ..core.types import Answer, Brief, Budget, Handoff, Outcome, Part, Route, Turn, Usage
-from ..memory.window import recall, roll
+from ..core.types import Answer, Brief, Budget, Handoff, Outcome, Part, Route, Turn, Usage, Value
+from ..memory.window import ContextualQuery, recall, roll
 from .guardrails import Guard
-from .memories import Memories, for_specialist
+from .turn_memory import TurnMemory, for_specialist
 
-# Several outcomes, one answer.
-
-
-def join(route: Route, answers: Sequence[Answer]) -> Answer:
-    """Pass a single answer through; put several under each other, every citation kept.
-
-    Args:
-        route: How the task was split.
-        answers: One a part, in the order of the parts; empty when the router chose nobody.
-    """
-    if not answers:
-        return _nobody(route)
-    if len(answers) == 1:
-        return answers[0].model_copy(update={"route": route})
-    good = [a for a in answers if a.kind == "answer"]
-    return Answer(
-        text="\n".join(f"{a.specialist}: {a.text}" for a in answers),
-        kind="answer" if good else "abstain",
-        specialist=", ".join(dict.fromkeys(a.specialist or "" for a in answers)),
-        version=", ".join(dict.fromkeys(a.version or "" for a in answers)),
-        citations=tuple(c for a in answers for c in a.citations),
-        confidence=min((a.confidence for a in good), default=0.0),
-        reason="; ".join(a.reason for a in answers if a.reason),
-        data=[a.data for a in answers] if any(a.data is not None for a in answers) else None,
-        tool_calls=tuple(t for a in answers for t in a.tool_calls),
-        touched=tuple(sorted({touch for a in answers for touch in a.touched})),
-        route=route,
-        handoffs=tuple(name for a in answers for name in a.handoffs),
-        guards={name: did for a in answers for name, did in a.guards.items()},
-        usage=sum((a.usage for a in answers), Usage()),
-    )
-
-
-def _nobody(route: Route) -> Answer:
-    """Nobody was chosen: say why, or ask which of the candidates is meant."""
-    if route.decision == "clarify":
-        names = " or ".join(route.candidates)
-        text = f"Do you mean something for {names}?"
-        return Answer(text=text, kind="clarify", reason=route.reason, confidence=route.confidence, route=route)
-    text = "Nobody on this team can answer that."
-    return Answer(text=text, kind="abstain", reason=route.reason, confidence=route.confidence, route=route)
-
-
-# The state of one turn. Plain data only (it is checkpointed), and each field is written by one node.
-
+STATIONS = ("guard_in", "recall", "route", "join", "guard_out", "remember")
+"""Names that no specialist can have."""
+RECURSION_LIMIT = 40
+"""Super-steps a turn may take: far above any legal turn, far below LangGraph's default of 10,007."""
 
 Update = dict[str, Any]
 """Some fields of the state, as a station returns them."""
+AnyValue = TypeVar("AnyValue", bound=Value)
 
 
 def gather(old: list[Plain], new: list[Plain] | None) -> list[Plain]:
@@ -91,7 +51,9 @@ def add_up(old: dict[str, float], new: dict[str, float]) -> dict[str, float]:
 
 
 class State(TypedDict):
-    """What flows along the graph; `messages` and `earlier` are the thread and outlive the turn."""
+    """What flows along the graph: plain data only (it is saved), and each field is written by one station. `messages`
+    and `earlier` are the thread and outlive the turn.
+    """
 
     messages: Annotated[list[AnyMessage], add_messages]
     """Written by the caller (the task is the last message) and by `remember`; `recall` takes the oldest out."""
@@ -102,7 +64,8 @@ class State(TypedDict):
     task: Plain
     """`guard_in`: {text, guards, refusal}."""
     recalled: Plain
-    """`recall`: {query, window, facts}; facts are quotes from long-term memory."""
+    """`recall`: {query, window, facts, stated}: the task made self-contained, the turns it refers to (none where it
+    stands alone), quotes from long-term memory, and the facts that the task itself states."""
     route: Plain
     """`route`: a Route."""
     outcomes: Annotated[list[Plain], gather]
@@ -127,9 +90,6 @@ class Assignment(TypedDict):
     """Who had the brief before, in order."""
 
 
-# The stations of a turn. Each is a method `State -> update`; what they need is given once, when the graph is built.
-
-
 class Worker(Protocol):
     """What the graph needs of a specialist."""
 
@@ -143,7 +103,20 @@ class Routes(Protocol):
 
 
 class Nodes:
-    """All stations of one team's graph."""
+    """The stations of one team's graph: each is a method from the state to an update of it.
+
+    Args:
+        specialists: Who works, by name.
+        router: Who decides whose task it is.
+        budget: What one turn may spend.
+        window: Turns of a thread that are kept as they are.
+        guard_in: Looks at the task.
+        guard_out: Looks at the answer.
+        memory: Long-term memory; left out: none.
+        evidence: How much the documents of some specialists speak of a task, 0 to 1.
+        recall_tokens: Words and marks that the turns may have to which a task refers.
+        log_route: Told of each route: the task, the route, and the earlier tasks that were read with it.
+    """
 
     def __init__(
         self,
@@ -154,14 +127,15 @@ class Nodes:
         window: int,
         guard_in: Guard,
         guard_out: Guard,
-        memories: Memories | None = None,
+        memory: TurnMemory | None = None,
         evidence: Callable[[str, Sequence[str]], float] = lambda task, names: 1.0,
         recall_tokens: int = 400,
+        log_route: Callable[[str, Route, Sequence[str]], None] | None = None,
     ) -> None:
         self.specialists, self.router, self.budget = specialists, router, budget
         self.window, self.recall_tokens = window, recall_tokens
         self._guard_in, self._guard_out = guard_in, guard_out
-        self._memories, self._evidence = memories or Memories(None), evidence
+        self._memory, self._evidence, self._log_route = memory or TurnMemory(None), evidence, log_route
 
     def guard_in(self, state: State) -> Update:
         """Look at the task before anybody works on it."""
@@ -176,129 +150,148 @@ class Nodes:
 
     def recall(self, state: State) -> Update:
         """Take from the thread what the task refers to, and from long-term memory what bears on it."""
-        kept, gone = _split(state["messages"][:-1], self.window)
-        earlier = roll([Turn.model_validate(t) for t in state.get("earlier", [])], _turns(gone)) if self.window else []
-        found = recall(state["task"]["text"], [*earlier, *_turns(kept)], tokens=self.recall_tokens)
-        said = self._memories.recall(state["task"]["text"], found.query)
-        if found.window or said:
-            _emit(Event(name="recall", data={"query": found.query, "facts": [one["text"] for one in said]}))
+        task = state["task"]["text"]
+        kept, leaving = _split(state["messages"][:-1], self.window)
+        earlier = [Turn.model_validate(turn) for turn in state.get("earlier", [])] if self.window else []
+        if self.window and leaving:
+            earlier = roll(earlier, _turns(leaving))
+        turns = [*earlier, *_turns(kept)]
+        # Whether a task refers back is asked here and nowhere else; the first of a thread has nothing to refer to.
+        context = recall(task, turns, tokens=self.recall_tokens) if turns else ContextualQuery(task)
+        facts = self._memory.recall(task, context.query)
+        if context.window or facts:
+            _emit(Event(name="recall", data={"query": context.query, "facts": [fact["text"] for fact in facts]}))
         return {
-            "recalled": {"query": found.query, "window": [t.model_dump() for t in found.window], "facts": said},
-            "earlier": [t.model_dump() for t in earlier],
-            "messages": [RemoveMessage(id=m.id) for m in gone if m.id],
+            "recalled": {
+                "query": context.query,
+                "window": [turn.model_dump() for turn in context.window],
+                "facts": facts,
+                "stated": self._memory.stated(task),
+            },
+            "earlier": [turn.model_dump() for turn in earlier],
+            "messages": [RemoveMessage(id=message.id) for message in leaving if message.id],
         }
 
     def route(self, state: State) -> Update:
         """Ask the router who should work; a specialist that the caller named wins."""
-        named = state.get("attached")
+        task, named = state["task"]["text"], state.get("attached")
         if named:
-            part = Part(specialist=named, text=state["task"]["text"])
+            part = Part(specialist=named, text=task)
             route = Route(decision="one", parts=(part,), confidence=1.0, reason="named by the caller")
         else:
-            route = self._asked(self.router.route(state["task"]["text"], context=_context(state)), state)
-        _emit(Event(name="route", data=route.model_dump(mode="json")))
-        return {"route": route.model_dump(mode="json")}
+            context = [turn["text"] for turn in state["recalled"]["window"] if turn["role"] == "user"]
+            route = self.router.route(task, context=context)
+            if self._log_route:
+                self._log_route(task, route, context)
+            if route.parts and self._for_memory(state, route):
+                route = route.model_copy(update={"decision": "abstain", "parts": (), "reason": "for the memory"})
+        plain = _plain(route)
+        _emit(Event(name="route", data=plain))
+        return {"route": plain}
 
-    def _asked(self, route: Route, state: State) -> Route:
-        """The route, or nobody where the user's own words speak more of the task than any document."""
+    def _for_memory(self, state: State, route: Route) -> bool:
+        """Do the user's own words speak more of the task than the documents of those who were chosen?"""
         task, names = state["task"]["text"], [part.specialist for part in route.parts]
-        evidence = self._evidence(task, names) if names else 0.0
-        if not names or not self._memories.comes_first(task, state["recalled"]["facts"], evidence):
-            return route
-        return route.model_copy(update={"decision": "abstain", "parts": (), "reason": "for the memory"})
+        return self._memory.comes_first(task, state["recalled"], lambda: self._evidence(task, names))
 
     def dispatch(self, state: State) -> list[Send] | str:
         """Send each part to its specialist; straight to `join` when nobody was chosen."""
-        route = Route.model_validate(state["route"])
-        if not route.parts:
-            return "join"
-        briefs = [self._brief(state, route, part) for part in route.parts]
-        return [
-            Send(part.specialist, Assignment(brief=brief.model_dump(mode="json"), part=i, trail=[]))
-            for i, (part, brief) in enumerate(zip(route.parts, briefs, strict=True))
+        route = _read(state, "route", Route)
+        briefs = [_plain(self._brief(state, route, part)) for part in route.parts]
+        sends = [
+            Send(part.specialist, Assignment(brief=brief, part=place, trail=[]))
+            for place, (part, brief) in enumerate(zip(route.parts, briefs, strict=True))
         ]
-
-    def specialist(self, name: str) -> Callable[[Assignment], Command]:
-        """The station of one specialist: answer, or hand the brief on to a colleague who had not seen it."""
-
-        def work(desk: Assignment) -> Command:
-            trail = [*desk["trail"], name]
-            brief = Brief.model_validate(desk["brief"])
-            seen = [{"specialist": name, "brief": desk["brief"]}]
-            try:
-                outcome = self.specialists[name].run(brief, _emit)
-            except MetierError as error:
-                outcome = Answer(text=f"I could not work on this: {error.message}", kind="abstain", specialist=name,
-                                 reason=f"{type(error).__name__}: {error.message}")  # fmt: skip
-            if isinstance(outcome, Handoff) and outcome.name in trail:
-                circle = " → ".join([*trail, outcome.name])
-                outcome = Answer(
-                    text="I do not know.", kind="abstain", specialist=name, reason=f"going round: {circle}"
-                )
-            if isinstance(outcome, Handoff):
-                passed = Assignment(brief=outcome.brief.model_dump(mode="json"), part=desk["part"], trail=trail)
-                return Command(update={"seen": seen}, goto=Send(outcome.name, passed))
-            done = outcome.model_copy(update={"handoffs": tuple(trail) if len(trail) > 1 else ()})
-            outcome_in = {"part": desk["part"], "answer": done.model_dump(mode="json")}
-            return Command(update={"outcomes": [outcome_in], "seen": seen}, goto="join")
-
-        return work
-
-    def join(self, state: State) -> Update:
-        """One answer out of the specialists' outcomes."""
-        if refusal := state["task"]["refusal"]:
-            return {"joined": Answer(text=refusal, kind="abstain", reason=refusal).model_dump(mode="json")}
-        outcomes = sorted(state.get("outcomes", []), key=lambda o: o["part"])
-        answers = [Answer.model_validate(o["answer"]) for o in outcomes]
-        route = Route.model_validate(state["route"])
-        answer = join(route, answers)
-        if not answers:
-            answer = self._memories.answer(state["task"]["text"], state["recalled"]["facts"], route) or answer
-        return {"joined": answer.model_dump(mode="json")}
-
-    def guard_out(self, state: State) -> Update:
-        """Look at the answer before it leaves."""
-        answer = Answer.model_validate(state["joined"])
-        acted = state["task"]["guards"] | answer.guards
-        for call in answer.tool_calls:
-            acted |= call.guards
-        if answer.kind == "answer":
-            verdict = self._guard_out(answer.text, citations=answer.citations)
-            acted |= verdict.acted
-            if verdict.refusal:
-                answer = answer.model_copy(update={"text": verdict.refusal, "kind": "abstain", "citations": (),
-                                                   "reason": verdict.refusal, "data": None})  # fmt: skip
-            else:
-                answer = answer.model_copy(update={"text": verdict.text})
-        return {"answer": answer.model_copy(update={"guards": acted}).model_dump(mode="json")}
-
-    def remember(self, state: State) -> Update:
-        """The answer joins the thread; what the task says is noted."""
-        if not state["task"]["refusal"]:
-            self._memories.note(state["task"]["text"])
-        answer = {**state["answer"], "timings": state["timings"]}
-        _emit(Event(name="answer", specialist=answer["specialist"], data=answer))
-        message = AIMessage(content=answer["text"], name="metier", response_metadata={"metier": _slim(answer)})
-        return {"messages": [message]}
+        return sends or "join"
 
     def _brief(self, state: State, route: Route, part: Part) -> Brief:
-        alone = len(route.parts) == 1
-        recalled = state["recalled"]
-        window = tuple(Turn.model_validate(t) for t in recalled["window"]) if alone else ()
+        alone, recalled = len(route.parts) == 1, state["recalled"]
+        window = tuple(Turn.model_validate(turn) for turn in recalled["window"]) if alone else ()
         return Brief(
             task=part.text,
             query=recalled["query"] if alone else part.text,
             facts=for_specialist(recalled["facts"], part.specialist),
             window=window,
             touched=tuple(sorted({touch for turn in window for touch in turn.touched})),
-            colleagues={n: p for n, p in route.probabilities.items() if n != part.specialist},
+            colleagues={name: p for name, p in route.probabilities.items() if name != part.specialist},
             budget=_share(self.budget, len(route.parts)),
         )
 
+    def specialist(self, name: str) -> Callable[[Assignment], Command]:
+        """The station of one specialist: answer, or hand the brief on to a colleague who had not seen it."""
 
-def _share(budget: Budget, parts: int) -> Budget:
-    """Parallel parts share steps and tokens; time runs for all of them at once."""
-    return budget.model_copy(update={"steps": max(1, budget.steps // parts), "tokens": budget.tokens // parts})
+        def work(assignment: Assignment) -> Command:
+            trail = [*assignment["trail"], name]
+            seen = [{"specialist": name, "brief": assignment["brief"]}]
+            outcome = self._outcome(name, Brief.model_validate(assignment["brief"]))
+            if isinstance(outcome, Handoff) and outcome.name in trail:
+                circle = " → ".join([*trail, outcome.name])
+                outcome = _abstention(name, "I do not know.", f"going round: {circle}")
+            if isinstance(outcome, Handoff):
+                passed = Assignment(brief=_plain(outcome.brief), part=assignment["part"], trail=trail)
+                return Command(update={"seen": seen}, goto=Send(outcome.name, passed))
+            answer = outcome.model_copy(update={"handoffs": tuple(trail) if len(trail) > 1 else ()})
+            outcomes = [{"part": assignment["part"], "answer": _plain(answer)}]
+            return Command(update={"outcomes": outcomes, "seen": seen}, goto="join")
+
+        return work
+
+    def _outcome(self, name: str, brief: Brief) -> Outcome:
+        """What the specialist gives; its error is its abstention, and the other parts go on."""
+        try:
+            return self.specialists[name].run(brief, _emit)
+        except MetierError as error:
+            text = f"I could not work on this: {error.message}"
+            return _abstention(name, text, f"{type(error).__name__}: {error.message}")
+
+    def join(self, state: State) -> Update:
+        """One answer out of the specialists' outcomes."""
+        if refusal := state["task"]["refusal"]:
+            return {"joined": _plain(Answer(text=refusal, kind="abstain", reason=refusal))}
+        outcomes = sorted(state.get("outcomes", []), key=lambda outcome: outcome["part"])
+        answers = [Answer.model_validate(outcome["answer"]) for outcome in outcomes]
+        route = _read(state, "route", Route)
+        own = None if answers else self._memory.answer(state["task"]["text"], state["recalled"], route)
+        return {"joined": _plain(own or join(route, answers))}
+
+    def guard_out(self, state: State) -> Update:
+        """Look at the answer before it leaves."""
+        answer = _read(state, "joined", Answer)
+        acted = state["task"]["guards"] | answer.guards
+        for call in answer.tool_calls:
+            acted |= call.guards
+        if answer.kind == "answer":
+            verdict = self._guard_out(answer.text, citations=answer.citations)
+            acted |= verdict.acted
+            if refusal := verdict.refusal:
+                left = {"text": refusal, "kind": "abstain", "citations": (), "reason": refusal, "data": None}
+                answer = answer.model_copy(update=left)
+            else:
+                answer = answer.model_copy(update={"text": verdict.text})
+        return {"answer": _plain(answer.model_copy(update={"guards": acted}))}
+
+    def remember(self, state: State) -> Update:
+        """The answer joins the thread; what the task says is noted."""
+        if not state["task"]["refusal"]:
+            self._memory.note(state["task"]["text"], state["recalled"])
+        answer = {**state["answer"], "timings": state["timings"]}
+        _emit(Event(name="answer", specialist=answer["specialist"], data=answer))
+        message = AIMessage(content=answer["text"], name="metier", response_metadata={"metier": _slim(answer)})
+        return {"messages": [message]}
+
+
+def _read(state: State, field: str, kind: type[AnyValue]) -> AnyValue:
+    """A field of the state as the value that its station wrote."""
+    return kind.model_validate(state[field])
+
+
+def _plain(value: Value) -> Plain:
+    """A value as the state holds it."""
+    return value.model_dump(mode="json")
+
+
+def _emit(event: Event) -> None:
+    get_stream_writer()(event)
 
 
 def _task(state: State) -> str:
@@ -318,17 +311,22 @@ def _split(messages: Sequence[AnyMessage], window: int) -> tuple[Sequence[AnyMes
 def _turns(messages: Sequence[AnyMessage]) -> list[Turn]:
     return [
         Turn(
-            role="user" if m.type == "human" else "assistant",
-            text=str(m.text),
-            touched=m.response_metadata.get("metier", {}).get("touched", ()),
+            role="user" if message.type == "human" else "assistant",
+            text=str(message.text),
+            touched=message.response_metadata.get("metier", {}).get("touched", ()),
         )
-        for m in messages
-        if m.type in ("human", "ai")
+        for message in messages
+        if message.type in ("human", "ai")
     ]
 
 
-def _context(state: State) -> list[str]:
-    return [t["text"] for t in state["recalled"]["window"] if t["role"] == "user"]
+def _share(budget: Budget, parts: int) -> Budget:
+    """Parallel parts share steps and tokens; time runs for all of them at once."""
+    return budget.model_copy(update={"steps": max(1, budget.steps // parts), "tokens": budget.tokens // parts})
+
+
+def _abstention(specialist: str, text: str, reason: str) -> Answer:
+    return Answer(text=text, kind="abstain", specialist=specialist, reason=reason)
 
 
 def _slim(answer: Plain) -> Plain:
@@ -337,16 +335,53 @@ def _slim(answer: Plain) -> Plain:
     return {name: answer[name] for name in keep}
 
 
-def _emit(event: Event) -> None:
-    get_stream_writer()(event)
+def join(route: Route, answers: Sequence[Answer]) -> Answer:
+    """One answer out of several: a single one passes through, others stand under each other, every citation kept.
+
+    Args:
+        route: How the task was split.
+        answers: One a part, in the order of the parts; empty when the router chose nobody.
+    """
+    if not answers:
+        return _nobody(route)
+    if len(answers) == 1:
+        return answers[0].model_copy(update={"route": route})
+    good = [answer for answer in answers if answer.kind == "answer"]
+    data = [answer.data for answer in answers]
+    return Answer(
+        text="\n".join(f"{answer.specialist}: {answer.text}" for answer in answers),
+        kind="answer" if good else "abstain",
+        specialist=_listed(answers, "specialist"),
+        version=_listed(answers, "version"),
+        citations=_flat(answers, "citations"),
+        confidence=min((answer.confidence for answer in good), default=0.0),
+        reason="; ".join(filter(None, (answer.reason for answer in answers))),
+        data=None if data.count(None) == len(data) else data,
+        tool_calls=_flat(answers, "tool_calls"),
+        touched=tuple(sorted(set(_flat(answers, "touched")))),
+        route=route,
+        handoffs=_flat(answers, "handoffs"),
+        guards={name: did for answer in answers for name, did in answer.guards.items()},
+        usage=sum((answer.usage for answer in answers), Usage()),
+    )
 
 
-STATIONS = ("guard_in", "recall", "route", "join", "guard_out", "remember")
-"""Names that no specialist can have."""
+def _flat(answers: Sequence[Answer], field: str) -> tuple[Any, ...]:
+    return tuple(item for answer in answers for item in getattr(answer, field))
 
 
-RECURSION_LIMIT = 40
-"""Super-steps a turn may take: far above any legal turn, far below LangGraph's default of 10,007."""
+def _listed(answers: Sequence[Answer], field: str) -> str:
+    return ", ".join(dict.fromkeys(getattr(answer, field) or "" for answer in answers))
+
+
+def _nobody(route: Route) -> Answer:
+    """Nobody was chosen: say why, or ask which of the candidates is meant."""
+    if route.decision == "clarify":
+        names = " or ".join(route.candidates)
+        text = f"Do you mean something for {names}?"
+        return Answer(text=text, kind="clarify", reason=route.reason, confidence=route.confidence, route=route)
+    text = "Nobody on this team can answer that."
+    return Answer(text=text, kind="abstain", reason=route.reason, confidence=route.confidence, route=route)
 
 
 def compile_graph(

@@ -17,13 +17,13 @@ from langgraph.types import interrupt
 from ..core.run import Event, Plain
 from ..core.types import ToolCall
 from ..tools.policy import ApprovalRequest, ApprovalResponse, Decision, Reject
-from ..tools.session import Check
+from ..tools.session import ResultCheck
 from .guardrails import Guard
 from .threads import ledger_prefix
 
 
 class GraphJournal:
-    """The `core.journal.Journal` of whatever station runs in this thread; outside of a graph nothing is kept."""
+    """The `core.run.Journal` of whatever station runs in this thread; outside of a graph nothing is kept."""
 
     def once(self, step: Callable[[], Plain]) -> Plain:
         """Do the step as a task of the station; its result is saved with the thread."""
@@ -54,8 +54,8 @@ def ask_person(call: ToolCall, why: str) -> Decision:
     request = ApprovalRequest.of((call, why))
 
     def wait() -> Plain:
-        asked = request.model_dump(mode="json")
-        return interrupt(asked, response_schema=ApprovalResponse).model_dump(mode="json")
+        question = request.model_dump(mode="json")
+        return interrupt(question, response_schema=ApprovalResponse).model_dump(mode="json")
 
     # A step of its own: the decision is noted before anything is done with it.
     response = ApprovalResponse.model_validate(_step(wait).result())
@@ -64,16 +64,16 @@ def ask_person(call: ToolCall, why: str) -> Decision:
     return response.decisions[0]
 
 
-def between(guard: Guard) -> Check:
+def between(guard: Guard) -> ResultCheck:
     """The guard of what a model is about to read, for the results of tools."""
 
     def check(call: ToolCall) -> ToolCall:
-        read = "result" if call.error is None else "error"
-        verdict = guard(getattr(call, read), message=True)
+        field = "result" if call.error is None else "error"
+        verdict = guard(getattr(call, field), message=True)
         for name, did in verdict.acted.items():
             if _place():
                 get_stream_writer()(Event(name="guard", data={"guard": name, "did": did, "side": "between"}))
-        left = {"result": "", "error": verdict.reason} if verdict.refusal else {read: verdict.text}
+        left = {"result": "", "error": verdict.reason} if verdict.refusal else {field: verdict.text}
         return call.model_copy(update={**left, "guards": verdict.acted})
 
     return check

@@ -1,4 +1,4 @@
-"""The team: the one object a caller needs. What it is put together from at present is a `Crew`.
+"""The team: the one object a caller needs. What it is put together from at present is a `LoadedTeam`.
 
 team = Team.load("plant")
 answer = team.ask("How often is the carousel bearing greased?", thread_id="shift-1")
@@ -9,17 +9,18 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 from uuid import uuid4
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command
 
+from ..core.embedding import Embedder
 from ..core.errors import ConfigError, StateError, unknown
 from ..core.models import ModelStore
 from ..core.onnx_embedder import load_embedder
@@ -36,28 +37,9 @@ from .build import build
 from .cards import Blueprint, TeamCard
 from .feedback import Note, Rating, note_of, open_inbox
 from .graph import RECURSION_LIMIT
-from .loaded import Current, LoadedTeam, Shared, stamp
-from .memories import configured, open_memories
+from .loaded import LoadedTeam, Shared, stamp
 from .threads import open_threads
-
-# Events of synchronous work for asynchronous callers.
-
-
-async def in_thread(events: Callable[[], Iterator[Event]]) -> AsyncIterator[Event]:
-    """The events as they come; the work that gives them runs in one thread, and its errors are raised here."""
-    loop, queue = asyncio.get_running_loop(), asyncio.Queue[Event | None]()
-
-    def pump() -> None:
-        try:
-            for event in events():
-                loop.call_soon_threadsafe(queue.put_nowait, event)
-        finally:
-            loop.call_soon_threadsafe(queue.put_nowait, None)
-
-    work = asyncio.create_task(asyncio.to_thread(pump))
-    while (event := await queue.get()) is not None:
-        yield event
-    await work
+from .turn_memory import configured, open_turn_memory
 
 
 class Team:
@@ -66,62 +48,92 @@ class Team:
     Use it as a context manager, or call `close` at the end; the model's memory is freed then.
     """
 
-    def __init__(self, source: Path | str | Blueprint, office: Shared, crew: LoadedTeam, resources: ExitStack) -> None:
-        self.threads, self.facts = office.threads, office.memories.facts
-        self._source, self._office, self._resources = source, office, resources
-        self._crew = Current(crew)
-        self._inbox, self._refreshing = open_inbox(crew.plan), threading.Lock()
+    def __init__(
+        self, source: Path | str | Blueprint, shared: Shared, loaded: LoadedTeam, resources: ExitStack
+    ) -> None:
+        """Made by `load` and `of`."""
+        self.threads, self.facts = shared.threads, shared.memory.facts
+        self._source, self._shared, self._resources = source, shared, resources
+        self._current = Current(loaded)
+        self._inbox, self._refreshing = open_inbox(loaded.plan), threading.Lock()
 
     @classmethod
-    def load(cls, folder: Path | str | Blueprint, *, store: ModelStore | None = None) -> Team:
+    def load(
+        cls,
+        folder: Path | str | Blueprint,
+        *,
+        store: ModelStore | None = None,
+        engine: Engine | None = None,
+        embedder: Embedder | None = None,
+        router: Router | None = None,
+    ) -> Team:
         """Open a team that was built.
+
+        Args:
+            folder: Where `team.yaml` is, or the cards themselves.
+            store: Where models are; left out: the user's cache.
+            engine: Runs the language model instead of what the card names: any object with the methods of `Engine`, a
+                `ScriptedEngine` say. A specialist has the adapter on its card where the engine names it, else none. It
+                stays open when the team is closed.
+            embedder: Instead of the one that the card names; the team must be built with the same.
+            router: Instead of the one that was built. A team without documents needs no build then.
 
         Raises:
             ConfigError: a card is wrong.
             StateError, ModelNotPulled: the team is not built; its models are not on this machine.
         """
-        plan, store = _built(folder), store or ModelStore()
-        embedder = load_embedder(plan.card.embedder, store)
+        plan, store = _built(folder, router), store or ModelStore()
+        embedder = embedder or load_embedder(plan.card.embedder, store)
         with ExitStack() as undo:
             threads = undo.enter_context(closing(open_threads(plan)))
-            memories = undo.enter_context(closing(open_memories(plan, embedder)))
-            office = Shared(store, embedder, threads, memories)
-            return cls(folder, office, LoadedTeam.open(plan, office), undo.pop_all())
+            memory = undo.enter_context(closing(open_turn_memory(plan, embedder)))
+            shared = Shared(store, embedder, threads, memory, engine, router)
+            return cls(folder, shared, LoadedTeam.open(plan, shared), undo.pop_all())
 
     @classmethod
-    def of(cls, name: str, *specialists: SpecialistCard, folder: Path | str = ".", **card: Any) -> Team:
+    def of(
+        cls,
+        name: str,
+        *specialists: SpecialistCard,
+        folder: Path | str = ".",
+        engine: Engine | str | None = None,
+        **card: Any,
+    ) -> Team:
         """Declare, build and open a team in Python.
 
         Args:
             name: The team's name.
             specialists: Their cards; paths in them start at `folder`.
             folder: Where documents are found and the build is kept.
+            engine: As in the card, or an object as in `load`.
             card: Other fields of `team.yaml`, such as `base` or `guardrails`.
         """
+        if isinstance(engine, str):
+            card["engine"], engine = engine, None
         team = TeamCard(name=name, specialists=list(dict.fromkeys(s.name for s in specialists)), **card)
         plan = Blueprint.of(team, specialists, Path(folder).resolve())
         build(plan)
-        return cls.load(plan)
+        return cls.load(plan, engine=engine)
 
     @property
     def card(self) -> TeamCard:
         """What `team.yaml` says."""
-        return self._crew.thing.plan.card
+        return self._current.thing.plan.card
 
     @property
     def specialists(self) -> dict[str, Specialist]:
         """Who is on the team, by name."""
-        return self._crew.thing.specialists
+        return self._current.thing.specialists
 
     @property
     def router(self) -> Router:
         """Who decides whose task it is."""
-        return self._crew.thing.router
+        return self._current.thing.router
 
     @property
     def engine(self) -> Engine:
         """What runs the language model."""
-        return self._crew.thing.engine
+        return self._current.thing.engine
 
     @property
     def graph(self) -> CompiledStateGraph:
@@ -129,7 +141,7 @@ class Team:
 
         It keeps the specialists of now, whatever `refresh` brings, until the team is closed.
         """
-        return self._crew.keep().graph(None)
+        return self._current.keep().graph(None)
 
     def refresh(self) -> tuple[str, ...]:
         """Take over what was built, promoted or rolled back, and what cards say, since the team was loaded.
@@ -146,16 +158,16 @@ class Team:
             StateError: the new state is not built. In all these cases the team goes on as it was.
         """
         with self._refreshing:
-            plan, before = _built(self._source), self._crew.thing
+            plan, before = _built(self._source, self._shared.router), self._current.thing
             for part in ("memory", "embedder"):
                 if getattr(plan.card, part) != getattr(before.plan.card, part):
                     raise ConfigError("this changes only when the team starts anew", field=part, hint="load it again")
             if stamp(plan) == before.stamp:
                 return ()
-            crew = LoadedTeam.open(plan, self._office)
-            self._crew.replace(crew)
-            known = {name: one.version for name, one in before.specialists.items()}
-            return tuple(name for name, one in crew.specialists.items() if known.get(name) != one.version)
+            loaded = LoadedTeam.open(plan, self._shared)
+            self._current.replace(loaded)
+            versions = {name: specialist.version for name, specialist in before.specialists.items()}
+            return tuple(n for n, specialist in loaded.specialists.items() if versions.get(n) != specialist.version)
 
     def ask(
         self,
@@ -197,14 +209,14 @@ class Team:
         tenant: str | None = None,
     ) -> Iterator[Event]:
         """The events of `ask` as they happen; the last one is `answer` or `waiting` and holds the whole `Answer`."""
-        with self._crew.use() as crew:
-            if specialist is not None and specialist not in crew.specialists:
-                raise ConfigError(unknown("specialist", specialist, crew.specialists))
+        with self._current.use() as loaded:
+            if specialist is not None and specialist not in loaded.specialists:
+                raise ConfigError(unknown("specialist", specialist, loaded.specialists))
             owner = Owner(user, tenant)
             if thread_id:
                 self.threads.admit(thread_id, owner)
             given = {"messages": [("user", task)], "attached": specialist}
-            yield from self._work(crew, given, thread_id or f"once-{uuid4().hex}", str(uuid4()), owner)
+            yield from self._work(loaded, given, thread_id or f"once-{uuid4().hex}", str(uuid4()), owner)
 
     def resume(self, thread_id: str, decisions: Sequence[Decision] = (), *, emit: Emit = ignore) -> Answer:
         """Go on with a task that waits for a person or that was broken off, also in another process.
@@ -232,19 +244,19 @@ class Team:
             raise StateError(f"nothing is unfinished in thread '{thread_id}'", hint="metier threads list")
         decided = left.resume(decisions)
         owner = self.threads.owner(thread_id) or Owner(None)
-        with self._crew.use() as crew:
-            yield from self._work(crew, Command(resume=decided) if decided else None, thread_id, left.run_id, owner)
+        with self._current.use() as loaded:
+            yield from self._work(loaded, Command(resume=decided) if decided else None, thread_id, left.run_id, owner)
 
-    def _work(self, crew: LoadedTeam, given: Any, thread: str, run: str, owner: Owner) -> Iterator[Event]:
+    def _work(self, loaded: LoadedTeam, given: Any, thread: str, run: str, owner: Owner) -> Iterator[Event]:
         config: RunnableConfig = {
             "configurable": {"thread_id": thread, **configured(owner)},
             "recursion_limit": RECURSION_LIMIT,
-            "run_name": crew.plan.card.name,
+            "run_name": loaded.plan.card.name,
             "metadata": {"run_id": run},
         }
         start, event = perf_counter(), None
-        saved: Any = crew.saved
-        durability = crew.plan.card.memory.durability if self.threads.saver else None
+        saved: Any = loaded.saved
+        durability = loaded.plan.card.memory.durability if self.threads.saver else None
         for event in saved.stream(given, config, stream_mode="custom", durability=durability):
             assert isinstance(event, Event)  # the stations send nothing else into this stream
             if event.name == "answer":
@@ -285,7 +297,7 @@ class Team:
 
     def close(self) -> None:
         """Free the model and close the files. The team cannot be used afterwards."""
-        self._crew.close()
+        self._current.close()
         self._resources.close()
 
     def __enter__(self) -> Team:
@@ -302,10 +314,92 @@ def _answer(events: Iterator[Event], emit: Emit) -> Answer:
     return Answer.model_validate(last.data)
 
 
-def _built(source: Path | str | Blueprint) -> Blueprint:
-    """The cards as they are now; those of a blueprint never change."""
+def _built(source: Path | str | Blueprint, router: Router | None) -> Blueprint:
+    """The cards as they are now; those of a blueprint never change. They must be built, if anything of them must be."""
     plan = source if isinstance(source, Blueprint) else Blueprint.read(source)
-    manifest = BuildRecord.read(plan.state)
-    if manifest is None or set(manifest.versions) != set(plan.specialists):
+    if router and not any(card.knowledge for card in plan.specialists.values()):
+        return plan
+    record = BuildRecord.read(plan.state)
+    if record is None or set(record.versions) != set(plan.specialists):
         raise StateError(f"team '{plan.card.name}' is not built", hint=f"metier build -t {plan.root}")
     return plan
+
+
+async def in_thread(events: Callable[[], Iterator[Event]]) -> AsyncIterator[Event]:
+    """The events as they come; the work that gives them runs in one thread, and its errors are raised here."""
+    loop, queue = asyncio.get_running_loop(), asyncio.Queue[Event | None]()
+
+    def pump() -> None:
+        try:
+            for event in events():
+                loop.call_soon_threadsafe(queue.put_nowait, event)
+        finally:
+            loop.call_soon_threadsafe(queue.put_nowait, None)
+
+    work = asyncio.create_task(asyncio.to_thread(pump))
+    while (event := await queue.get()) is not None:
+        yield event
+    await work
+
+
+class Closable(Protocol):
+    """Whatever must be closed when nobody uses it any more."""
+
+    def close(self) -> None: ...
+
+
+T = TypeVar("T", bound=Closable)
+
+
+class Current(Generic[T]):
+    """Hands out the present one of a kind. Whoever has begun with one keeps it to the end, also when it is replaced
+    meanwhile; what was replaced is closed by its last user. Safe to use from several threads.
+    """
+
+    def __init__(self, thing: T) -> None:
+        self._thing, self._users, self._lock = thing, {id(thing): 0}, threading.Lock()
+        self._open = [thing]
+
+    @property
+    def thing(self) -> T:
+        """The present one, for a look at it: it may be closed as soon as it is replaced."""
+        return self._thing
+
+    @contextmanager
+    def use(self) -> Iterator[T]:
+        """The present one, which stays open inside the `with` block."""
+        thing = self.keep()
+        try:
+            yield thing
+        finally:
+            with self._lock:
+                self._users[id(thing)] -= 1
+            self._tidy()
+
+    def keep(self) -> T:
+        """The present one, which stays open until all is closed."""
+        with self._lock:
+            self._users[id(self._thing)] += 1
+            return self._thing
+
+    def replace(self, thing: T) -> None:
+        """From now on it is this one."""
+        with self._lock:
+            self._thing = thing
+            self._users[id(thing)] = 0
+            self._open.append(thing)
+        self._tidy()
+
+    def close(self) -> None:
+        """Close all that are open, whoever uses them."""
+        with self._lock:
+            left, self._open = self._open, []
+        for thing in left:
+            thing.close()
+
+    def _tidy(self) -> None:
+        with self._lock:
+            unused = [thing for thing in self._open if thing is not self._thing and not self._users[id(thing)]]
+            self._open = [thing for thing in self._open if thing not in unused]
+        for thing in unused:
+            thing.close()

@@ -18,7 +18,7 @@ from ..memory.threads import ThreadSaver
 from ..tools.policy import ApprovalRequest, ApprovalResponse, Decision
 from ..tools.runner import Ledger
 from .cards import Blueprint
-from .memories import owner_of
+from .turn_memory import owner_of
 
 Standing = Literal["answered", "waiting", "unfinished"]
 """`waiting` for a person's decision; `unfinished` when the process ended in the middle of a task."""
@@ -51,10 +51,10 @@ class Unfinished(Value):
     @property
     def request(self) -> ApprovalRequest:
         """All calls that wait, as one request."""
-        asked = self.questions.values()
+        questions = self.questions.values()
         return ApprovalRequest(
-            action_requests=tuple(a for q in asked for a in q.action_requests),
-            review_configs=tuple(r for q in asked for r in q.review_configs),
+            action_requests=tuple(action for question in questions for action in question.action_requests),
+            review_configs=tuple(config for question in questions for config in question.review_configs),
         )
 
     def waiting(self, thread_id: str, seconds: float) -> Answer:
@@ -77,9 +77,9 @@ class Unfinished(Value):
             names = ", ".join(a.name for a in self.request.action_requests) or "none"
             raise InputError(f"{len(decisions)} decisions for {waiting} calls that wait: {names}")
         left, by_id = iter(decisions), {}
-        for name, asked in self.questions.items():
-            own = tuple(next(left) for _ in asked.action_requests)
-            response = ApprovalResponse(decisions=own, about=asked.action_requests)
+        for name, question in self.questions.items():
+            own = tuple(next(left) for _ in question.action_requests)
+            response = ApprovalResponse(decisions=own, about=question.action_requests)
             by_id[name] = response.model_dump(mode="json")
         return by_id
 
@@ -97,8 +97,8 @@ class Threads:
 
     def list(self) -> list[Thread]:
         """Every conversation as it stands, the latest first."""
-        found = [self._last(name) for name in self._kept().thread_ids()]
-        return sorted((_thread(f) for f in found if _begun(f)), key=lambda t: t.at, reverse=True)
+        latest = [self._last(name) for name in self._kept().thread_ids()]
+        return sorted((_thread(moment) for moment in latest if _begun(moment)), key=lambda t: t.at, reverse=True)
 
     def history(self, thread_id: str) -> list[Thread]:
         """All saved moments of a conversation, the latest first.
@@ -107,7 +107,8 @@ class Threads:
             StateError: there is no such thread.
         """
         self._last(thread_id)
-        return [_thread(f) for f in list(self._kept().list(_place(thread_id))) if _begun(f)]
+        moments = list(self._kept().list(_place(thread_id)))
+        return [_thread(moment) for moment in moments if _begun(moment)]
 
     def answer(self, thread_id: str) -> Answer | None:
         """The answer to the last task; None while there is none.
@@ -119,8 +120,8 @@ class Threads:
         if _thread(last).standing != "answered":
             return None
         values = last.checkpoint["channel_values"]
-        known = {"timings": values["timings"], "thread_id": thread_id, "run_id": last.metadata.get("run_id", "")}
-        return Answer.model_validate({**values["answer"], **known})
+        run = {"timings": values["timings"], "thread_id": thread_id, "run_id": last.metadata.get("run_id", "")}
+        return Answer.model_validate({**values["answer"], **run})
 
     def unfinished(self, thread_id: str) -> Unfinished | None:
         """What can go on in a conversation; None when its last task was answered, or there is no such conversation."""
@@ -142,8 +143,8 @@ class Threads:
         """
         if self.owner(thread_id) not in (None, Owner(None), owner):
             raise StateError(f"thread '{thread_id}' is another user's", hint="begin another thread")
-        left = self.unfinished(thread_id)
-        if left and left.questions:
+        unfinished = self.unfinished(thread_id)
+        if unfinished and unfinished.questions:
             raise StateError(
                 f"thread '{thread_id}' waits for a decision about its last task", hint=f"metier approve {thread_id}"
             )
@@ -194,10 +195,10 @@ class Threads:
         return self.saver
 
     def _last(self, thread_id: str) -> CheckpointTuple:
-        found = self._kept().get_tuple(_place(thread_id))
-        if found is None:
+        last = self._kept().get_tuple(_place(thread_id))
+        if last is None:
             raise StateError(unknown("thread", thread_id, self._kept().thread_ids()), hint="metier threads list")
-        return found
+        return last
 
     def _copy(self, source: str, to: str, checkpoint: str | None) -> str:
         if self._kept().get_tuple(_place(to)):
@@ -226,33 +227,33 @@ def _place(thread_id: str) -> Any:
     return {"configurable": {"thread_id": thread_id, "checkpoint_ns": ""}}
 
 
-def _begun(found: CheckpointTuple) -> bool:
+def _begun(moment: CheckpointTuple) -> bool:
     """Is there a task? A thread that was copied before its first has none."""
-    values = found.checkpoint["channel_values"]
+    values = moment.checkpoint["channel_values"]
     return bool(values.get("messages") or values.get("__start__"))
 
 
-def _thread(found: CheckpointTuple) -> Thread:
-    values = found.checkpoint["channel_values"]
+def _thread(moment: CheckpointTuple) -> Thread:
+    values = moment.checkpoint["channel_values"]
     given = values.get("__start__")  # a task that has arrived, and on which no station has begun
     messages: Any = add_messages(values.get("messages", []), given["messages"] if given else [])
     tasks = [m for m in messages if m.type == "human"]
     done = messages[-1].type == "ai"
     return Thread(
-        id=found.config["configurable"]["thread_id"],  # pyright: ignore[reportTypedDictNotRequiredAccess]
-        checkpoint=found.checkpoint["id"],
-        at=found.checkpoint["ts"],
+        id=moment.config["configurable"]["thread_id"],  # pyright: ignore[reportTypedDictNotRequiredAccess]
+        checkpoint=moment.checkpoint["id"],
+        at=moment.checkpoint["ts"],
         turns=len(tasks) + sum(turn["role"] == "user" for turn in values.get("earlier", [])),
-        standing="answered" if done else "waiting" if _questions(found) else "unfinished",
+        standing="answered" if done else "waiting" if _questions(moment) else "unfinished",
         task=str(tasks[-1].text) if tasks else "",
         text=str(messages[-1].text) if done else "",
     )
 
 
-def _questions(found: CheckpointTuple) -> dict[str, ApprovalRequest]:
+def _questions(moment: CheckpointTuple) -> dict[str, ApprovalRequest]:
     """Interrupts without an answer. A task that asked has finished when it has written anything else than control."""
-    writes = found.pending_writes or []
+    writes = moment.pending_writes or []
     finished = {task for task, channel, _ in writes if channel not in WRITES_IDX_MAP}
-    asked = [(task, i) for task, channel, value in writes if channel == "__interrupt__" for i in value]
-    answered = {i.id for task, i in asked if task in finished}
-    return {i.id: ApprovalRequest.model_validate(i.value) for _, i in asked if i.id not in answered}
+    interrupts = [(task, i) for task, channel, value in writes if channel == "__interrupt__" for i in value]
+    answered = {i.id for task, i in interrupts if task in finished}
+    return {i.id: ApprovalRequest.model_validate(i.value) for _, i in interrupts if i.id not in answered}

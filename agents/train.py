@@ -20,12 +20,12 @@ from ..specialists.adapters.exchange import training_record
 from ..specialists.evaluation.questions import leaked
 from ..specialists.knowledge.knowledge import Knowledge
 from ..specialists.prompt import TrainingExample
+from ..specialists.styles.style import Examples
 from ..specialists.training.config import RATES, TrainConfig, TrainReport
 from ..specialists.training.train import train
-from .assemble import dry_tools, knowledge_folder, open_desk
+from .assemble import Runtime, knowledge_folder, open_specialist
 from .cards import Blueprint, fingerprint
 from .feedback import example_files, held_out, own_examples
-from .lessons import LESSONS, School
 
 EPOCHS, LEARNING_RATE = 3, 7e-4
 """Gentler than for a skill: a few hundred lessons, from an adapter that knows the style already."""
@@ -90,16 +90,15 @@ def lessons_of(blueprint: Blueprint, name: str, embedder: Embedder, seed: int = 
         StateError: the team is not built.
     """
     card = blueprint.specialists[name]
-    if card.style not in LESSONS or not example_files(blueprint, name):
+    lessons = blueprint.style(name).lessons
+    if lessons is None or not example_files(blueprint, name):
         return []
     knowledge = Knowledge.open(knowledge_folder(blueprint, name), embedder) if card.knowledge else None
-    tools = dry_tools(blueprint, name)
-    rows = own_examples(blueprint, name, embedder)
-    dice, functions = random.Random(f"{seed}/{name}"), tools.functions if tools else ()
     try:
-        desk, repeats = open_desk(blueprint, name), partial(leaked, held_out=held_out(blueprint), embedder=embedder)
-        school = School(card, rows, embedder, dice, knowledge, desk, functions, repeats)
-        return list(LESSONS[card.style](school))
+        learner = open_specialist(blueprint, name, Runtime(embedder, None), knowledge, None, dry=True)
+        repeats = partial(leaked, held_out=held_out(blueprint), embedder=embedder)
+        rows, dice = own_examples(blueprint, name, embedder), random.Random(f"{seed}/{name}")
+        return list(lessons(learner, Examples(rows, dice, repeats)))
     finally:
         if knowledge:
             knowledge.close()

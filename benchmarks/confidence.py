@@ -12,7 +12,6 @@ Metrics: `auroc` and `ece` (10 bins) out of fold.
 
 from __future__ import annotations
 
-import json
 import tempfile
 from argparse import Namespace
 from pathlib import Path
@@ -27,6 +26,7 @@ from numpy.typing import NDArray
 from metier.agents.cards import Blueprint
 from metier.core.embedding import Embedder
 from metier.core.files import read_jsonl, write_atomic
+from metier.core.logistic import Logistic
 from metier.core.metrics import expected_calibration_error, token_f1
 from metier.core.types import Brief, Outcome
 from metier.specialists.confidence import CONFIDENCE_FILE, FEATURES, confidence_features
@@ -148,14 +148,15 @@ def main() -> None:
     report.finish()
     if args.write:
         weights = fit(x, y)
-        named = {name: round(float(w), 4) for name, w in zip((*FEATURES, "bias"), weights, strict=True)}
+        *named, bias = (round(float(weight), 4) for weight in weights)
         only = "".join(f" --only {name}" for name in args.only or ())
         command = f"python benchmarks/confidence.py DATA --skill {args.skill} --limit {args.limit}{only}"
         command += f" --team {args.team}" if args.team else ""
-        write_atomic(
-            CONFIDENCE_FILE, json.dumps({"weights": named, "rows": len(y), "command": command}, indent=1) + "\n"
+        model = Logistic(
+            weights=dict(zip(FEATURES, named, strict=True)), bias=bias, made_by=f"{command} ({len(y)} rows)"
         )
-        say(f"written: {CONFIDENCE_FILE.name} {named}")
+        write_atomic(CONFIDENCE_FILE, model.model_dump_json(indent=1) + "\n")
+        say(f"written: {CONFIDENCE_FILE.name} {model}")
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ Choice = tuple[Finding, float, Quoting]
 NOW: Choice = (
     Finding(fact_rules.FACT_WORDS, store.SENTENCE_SHARE, store.WORD_WEIGHT),
     facts.LEAST_RELEVANCE,
-    Quoting(facts.AROUND, facts.QUOTED, facts.WHOLE, facts.NEAR_BEST),
+    Quoting(facts.QUOTED_AROUND, facts.QUOTED, facts.WHOLE, facts.NEAR_BEST),
 )
 Rows = list[dict[str, Any]]
 
@@ -120,7 +120,7 @@ class Bench:
     def _quote(self, task: str, user: str, finding: Finding, quoting: Quoting) -> str:
         found = self._found(task, user, finding)
         store.SENTENCE_SHARE, store.WORD_WEIGHT = finding.part, finding.words
-        facts.AROUND, facts.QUOTED, facts.WHOLE, near = quoting
+        facts.QUOTED_AROUND, facts.QUOTED, facts.WHOLE, near = quoting
         close = [one for one in found if one.relevance >= near * found[0].relevance]
         return "\n".join(quote.text for quote in facts.quote_facts(task, close, self._embedder))
 

@@ -28,7 +28,7 @@ from harness import Report, parser, quantile, read_set, read_training, wanted
 from safety_pii import score_pii
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
-from metier.agents.guardrails.build import build_guards
+from metier.agents.guardrails import build_guards
 from metier.agents.guardrails.classifier import NgramClassifier
 from metier.agents.guardrails.grounded import claim_evidence, support
 from metier.agents.guardrails.injection import attack_in, brings_dialogue, broken_rule, orders_in
@@ -44,11 +44,11 @@ from metier.benchmarks.skills.guard_heads import (
     fit_orders,
     orders,
 )
+from metier.core.embedding import Embedder
 from metier.core.onnx_embedder import load_embedder
 from metier.specialists.card import KnowledgeCard
 from metier.specialists.knowledge.documents import split
 from metier.specialists.knowledge.readers import READERS, read
-from metier.specialists.styles.label.classifier import Remembered
 
 SETS = ("safety_injection", "safety_bipia_email", "safety_pii", "faith_begin")
 FOLDS = 5
@@ -68,6 +68,21 @@ def folds(
     for fold in range(min(FOLDS, len(groups))):
         left_out = set(groups[fold::FOLDS])
         yield [r for r in train if group(r) not in left_out], [r for r in test if group(r) in left_out]
+
+
+class Remembered:
+    """An embedder that reads each text once, for as long as it lives."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self.name, self.dimension, self._embedder = embedder.name, embedder.dimension, embedder
+        self._vectors: dict[str, NDArray[np.float32]] = {}
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """As the embedder does."""
+        new = [text for text in dict.fromkeys(texts) if text not in self._vectors]
+        if new:
+            self._vectors.update(zip(new, self._embedder.embed(new), strict=True))
+        return np.stack([self._vectors[text] for text in texts])
 
 
 EMBEDDER = Remembered(load_embedder())
@@ -212,7 +227,7 @@ def faith(args: Any, report: Report) -> None:
     report.add("faith_begin", "metier", "f1_supported", pairs, _pairwise(f1_score))
     report.add("faith_begin", "metier", "macro_f1", pairs, _pairwise(f1_score, average="macro"))
     report.add("faith_begin", "metier", "seconds_p95", seconds, quantile(0.95))
-    overlap = [(r["answer"] == SUPPORTED, claim_evidence(r["response"], r["context"])[0] >= 0.8) for r in test]
+    overlap = [(r["answer"] == SUPPORTED, claim_evidence(r["response"], r["context"])["words"] >= 0.8) for r in test]
     report.add("faith_begin", "word overlap ≥ 0.8", "balanced_accuracy", overlap, _pairwise(balanced_accuracy_score))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from harness import Report, quantile, read_set, read_training, say
 from numpy.typing import NDArray
 
-from metier.agents.guardrails.pii import SURE, PiiSpan, personal_data, recognise
+from metier.agents.guardrails.pii import SURE_KINDS, PiiSpan, personal_data, recognise
 from metier.benchmarks.skills.guard_heads import fit_tagger
 
 Finder = Callable[[str], list[PiiSpan]]
@@ -47,7 +47,7 @@ def _report(report: Report, name: str, pairs: list[tuple[list[PiiSpan], list[Pii
     report.add("safety_pii", name, "f1_exact", exact, _f1)
     report.add("safety_pii", name, "f1_overlap", overlap, _f1)
     sure = [
-        _counts([g for g in gold if g.kind in SURE], [f for f in found if f.kind in SURE], exact=True)
+        _counts([g for g in gold if g.kind in SURE_KINDS], [f for f in found if f.kind in SURE_KINDS], exact=True)
         for gold, found in pairs
     ]
     report.add("safety_pii", name, "f1_exact_sure_kinds", sure, _f1)

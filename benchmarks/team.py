@@ -17,14 +17,13 @@ from pathlib import Path
 
 from harness import Report, parser, progress, quantile, sample
 
-from metier.agents.assemble import open_desk
 from metier.agents.build import build
 from metier.agents.cards import Blueprint
 from metier.agents.team import Team
 from metier.core.files import read_jsonl
 from metier.core.metrics import exact_match, token_f1
 from metier.core.types import Answer, Citation
-from metier.specialists.styles.sql.source import SHOWN_ROWS
+from metier.specialists.styles.sql.source import SHOWN_ROWS, SqlSource
 
 FILE = "evaluation_outside.jsonl"
 
@@ -35,7 +34,8 @@ class Sources:
     def __init__(self, plan: Blueprint, team: Team) -> None:
         shelves = [s.knowledge for s in team.specialists.values() if s.knowledge]
         self._texts = {d.source: shelf.text(d.source) for shelf in shelves for d in shelf.documents()}
-        self._desks = {desk.source: desk for name in plan.specialists if (desk := open_desk(plan, name))}
+        resources = [s.resources for s in team.specialists.values()]
+        self._desks = {one.source: one for one in resources if isinstance(one, SqlSource)}
 
     def hold(self, answer: Answer) -> bool:
         """Is there a citation, and does every one hold?"""

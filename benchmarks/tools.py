@@ -37,6 +37,7 @@ from metier.specialists.evaluation.measures import calls_match
 from metier.specialists.specialist import Specialist
 from metier.specialists.styles.act.decision import read_decision
 from metier.specialists.styles.act.shown_tools import SHOWN, ToolShortlist
+from metier.specialists.styles.act.style import Calling
 from metier.tools.session import SpecialistTools
 
 ONE_CALL = Budget(steps=2, tokens=100_000, seconds=3600)
@@ -87,7 +88,9 @@ class Bench:
         )
         loaded = None if adapter == "none" else adapter
         decision = self.decision if loaded else None
-        return Specialist(card, self.engine, adapter=loaded, hands=hands, embedder=self.embedder, decision=decision)
+        return Specialist(
+            card, self.engine, adapter=loaded, tools=hands, resources=Calling(ToolShortlist(self.embedder), decision)
+        )
 
 
 def score_bfcl(report: Report, bench: Bench, args: Namespace) -> None:

@@ -7,7 +7,7 @@ values, and pydantic judges those. It does not know which cards exist.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -33,8 +33,11 @@ _TEXT = {"str", "timestamp", "value"}
 """Scalars that stay as they are written; a date is text, as it is in JSON."""
 
 
-def load_yaml(path: Path, model: type[_Card]) -> _Card:
+def load_yaml(path: Path, model: type[_Card], check: Callable[[_Card], None] | None = None) -> _Card:
     """Read `path` as one `model`.
+
+    Args:
+        check: Looks at what no model can know; its ConfigError names the field, and gets the line.
 
     YAML 1.2: `yes` and `on` are text, keys are text, no tags, no merge keys. Anchors and aliases work.
 
@@ -45,7 +48,13 @@ def load_yaml(path: Path, model: type[_Card]) -> _Card:
     tree = _Tree(path)
     data = tree.plain(_compose(_read(path), path))
     try:
-        return model.model_validate(data)
+        card = model.model_validate(data)
+        if check:
+            check(card)
+        return card
+    except ConfigError as error:
+        line = tree.line((error.field,) if error.field else ())
+        raise ConfigError(error.message, file=path, line=line, field=error.field, hint=error.hint) from error
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=False)
     mistakes = sorted((tree.line(d["loc"]), _field(d["loc"]), _explain(d, model)) for d in details)

@@ -18,12 +18,8 @@ import re
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from ..core.text import terms
+from ..core.text import sentences, terms
 
-_END = re.compile(r"[.!?][\"”’')\]]*\s+|\s*\n\s*")
-_ABBREVIATION = re.compile(r"(?:\b(?:mr|mrs|ms|dr|prof|st|vs|e\.g|i\.e|cf)|\b[A-Z])\.$", re.IGNORECASE)
-_SHORTENED = re.compile(r"\b(?:[ap]\.m|inc|ltd|etc|approx|no)\.$", re.IGNORECASE)
-"""Ends a sentence when a capital follows, else not."""
 _TELLS = r"(?:is|are|was|were|has|have|had|will|won't|isn't|aren't|cannot|can't|must)"
 _TELLING = re.compile(rf"\b{_TELLS}\b", re.IGNORECASE)
 _SPEAKER = re.compile(rf"\b(?:I|we)\b|\b(?:my|our|me|us)\b.*\b{_TELLS}\b|^\W*call me\b", re.IGNORECASE)
@@ -59,21 +55,6 @@ _SECRET = re.compile(
 )
 
 
-def sentences(text: str) -> list[str]:
-    """Sentences and lines, trimmed.
-
-    >>> sentences("I see Dr. Lee at 3 p.m. today. “All good.” Thanks!")
-    ['I see Dr. Lee at 3 p.m. today.', '“All good.”', 'Thanks!']
-    """
-    cuts, begin = [], 0
-    for found in _END.finditer(text):
-        before, lower = text[begin : found.start() + 1], text[found.end() : found.end() + 1].islower()
-        if "\n" in found[0] or not (_ABBREVIATION.search(before) or (lower and _SHORTENED.search(before))):
-            cuts.append(text[begin : found.end()])
-            begin = found.end()
-    return [cut for cut in (part.strip() for part in (*cuts, text[begin:])) if cut]
-
-
 def asks(sentence: str) -> bool:
     """Is it a question, with or without its mark?"""
     bare = sentence.rstrip("\"”’') ")
@@ -87,15 +68,15 @@ def statements(text: str) -> list[str]:
     >>> statements("Hi! I ride a Trek Domane, what tyres fit? My budget is 200 euros.")
     ['I ride a Trek Domane', 'My budget is 200 euros.']
     """
-    found = sentences(text)
-    kept = [said for sentence in found if (said := _said(sentence))]
-    if any(_SPEAKER.search(one) and not _WISH.search(one) for one in kept) or (found and _NOTE.search(found[0])):
+    parts = sentences(text)
+    kept = [statement for part in parts if (statement := _statement(part))]
+    if any(_SPEAKER.search(part) and not _WISH.search(part) for part in kept) or (parts and _NOTE.search(parts[0])):
         return kept
-    only_tells = len(kept) == len(found) and all(_TELLING.search(one) and not _WISH.search(one) for one in kept)
+    only_tells = len(kept) == len(parts) and all(_TELLING.search(part) and not _WISH.search(part) for part in kept)
     return kept if only_tells else []
 
 
-def _said(sentence: str) -> str:
+def _statement(sentence: str) -> str:
     """The sentence, or of a question the clause before it where the speaker tells something; else nothing."""
     sentence = _LEAD.sub("", sentence)
     if asks(sentence):
@@ -170,10 +151,10 @@ def attribute(sentence: str) -> str | None:
     ('dog name', 'home live', None)
     """
     for pattern, name in _ATTRIBUTES:
-        found = pattern.search(sentence)
-        if found is None:
+        match = pattern.search(sentence)
+        if match is None:
             continue
-        thing = found.groupdict().get("thing")
+        thing = match.groupdict().get("thing")
         if thing is None or name:
             return f"{name} {' '.join(terms(thing or ''))}".strip()
         words = thing.lower().replace("’", "'").split()
@@ -199,15 +180,15 @@ def about(text: str) -> str:
 
 
 class Supersession:
-    """What sentences that are said now do to older facts.
+    """What new sentences do to older facts.
 
     >>> Supersession(["Call me Bea."]).rest_of("My name is Ann and I ride a Domane.")
     'I ride a Domane.'
     """
 
-    def __init__(self, said: Sequence[str]) -> None:
-        self._same = {_signature(one) for one in said}
-        self._replaced = {name for one in said if (name := attribute(one))}
+    def __init__(self, new: Sequence[str]) -> None:
+        self._same = {_signature(sentence) for sentence in new}
+        self._replaced = {name for sentence in new if (name := attribute(sentence))}
 
     def rest_of(self, old: str) -> str:
         """The older fact without what they repeat or replace; empty when nothing is left of it."""
@@ -221,10 +202,10 @@ class Supersession:
         return " ".join(left)
 
 
-def _groups(said: list[str]) -> list[str]:
+def _groups(parts: list[str]) -> list[str]:
     groups: list[list[str]] = []
     words = FACT_WORDS
-    for sentence in said:
+    for sentence in parts:
         count = len(sentence.split())
         if words + count > FACT_WORDS:
             groups.append([])

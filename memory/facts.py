@@ -17,9 +17,9 @@ import numpy as np
 
 from ..core.embedding import Embedder
 from ..core.errors import InputError
-from ..core.text import terms
+from ..core.text import sentences, terms
 from ..core.types import Value
-from .fact_rules import NewFact, Supersession, about, extract_facts, sentences
+from .fact_rules import NewFact, Supersession, about, extract_facts
 from .store import Fact, FactStore, IndexedText, Owner, RecalledFact, relevance
 
 LEAST_RELEVANCE = 0.3
@@ -32,7 +32,7 @@ LONGEST = 4_000
 """Characters of a turn that are read for facts: longer ones are pasted documents, not what somebody says."""
 QUOTED = 4
 """Sentences that are chosen to be quoted, of all recalled facts together."""
-AROUND = 1
+QUOTED_AROUND = 1
 """Sentences before and after a chosen one that are quoted with it: "It was posted three days ago." says what was."""
 WHOLE = 25
 """Facts of at most so many words are quoted as they are."""
@@ -54,11 +54,21 @@ class Facts:
     def __init__(self, store: FactStore) -> None:
         self.store = store
 
-    def note(self, turn: str, owner: Owner, *, thread_id: str = "") -> list[Fact]:
-        """Remember what a user's turn says; nothing without a user."""
+    def note(
+        self, turn: str, owner: Owner, *, thread_id: str = "", stated: Sequence[NewFact] | None = None
+    ) -> list[Fact]:
+        """Remember what a user's turn says; nothing without a user.
+
+        Args:
+            turn: In the user's words.
+            owner: The user.
+            thread_id: The conversation.
+            stated: The facts in the turn, where they are known already.
+        """
         if owner.user is None:
             return []
-        return self._write(extract_facts(turn[:LONGEST]), owner, thread_id=thread_id, turn=turn[:LONGEST])
+        turn = turn[:LONGEST]
+        return self._write(extract_facts(turn) if stated is None else stated, owner, thread_id=thread_id, turn=turn)
 
     def add(self, text: str, owner: Owner, specialist: str | None = None) -> Fact:
         """Add a fact by hand.
@@ -88,12 +98,12 @@ class Facts:
             least: Nothing is recalled when no fact is as relevant as this.
         """
         whose = dict.fromkeys([owner, Owner(None, owner.tenant)])
-        candidates = [fact for one in whose for fact in self.store.search(query, one, k)]
-        best = max((one.relevance for one in candidates), default=0.0)
+        candidates = [fact for each in whose for fact in self.store.search(query, each, k)]
+        best = max((candidate.relevance for candidate in candidates), default=0.0)
         if best < least:
             return []
-        ranked = sorted(candidates, key=lambda one: -one.relevance)[:k]
-        return [one for one in ranked if one.relevance >= NEAR_BEST * best]
+        ranked = sorted(candidates, key=lambda candidate: -candidate.relevance)[:k]
+        return [candidate for candidate in ranked if candidate.relevance >= NEAR_BEST * best]
 
     def quotes(self, query: str, owner: Owner) -> list[FactQuote]:
         """What of the recalled facts bears on a question, word for word."""
@@ -114,10 +124,10 @@ class Facts:
         if thread_id is None:
             return self.store.erase(owner)
         count = 0
-        for one in [owner] if owner else self.owners():
-            said = [fact for fact in self.of(one) if fact.thread_id == thread_id]
-            self.store.write(one, delete=said)
-            count += len(said)
+        for each in [owner] if owner else self.owners():
+            facts = [fact for fact in self.of(each) if fact.thread_id == thread_id]
+            self.store.write(each, delete=facts)
+            count += len(facts)
         self.store.database.scrub()
         return count
 
@@ -136,13 +146,12 @@ class Facts:
         for text, how in facts:
             superseded = Supersession(sentences(text))
             now = {id: _revised(fact, superseded.rest_of(fact.text)) for id, fact in now.items()}
-            said = datetime.now(UTC).isoformat(timespec="seconds")
             fact = Fact(
                 id=uuid4().hex[:12],
                 text=text,
                 about=about(text),
                 how=how,
-                when=said,
+                when=datetime.now(UTC).isoformat(timespec="seconds"),
                 user=owner.user,
                 specialist=specialist,
                 **origin,
@@ -162,20 +171,28 @@ def _revised(fact: Fact, text: str) -> Fact:
 
 def quote_facts(query: str, facts: Sequence[RecalledFact], embedder: Embedder) -> list[FactQuote]:
     """The sentences that answer best, in the order of their facts; facts without one of them are left out."""
-    parts = [[one.fact.text] if len(one.fact.text.split()) <= WHOLE else sentences(one.fact.text) for one in facts]
-    flat = [(row, at) for row, part in enumerate(parts) for at in range(len(part))]
-    texts = [parts[row][at] for row, at in flat]
-    vectors = embedder.embed([query, *texts])
-    indexed = [IndexedText(vector[None, :], terms(text)) for vector, text in zip(vectors[1:], texts, strict=True)]
-    scores = relevance(query, vectors[0], indexed) + np.array([facts[row].relevance for row, _ in flat])
-    best = [flat[i] for i in np.argsort(-scores, kind="stable")[:QUOTED]]
-    kept = {(row, at + step) for row, at in best for step in range(-AROUND, AROUND + 1)}
+    texts = [recalled.fact.text for recalled in facts]
+    parts = [[text] if len(text.split()) <= WHOLE else sentences(text) for text in texts]
+    best = _best_sentences(query, facts, parts, embedder)
+    shown = {(row, at + step) for row, at in best for step in range(-QUOTED_AROUND, QUOTED_AROUND + 1)}
     quotes = []
     for row, (fact, score) in enumerate(facts):
-        chosen = [at for at in range(len(parts[row])) if (row, at) in kept]
+        chosen = [at for at in range(len(parts[row])) if (row, at) in shown]
         if chosen:
             quotes.append(FactQuote(text=_joined(parts[row], chosen), fact=fact, relevance=score))
     return quotes
+
+
+def _best_sentences(
+    query: str, facts: Sequence[RecalledFact], parts: Sequence[Sequence[str]], embedder: Embedder
+) -> list[tuple[int, int]]:
+    """Fact and place in it of the sentences that have most to do with the question, as their facts have."""
+    places = [(row, at) for row, part in enumerate(parts) for at in range(len(part))]
+    texts = [parts[row][at] for row, at in places]
+    query_vector, *vectors = embedder.embed([query, *texts])
+    indexed = [IndexedText(vector[None, :], terms(text)) for vector, text in zip(vectors, texts, strict=True)]
+    scores = relevance(query, query_vector, indexed) + np.array([facts[row].relevance for row, _ in places])
+    return [places[i] for i in np.argsort(-scores, kind="stable")[:QUOTED]]
 
 
 def _joined(parts: Sequence[str], chosen: Sequence[int]) -> str:

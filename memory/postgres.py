@@ -130,8 +130,8 @@ class PostgresThreads(ThreadSaver, PostgresSaver):
         writes, checkpoints, blobs = _DELETE_FOR_RUNS
         with self._cursor() as cursor, cursor.connection.transaction():
             cursor.execute(writes.encode(), ([*run_ids],))
-            found = cursor.execute(checkpoints.encode(), ([*run_ids],)).fetchall()
-            cursor.execute(blobs.encode(), ([*{row["thread_id"] for row in found}],))
+            deleted = cursor.execute(checkpoints.encode(), ([*run_ids],)).fetchall()
+            cursor.execute(blobs.encode(), ([*{row["thread_id"] for row in deleted}],))
 
     @_patient
     def scrub(self) -> None:

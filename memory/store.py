@@ -32,9 +32,9 @@ from numpy.typing import NDArray
 
 from ..core.embedding import Embedder
 from ..core.errors import StateError
-from ..core.text import terms
+from ..core.text import sentences, terms
 from ..core.types import Value
-from .fact_rules import How, sentences
+from .fact_rules import How
 from .threads import scrub
 
 WORD_WEIGHT = 0.6
@@ -283,10 +283,10 @@ def relevance(query: str, vector: NDArray[np.float32], texts: Sequence[IndexedTe
     """One number a text, for a question and its vector of shape (dimension,)."""
     if not texts:
         return np.zeros(0, dtype=np.float32)
-    cosines = np.concatenate([one.vectors for one in texts]) @ vector
-    starts = np.cumsum([0, *(len(one.vectors) for one in texts[:-1])])
+    cosines = np.concatenate([text.vectors for text in texts]) @ vector
+    starts = np.cumsum([0, *(len(text.vectors) for text in texts[:-1])])
     meaning = (1 - SENTENCE_SHARE) * cosines[starts] + SENTENCE_SHARE * _best_part(cosines, starts)
-    words = _coverage(query, [one.terms for one in texts])
+    words = _coverage(query, [text.terms for text in texts])
     return ((meaning + WORD_WEIGHT * words) / (1 + WORD_WEIGHT)).astype(np.float32)
 
 

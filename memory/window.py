@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ..core.text import terms
+from ..core.text import references, refers_back, sentences, terms
 from ..core.types import Turn
 
 SUMMARY_TURNS = 50
@@ -18,22 +18,6 @@ SUMMARY_TURNS = 50
 SUMMARY_WORDS = 40
 """Words of a turn in the summary, for the question and for the answer each."""
 
-_ELLIPSIS = re.compile(
-    r"^\s*(?:and|or|but|also|then|what about|how about|same|what else|why|since when|until when|by whom|for whom)\b",
-    re.IGNORECASE,
-)
-_PRONOUN = re.compile(
-    r"\b(?:it|its|that|those|these|this one|they|them|their|there|the same|the other|the latter|the former|instead)\b",
-    re.IGNORECASE,
-)
-_EARLIER = re.compile(
-    r"\b(?:earlier|before that|previous(?:ly)?|you (?:said|told|mentioned|named)|I (?:asked|mentioned)|"
-    r"we (?:talked|spoke)|(?:go|coming|come) back to|at first|first question|once more)\b",
-    re.IGNORECASE,
-)
-_FEW = 4
-"""Words up to which a task counts as an ellipsis ('for line 3?')."""
-_SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 
 
@@ -45,16 +29,6 @@ class ContextualQuery:
     """Self-contained: what it refers to comes first."""
     window: tuple[Turn, ...] = ()
     """The turns that it refers to; empty when it stands alone."""
-
-
-def refers_back(task: str) -> bool:
-    """Does the task need an earlier turn to be understood?
-
-    >>> refers_back("And for the labeller?"), refers_back("How often is the chiller's filter cleaned?")
-    (True, False)
-    """
-    marked = any(mark.search(task) for mark in (_ELLIPSIS, _PRONOUN, _EARLIER))
-    return marked or len(task.split()) <= _FEW
 
 
 def recall(task: str, turns: Sequence[Turn], *, tokens: int = 400) -> ContextualQuery:
@@ -94,15 +68,15 @@ def key_sentences(text: str, question: str, words: int) -> str:
     >>> key_sentences("Dear all. Guests use the net Blue. Thank you.", "Which net do guests use?", 5)
     'Guests use the net Blue.'
     """
-    sentences = [s.strip() for s in _SENTENCE.split(text) if s.strip()]
+    parts = sentences(text)
     asked = set(terms(question))
-    best = sorted(range(len(sentences)), key=lambda i: -len(asked & set(terms(sentences[i]))))
+    best = sorted(range(len(parts)), key=lambda i: -len(asked & set(terms(parts[i]))))
     chosen: list[int] = []
     for index in best:
-        if chosen and sum(len(sentences[i].split()) for i in (*chosen, index)) > words:
+        if chosen and sum(len(parts[i].split()) for i in (*chosen, index)) > words:
             break
         chosen.append(index)
-    return " ".join(" ".join(sentences[i] for i in sorted(chosen)).split()[:words])
+    return " ".join(" ".join(parts[i] for i in sorted(chosen)).split()[:words])
 
 
 def _exchanges(turns: Sequence[Turn]) -> Iterator[list[Turn]]:
@@ -116,9 +90,9 @@ def _meant(task: str, exchanges: Sequence[list[Turn]]) -> list[Turn]:
     words = set(terms(task))
     shared = [len(words & set(terms(" ".join(t.text for t in exchange)))) for exchange in exchanges]
     best = max(range(len(exchanges)), key=lambda i: (shared[i], i))
-    said = _EARLIER.search(task)
-    pronoun = _PRONOUN.search(task) and not _ELLIPSIS.search(task) and not shared[-1]
-    return exchanges[best if shared[best] and (said or pronoun) else -1]
+    kinds = references(task)
+    names_another = "earlier" in kinds or ("pronoun" in kinds and "ellipsis" not in kinds and not shared[-1])
+    return exchanges[best if shared[best] and names_another else -1]
 
 
 def _cut(answer: Turn, question: str, tokens: int) -> Turn:

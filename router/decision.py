@@ -1,4 +1,8 @@
-"""The order in which a task is looked at: memory, rules, words, meaning, and a second look when in doubt."""
+"""How a task is decided: what was decided before, rules, parts, words, meaning, and a second look when in doubt.
+
+From top to bottom: rules; cutting a task into parts; what becomes of probabilities; the `Decider`, which goes through
+them in order.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +19,33 @@ from ..core.embedding import Embedder
 from ..core.errors import ConfigError
 from ..core.types import Choice, Part, Route, Value
 from .example import Example, normalise_example
-from .model import SIGNALS, SURE, WRONG, Calibration, Floats, Judged, Model
+from .model import CONFIDENCE_LEVEL, SHORTCUT_ERROR, SIGNALS, Calibration, Floats, Model, Predictions
 
-# What wins over the trained head: a name that the user typed, and the patterns of the cards.
+_SEAM = re.compile(
+    r"""(?<=[.?!;])\s+                                # a sentence ends
+      | \s*,?\s+(?:and|then|also|plus|but|und|et|y)\s+(?:then\s+|also\s+)*   # or another thing is added
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+_MOST_PARTS = 6
+_LEAST_WORDS = 3
+_SPLIT_WRONGLY = 0.01
+"""Share of tasks for one specialist that may be taken apart by mistake."""
+_CLARIFY_BELOW = 0.5
+"""When the best specialist has less than this (given that somebody has), the user is asked which one is meant."""
+_CLARIFY_COVER = 0.9
+"""As many names are offered as cover this much of the probability, at least two and at most `_CLARIFY_MOST`."""
+_CLARIFY_MOST = 3
+SecondLook = Callable[[str, Sequence[str]], str | None]
+"""Asked in doubt: the text and the names in question, most probable first; answers one of them, or None."""
+DOUBT = 0.7
+"""A second look is asked for when the best specialist has less than this, given that somebody has."""
+_REMEMBERED = 1024
+"""So many decisions are kept."""
 
 
 class RouteRules(Value):
-    """Regular expressions on the task; case does not matter. `never` wins over `always`."""
+    """What wins over everything learnt: regular expressions on the task, case ignored. `never` wins over `always`."""
 
     always: tuple[str, ...] = ()
     never: tuple[str, ...] = ()
@@ -90,27 +114,6 @@ def _match(patterns: Iterable[re.Pattern[str]], lines: Sequence[str]) -> str | N
     return next((p.pattern for p in patterns if any(p.search(line) for line in lines)), None)
 
 
-# A task with two parts: where it may be cut, and which cuts are worth it.
-
-
-SEAM = re.compile(
-    r"""(?<=[.?!;])\s+                                # a sentence ends
-      | \s*,?\s+(?:and|then|also|plus|but|und|et|y)\s+(?:then\s+|also\s+)*   # or another thing is added
-    """,
-    re.IGNORECASE | re.VERBOSE,
-)
-
-
-MOST_PARTS = 6
-
-
-LEAST_WORDS = 3
-
-
-SPLIT_WRONGLY = 0.01
-"""Share of tasks for one specialist that may be taken apart by mistake."""
-
-
 class Piece(NamedTuple):
     """A part of a task and the column of the specialist that it goes to."""
 
@@ -119,22 +122,22 @@ class Piece(NamedTuple):
 
 
 def segments(text: str) -> list[str]:
-    """The text cut at every seam; pieces of fewer words than `LEAST_WORDS` stay with the one before.
+    """The text cut at every seam; pieces of fewer words than `_LEAST_WORDS` stay with the one before.
 
     A text without two such pieces, or with very many, is one task.
     """
-    found: list[str] = []
+    kept: list[str] = []
     start = 0
-    seams = [m.span() for m in SEAM.finditer(text)]
+    seams = [m.span() for m in _SEAM.finditer(text)]
     for cut, resume in [*seams, (len(text), len(text))]:
         piece = text[start:cut].strip()
-        if len(piece.split()) >= LEAST_WORDS and len(text[resume:].split()) not in range(1, LEAST_WORDS):
-            found.append(piece)
+        if len(piece.split()) >= _LEAST_WORDS and len(text[resume:].split()) not in range(1, _LEAST_WORDS):
+            kept.append(piece)
             start = resume
     rest = text[start:].strip()
-    if rest and found:
-        found[-1] = f"{found[-1]} {rest}" if start else rest
-    return found if 2 <= len(found) <= MOST_PARTS else []
+    if rest and kept:
+        kept[-1] = f"{kept[-1]} {rest}" if start else rest
+    return kept if 2 <= len(kept) <= _MOST_PARTS else []
 
 
 def assign(pieces: Sequence[str], probability: Floats, least: float) -> list[Piece]:
@@ -170,35 +173,21 @@ def strength(probability: Floats) -> float:
 
 
 def fit_least(strengths: Sequence[float], of: int) -> float:
-    """The `least` at which at most `SPLIT_WRONGLY` of the team's single tasks are taken apart.
+    """The `least` at which at most `_SPLIT_WRONGLY` of the team's single tasks are taken apart.
 
     Args:
         strengths: Of those of the team's examples that have seams.
         of: How many examples there are, with and without seams.
     """
     ordered = np.sort(np.asarray(strengths, dtype=float))[::-1]
-    allowed = int(SPLIT_WRONGLY * of)
+    allowed = int(_SPLIT_WRONGLY * of)
     above = float(ordered[allowed]) if allowed < len(ordered) else 0.0
-    return min(max(above + 1e-6, 1 - SURE, 0.5), 1.0)
-
-
-# From probabilities to a decision: pure functions, no model.
-
-
-CLARIFY_BELOW = 0.5
-"""When the best specialist has less than this (given that somebody has), the user is asked which one is meant."""
-
-
-CLARIFY_COVER = 0.9
-"""As many names are offered as cover this much of the probability, at least two and at most `CLARIFY_MOST`."""
-
-
-CLARIFY_MOST = 3
+    return min(max(above + 1e-6, 1 - CONFIDENCE_LEVEL, 0.5), 1.0)
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """What the model says about one text, free of arrays."""
+class Prediction:
+    """What the model predicts for one text, free of arrays."""
 
     names: tuple[str, ...]
     inside: float
@@ -224,51 +213,56 @@ class Judgement:
         """Probability that somebody should answer, and that it is this one."""
         return self.inside * self.given_inside[column]
 
-    def noted(self, note: str) -> Judgement:
+    def noted(self, note: str) -> Prediction:
         return replace(self, notes=(*self.notes, note)) if note else self
 
 
-def verdict(
-    names: tuple[str, ...], calibration: Calibration, judged: Judged, row: int, barred: frozenset[str] = frozenset()
-) -> Judgement:
-    """One row of what was judged; specialists that are barred have probability 0."""
-    chances = judged.given_inside[row].astype(np.float64)
-    inside = float(judged.inside[row])
+def prediction_of(
+    names: tuple[str, ...],
+    calibration: Calibration,
+    predicted: Predictions,
+    row: int,
+    barred: frozenset[str] = frozenset(),
+) -> Prediction:
+    """One row of what the model predicts; specialists that are barred have probability 0."""
+    chances = predicted.given_inside[row].astype(np.float64)
+    inside = float(predicted.inside[row])
     if barred:
         allowed = np.array([name not in barred for name in names], dtype=np.float64)
         inside *= float(chances @ allowed)
         chances *= allowed
         chances /= chances.sum() or 1.0
-    return Judgement(
+    return Prediction(
         names=names,
         inside=inside,
         given_inside=tuple(chances.tolist()),
         threshold=calibration.threshold,
         in_set=calibration.in_set,
-        signals=dict(zip(SIGNALS, (round(float(s), 4) for s in judged.signals[row]), strict=True)),
+        signals=dict(zip(SIGNALS, (round(float(s), 4) for s in predicted.signals[row]), strict=True)),
     )
 
 
-def by_model(text: str, v: Judgement) -> Route:
+def by_model(text: str, v: Prediction) -> Route:
     """One specialist, a question back, or nobody."""
     best = v.order[0]
     if v.refused:
         reason = f"probably for nobody here: {v.inside:.0%} that it is the team's, {v.threshold:.0%} needed"
         return _route(v, "abstain", 1 - v.inside, reason)
-    if v.given_inside[best] < CLARIFY_BELOW and len(v.names) > 1:
-        asked = to_ask(v)
-        return _route(v, "clarify", v.joint(best), f"could be for {' or '.join(asked)}", candidates=asked)
+    if v.given_inside[best] < _CLARIFY_BELOW and len(v.names) > 1:
+        candidates = to_ask(v)
+        reason = f"could be for {' or '.join(candidates)}"
+        return _route(v, "clarify", v.joint(best), reason, candidates=candidates)
     return to_one(text, v, best, "from its examples")
 
 
-def to_one(text: str, v: Judgement, column: int, because: str) -> Route:
+def to_one(text: str, v: Prediction, column: int, because: str) -> Route:
     """One specialist gets the whole text."""
     name = v.names[column]
     part = Part(specialist=name, text=text)
     return _route(v, "one", v.joint(column), f"{name} ({v.joint(column):.0%}), {because}", parts=(part,))
 
 
-def to_several(pieces: Sequence[Piece], v: Judgement, confidence: float) -> Route:
+def to_several(pieces: Sequence[Piece], v: Prediction, confidence: float) -> Route:
     """Each specialist gets its part of the text."""
     parts = tuple(Part(specialist=v.names[piece.column], text=piece.text) for piece in pieces)
     names = tuple(dict.fromkeys(part.specialist for part in parts))
@@ -312,19 +306,19 @@ def known_choices(names: Sequence[str], chosen: Sequence[str], probability: floa
     return (*(Choice(name=name, probability=probability / len(chosen)) for name in chosen), *others)
 
 
-def to_ask(v: Judgement) -> tuple[str, ...]:
+def to_ask(v: Prediction) -> tuple[str, ...]:
     """The two or three most probable names."""
-    covered, asked = 0.0, []
-    for column in v.order[:CLARIFY_MOST]:
-        asked.append(v.names[column])
+    covered, candidates = 0.0, []
+    for column in v.order[:_CLARIFY_MOST]:
+        candidates.append(v.names[column])
         covered += v.given_inside[column]
-        if covered >= CLARIFY_COVER and len(asked) > 1:
+        if covered >= _CLARIFY_COVER and len(candidates) > 1:
             break
-    return tuple(asked)
+    return tuple(candidates)
 
 
 def _route(
-    v: Judgement,
+    v: Prediction,
     decision: str,
     confidence: float,
     reason: str,
@@ -343,51 +337,6 @@ def _route(
     )
 
 
-# Does a task stand alone, or does it go on from the one before?
-
-
-CUE = re.compile(
-    r"""^\W*(?:and|but|or|so|also|then|what\ about|how\ about|what\ if|same|again|why|why\ not|which\ one|ok(?:ay)?|
-          und|aber|et|y)\b
-      | \b(?:it|its|that|this|those|these|they|them|their|there|the\ same|one|ones|former|latter|instead|else)\b
-    """,
-    re.IGNORECASE | re.VERBOSE,
-)
-
-
-SHORT = 4
-"""A task of at most so many words may go on from the one before, whatever the words are."""
-
-
-def goes_on(text: str) -> bool:
-    """May the text refer to what was said before?"""
-    return len(text.split()) <= SHORT or bool(CUE.search(text))
-
-
-def with_thread(text: str, context: Sequence[str]) -> str:
-    """The text behind the last task of the thread that stood alone (else behind the last one)."""
-    earlier = [normalise_example(task) for task in context if task.strip()]
-    alone = [task for task in earlier if not goes_on(task)]
-    if not earlier:
-        return text
-    return normalise_example(f"{(alone or earlier)[-1]} {text}")
-
-
-SecondLook = Callable[[str, Sequence[str]], str | None]
-"""Asked in doubt: the text and the names in question, most probable first; answers one of them, or None."""
-
-
-DOUBT = 0.7
-"""A second look is asked for when the best specialist has less than this, given that somebody has."""
-
-
-REMEMBERED = 1024
-"""So many decisions are kept."""
-
-
-Task = tuple[str, tuple[str, ...], tuple[str, ...]]
-
-
 class Decider:
     """Decides with a fitted model. Safe to share between threads."""
 
@@ -401,7 +350,7 @@ class Decider:
     ) -> None:
         self.model, self.rules, self.embedder, self.second_look = model, rules, embedder, second_look
         self._examples = _certain(examples)
-        self._recent: OrderedDict[Task, Route] = OrderedDict()
+        self._recent: OrderedDict[tuple[str, tuple[str, ...], tuple[str, ...]], Route] = OrderedDict()
         self._lock = threading.Lock()
 
     def decide(self, text: str, context: Sequence[str] = (), attachments: Sequence[str] = ()) -> Route:
@@ -414,13 +363,13 @@ class Decider:
         route = self._decide(normalise_example(text), context, attachments)
         with self._lock:
             self._recent[task] = route
-            if len(self._recent) > REMEMBERED:
+            if len(self._recent) > _REMEMBERED:
                 self._recent.popitem(last=False)
         return route
 
-    def judge(self, texts: Sequence[str]) -> Judged:
-        """What the model thinks of normalised texts."""
-        return self.model.judge(texts, self.embedder.embed(texts))
+    def predict(self, texts: Sequence[str]) -> Predictions:
+        """What the model predicts for normalised texts."""
+        return self.model.predict(texts, self.embedder.embed(texts))
 
     def _decide(self, text: str, context: Sequence[str], attachments: Sequence[str]) -> Route:
         names = self.model.names
@@ -432,14 +381,13 @@ class Decider:
         if len(ruling.barred) == len(names):
             return nobody(names, ruling.reason)
         read = normalise_example(" ".join([text, *attachments]))
-        follows = bool(context) and goes_on(text)
         pieces = segments(text)
-        if not follows and not pieces and (route := self._by_words(text, read, ruling)):
+        if not context and not pieces and (route := self._by_words(text, read, ruling)):
             return route
         # Most tasks with a seam are one task; only where words see a difference is each piece embedded.
         if pieces and not self.model.shortcut.agree(pieces) and (route := self._by_parts(text, pieces, ruling)):
             return route
-        return self._by_model(text, read, context if follows else (), ruling)
+        return self._by_model(text, read, context, ruling)
 
     def _by_words(self, text: str, read: str, ruling: Ruling) -> Route | None:
         """One of the examples, or a text whose words are certain; needs no encoder."""
@@ -453,41 +401,42 @@ class Decider:
         column = self.model.shortcut.decide(read)
         if column is None or names[column] in ruling.barred:
             return None
-        return by_words(text, names, names[column], 1 - WRONG, f"{names[column]}, the words are certain")
+        return by_words(text, names, names[column], 1 - SHORTCUT_ERROR, f"{names[column]}, the words are certain")
 
     def _by_parts(self, text: str, pieces: Sequence[str], ruling: Ruling) -> Route | None:
-        verdicts = self._verdicts(self.judge(pieces), ruling)
-        chances = np.array([[v.joint(i) for i in range(len(v.names))] for v in verdicts])
+        predictions = self._predictions(pieces, ruling)
+        chances = np.array([[v.joint(i) for i in range(len(v.names))] for v in predictions])
         shared = assign(pieces, chances, self.model.calibration.part)
         if not shared:
             return None
-        whole = self._verdict(self.judge([text]), 0, ruling)
+        (whole,) = self._predictions([text], ruling)
         return to_several(shared, whole.noted(ruling.reason), _least_sure(chances, {p.column for p in shared}))
 
     def _by_model(self, text: str, read: str, context: Sequence[str], ruling: Ruling) -> Route:
-        """A task that may go on from the thread is read both ways; the surer reading counts."""
-        readings = [read, with_thread(read, context)] if context else [read]
-        verdicts = self._verdicts(self.judge(readings), ruling)
-        best = max(verdicts, key=lambda v: (not v.refused, v.joint(v.order[0])))
-        if best is not verdicts[0]:
+        """A task that goes on from the thread is read both ways; the surer reading counts."""
+        thread = normalise_example(" ".join([*context, read]))
+        readings = [read, thread] if thread != read else [read]
+        predictions = self._predictions(readings, ruling)
+        best = max(predictions, key=lambda v: (not v.refused, v.joint(v.order[0])))
+        if best is not predictions[0]:
             best = best.noted("read with the thread")
         best = best.noted(ruling.reason)
         if self.second_look and not best.refused and best.given_inside[best.order[0]] < DOUBT:
             return self._look_again(text, best)
         return by_model(text, best)
 
-    def _look_again(self, text: str, v: Judgement) -> Route:
-        asked = to_ask(v)
-        name = self.second_look(text, asked) if self.second_look else None
-        if name not in asked:
+    def _look_again(self, text: str, v: Prediction) -> Route:
+        candidates = to_ask(v)
+        name = self.second_look(text, candidates) if self.second_look else None
+        if name not in candidates:
             return by_model(text, v.noted("a second look did not settle it"))
         return to_one(text, v, v.names.index(name), "by a second look")
 
-    def _verdict(self, judged: Judged, row: int, ruling: Ruling) -> Judgement:
-        return verdict(self.model.names, self.model.calibration, judged, row, ruling.barred)
-
-    def _verdicts(self, judged: Judged, ruling: Ruling) -> list[Judgement]:
-        return [self._verdict(judged, row, ruling) for row in range(len(judged.inside))]
+    def _predictions(self, texts: Sequence[str], ruling: Ruling) -> list[Prediction]:
+        predicted, model = self.predict(texts), self.model
+        return [
+            prediction_of(model.names, model.calibration, predicted, row, ruling.barred) for row in range(len(texts))
+        ]
 
 
 def _certain(examples: Iterable[Example]) -> dict[str, str | None]:
@@ -496,7 +445,7 @@ def _certain(examples: Iterable[Example]) -> dict[str, str | None]:
     for example in examples:
         if example.kind == "task":
             labels.setdefault(example.text.lower(), set()).add(example.label)
-    return {text: next(iter(found)) for text, found in labels.items() if len(found) == 1}
+    return {text: names.pop() for text, names in labels.items() if len(names) == 1}
 
 
 def _least_sure(chances: np.ndarray, columns: set[int]) -> float:

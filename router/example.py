@@ -9,7 +9,7 @@ from typing import Literal
 
 from ..core.types import Value
 
-HEAD, TAIL = 1500, 500
+_HEAD, _TAIL = 1500, 500
 """Of a longer text the first and last so many characters are looked at: who is asked stands there."""
 
 
@@ -31,12 +31,12 @@ def flatten(examples: Examples) -> list[Example]:
     """As a list of normalised texts without blanks; of equal texts with one label the first is kept."""
     if isinstance(examples, Mapping):
         examples = [Example(text=text, label=name) for name, texts in examples.items() for text in texts]
-    found: dict[tuple[str, str | None], Example] = {}
+    kept: dict[tuple[str, str | None], Example] = {}
     for example in examples:
         text = normalise_example(example.text)
         if text:
-            found.setdefault((text, example.label), example.model_copy(update={"text": text}))
-    return list(found.values())
+            kept.setdefault((text, example.label), example.model_copy(update={"text": text}))
+    return list(kept.values())
 
 
 def as_examples(
@@ -48,6 +48,6 @@ def as_examples(
 
 def normalise_example(text: str) -> str:
     """The text as the router reads it: composed characters, single blanks, no more than it looks at."""
-    if len(text) > HEAD + TAIL:
-        text = f"{text[:HEAD]} {text[-TAIL:]}"
+    if len(text) > _HEAD + _TAIL:
+        text = f"{text[:_HEAD]} {text[-_TAIL:]}"
     return re.sub(r"\s+", " ", unicodedata.normalize("NFKC", text)).strip()

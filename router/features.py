@@ -3,58 +3,48 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve, get_lapack_funcs
 from scipy.sparse import csr_matrix
 
 from ..core.embedding import Vectors
-
-# Texts as weighted counts of words or of pieces of words (TF-IDF; Salton and Buckley, 1988).
-
+from ..core.kernel_ridge import Matrix
+from ..core.text import plain_words, with_pairs
 
 Sparse = csr_matrix
 """Shape (number of texts, number of terms); rows have length 1 or 0."""
-
-
-WORD = re.compile(r"\w+")
-
-
-SIZES = (2, 3, 4, 5)
+_SIZES = (2, 3, 4, 5)
 
 
 def lexicon_words(text: str) -> list[str]:
     """Words and pairs of neighbouring words, in lower case."""
-    found = WORD.findall(text.lower())
-    return found + [f"{a} {b}" for a, b in pairwise(found)]
+    return with_pairs(plain_words(text))
 
 
 def pieces(text: str) -> list[str]:
     """Runs of 2 to 5 characters within words; a blank marks where a word begins and ends."""
-    found: list[str] = []
+    runs: list[str] = []
     for word in text.lower().split():
         padded = f" {word} "
-        for size in SIZES:
-            found += [padded[i : i + size] for i in range(max(1, len(padded) - size + 1))]
-    return found
+        for size in _SIZES:
+            runs += [padded[i : i + size] for i in range(max(1, len(padded) - size + 1))]
+    return runs
 
 
-ANALYSERS: dict[str, Callable[[str], list[str]]] = {"words": lexicon_words, "pieces": pieces}
+_ANALYSERS: dict[str, Callable[[str], list[str]]] = {"words": lexicon_words, "pieces": pieces}
 
 
 class Lexicon:
-    """Turns texts into sparse rows over the terms that it was fitted on."""
+    """Texts as weighted counts of the words or pieces of words it was fitted on (TF-IDF; Salton and Buckley, 1988)."""
 
     def __init__(self, analyser: str, terms: Sequence[str], idf: NDArray[np.float32]) -> None:
         self.analyser, self.terms, self.idf = analyser, list(terms), idf
-        self._analyse = ANALYSERS[analyser]
+        self._analyse = _ANALYSERS[analyser]
         self._index = {term: i for i, term in enumerate(self.terms)}
         self._weights: list[float] = idf.tolist()
 
@@ -63,7 +53,7 @@ class Lexicon:
         """Learn the terms that occur in at least so many of the texts, and how rare each is."""
         counts: Counter[str] = Counter()
         for text in texts:
-            counts.update(set(ANALYSERS[analyser](text)))
+            counts.update(set(_ANALYSERS[analyser](text)))
         terms = sorted(term for term, count in counts.items() if count >= at_least)
         idf = [math.log((1 + len(texts)) / (1 + counts[term])) + 1 for term in terms]
         return cls(analyser, terms, np.array(idf, dtype=np.float32))
@@ -86,15 +76,12 @@ class Lexicon:
         values: list[float] = []
         ends = [0]
         for text in texts:
-            found, weights = self.row(text)
-            columns += found
+            own, weights = self.row(text)
+            columns += own
             values += weights
             ends.append(len(columns))
         shape = (len(ends) - 1, len(self.terms))
         return csr_matrix((np.array(values, dtype=np.float32), np.array(columns, dtype=np.int32), ends), shape=shape)
-
-
-Matrix = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -108,18 +95,18 @@ class Mix:
     """Added to the kernel's diagonal: how far single examples are distrusted."""
 
 
-class Rows(NamedTuple):
+class FeatureRows(NamedTuple):
     """Texts as the kernel sees them."""
 
     vectors: Vectors
     words: Sparse
     pieces: Sparse
 
-    def take(self, index: NDArray[np.intp]) -> Rows:
-        return Rows(self.vectors[index], self.words[index], self.pieces[index])
+    def take(self, index: NDArray[np.intp]) -> FeatureRows:
+        return FeatureRows(self.vectors[index], self.words[index], self.pieces[index])
 
 
-class Alike(NamedTuple):
+class Similarities(NamedTuple):
     """Similarities of some texts (rows) with others (columns), signal by signal."""
 
     cosine: Matrix
@@ -137,9 +124,9 @@ class Alike(NamedTuple):
         return kernel
 
 
-def alike(some: Rows, others: Rows) -> Alike:
+def similarities(some: FeatureRows, others: FeatureRows) -> Similarities:
     """Cosines between all pairs."""
-    return Alike(
+    return Similarities(
         some.vectors @ others.vectors.T,
         (some.words @ others.words.T).toarray(),
         (some.pieces @ others.pieces.T).toarray(),
@@ -161,38 +148,6 @@ class Features:
         twice = 2 if len(texts) >= cls.RARE else 1
         return cls(Lexicon.fit("words", texts), Lexicon.fit("pieces", texts, at_least=twice))
 
-    def rows(self, texts: Sequence[str], vectors: Vectors) -> Rows:
+    def rows(self, texts: Sequence[str], vectors: Vectors) -> FeatureRows:
         """The texts with their vectors as the kernel sees them."""
-        return Rows(vectors, self.words.transform(texts), self.pieces.transform(texts))
-
-
-# The trained head: kernel ridge regression, whose held-out scores come for free.
-
-
-class Fit(NamedTuple):
-    """coefficients: (examples, columns), prior: (columns,), held_out: (examples, columns)."""
-
-    coefficients: Matrix
-    prior: Matrix
-    held_out: Matrix
-
-
-def fit_head(kernel: Matrix, targets: Matrix, ridge: Matrix | float) -> Fit:
-    """Solve (kernel + diag(ridge)) · coefficients = targets − prior.
-
-    Args:
-        kernel: Similarities of all examples with each other, (n, n); left as it was.
-        targets: (n, columns).
-        ridge: Above 0; one value, or one an example: how far it is distrusted.
-    """
-    prior = targets.mean(axis=0)
-    system = kernel.copy()
-    system[np.diag_indices_from(system)] += np.asarray(ridge, dtype=np.float32)
-    factor, lower = cho_factor(system, lower=True, overwrite_a=True, check_finite=False)
-    coefficients = cho_solve((factor, lower), targets - prior, check_finite=False)
-    (invert,) = get_lapack_funcs(("trtri",), (factor,))
-    inverse, _ = invert(factor, lower=1, overwrite_c=1)
-    # The diagonal of the system's inverse; what lies above the factor's diagonal is left over and not read.
-    diagonal = np.array([column @ column for column in (inverse[i:, i] for i in range(len(inverse)))])
-    held_out = targets - coefficients / diagonal[:, None]
-    return Fit(np.ascontiguousarray(coefficients), prior, held_out)
+        return FeatureRows(vectors, self.words.transform(texts), self.pieces.transform(texts))

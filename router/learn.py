@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.embedding import Vectors
+from ..core.kernel_ridge import Matrix, fit_kernel_ridge
 from .example import Example
-from .features import Alike, Features, Matrix, Mix, alike, fit_head
+from .features import Features, Mix, Similarities, similarities
 from .model import (
     Calibration,
     Model,
@@ -24,30 +25,25 @@ from .model import (
     signals,
 )
 
-TRIED_ON = 1200
+_TRIED_ON = 1200
 """The kernel is chosen on at most so many examples."""
-
-MOST = 12_000
+MOST_EXAMPLES = 12_000
 """The head learns from at most so many examples; of more, each label keeps its share."""
-
-DISTRUST = 4.0
+_DISTRUST = 4.0
 """Descriptions and documents are not what people type: their ridge is so many times larger."""
-
-FEW = 20
+_FEW = 20
 """With fewer example tasks than this nothing is known about refusals: the outside texts alone set the threshold."""
-
-REFUSED = 0.85
+_REFUSED = 0.85
 """Share of the outside texts that is refused then."""
-
-KERNELS = tuple(
+_KERNELS = tuple(
     Mix(gamma, words, pieces)
     for gamma, (words, pieces) in product((1.0, 2.0, 4.0), ((0.0, 0.0), (0.1, 0.3), (0.3, 0.3), (0.5, 0.5), (2.0, 0.0)))
 )
-RIDGES = (0.05, 0.2, 0.5)
+_RIDGES = (0.05, 0.2, 0.5)
 
 
 @dataclass(frozen=True)
-class Promise:
+class RouterTargets:
     """What the thresholds keep."""
 
     false_refusal: float = 0.04
@@ -62,7 +58,7 @@ def learn_router(
     examples: Sequence[Example],
     vectors: Vectors,
     names: Sequence[str],
-    promise: Promise,
+    asked: RouterTargets,
     *,
     seed: int = 0,
     mix: Mix | None = None,
@@ -75,16 +71,16 @@ def learn_router(
     features = Features.fit(texts)
     rows = features.rows(texts, vectors)
     targets = np.eye(len(names) + 1, dtype=np.float32)[labels]
-    trust = np.where(tasks, 1, DISTRUST).astype(np.float32)
+    trust = np.where(tasks, 1, _DISTRUST).astype(np.float32)
     if mix is None:
-        some = spread(labels, TRIED_ON, seed)
-        mix = choose_mix(alike(rows.take(some), rows.take(some)), targets[some], trust[some], tasks[some])
-    similar = alike(rows, rows)
-    fitted = fit_head(similar.mixed(mix), targets, mix.ridge * trust)
+        some = spread(labels, _TRIED_ON, seed)
+        mix = choose_mix(similarities(rows.take(some), rows.take(some)), targets[some], trust[some], tasks[some])
+    similar = similarities(rows, rows)
+    fitted = fit_kernel_ridge(similar.mixed(mix), targets, mix.ridge * trust)
     np.fill_diagonal(similar.cosine, -1)  # an example is not its own neighbour
     own = int((labels < len(names)).sum())
-    found = signals(fitted.held_out, similar.cosine[:, :own])
-    calibration = calibrate(fitted.held_out[tasks], found[tasks], labels[tasks], promise)
+    seen = signals(fitted.held_out, similar.cosine[:, :own])
+    calibration = calibrate(fitted.held_out[tasks], seen[tasks], labels[tasks], asked)
     shortcut = fit_shortcut(texts, labels, len(names) + 1)
     return Model(
         tuple(names),
@@ -100,20 +96,20 @@ def learn_router(
     )
 
 
-def choose_mix(similar: Alike, targets: Matrix, trust: Matrix, tasks: NDArray[np.bool_]) -> Mix:
+def choose_mix(similar: Similarities, targets: Matrix, trust: Matrix, tasks: NDArray[np.bool_]) -> Mix:
     """The kernel, then the ridge, under which held-out tasks are told apart best (least log loss)."""
     truth = targets.argmax(axis=1)
     own = tasks & (truth < targets.shape[1] - 1)
-    if own.sum() < FEW:
+    if own.sum() < _FEW:
         return Mix()
 
     def loss(mix: Mix) -> float:
-        scores = fit_head(similar.mixed(mix), targets, mix.ridge * trust).held_out
+        scores = fit_kernel_ridge(similar.mixed(mix), targets, mix.ridge * trust).held_out
         chance = probabilities(scores, fit_temperature(scores[own], truth[own]))
         return float(-np.log(np.maximum(chance[np.arange(len(truth)), truth][tasks], 1e-9)).mean())
 
-    kernel = min(KERNELS, key=loss)
-    return min((replace(kernel, ridge=ridge) for ridge in RIDGES), key=loss)
+    kernel = min(_KERNELS, key=loss)
+    return min((replace(kernel, ridge=ridge) for ridge in _RIDGES), key=loss)
 
 
 def spread(labels: NDArray[np.intp], most: int, seed: int) -> NDArray[np.intp]:
@@ -125,20 +121,20 @@ def spread(labels: NDArray[np.intp], most: int, seed: int) -> NDArray[np.intp]:
     return np.sort(order[np.linspace(0, len(order) - 1, most).round().astype(np.intp)])
 
 
-def calibrate(held_out: Matrix, found: Matrix, labels: NDArray[np.intp], promise: Promise) -> Calibration:
+def calibrate(held_out: Matrix, seen: Matrix, labels: NDArray[np.intp], asked: RouterTargets) -> Calibration:
     """Temperature, P(inside) and thresholds from the held-out scores and signals of tasks."""
     own = labels < held_out.shape[1] - 1
     temperature = fit_temperature(held_out[own, :-1], labels[own])
-    weights, bias = fit_platt(found, own, promise.outside_share)
-    if own.sum() < FEW:
+    weights, bias = fit_platt(seen, own, asked.outside_share)
+    if own.sum() < _FEW:
         # Even chances where that share of the outside texts is refused.
-        bias = -float(np.quantile(found[~own] @ weights, REFUSED)) if (~own).any() else bias
+        bias = -float(np.quantile(seen[~own] @ weights, _REFUSED)) if (~own).any() else bias
         return Calibration(temperature, weights, bias, threshold=0.5, in_set=0.0)
-    made = Calibration(temperature, weights, bias, threshold=0.0, in_set=0.0)
-    inside = made.inside(found)[own]
+    even = Calibration(temperature, weights, bias, threshold=0.0, in_set=0.0)
+    inside = even.inside(seen)[own]
     given = probabilities(held_out[own, :-1], temperature)[np.arange(own.sum()), labels[own]]
     return replace(
-        made,
-        threshold=refusal_threshold(inside, promise.false_refusal),
-        in_set=conformal_threshold(inside * given, promise.coverage),
+        even,
+        threshold=refusal_threshold(inside, asked.false_refusal),
+        in_set=conformal_threshold(inside * given, asked.coverage),
     )

@@ -19,7 +19,7 @@ from .example import Example, normalise_example
 from .router import Router
 
 
-class Decision(Value):
+class LoggedDecision(Value):
     """A line of the log."""
 
     id: str
@@ -44,7 +44,7 @@ class Correction(Value):
     label: str | None
 
 
-class Difference(Value):
+class ChangedRoute(Value):
     """A decision that another router takes otherwise."""
 
     id: str
@@ -73,7 +73,7 @@ class DecisionLog:
         origin: Mapping[str, str] | None = None,
     ) -> str:
         """Keep a decision; returns its id."""
-        decision = Decision(
+        decision = LoggedDecision(
             id=uuid4().hex[:12],
             time=datetime.now(UTC).isoformat(timespec="milliseconds"),
             text=text,
@@ -98,36 +98,38 @@ class DecisionLog:
             raise StateError(unknown("decision", decision_id, ids[-5:]), hint=f"ids stand in {self.path}")
         self._append(Correction(corrects=decision_id, label=label))
 
-    def decisions(self) -> Iterator[Decision]:
+    def decisions(self) -> Iterator[LoggedDecision]:
         """All decisions, oldest first."""
-        return (line for line in self._lines() if isinstance(line, Decision))
+        return (line for line in self._lines() if isinstance(line, LoggedDecision))
 
     def corrections(self) -> list[Example]:
         """What `Router.corrected` learns: of two corrections of the same text the later one counts."""
         lines = self._lines()
-        texts = {line.id: normalise_example(line.text) for line in lines if isinstance(line, Decision)}
+        texts = {line.id: normalise_example(line.text) for line in lines if isinstance(line, LoggedDecision)}
         last = {texts[line.corrects]: line.label for line in lines if isinstance(line, Correction)}
         return [Example(text=text, label=label) for text, label in last.items()]
 
-    def replay(self, router: Router) -> list[Difference]:
+    def replay(self, router: Router) -> list[ChangedRoute]:
         """Decide everything again; what comes out otherwise."""
-        found = []
+        changed = []
         for decision in self.decisions():
             route = router.route(decision.text, context=decision.context, attachments=decision.attachments)
-            before, after = summary(decision.route), summary(route)
+            before, after = route_summary(decision.route), route_summary(route)
             if before != after:
                 same = decision.features == features_hash(router, decision.text)
-                found.append(
-                    Difference(id=decision.id, text=decision.text, before=before, after=after, same_features=same)
+                changed.append(
+                    ChangedRoute(id=decision.id, text=decision.text, before=before, after=after, same_features=same)
                 )
-        return found
+        return changed
 
-    def forget(self, forgotten: Callable[[Decision], bool]) -> tuple[int, int]:
+    def forget(self, forgotten: Callable[[LoggedDecision], bool]) -> tuple[int, int]:
         """Write the file anew without some decisions and what corrects them; how many of each there were."""
         with self._lock:
             lines = self._lines()
-            gone = {line.id for line in lines if isinstance(line, Decision) and forgotten(line)}
-            left = [line for line in lines if (line.id if isinstance(line, Decision) else line.corrects) not in gone]
+            gone = {line.id for line in lines if isinstance(line, LoggedDecision) and forgotten(line)}
+            left = [
+                line for line in lines if (line.id if isinstance(line, LoggedDecision) else line.corrects) not in gone
+            ]
             if gone:
                 write_atomic(self.path, "".join(line.model_dump_json() + "\n" for line in left))
         return len(gone), len(lines) - len(left) - len(gone)
@@ -140,36 +142,18 @@ class DecisionLog:
         except OSError as error:
             raise StateError(f"the decision cannot be kept in {self.path}: {error.strerror}") from error
 
-    def _lines(self) -> list[Decision | Correction]:
+    def _lines(self) -> list[LoggedDecision | Correction]:
         try:
             return read_jsonl(self.path, _line) if self.path.is_file() else []
         except ConfigError as error:
             raise StateError(error.message, hint="delete that line") from error
 
 
-def _line(row: dict[str, Any]) -> Decision | Correction:
-    return (Correction if "corrects" in row else Decision).model_validate(row)
+def _line(row: dict[str, Any]) -> LoggedDecision | Correction:
+    return (Correction if "corrects" in row else LoggedDecision).model_validate(row)
 
 
-class LoggedRouter:
-    """Routes as its router does, and keeps every decision."""
-
-    def __init__(self, router: Router, log: DecisionLog, origin: Callable[[], Mapping[str, str]] = dict) -> None:
-        """`origin` tells where the task that is being routed came from."""
-        self._router, self._log, self._origin = router, log, origin
-
-    def route(self, text: str, *, context: Sequence[str] = ()) -> Route:
-        """The router's decision.
-
-        Raises:
-            StateError: it could not be kept.
-        """
-        route = self._router.route(text, context=context)
-        self._log.add(self._router, text, route, context=context, origin=self._origin())
-        return route
-
-
-def summary(route: Route) -> str:
+def route_summary(route: Route) -> str:
     """A route in a few words: `stock`, `safety + stock`, `clarify: safety, stock`, `nobody`."""
     if route.parts:
         return " + ".join(part.specialist for part in route.parts)

@@ -1,4 +1,7 @@
-"""The fitted part of a router: from texts and their vectors to probabilities. Values only; it never changes."""
+"""The fitted part of a router: from texts and their vectors to probabilities that mean what they say.
+
+Values only; a model never changes. From top to bottom: calibration, the shortcut of words, the model.
+"""
 
 from __future__ import annotations
 
@@ -15,41 +18,41 @@ from scipy.special import expit, log_softmax, softmax
 from scipy.stats import binom
 
 from ..core.embedding import Vectors
-from .features import WORD, Features, Matrix, Mix, Rows, lexicon_words
-
-# Scores to probabilities that mean what they say, and thresholds that keep what they promise.
-
+from ..core.kernel_ridge import Matrix
+from ..core.text import plain_words
+from .features import FeatureRows, Features, Mix, lexicon_words
 
 Floats = NDArray[np.floating[Any]]
-
-
-SURE = 0.9
-"""How sure it must be that a promised rate is kept on new tasks."""
-
-
-USUAL_TEMPERATURE = 0.08
-
-
-USUAL_WEIGHTS = (7.0, -8.0, 4.0)
-
-
-USUAL_BIAS = -4.5
-"""What larger teams end up with (`model.SIGNALS` in order); few examples are not trusted to say otherwise."""
-
-
-PRIOR = 5.0
+CONFIDENCE_LEVEL = 0.9
+"""How sure it must be that a rate which was asked for is kept on new tasks."""
+_USUAL_TEMPERATURE = 0.08
+_USUAL_WEIGHTS = (7.0, -8.0, 4.0)
+_USUAL_BIAS = -4.5
+"""What larger teams end up with (`SIGNALS` in order); few examples are not trusted to say otherwise."""
+_PRIOR = 5.0
 """The usual values count as much as about so many examples."""
+SHORTCUT_ERROR = 0.002
+"""How often words alone may be wrong where they decide; outside tasks count as wrong."""
+NEVER = float("inf")
+"""The margin of a shortcut that decides nothing."""
+SIGNALS = ("top", "none", "near")
+"""What tells the team's tasks from others: the best specialist's score, the score of 'none of these', and the mean
+cosine with the nearest of the team's examples."""
+_NEAR = 3
+"""So many nearest examples count for `near`."""
+_BLOCK = 1000
+"""So many examples at once are compared with all others."""
 
 
 def fit_temperature(scores: Matrix, truth: NDArray[np.intp]) -> float:
     """The divisor of the scores under which the true columns become most likely. scores: (n, columns)."""
     if not len(truth) or scores.shape[1] < 2:
-        return USUAL_TEMPERATURE
-    usual = np.log(USUAL_TEMPERATURE)
+        return _USUAL_TEMPERATURE
+    usual = np.log(_USUAL_TEMPERATURE)
 
     def loss(log_t: float) -> float:
         likely = log_softmax(scores / np.exp(log_t), axis=1)[np.arange(len(truth)), truth]
-        return float(PRIOR * (log_t - usual) ** 2 - likely.sum())
+        return float(_PRIOR * (log_t - usual) ** 2 - likely.sum())
 
     return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.01), np.log(2.0)), method="bounded").x))  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -63,16 +66,16 @@ def fit_platt(signals: Matrix, inside: NDArray[np.bool_], outside_share: float) 
     """Weights and bias of P(inside), as if `outside_share` of all tasks came from outside.
 
     Args:
-        signals: (n, 3), see `model.SIGNALS`.
+        signals: (n, 3), see `SIGNALS`.
         inside: Which rows are the team's own.
         outside_share: Between 0 and 1; the examples' own mix says nothing about the tasks to come.
     """
-    usual = np.array([*USUAL_WEIGHTS, USUAL_BIAS])
+    usual = np.array([*_USUAL_WEIGHTS, _USUAL_BIAS])
     if not inside.any() or inside.all():
         return usual[:-1], float(usual[-1])
     share = np.where(inside, (1 - outside_share) / inside.sum(), outside_share / (~inside).sum())
     sign = np.where(inside, 1.0, -1.0)
-    strength = PRIOR / min(inside.sum(), (~inside).sum()) / 100  # the weights are of the order of 10
+    strength = _PRIOR / min(inside.sum(), (~inside).sum()) / 100  # the weights are of the order of 10
 
     def loss(w: Floats) -> tuple[float, Floats]:
         margin = sign * (signals @ w[:-1] + w[-1])
@@ -89,12 +92,12 @@ def refusal_threshold(inside: Floats, rate: float) -> float:
     """The value below which a task is refused, so that at most `rate` of the team's own tasks are.
 
     With few examples the observed rate may be luck: as many are allowed below as keep the true rate under `rate`
-    with probability `SURE`. A rate of 0 refuses nothing.
+    with probability `CONFIDENCE_LEVEL`. A rate of 0 refuses nothing.
     """
     if rate <= 0:
         return 0.0
     ordered = np.sort(inside)
-    allowed = int(binom.ppf(1 - SURE, len(ordered), rate)) if len(ordered) else 0
+    allowed = int(binom.ppf(1 - CONFIDENCE_LEVEL, len(ordered), rate)) if len(ordered) else 0
     return float(ordered[allowed]) if len(ordered) else 0.0
 
 
@@ -105,18 +108,8 @@ def conformal_threshold(true_probability: Floats, coverage: float) -> float:
     return float(np.sort(true_probability)[rank - 1]) if rank >= 1 else 0.0
 
 
-# Texts whose words alone are certain: answered in microseconds, without the encoder.
-
-
-WRONG = 0.002
-"""How often it may be wrong where it decides; outside tasks count as wrong."""
-
-
-NEVER = float("inf")
-
-
 class Shortcut(NamedTuple):
-    """What words say about the specialists."""
+    """What words alone say about the specialists: where they are certain, a text needs no encoder."""
 
     terms: dict[str, int]
     """Words and word pairs that occur in two or more of the examples."""
@@ -128,7 +121,7 @@ class Shortcut(NamedTuple):
 
     def decide(self, text: str) -> int | None:
         """The column of the specialist, where the words are certain and none is unknown."""
-        if self.margin == NEVER or any(word not in self.terms for word in WORD.findall(text.lower())):
+        if self.margin == NEVER or any(word not in self.terms for word in plain_words(text)):
             return None
         scores = self._scores(text)
         best = int(scores.argmax())
@@ -142,8 +135,8 @@ class Shortcut(NamedTuple):
         return self.margin != NEVER and len({int(self._scores(text).argmax()) for text in texts}) == 1
 
     def _scores(self, text: str) -> Matrix:
-        found = [self.terms[term] for term in set(lexicon_words(text)) if term in self.terms]
-        return self.weights[found].sum(axis=0) + self.bias
+        rows = [self.terms[term] for term in set(lexicon_words(text)) if term in self.terms]
+        return self.weights[rows].sum(axis=0) + self.bias
 
 
 def fit_shortcut(texts: Sequence[str], labels: np.ndarray, columns: int) -> Shortcut:
@@ -177,38 +170,25 @@ def fit_shortcut(texts: Sequence[str], labels: np.ndarray, columns: int) -> Shor
         np.maximum(sizes[labels] - 1, 0.5)
     )
     # Without the example itself, a word must still occur twice to be known.
-    unknown = np.array([any(counts[word] < 3 for word in WORD.findall(text.lower())) for text in texts], dtype=bool)
+    unknown = np.array([any(counts[word] < 3 for word in plain_words(text)) for text in texts], dtype=bool)
     return Shortcut(terms, weights, bias, _margin(held_out, labels, unknown))
 
 
 def _margin(held_out: Floats, labels: np.ndarray, unknown: np.ndarray) -> float:
-    """The least lead at which no more than `WRONG` of what is decided is wrong, surely (see `SURE`)."""
+    """The least lead at which no more than `SHORTCUT_ERROR` of what is decided is wrong, at the `CONFIDENCE_LEVEL`."""
     best = held_out.argmax(axis=1)
     ordered = np.sort(held_out, axis=1)
     lead = ordered[:, -1] - ordered[:, -2]
     usable = np.flatnonzero(~unknown & (best < held_out.shape[1] - 1))
     order = usable[np.argsort(-lead[usable], kind="stable")]
     wrong = np.cumsum(best[order] != labels[order])
-    allowed = binom.ppf(1 - SURE, np.arange(1, len(order) + 1), WRONG) - 1
+    allowed = binom.ppf(1 - CONFIDENCE_LEVEL, np.arange(1, len(order) + 1), SHORTCUT_ERROR) - 1
     kept = np.flatnonzero(wrong <= allowed)
     return float(lead[order[kept[-1]]]) if len(kept) else NEVER
 
 
-SIGNALS = ("top", "none", "near")
-"""What tells the team's tasks from others: the best specialist's score, the score of 'none of these', and the mean
-cosine with the nearest of the team's examples."""
-
-
-NEAR = 3
-"""So many nearest examples count for `near`."""
-
-
-BLOCK = 1000
-"""So many examples at once are compared with all others."""
-
-
-class Judged(NamedTuple):
-    """What the model thinks of q texts."""
+class Predictions(NamedTuple):
+    """What the model predicts for q texts."""
 
     scores: Matrix
     """(q, specialists + 1): the last column is 'none of these'."""
@@ -234,14 +214,14 @@ class Calibration:
     part: float = 1.0
     """A task is split when each part is somebody's with at least this probability."""
 
-    def judge(self, scores: Matrix, cosine: Matrix) -> Judged:
+    def predict(self, scores: Matrix, cosine: Matrix) -> Predictions:
         """scores: (q, specialists + 1); cosine with the team's own examples: (q, own)."""
-        found = signals(scores, cosine)
-        return Judged(scores, found, self.inside(found), probabilities(scores[:, :-1], self.temperature))
+        seen = signals(scores, cosine)
+        return Predictions(scores, seen, self.inside(seen), probabilities(scores[:, :-1], self.temperature))
 
-    def inside(self, found: Matrix) -> Floats:
-        """Probability that somebody on the team should answer. found: (q, len(SIGNALS))."""
-        return expit(found @ self.weights + self.bias)
+    def inside(self, seen: Matrix) -> Floats:
+        """Probability that somebody on the team should answer. seen: (q, len(SIGNALS))."""
+        return expit(seen @ self.weights + self.bias)
 
 
 @dataclass(frozen=True)
@@ -251,7 +231,7 @@ class Model:
     names: tuple[str, ...]
     mix: Mix
     features: Features
-    rows: Rows
+    rows: FeatureRows
     """The examples: the team's own first, then those from outside."""
     labels: NDArray[np.intp]
     """(examples,): column of `names`; len(names) for examples from outside."""
@@ -275,7 +255,7 @@ class Model:
         pieces = np.float32(self.mix.pieces) * (self.rows.pieces.T @ self.coefficients)
         return words, pieces
 
-    def judge(self, texts: Sequence[str], vectors: Vectors) -> Judged:
+    def predict(self, texts: Sequence[str], vectors: Vectors) -> Predictions:
         """Texts (normalised) with their vectors, q of them."""
         cosine = vectors @ self.rows.vectors.T
         kernel = np.exp(np.float32(self.mix.gamma) * (cosine - np.float32(1)))
@@ -284,22 +264,22 @@ class Model:
             for row, text in enumerate(texts):
                 columns, values = lexicon.row(text)
                 scores[row] += np.array(values, dtype=np.float32) @ weights[columns]
-        return self.calibration.judge(scores, cosine[:, : self.own])
+        return self.calibration.predict(scores, cosine[:, : self.own])
 
-    def judge_held_out(self) -> Judged:
-        """What the model would think of each example, had it not learnt it."""
+    def predict_held_out(self) -> Predictions:
+        """What the model would predict for each example, had it not learnt it."""
         own = self.rows.vectors[: self.own]
-        found = []
-        for start in range(0, len(self.labels), BLOCK):
-            cosine = self.rows.vectors[start : start + BLOCK] @ own.T
-            itself = np.arange(start, min(start + BLOCK, self.own))
+        blocks = []
+        for start in range(0, len(self.labels), _BLOCK):
+            cosine = self.rows.vectors[start : start + _BLOCK] @ own.T
+            itself = np.arange(start, min(start + _BLOCK, self.own))
             cosine[itself - start, itself] = -1  # an example is not its own neighbour
-            found.append(self.calibration.judge(self.held_out[start : start + BLOCK], cosine))
-        return Judged(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+            blocks.append(self.calibration.predict(self.held_out[start : start + _BLOCK], cosine))
+        return Predictions(*(np.concatenate(parts) for parts in zip(*blocks, strict=True)))
 
 
 def signals(scores: Matrix, cosine: Matrix) -> Matrix:
     """See `SIGNALS`. scores: (q, specialists + 1); cosine with the team's own examples: (q, own)."""
-    count = min(NEAR, cosine.shape[1])
+    count = min(_NEAR, cosine.shape[1])
     nearest = np.partition(cosine, -count, axis=1)[:, -count:].mean(axis=1)
     return np.column_stack([scores[:, :-1].max(axis=1), scores[:, -1], nearest]).astype(np.float32)

@@ -1,4 +1,6 @@
-"""How good a router is on tasks whose specialist is known, and what to do about its mistakes."""
+"""How good a router is on tasks whose specialist is known, what to do about its mistakes, and why a task went where it
+went. Pictures need the extra `plot`.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +20,17 @@ from .example import Example, normalise_example
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-
-NOBODY = "(nobody)"
-
-
-TEXTS = 3
+NO_SPECIALIST = "(nobody)"
+_TEXTS = 3
 """So many texts are shown of each confusion."""
-
-
-MOST = 10
+_MOST = 10
+_NEAREST = 5
+_MOST_WORDS = 24
+"""Of longer tasks only the first so many words are left out in turn."""
+_MATTERS = 0.02
+"""A word that moves the probability by less is not named."""
+_NUMBERED = 20
+"""Up to so many names a confusion matrix shows its counts."""
 
 
 class Scored(NamedTuple):
@@ -51,7 +55,7 @@ class Scored(NamedTuple):
     @property
     def own(self) -> bool:
         """Is it a task of the team?"""
-        return self.truth != NOBODY
+        return self.truth != NO_SPECIALIST
 
 
 class Confusion(Value):
@@ -82,19 +86,19 @@ class RouterReport(Value):
     decisions: dict[str, int]
     names: tuple[str, ...]
     matrix: tuple[tuple[int, ...], ...]
-    """Rows: whose task it was; columns: who got it; both in the order of `names`."""
+    """FeatureRows: whose task it was; columns: who got it; both in the order of `names`."""
     confusions: tuple[Confusion, ...]
     suggestions: tuple[str, ...]
 
 
 def score(example: Example, route: Route) -> Scored:
     """One task against its route; a task without a label is nobody's."""
-    truth = example.label or NOBODY
-    best = route.choices[0].name if route.choices else NOBODY
+    truth = example.label or NO_SPECIALIST
+    best = route.choices[0].name if route.choices else NO_SPECIALIST
     refused = route.decision == "abstain"
     return Scored(
         truth=truth,
-        outcome=NOBODY if refused else best,
+        outcome=NO_SPECIALIST if refused else best,
         best=best,
         confidence=route.confidence if refused else route.choices[0].probability,
         in_set=truth in route.candidates,
@@ -108,33 +112,34 @@ def report(scored: Sequence[Scored]) -> RouterReport:
     """Figures, confusions and suggestions. Raises ValueError without tasks."""
     if not scored:
         raise ValueError("no tasks to report on")
-    own, others = [s for s in scored if s.own], [s for s in scored if not s.own]
-    names = sorted({s.truth for s in own} | {s.outcome for s in scored} - {NOBODY})
-    if others or any(s.outcome == NOBODY for s in scored):
-        names.append(NOBODY)
-    place = {name: i for i, name in enumerate(names)}
-    matrix = np.zeros((len(names), len(names)), dtype=int)
-    for s in scored:
-        matrix[place[s.truth], place[s.outcome]] += 1
+    own = [task for task in scored if task.own]
+    names, matrix = _matrix(scored)
     confusions = _confusions(scored)
     return RouterReport(
         tasks=len(scored),
-        accuracy=float(np.mean([s.right for s in scored])),
-        in_scope_accuracy=_mean([s.best == s.truth for s in own]),
-        oos_recall=_mean([s.right for s in others]),
-        false_refusal=_mean([s.outcome == NOBODY for s in own]),
-        ece=expected_calibration_error([s.confidence for s in scored], [s.right for s in scored]),
-        coverage=_mean([s.in_set for s in own]),
-        set_size=_mean([s.set_size for s in own]),
-        decisions=dict(Counter(s.decision for s in scored)),
-        names=tuple(names),
-        matrix=tuple(tuple(int(v) for v in row) for row in matrix),
-        confusions=tuple(confusions[:MOST]),
-        suggestions=_suggestions(confusions, Counter(s.truth for s in scored)),
+        accuracy=sum(task.right for task in scored) / len(scored),
+        in_scope_accuracy=_mean([task.best == task.truth for task in own]),
+        oos_recall=_mean([task.right for task in scored if not task.own]),
+        false_refusal=_mean([task.outcome == NO_SPECIALIST for task in own]),
+        ece=expected_calibration_error([task.confidence for task in scored], [task.right for task in scored]),
+        coverage=_mean([task.in_set for task in own]),
+        set_size=_mean([task.set_size for task in own]),
+        decisions=dict(Counter(task.decision for task in scored)),
+        names=names,
+        matrix=matrix,
+        confusions=tuple(confusions[:_MOST]),
+        suggestions=_suggestions(confusions, Counter(task.truth for task in scored)),
     )
 
 
-def risk_coverage(scored: Sequence[Scored]) -> tuple[list[float], list[float]]:
+def _matrix(scored: Sequence[Scored]) -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
+    """Names in alphabetical order, nobody last and only where it occurs; whose task it was by who got it."""
+    counts = Counter((task.truth, task.outcome) for task in scored)
+    names = sorted({name for pair in counts for name in pair}, key=lambda name: (name == NO_SPECIALIST, name))
+    return tuple(names), tuple(tuple(counts[truth, outcome] for outcome in names) for truth in names)
+
+
+def routing_risk(scored: Sequence[Scored]) -> tuple[list[float], list[float]]:
     """Share of tasks that are taken (the surest first), and the share of mistakes among them."""
     order = sorted(scored, key=lambda s: -s.confidence)
     wrong = np.cumsum([not s.right for s in order])
@@ -163,47 +168,33 @@ def _confusions(scored: Sequence[Scored]) -> list[Confusion]:
     for s in sorted(scored, key=lambda s: -s.confidence):
         if not s.right:
             texts.setdefault((s.truth, s.outcome), []).append(s.text)
-    found = [Confusion(truth=t, outcome=o, count=len(v), texts=tuple(v[:TEXTS])) for (t, o), v in texts.items()]
-    return sorted(found, key=lambda c: (-c.count, c.truth, c.outcome))
+    confusions = [Confusion(truth=t, outcome=o, count=len(v), texts=tuple(v[:_TEXTS])) for (t, o), v in texts.items()]
+    return sorted(confusions, key=lambda c: (-c.count, c.truth, c.outcome))
 
 
 def _suggestions(confusions: Sequence[Confusion], counts: Counter[str]) -> tuple[str, ...]:
     """What would help most, in sentences."""
-    said = []
+    sentences = []
     pairs = {(c.truth, c.outcome): c for c in confusions}
     for (truth, outcome), c in pairs.items():
         example = f"“{c.texts[0]}”"
         back = pairs.get((outcome, truth))
-        if outcome == NOBODY:
-            said.append(
+        if outcome == NO_SPECIALIST:
+            sentences.append(
                 f"{c.count} of {counts[truth]} tasks of {truth} are refused: add examples like {example} to {truth}"
             )
-        elif truth == NOBODY:
-            said.append(f"{c.count} tasks for nobody reach {outcome}: add {example} to the team's outside tasks")
+        elif truth == NO_SPECIALIST:
+            sentences.append(f"{c.count} tasks for nobody reach {outcome}: add {example} to the team's outside tasks")
         elif back and truth < outcome:
-            said.append(
+            sentences.append(
                 f"{truth} and {outcome} overlap ({c.count} and {back.count} tasks): "
                 f"say in their cards who does {example}, or join them"
             )
         elif not back:
-            said.append(
+            sentences.append(
                 f"{c.count} of {counts[truth]} tasks of {truth} go to {outcome}: add examples like {example} to {truth}"
             )
-    return tuple(said[:MOST])
-
-
-# Why a task went where it went, and what would have changed it.
-
-
-NEAREST = 5
-
-
-MOST_WORDS = 24
-"""Of longer tasks only the first so many words are left out in turn."""
-
-
-MATTERS = 0.02
-"""A word that moves the probability by less is not named."""
+    return tuple(sentences[:_MOST])
 
 
 class Neighbour(Value):
@@ -263,7 +254,7 @@ def _decided_by(route: Route) -> str:
 
 def _nearest(decider: Decider, learnt: Sequence[Example], text: str) -> tuple[Neighbour, ...]:
     cosine = (decider.embedder.embed([text]) @ decider.model.rows.vectors.T)[0]
-    best = np.argsort(-cosine, kind="stable")[:NEAREST]
+    best = np.argsort(-cosine, kind="stable")[:_NEAREST]
     return tuple(
         Neighbour(text=learnt[i].text, label=learnt[i].label, similarity=round(float(cosine[i]), 4)) for i in best
     )
@@ -273,43 +264,38 @@ def _words(decider: Decider, text: str, route: Route) -> tuple[Word, ...]:
     tokens = text.split()
     if len(tokens) < 2:
         return ()
-    without = [" ".join([*tokens[:i], *tokens[i + 1 :]]) for i in range(min(len(tokens), MOST_WORDS))]
-    judged = decider.judge([text, *without])
+    without = [" ".join([*tokens[:i], *tokens[i + 1 :]]) for i in range(min(len(tokens), _MOST_WORDS))]
+    predicted = decider.predict([text, *without])
     names, threshold = decider.model.names, decider.model.calibration.threshold
-    column = names.index(route.choice) if route.choice else int(judged.given_inside[0].argmax())
-    chance = judged.inside * judged.given_inside[:, column]
-    found = []
+    column = names.index(route.choice) if route.choice else int(predicted.given_inside[0].argmax())
+    chance = predicted.inside * predicted.given_inside[:, column]
+    effects = []
     for row, token in enumerate(tokens[: len(without)], 1):
         effect = float(chance[0] - chance[row])
-        other = names[int(judged.given_inside[row].argmax())] if judged.inside[row] >= threshold else None
-        if abs(effect) >= MATTERS or other != route.choice:
-            found.append(Word(text=token, effect=round(effect, 4), otherwise=other))
-    return tuple(sorted(found, key=lambda word: -abs(word.effect)))
+        other = names[int(predicted.given_inside[row].argmax())] if predicted.inside[row] >= threshold else None
+        if abs(effect) >= _MATTERS or other != route.choice:
+            effects.append(Word(text=token, effect=round(effect, 4), otherwise=other))
+    return tuple(sorted(effects, key=lambda word: -abs(word.effect)))
 
 
 def _would_change(decider: Decider, route: Route, words: Sequence[Word]) -> tuple[str, ...]:
     calibration = decider.model.calibration
     inside = route.signals.get("inside")
-    said: list[str] = []
+    sentences: list[str] = []
     if _decided_by(route) == "rule":
-        said.append("only another rule, or a task without what the rule looks for")
+        sentences.append("only another rule, or a task without what the rule looks for")
     elif inside is not None and route.decision == "abstain":
-        said.append(f"more examples like it: {inside:.0%} is below the {calibration.threshold:.0%} that are needed")
+        sentences.append(
+            f"more examples like it: {inside:.0%} is below the {calibration.threshold:.0%} that are needed"
+        )
     elif inside is not None and "top" in route.signals:
-        said.append(f"nobody would get it below {calibration.threshold:.0%} (it has {inside:.0%})")
+        sentences.append(f"nobody would get it below {calibration.threshold:.0%} (it has {inside:.0%})")
     best = [choice for choice in route.choices if choice.probability > 0][:2]
     if len(best) == 2 and best[0].probability < DOUBT:
-        said.append(f"{best[1].name} is close: {best[1].probability:.0%} against {best[0].probability:.0%}")
+        sentences.append(f"{best[1].name} is close: {best[1].probability:.0%} against {best[0].probability:.0%}")
     turning = [word for word in words if word.otherwise != route.choice][:3]
-    said += [f"without “{word.text}” it would go to {word.otherwise or 'nobody'}" for word in turning]
-    return tuple(said)
-
-
-# A router's report as pictures (extra `plot`).
-
-
-NUMBERED = 20
-"""Up to so many names a confusion matrix shows its counts."""
+    sentences += [f"without “{word.text}” it would go to {word.otherwise or 'nobody'}" for word in turning]
+    return tuple(sentences)
 
 
 def draw_plots(report: RouterReport, scored: Sequence[Scored], folder: Path) -> list[Path]:
@@ -347,7 +333,7 @@ def _confusion(report: RouterReport) -> Figure:
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     image = axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
     figure.colorbar(image, ax=axes, label="share of the row")
-    many = len(report.names) > NUMBERED
+    many = len(report.names) > _NUMBERED
     axes.set_xticks(range(len(report.names)), report.names, rotation=90, fontsize=5 if many else 9)
     axes.set_yticks(range(len(report.names)), report.names, fontsize=5 if many else 9)
     if not many:
@@ -376,7 +362,7 @@ def _reliability(report: RouterReport, scored: Sequence[Scored]) -> Figure:
 def _risk_coverage(scored: Sequence[Scored]) -> Figure:
     figure = _figure(5.5, 4.0)
     axes = figure.subplots()
-    taken, risk = risk_coverage(scored)
+    taken, risk = routing_risk(scored)
     axes.plot(taken, risk, color="tab:blue")
     axes.set(
         xlabel="share of tasks taken, surest first",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,131 +22,21 @@ from ..core.embedding import Embedder, Vectors
 from ..core.errors import InputError, RouterError, unknown
 from ..core.files import replace_folder
 from ..core.types import Route
-from .decision import Decider, RouteRules, Rules, SecondLook, by_model, fit_least, segments, strength, verdict
+from .decision import Decider, RouteRules, Rules, SecondLook, by_model, fit_least, prediction_of, segments, strength
 from .example import Example, Examples, as_examples, flatten, normalise_example
-from .features import Features, Lexicon, Mix, Rows, Sparse
-from .learn import MOST, Promise, learn_router, spread
+from .features import FeatureRows, Features, Lexicon, Mix, Sparse
+from .learn import MOST_EXAMPLES, RouterTargets, learn_router, spread
 from .model import NEVER, Calibration, Model, Shortcut
 from .report import Explanation, explain
 
-# Texts that most teams should not answer, shipped for teams that have none of their own.
-
-
-def everyday() -> list[str]:
-    """A few hundred everyday tasks of many kinds and in some languages (written for metier)."""
-    groups = json.loads((Path(__file__).parent / "everyday.json").read_text(encoding="utf-8"))
-    return [normalise_example(text) for group in groups.values() for text in group]
-
-
-# A fitted model as two files: `router.safetensors` (numbers) and `router.json` (everything else).
-
-
-FORMAT = 1
-
-
-Arrays = dict[str, np.ndarray]
-
-
-def _save_model(model: Model, more: dict[str, Any], folder: Path) -> None:
-    """Write both files in one step. `more` is kept as JSON beside the model."""
-    arrays: Arrays = {
-        "vectors": model.rows.vectors,
-        "labels": model.labels.astype(np.int64),
-        "coefficients": model.coefficients,
-        "prior": model.prior,
-        "held_out": model.held_out,
-        "shortcut.weights": model.shortcut.weights,
-        "shortcut.bias": model.shortcut.bias,
-        "calibration.weights": np.asarray(model.calibration.weights, dtype=np.float64),
-        "words.idf": model.features.words.idf,
-        "pieces.idf": model.features.pieces.idf,
-        **_parts("words", model.rows.words),
-        **_parts("pieces", model.rows.pieces),
-    }
-    calibration = {k: v for k, v in asdict(model.calibration).items() if k != "weights"}
-    described = {
-        "format": FORMAT,
-        "names": model.names,
-        "mix": asdict(model.mix),
-        "calibration": calibration,
-        "words": model.features.words.terms,
-        "pieces": model.features.pieces.terms,
-        "shortcut": {"terms": list(model.shortcut.terms), "margin": _finite(model.shortcut.margin)},
-        "more": more,
-    }
-    with replace_folder(folder) as fresh:
-        save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, fresh / "router.safetensors")
-        (fresh / "router.json").write_text(json.dumps(described, ensure_ascii=False), encoding="utf-8")
-
-
-def _load_model(folder: Path) -> tuple[Model, dict[str, Any]]:
-    """What `save` wrote.
-
-    Raises:
-        RouterError: there is nothing, or it is damaged or of another format.
-    """
-    hint = "metier build, or Router.fit(…).save(folder)"
-    try:
-        described = json.loads((folder / "router.json").read_text(encoding="utf-8"))
-        if described["format"] != FORMAT:
-            raise RouterError(f"{folder}: format {described['format']}, this metier reads {FORMAT}", hint=hint)
-        arrays = load_file(folder / "router.safetensors")
-        return _model(described, arrays), described["more"]
-    except FileNotFoundError as error:
-        raise RouterError(f"no fitted router in {folder}", hint=hint) from error
-    except (ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise RouterError(f"{folder}: damaged ({type(error).__name__}: {error})", hint=hint) from error
-
-
-def _model(described: dict[str, Any], arrays: Arrays) -> Model:
-    words, pieces = (Lexicon(k, described[k], arrays[f"{k}.idf"]) for k in ("words", "pieces"))
-    rows = Rows(
-        arrays["vectors"],
-        _sparse("words", arrays, len(words.terms)),
-        _sparse("pieces", arrays, len(pieces.terms)),
-    )
-    return Model(
-        names=tuple(described["names"]),
-        mix=Mix(**described["mix"]),
-        features=Features(words, pieces),
-        rows=rows,
-        labels=arrays["labels"],
-        coefficients=arrays["coefficients"],
-        prior=arrays["prior"],
-        held_out=arrays["held_out"],
-        calibration=Calibration(weights=arrays["calibration.weights"], **described["calibration"]),
-        shortcut=Shortcut(
-            terms={term: i for i, term in enumerate(described["shortcut"]["terms"])},
-            weights=arrays["shortcut.weights"],
-            bias=arrays["shortcut.bias"],
-            margin=NEVER if described["shortcut"]["margin"] is None else described["shortcut"]["margin"],
-        ),
-    )
-
-
-def _finite(margin: float) -> float | None:
-    """JSON has no infinity."""
-    return None if margin == NEVER else margin
-
-
-def _parts(name: str, matrix: Sparse) -> Arrays:
-    kinds = {"data": np.float32, "indices": np.int32, "indptr": np.int64}
-    return {f"{name}.{part}": getattr(matrix, part).astype(kind) for part, kind in kinds.items()}
-
-
-def _sparse(name: str, arrays: Arrays, terms: int) -> Sparse:
-    parts = tuple(arrays[f"{name}.{part}"] for part in ("data", "indices", "indptr"))
-    return csr_matrix(parts, shape=(len(parts[2]) - 1, terms))
-
-
-SAME = 0.6
+_FORMAT = 1
+_Arrays = dict[str, np.ndarray]
+_END = "__end__"
+"""LangGraph's name for the end of a graph, which is not imported for it."""
+_SAME = 0.6
 """An everyday text whose cosine with one of the team's examples is higher is not held against the team."""
-
-
-SEAMS = 300
+_SEAMS = 300
 """The probability from which on a task is split is fitted on at most so many examples."""
-
-
 PASSAGES = 200
 """So many passages of each specialist's documents are learnt from."""
 
@@ -157,7 +47,7 @@ class RouterData(NamedTuple):
     examples: list[Example]
     """Normalised; the team's own and those from outside, without the everyday texts."""
     rules: dict[str, RouteRules]
-    promise: Promise
+    targets: RouterTargets
     seed: int
 
 
@@ -168,13 +58,13 @@ class Router:
         self,
         model: Model,
         learnt: Sequence[Example],
-        lesson: RouterData,
+        data: RouterData,
         embedder: Embedder,
         *,
         second_look: SecondLook | None = None,
     ) -> None:
-        self.model, self.learnt, self.lesson, self.embedder = model, list(learnt), lesson, embedder
-        self._decider = Decider(model, Rules(lesson.rules, model.names), embedder, learnt, second_look)
+        self.model, self.learnt, self.data, self.embedder = model, list(learnt), data, embedder
+        self._decider = Decider(model, Rules(data.rules, model.names), embedder, learnt, second_look)
 
     @classmethod
     def fit(
@@ -213,8 +103,8 @@ class Router:
             *(e for name, text in (descriptions or {}).items() for e in as_examples(name, "description", [text])),
             *(e for name, texts in (documents or {}).items() for e in as_examples(name, "document", _evenly(texts))),
         ]
-        lesson = RouterData(flatten(given), dict(rules or {}), Promise(false_refusal, coverage), seed)
-        return cls._teach(lesson, embedder)
+        data = RouterData(flatten(given), dict(rules or {}), RouterTargets(false_refusal, coverage), seed)
+        return cls._teach(data, embedder)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -232,7 +122,8 @@ class Router:
 
         Args:
             text: The task, in the user's words.
-            context: Earlier tasks of the same thread, oldest first; read only when the text may go on from them.
+            context: The earlier tasks that the text refers to, oldest first; it is read with and without them, and the
+                surer reading counts. Empty where it stands alone.
             attachments: Names of files that come with it.
         """
         return self._decider.decide(text, context, attachments)
@@ -243,22 +134,22 @@ class Router:
 
     def held_out_routes(self) -> list[tuple[Example, Route]]:
         """Each example task, and where it would have gone had it not been learnt; rules and shortcuts left aside."""
-        judged = self.model.judge_held_out()
+        predicted = self.model.predict_held_out()
         return [
-            (e, by_model(e.text, verdict(self.names, self.model.calibration, judged, row)))
+            (e, by_model(e.text, prediction_of(self.names, self.model.calibration, predicted, row)))
             for row, e in enumerate(self.learnt)
             if e.kind == "task"
         ]
 
     def with_second_look(self, second_look: SecondLook | None) -> Router:
         """The same router, which asks when in doubt."""
-        return Router(self.model, self.learnt, self.lesson, self.embedder, second_look=second_look)
+        return Router(self.model, self.learnt, self.data, self.embedder, second_look=second_look)
 
     def add(self, name: str, tasks: Sequence[str], *, description: str = "", rules: RouteRules | None = None) -> Router:
         """A router with one more specialist; only the new texts are embedded, the kernel stays as it was."""
         new = [*as_examples(name, "task", tasks), *as_examples(name, "description", [description])]
-        ruled = {**self.lesson.rules, **({name: rules} if rules else {})}
-        return self._again(flatten([*self.lesson.examples, *new]), ruled)
+        ruled = {**self.data.rules, **({name: rules} if rules else {})}
+        return self._again(flatten([*self.data.examples, *new]), ruled)
 
     def remove(self, name: str) -> Router:
         """A router without that specialist.
@@ -268,30 +159,61 @@ class Router:
         """
         if name not in self.names:
             raise RouterError(unknown("specialist", name, self.names))
-        rest = [e for e in self.lesson.examples if e.label != name]
-        return self._again(rest, {n: rule for n, rule in self.lesson.rules.items() if n != name})
+        rest = [e for e in self.data.examples if e.label != name]
+        return self._again(rest, {n: rule for n, rule in self.data.rules.items() if n != name})
 
     def corrected(self, corrections: Sequence[Example]) -> Router:
         """A router that has learnt from its mistakes: a correction replaces what was said of the same text."""
         new = flatten(corrections)
         texts = {e.text for e in new}
-        return self._again([*(e for e in self.lesson.examples if e.text not in texts), *new], self.lesson.rules)
+        return self._again([*(e for e in self.data.examples if e.text not in texts), *new], self.data.rules)
+
+    def as_edge(
+        self,
+        *,
+        nodes: Mapping[str, str] | None = None,
+        nobody: str = _END,
+        clarify: str | None = None,
+        text: Callable[[Any], str] | None = None,
+    ) -> Callable[[Any], str | list[str]]:
+        """This router as a conditional edge: `graph.add_conditional_edges(START, router.as_edge())`.
+
+        Args:
+            nodes: Specialist to node, where they are called differently.
+            nobody: Node for tasks that nobody should answer; left out: the graph ends.
+            clarify: Node that asks the user back; left out: as `nobody`.
+            text: Takes the task out of the state; left out: the last of `messages`, else `input`.
+
+        Returns:
+            A function from a state to the node's name; to a list of names where a task has parts for several. It raises
+            KeyError where a state has no task.
+        """
+        names, task_in = nodes or {}, text or _task_in
+
+        def edge(state: Any) -> str | list[str]:
+            route = self.route(task_in(state))
+            if route.decision == "clarify":
+                return clarify or nobody
+            chosen = list(dict.fromkeys(names.get(part.specialist, part.specialist) for part in route.parts))
+            return chosen[0] if len(chosen) == 1 else chosen or nobody
+
+        return edge
 
     def save(self, folder: Path) -> None:
         """Write `router.safetensors` and `router.json` into `folder`, in one step."""
         more = {
             "embedder": self.embedder.name,
             "learnt": [e.model_dump() for e in self.learnt],
-            "examples": [e.model_dump() for e in self.lesson.examples],
-            "rules": {name: rule.model_dump() for name, rule in self.lesson.rules.items()},
-            "promise": asdict(self.lesson.promise),
-            "seed": self.lesson.seed,
+            "examples": [e.model_dump() for e in self.data.examples],
+            "rules": {name: rule.model_dump() for name, rule in self.data.rules.items()},
+            "promise": asdict(self.data.targets),
+            "seed": self.data.seed,
         }
         _save_model(self.model, more, folder)
 
     @classmethod
     def load(cls, folder: Path, embedder: Embedder) -> Router:
-        """What `save` wrote.
+        """What `_save_model` wrote.
 
         Raises:
             RouterError: nothing there, damaged, or fitted with another embedder.
@@ -304,36 +226,65 @@ class Router:
             )
         rules = {name: RouteRules(**rule) for name, rule in more["rules"].items()}
         examples = [Example(**e) for e in more["examples"]]
-        lesson = RouterData(examples, rules, Promise(**more["promise"]), more["seed"])
-        return cls(model, [Example(**e) for e in more["learnt"]], lesson, embedder)
+        data = RouterData(examples, rules, RouterTargets(**more["promise"]), more["seed"])
+        return cls(model, [Example(**e) for e in more["learnt"]], data, embedder)
 
     def _again(self, examples: list[Example], rules: dict[str, RouteRules]) -> Router:
         vectors = dict(zip((e.text for e in self.learnt), self.model.rows.vectors, strict=True))
-        return self._teach(self.lesson._replace(examples=examples, rules=rules), self.embedder, vectors, self.model.mix)
+        return self._teach(self.data._replace(examples=examples, rules=rules), self.embedder, vectors, self.model.mix)
 
     @classmethod
     def _teach(
         cls,
-        lesson: RouterData,
+        data: RouterData,
         embedder: Embedder,
         vectors: Mapping[str, Vectors] | None = None,
         mix: Mix | None = None,
     ) -> Router:
-        own = [e for e in lesson.examples if e.label is not None]
+        own = [e for e in data.examples if e.label is not None]
         names = sorted({e.label for e in own if e.label is not None})
         if not names:
             raise InputError("a router needs an example or a description", hint="Router.fit({'name': ['a task']})")
         seen = dict(vectors or {})
-        outside = [e for e in lesson.examples if e.label is None]
+        outside = [e for e in data.examples if e.label is None]
         generic = as_examples(None, "task", everyday())
         _embed([*own, *outside, *generic], embedder, seen)
         near = _stack(generic, seen) @ _stack(own, seen).T
-        learnt = [*own, *outside, *(e for e, cosines in zip(generic, near, strict=True) if cosines.max() < SAME)]
-        if len(learnt) > MOST:
+        learnt = [*own, *outside, *(e for e, cosines in zip(generic, near, strict=True) if cosines.max() < _SAME)]
+        if len(learnt) > MOST_EXAMPLES:
             labels = np.array([names.index(e.label) if e.label else len(names) for e in learnt])
-            learnt = [learnt[i] for i in spread(labels, MOST, lesson.seed)]
-        model = learn_router(learnt, _stack(learnt, seen), names, lesson.promise, seed=lesson.seed, mix=mix)
-        return cls(_with_part(model, learnt, embedder, lesson.seed), learnt, lesson, embedder)
+            learnt = [learnt[i] for i in spread(labels, MOST_EXAMPLES, data.seed)]
+        model = learn_router(learnt, _stack(learnt, seen), names, data.targets, seed=data.seed, mix=mix)
+        return cls(_with_part(model, learnt, embedder, data.seed), learnt, data, embedder)
+
+
+def _task_in(state: Any) -> str:
+    """The text of the last of a state's `messages`, or its `input`."""
+    messages = _get(state, "messages")
+    if not messages:
+        task = _get(state, "input")
+        if task is None:
+            raise KeyError("the state has neither 'messages' nor 'input'; give `text=` to as_edge()")
+        return str(task)
+    last = messages[-1]
+    if isinstance(last, tuple | list):
+        return str(last[1])
+    content = _get(last, "content")
+    if isinstance(content, list):
+        return " ".join(str(block.get("text", "")) for block in content if isinstance(block, Mapping))
+    return str(last if content is None else content)
+
+
+def _get(holder: Any, name: str) -> Any:
+    return holder.get(name) if isinstance(holder, Mapping) else getattr(holder, name, None)
+
+
+def everyday() -> list[str]:
+    """Some hundred tasks of many kinds and in some languages that most teams should not answer, written for metier: the
+    outside texts of teams that have none of their own.
+    """
+    groups = json.loads((Path(__file__).parent / "everyday.json").read_text(encoding="utf-8"))
+    return [normalise_example(text) for group in groups.values() for text in group]
 
 
 def _evenly(texts: Sequence[str]) -> list[str]:
@@ -353,16 +304,108 @@ def _stack(examples: Sequence[Example], seen: Mapping[str, Vectors]) -> Vectors:
 
 
 def _with_part(model: Model, learnt: Sequence[Example], embedder: Embedder, seed: int) -> Model:
-    """The model with the probability from which on a task is split (see `split.fit_least`)."""
+    """The model with the probability from which on a task is split (see `fit_least`)."""
     tasks = [e.text for e in learnt if e.label is not None and e.kind == "task"]
     cut = [pieces for pieces in map(segments, tasks) if pieces]
-    some = [cut[i] for i in spread(np.zeros(len(cut), dtype=np.intp), SEAMS, seed)]
+    some = [cut[i] for i in spread(np.zeros(len(cut), dtype=np.intp), _SEAMS, seed)]
     if not some:
         return replace(model, calibration=replace(model.calibration, part=fit_least([], len(tasks))))
     flat = [normalise_example(piece) for pieces in some for piece in pieces]
-    judged = model.judge(flat, embedder.embed(flat))
-    chances = judged.inside[:, None] * judged.given_inside
+    predicted = model.predict(flat, embedder.embed(flat))
+    chances = predicted.inside[:, None] * predicted.given_inside
     ends = np.cumsum([len(pieces) for pieces in some])
     strengths = [strength(part) for part in np.split(chances, ends[:-1])]
     of = len(tasks) * len(some) // len(cut)
     return replace(model, calibration=replace(model.calibration, part=fit_least(strengths, of)))
+
+
+def _save_model(model: Model, more: dict[str, Any], folder: Path) -> None:
+    """Write `router.safetensors` (numbers) and `router.json` (everything else, with `more`) in one step."""
+    arrays: _Arrays = {
+        "vectors": model.rows.vectors,
+        "labels": model.labels.astype(np.int64),
+        "coefficients": model.coefficients,
+        "prior": model.prior,
+        "held_out": model.held_out,
+        "shortcut.weights": model.shortcut.weights,
+        "shortcut.bias": model.shortcut.bias,
+        "calibration.weights": np.asarray(model.calibration.weights, dtype=np.float64),
+        "words.idf": model.features.words.idf,
+        "pieces.idf": model.features.pieces.idf,
+        **_parts("words", model.rows.words),
+        **_parts("pieces", model.rows.pieces),
+    }
+    calibration = {k: v for k, v in asdict(model.calibration).items() if k != "weights"}
+    described = {
+        "format": _FORMAT,
+        "names": model.names,
+        "mix": asdict(model.mix),
+        "calibration": calibration,
+        "words": model.features.words.terms,
+        "pieces": model.features.pieces.terms,
+        "shortcut": {"terms": list(model.shortcut.terms), "margin": _finite(model.shortcut.margin)},
+        "more": more,
+    }
+    with replace_folder(folder) as fresh:
+        save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, fresh / "router.safetensors")
+        (fresh / "router.json").write_text(json.dumps(described, ensure_ascii=False), encoding="utf-8")
+
+
+def _load_model(folder: Path) -> tuple[Model, dict[str, Any]]:
+    """What `_save_model` wrote.
+
+    Raises:
+        RouterError: there is nothing, or it is damaged or of another format.
+    """
+    hint = "metier build, or Router.fit(…).save(folder)"
+    try:
+        described = json.loads((folder / "router.json").read_text(encoding="utf-8"))
+        if described["format"] != _FORMAT:
+            raise RouterError(f"{folder}: format {described['format']}, this metier reads {_FORMAT}", hint=hint)
+        arrays = load_file(folder / "router.safetensors")
+        return _model(described, arrays), described["more"]
+    except FileNotFoundError as error:
+        raise RouterError(f"no fitted router in {folder}", hint=hint) from error
+    except (ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise RouterError(f"{folder}: damaged ({type(error).__name__}: {error})", hint=hint) from error
+
+
+def _model(described: dict[str, Any], arrays: _Arrays) -> Model:
+    words, pieces = (Lexicon(k, described[k], arrays[f"{k}.idf"]) for k in ("words", "pieces"))
+    rows = FeatureRows(
+        arrays["vectors"],
+        _sparse("words", arrays, len(words.terms)),
+        _sparse("pieces", arrays, len(pieces.terms)),
+    )
+    return Model(
+        names=tuple(described["names"]),
+        mix=Mix(**described["mix"]),
+        features=Features(words, pieces),
+        rows=rows,
+        labels=arrays["labels"],
+        coefficients=arrays["coefficients"],
+        prior=arrays["prior"],
+        held_out=arrays["held_out"],
+        calibration=Calibration(weights=arrays["calibration.weights"], **described["calibration"]),
+        shortcut=Shortcut(
+            terms={term: i for i, term in enumerate(described["shortcut"]["terms"])},
+            weights=arrays["shortcut.weights"],
+            bias=arrays["shortcut.bias"],
+            margin=NEVER if described["shortcut"]["margin"] is None else described["shortcut"]["margin"],
+        ),
+    )
+
+
+def _finite(margin: float) -> float | None:
+    """JSON has no infinity."""
+    return None if margin == NEVER else margin
+
+
+def _parts(name: str, matrix: Sparse) -> _Arrays:
+    kinds = {"data": np.float32, "indices": np.int32, "indptr": np.int64}
+    return {f"{name}.{part}": getattr(matrix, part).astype(kind) for part, kind in kinds.items()}
+
+
+def _sparse(name: str, arrays: _Arrays, terms: int) -> Sparse:
+    parts = tuple(arrays[f"{name}.{part}"] for part in ("data", "indices", "indptr"))
+    return csr_matrix(parts, shape=(len(parts[2]) - 1, terms))

@@ -111,7 +111,7 @@ def evaluate(
     """How good each specialist is on its evaluation set: base, skill, adapter and champion side by side."""
     from ..agents.build import build, changed_since_build
     from ..agents.evaluate import compare as run
-    from ..agents.evaluate import open_bench
+    from ..agents.evaluate import open_evaluation
     from ..core.files import write_atomic
     from ..specialists.evaluation.report import page
 
@@ -120,8 +120,8 @@ def evaluate(
     with progress_bars(Console(stderr=True), quiet=json) as progress:
         if changed_since_build(blueprint) != []:
             build(blueprint, progress=progress)
-        with open_bench(blueprint, progress, limit=limit, seed=seed, fresh=fresh) as bench:
-            compared = run(bench, names, [system.strip() for system in compare.split(",")])
+        with open_evaluation(blueprint, progress, limit=limit, seed=seed, fresh=fresh) as evaluation:
+            compared = run(evaluation, names, [system.strip() for system in compare.split(",")])
     if report:
         write_atomic(report, page(compared))
     if json:

@@ -172,12 +172,12 @@ def erase(scope: Scope, team: TeamFolder = Path(), yes: Yes = False, json: AsJso
 
 @contextmanager
 def _facts(blueprint: Blueprint) -> Iterator[Facts]:
-    from ..agents.memories import open_memories
+    from ..agents.turn_memory import open_turn_memory
 
-    memories = open_memories(blueprint)
-    if memories.facts is None:
+    memory = open_turn_memory(blueprint)
+    if memory.facts is None:
         raise StateError("this team keeps no facts", hint="memory: {facts: sqlite} in team.yaml")
     try:
-        yield memories.facts
+        yield memory.facts
     finally:
-        memories.close()
+        memory.close()

@@ -45,7 +45,7 @@ def task(
     text: Annotated[str, typer.Argument(help="The task.", show_default=False)],
     team: TeamFolder = Path(),
     explain: Annotated[bool, typer.Option("--explain", "-e", help="Say why, and what would change it.")] = False,
-    context: Annotated[list[str] | None, typer.Option(help="An earlier task of the thread; may be repeated.")] = None,
+    context: Annotated[list[str] | None, typer.Option(help="Earlier task that it refers to; may be repeated.")] = None,
     attachment: Annotated[list[str] | None, typer.Option(help="Name of a file that comes with it.")] = None,
     log: Annotated[bool, typer.Option("--log", help="Keep the decision, to correct it later.")] = False,
     json: AsJson = False,
@@ -96,14 +96,14 @@ def show_log(
     team: TeamFolder = Path(), last: Annotated[int, typer.Option(help="How many.")] = 20, json: AsJson = False
 ) -> None:
     """The last decisions, with the ids that `metier route correct` wants."""
-    from ..router.log import summary
+    from ..router.log import route_summary
 
     decisions = list(_log(team).decisions())[-last:]
     if json:
         print_json(decisions)
         return
     for decision in decisions:
-        print(f"{decision.id}  {summary(decision.route)}  {decision.text}")
+        print(f"{decision.id}  {route_summary(decision.route)}  {decision.text}")
 
 
 @app.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 NAME = r"^[a-z][a-z0-9_-]{0,40}$"
 """Names are used in URLs, model ids, file names and grammars, so they are plain."""
@@ -72,7 +72,7 @@ class SpecialistCard(Section):
     description: str = Field(min_length=10)
     """What it knows and does, in a sentence or two. The router learns from it."""
     style: str = "quote"
-    """How it answers: `quote`, `free`, `label`, `json`, `act`, `sql`."""
+    """How it answers: `quote`, `free`, `label`, `json`, `act`, `sql`, or `module:STYLE` of your own."""
     instructions: str = ""
     """Added to the style's own instructions. Short ones work best with small models."""
     knowledge: KnowledgeCard | None = None
@@ -96,15 +96,3 @@ class SpecialistCard(Section):
     """Refuse below this confidence. Left out: the team's value."""
     evaluation: str | None = None
     """Questions with reference answers (`.jsonl`), relative to the card; never used for training."""
-
-    @model_validator(mode="after")
-    def _style_has_what_it_needs(self) -> SpecialistCard:
-        if self.style == "label" and len(self.labels) < 2:
-            raise ValueError("style 'label' needs at least two labels")
-        if self.style == "json" and not self.output_schema:
-            raise ValueError("style 'json' needs an output_schema")
-        if (self.style == "sql") != bool(self.database):
-            raise ValueError("style 'sql' and database go together: one without the other does nothing")
-        if (self.style == "act") != bool(self.tools):
-            raise ValueError("style 'act' and tools go together: one without the other does nothing")
-        return self

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
+from ..core.logistic import Logistic
+from ..core.text import content_words, coverage
 from ..core.types import Passage
-from .grounding import content_words, coverage, with_context
+from .grounding import with_context
 from .work import CERTAINTY, Draft
 
 CONFIDENCE_FILE = Path(__file__).with_name("confidence.json")
-"""Fitted by `benchmarks/confidence.py`."""
+"""Fitted by `benchmarks/confidence.py`, when content words had other stop words and stems: 651 pairs of a question and
+the line that answers it had a `coverage` that was 0.008 higher (0.013 log-odds), and told right lines less well."""
 
 FEATURES = ("dense", "coverage", "logprob", "first_logprob", "length")
 """In the order of the shipped weights; see `features`."""
@@ -63,11 +65,9 @@ def confidence(task: str, draft: Draft, passages: Sequence[Passage]) -> float:
         return 0.0
     if not passages:
         return math.exp(draft.certainty["logprob"]) if draft.certainty else 0.5
-    weights = _weights()
-    values = confidence_features(task, draft, passages)
-    return 1 / (1 + math.exp(-weights["bias"] - sum(weights[name] * values[name] for name in FEATURES)))
+    return _shipped_confidence().probability(confidence_features(task, draft, passages))
 
 
 @cache
-def _weights() -> Mapping[str, float]:
-    return json.loads(CONFIDENCE_FILE.read_text())["weights"]
+def _shipped_confidence() -> Logistic:
+    return Logistic.model_validate_json(CONFIDENCE_FILE.read_bytes())

@@ -6,14 +6,12 @@ both read it from the model file). It does not know engines, retrieval or cards.
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..core.types import Turn
-from .functions import Function, signature
 
 Message = dict[str, str]
 """`{"role": "system" | "user" | "assistant", "content": …}`: what every chat API and tokenizer takes."""
@@ -21,20 +19,6 @@ Message = dict[str, str]
 
 NOT_FOUND = "not found"
 """What a specialist says when the passages do not hold the answer."""
-
-
-LISTED_LABELS = 20
-"""Up to so many labels are shown in the prompt; more than that are learnt by an adapter, not read."""
-
-
-_SYSTEM: Mapping[str, str] = {
-    "quote": f"Answer with the exact words from the passages. If they do not say it, answer: {NOT_FOUND}",
-    "free": f"Answer briefly and only from the passages. If they do not say it, answer: {NOT_FOUND}",
-    "label": "Answer with one label.",
-    "json": "Answer with JSON that fits the schema.",
-    "sql": "Write one SQLite SELECT that answers the question.",
-    "call": "Answer with one function call as JSON, or [] if no function fits.",
-}
 
 
 _CONTROL = re.compile(
@@ -50,11 +34,6 @@ class Shot(NamedTuple):
     facts: Sequence[str] = ()
 
 
-def styles() -> tuple[str, ...]:
-    """The names that `render` knows."""
-    return tuple(_SYSTEM)
-
-
 def neutralise(text: str) -> str:
     """Break up the control tokens of common bases, so that text from people and documents cannot end a turn.
 
@@ -67,42 +46,34 @@ def neutralise(text: str) -> str:
 
 
 def render(
-    style: str,
+    instruction: str,
     task: str,
     passages: Sequence[str] = (),
     *,
     instructions: str = "",
-    labels: Sequence[str] = (),
-    schema: Mapping[str, Any] | str | None = None,
-    functions: Sequence[Function] = (),
+    system: Sequence[str] = (),
     facts: Sequence[str] = (),
     window: Sequence[Turn] = (),
     shots: Sequence[Shot] = (),
 ) -> list[Message]:
     """Messages for one model call.
 
-    What stays the same from call to call comes first (style, instructions, labels, schema, functions), so that an
-    engine can keep its state for it; then passages, then what is asked.
+    What stays the same from call to call comes first (instructions, labels, schema, functions), so that an engine can
+    keep its state for it; then passages, then what is asked.
 
     Args:
-        style: One of `styles()`; raises KeyError for others.
+        instruction: What the style asks for, in a sentence.
         task: What is asked, in the user's words.
         passages: Texts that were found, best first.
-        labels: Answers to choose from (`label`).
-        schema: JSON Schema (`json`) or the database schema as text (`sql`).
-        functions: What may be called (`call`).
+        instructions: What the card adds.
+        system: Further lines that the style shows: labels, a schema, functions.
         facts: What is already known; short sentences.
         window: Earlier turns of the thread, oldest first.
         shots: Questions of the same kind with their answers.
     """
-    system = [_SYSTEM[style], instructions]
-    if 0 < len(labels) <= LISTED_LABELS:
-        system.append("Labels: " + "; ".join(labels))
-    if schema:
-        system.append(schema if isinstance(schema, str) else json.dumps(schema, separators=(",", ":")))
-    system += [signature(function) for function in functions]
+    first = [line for line in (instruction, instructions, *system) if line]
     before = [f"{'Earlier question' if t.role == 'user' else 'Earlier answer'}: {neutralise(t.text)}" for t in window]
-    turns = [("system", "\n".join(s for s in system if s))]
+    turns = [("system", "\n".join(first))]
     turns += [turn for s in shots for turn in (("user", _asked(s.task, s.facts)), ("assistant", s.answer))]
     turns.append(("user", _asked(task, facts, [*map(neutralise, passages)], before)))
     return [{"role": role, "content": content} for role, content in turns]

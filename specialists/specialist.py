@@ -10,24 +10,22 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
+from typing import Any
 
-from ..core.embedding import Embedder
 from ..core.errors import BudgetExceeded
 from ..core.run import Emit, Event, Journal, Meter, Unkept, ignore, timing
+from ..core.text import codes, content_words
 from ..core.types import Answer, Brief, Handoff, Outcome, Passage
+from ..tools.session import SpecialistTools
 from .card import SpecialistCard
 from .confidence import confidence
 from .engines.engine import Engine, Sampling
-from .grounding import codes, content_words, supporting_sentence, with_context
+from .grounding import supporting_sentence, with_context
 from .knowledge.knowledge import Knowledge
 from .prompt import NOT_FOUND
-from .styles.act.decision import CallDecision
-from .styles.act.shown_tools import ToolShortlist
-from .styles.label.classifier import LabelClassifier
-from .styles.sql.source import SqlSource
+from .styles.style import Style
 from .styles.table import find_style
-from .work import Draft, Toolbox, Work, told
+from .work import Draft, Work, told
 
 Sift = Callable[[Sequence[Passage]], tuple[Sequence[Passage], dict[str, str]]]
 """Takes out the passages that the model must not read, and says why: name of the guard to what it did."""
@@ -41,14 +39,12 @@ class Specialist:
 
     Args:
         card: What it is.
-        engine: Who runs the base model; shared with the team.
+        engine: Who runs the base model; shared with the team. None for one that is opened only to make lessons.
         knowledge: Its documents, or None.
         adapter: Name of the engine's adapter that it works with.
-        hands: Its tools, for the style `act`.
-        embedder: Chooses the tools that fit a task; left out: the model is shown all of them.
-        desk: Its database, for the style `sql`.
-        head: Chooses among its labels in the model's place, for the style `label`; needs the embedder.
-        decision: When its tools are called, as fitted for its adapter; left out: the model decides.
+        tools: Its tools.
+        style: How it answers; left out: what its card names.
+        resources: What its style opened for it (`Style.open`): a database, a trained classifier.
         sift: Looks at the passages before the model does; left out: it reads all of them.
         journal: Keeps the steps of who has tools, so that a run that was interrupted does not take them again.
         abstain_below: Confidence under which it hands over or abstains.
@@ -58,34 +54,30 @@ class Specialist:
     def __init__(
         self,
         card: SpecialistCard,
-        engine: Engine,
+        engine: Engine | None,
         knowledge: Knowledge | None = None,
         *,
         adapter: str | None = None,
-        hands: Toolbox | None = None,
-        embedder: Embedder | None = None,
-        desk: SqlSource | None = None,
-        head: LabelClassifier | None = None,
-        decision: CallDecision | None = None,
+        tools: SpecialistTools | None = None,
+        style: Style | None = None,
+        resources: Any = None,
         sift: Sift | None = None,
         journal: Journal | None = None,
         abstain_below: float = 0.3,
         version: str = "unversioned",
     ) -> None:
         self.card, self.engine, self.knowledge, self.version = card, engine, knowledge, version
-        self._hands, self._journal = hands, journal or Unkept()
+        self.style, self.resources = style or find_style(card.style), resources
+        self._tools, self._journal = tools, journal or Unkept()
         self.abstain_below = card.abstain_below if card.abstain_below is not None else abstain_below
-        self._style = find_style(card.style)
-        self._desk = desk
         self._sift = sift or (lambda passages: (passages, {}))
-        self._likely = partial(_likely, head, embedder) if head and embedder else None
-        self._selection = ToolShortlist(embedder)
-        self._decision = decision
-        self._chat = engine.chat(
-            Sampling(max_tokens=card.model.max_tokens, temperature=card.model.temperature),
-            adapter=adapter,
-            slot=card.name,
-        )
+        sampling = Sampling(max_tokens=card.model.max_tokens, temperature=card.model.temperature)
+        self._chat = engine.chat(sampling, adapter=adapter, slot=card.name) if engine else None
+
+    @property
+    def functions(self) -> list[dict[str, Any]]:
+        """Name, description and parameters (JSON Schema) of each of its tools."""
+        return self._tools.functions if self._tools else []
 
     def run(self, brief: Brief, emit: Emit = ignore) -> Outcome:
         """Work on a brief. Never raises for a used-up budget: that is an abstention with its reason.
@@ -98,17 +90,29 @@ class Specialist:
         return outcome.model_copy(update={"guards": guards}) if isinstance(outcome, Answer) else outcome
 
     def _work(self, brief: Brief, passages: Sequence[Passage], emit: Emit) -> Outcome:
-        meter = Meter(brief.budget)
-        hands = self._hands.open(brief.touched) if self._hands else None
-        parts = (self.card, brief, passages, self.engine, self._chat, meter, emit, hands)
-        work = Work(*parts, self._journal, self._selection, self._decision, self._likely, self._desk)
+        assert self.engine is not None and self._chat is not None, "opened without an engine, it only makes lessons"
+        tools = self._tools.open(brief.touched) if self._tools else None
+        work = Work(
+            self.card,
+            brief,
+            passages,
+            self.engine,
+            self._chat,
+            Meter(brief.budget),
+            emit,
+            instruction=self.style.instruction,
+            tools=tools,
+            journal=self._journal,
+            resources=self.resources,
+            touches=self.style.touches,
+        )
         if to := self._asked_elsewhere(brief):
             noted = self._note(brief, passages)
             return self._hand_over(to, noted, work, reason="the card's rule for this kind of task")
         try:
-            draft = self._style(work)
+            draft = self.style.answer(work)
         except BudgetExceeded as error:
-            draft = told(Draft(text=NOT_FOUND, found=False, tool_calls=hands.done if hands else ()))
+            draft = told(Draft(text=NOT_FOUND, found=False, tool_calls=tools.done if tools else ()))
             return self._answer(draft, 0.0, work, "" if draft.found else f"budget: {error.message}")
         return self._check(told(draft), work)
 
@@ -196,7 +200,3 @@ class Specialist:
             touched=work.touched,
             usage=work.meter.usage,
         )
-
-
-def _likely(head: LabelClassifier, embedder: Embedder, task: str) -> dict[str, float]:
-    return head.probabilities([task], embedder)[0]

@@ -2,60 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessageChunk
 
 from ..core.run import Emit, Event, Journal, Meter, Plain, Unkept, timing
 from ..core.types import Brief, Citation, Passage, ToolCall, Touch, Usage
+from ..tools.session import ToolSession
 from .card import SpecialistCard
 from .engines.engine import Constraint, Engine
 from .grounding import in_view
 from .prompt import Message, render
-from .styles.act.decision import CallDecision
-from .styles.act.shown_tools import ToolShortlist
-from .styles.sql.source import SqlSource
 
 CERTAINTY = ("logprob", "first_logprob")
 """What engines may tell about an answer's tokens; see `engines.engine.certainty`."""
-
-
-class Hands(Protocol):
-    """The tools of a specialist for one brief, as a style sees them."""
-
-    @property
-    def functions(self) -> list[dict[str, Any]]:
-        """Name, description and parameters (JSON Schema) of each."""
-        ...
-
-    @property
-    def touched(self) -> tuple[Touch, ...]:
-        """What the calls have been in touch with."""
-        ...
-
-    @property
-    def done(self) -> tuple[ToolCall, ...]:
-        """The calls that were made until now."""
-        ...
-
-    def begin(self, *, untrusted: bool) -> Callable[[ToolCall], ToolCall]:
-        """What does a call, or says in `ToolCall.error` why not; `untrusted` when text from documents is in view.
-
-        A call may end the run with an exception that is none of metier's errors: it goes on when a person has decided.
-        """
-        ...
-
-
-class Toolbox(Protocol):
-    """The tools of a specialist; whoever makes a team gives them."""
-
-    def open(self, touched: Iterable[Touch] = ()) -> Hands:
-        """Begin to work on a brief that has been in touch with `touched` already."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -106,36 +70,32 @@ class Work:
     chat: BaseChatModel
     meter: Meter
     emit: Emit
-    hands: Hands | None = None
+    instruction: str = ""
+    """The style's: first line of its prompts."""
+    tools: ToolSession | None = None
     journal: Journal = field(default_factory=Unkept)
-    selection: ToolShortlist = field(default_factory=ToolShortlist)
-    """Which of the tools' functions the model is shown."""
-    decision: CallDecision | None = None
-    """Whether to call one; None leaves it to the model."""
-    likely: Callable[[str], Mapping[str, float]] | None = None
-    """Its label head: how probable each label is."""
-    desk: SqlSource | None = None
-    """Its database, for the style `sql`."""
+    resources: Any = None
+    """What the style opened for its specialists: a database, a trained classifier."""
+    touches: tuple[Touch, ...] = ()
+    """What every answer of the style has been in touch with."""
 
     @property
     def touched(self) -> tuple[Touch, ...]:
         """What the answer is made of."""
-        seen: set[Touch] = {*self.brief.touched, *(self.hands.touched if self.hands else ())}
+        touched: set[Touch] = {*self.brief.touched, *self.touches, *(self.tools.touched if self.tools else ())}
         if self.passages:
-            seen.add("untrusted")
-        if self.desk:
-            seen.add("sensitive")
-        return tuple(sorted(seen))
+            touched.add("untrusted")
+        return tuple(sorted(touched))
 
     @cached_property
     def texts(self) -> list[str]:
         """The passages as the model sees them."""
         return in_view(self.brief.task, self.passages, self.brief.query)
 
-    def prompt(self, style: str, *, more: Sequence[str] = (), **parts: Any) -> list[Message]:
+    def prompt(self, *, more: Sequence[str] = (), **parts: Any) -> list[Message]:
         """The style's messages for this brief; `more` facts are added, other `parts` go to `render`."""
         return render(
-            style,
+            self.instruction,
             self.brief.task,
             self.texts,
             instructions=self.card.instructions,
@@ -160,7 +120,7 @@ class Work:
         self.meter.check(tokens=self.engine.count(text) if near else 0)
         options = self.engine.constrain(constraint) if constraint else {}
         # Only who acts can be interrupted in the middle; others simply begin again.
-        once = self.journal.once if self.hands else Unkept().once
+        once = self.journal.once if self.tools else Unkept().once
         said = once(lambda: self._say(messages, options | sampling, aloud=not sampling))
         self.meter.spend(Usage(**said["usage"]))
         return Reply(text=said["text"], certainty=said["certainty"], options=said["options"])

@@ -9,22 +9,19 @@ import os
 import re
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 from langchain_core.tools import BaseTool, InjectedToolArg
 
-from metier.agents.assemble import open_hands
 from metier.agents.cards import Blueprint, MemoryCard, RouterCard, TeamCard
 from metier.agents.guardrails import GuardContext, Verdict
-from metier.agents.journal import GraphJournal
-from metier.agents.loaded import LoadedTeam, Shared
-from metier.agents.memories import Memories
 from metier.agents.team import Team
-from metier.agents.threads import open_threads
+from metier.core.embedding import Vectors
 from metier.core.types import Choice, Part, Route
+from metier.router.router import Router
 from metier.specialists.card import HandoffCard, SpecialistCard
 from metier.specialists.engines.scripted import ScriptedEngine
 from metier.specialists.functions import NO_CALL, write_call
@@ -101,17 +98,17 @@ def planned(messages: Sequence[Any]) -> str:
     return write_call(calls[made][0], {"order": calls[made][1]}) if made < len(calls) else NO_CALL
 
 
-class ByName:
+class ByName(Router):
     """A router that goes by the names in the text."""
 
-    def __init__(self, names: Sequence[str], seen: Callable[[str], None] = lambda what: None) -> None:
-        self.names, self.seen = names, seen
+    def __init__(self, names: Sequence[str], seen: Callable[[str], None]) -> None:
+        self._names, self._seen = names, seen
 
-    def route(self, text: str, *, context: Sequence[str] = ()) -> Route:
-        self.seen("route")
-        found = [n for n in self.names if re.search(rf"\b{n}\b", text)] or [self.names[0]]
-        parts = tuple(Part(specialist=n, text=text) for n in found)
-        choices = tuple(Choice(name=n, probability=1 / len(self.names)) for n in self.names)
+    def route(self, text: str, *, context: Sequence[str] = (), attachments: Sequence[str] = ()) -> Route:
+        self._seen("route")
+        chosen = [n for n in self._names if re.search(rf"\b{n}\b", text)] or [self._names[0]]
+        parts = tuple(Part(specialist=n, text=text) for n in chosen)
+        choices = tuple(Choice(name=n, probability=1 / len(self._names)) for n in self._names)
         return Route(decision="one" if len(parts) == 1 else "several", parts=parts, choices=choices, confidence=1.0)
 
 
@@ -122,14 +119,24 @@ def allow(text: str, context: GuardContext) -> Verdict:
     return Verdict(action="pass", text=text)
 
 
-class Counted(Specialist):
-    """A specialist that notes when it begins."""
+class Counted:
+    """A specialist of whom is noted when it begins."""
 
-    seen: Callable[[str], None] = staticmethod(lambda what: None)
+    def __init__(self, specialist: Specialist, seen: Callable[[str], None]) -> None:
+        self._specialist, self._seen, self.card = specialist, seen, specialist.card
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
-        self.seen(f"specialist {self.card.name}")
-        return super().run(*args, **kwargs)
+        self._seen(f"specialist {self.card.name}")
+        return self._specialist.run(*args, **kwargs)
+
+
+class NoMeaning:
+    """An embedder to which all texts are alike; a real one would not survive that its process forks."""
+
+    name, dimension = "none", 2
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        return np.full((len(texts), 2), 0.5**0.5, dtype=np.float32)
 
 
 def card(name: str, **more: Any) -> SpecialistCard:
@@ -142,28 +149,27 @@ def card(name: str, **more: Any) -> SpecialistCard:
 def open_shop(
     folder: Path, *, checkpoints: str = "sqlite", seen: Callable[[str], None] | None = None, **more: Any
 ) -> Team:
-    """The team: `clerk` and `helper` with all tools, and `porter`, who hands everything over to the clerk."""
+    """The team: `clerk` and `helper` with all tools, and `porter`, who hands everything over to the clerk.
+
+    Args:
+        folder: Where it keeps what it keeps.
+        checkpoints: Where its threads are kept.
+        seen: Told when the router, or a specialist, begins.
+        more: Other fields of the team's card.
+    """
     porter = card("porter", handoffs=[HandoffCard(to="clerk", when=".")])
     cards = [card("clerk"), card("helper"), porter]
-    memory = MemoryCard(checkpoints=checkpoints, **more.pop("memory", {}))
     team = TeamCard(
         name="shop",
         specialists=[c.name for c in cards],
         router=RouterCard(log=False),
-        **{"guardrails": ["injection", "metier.tests.shop:allow"], **more},
-        memory=memory,
+        memory=MemoryCard(checkpoints=checkpoints, **{"facts": "none", **more.pop("memory", {})}),
+        **{"guardrails": ["injection", "metier.tests.shop:allow"], "abstain_below": 0.1, **more},
     )
+    router = ByName(team.specialists, seen or (lambda what: None))
     plan = Blueprint.of(team, cards, folder)
-    engine, resources = ScriptedEngine(planned), ExitStack()
-    threads = open_threads(plan)
-    resources.callback(threads.close)
-    specialists: dict[str, Specialist] = {}
-    for c in cards:
-        hands = open_hands(plan, c.name, None, threads.ledger)
-        made = Counted(c, engine, hands=hands, journal=GraphJournal(), abstain_below=0.1)
-        made.seen = seen or made.seen
-        specialists[c.name] = made
-    router: Any = ByName([c.name for c in cards], seen or (lambda what: None))
-    nothing: Any = None
-    office = Shared(store=nothing, embedder=nothing, threads=threads, memories=Memories(None))
-    return Team(plan, office, LoadedTeam(plan, office, specialists, router, engine, ExitStack()), resources)
+    opened = Team.load(plan, engine=ScriptedEngine(planned), embedder=NoMeaning(), router=router)
+    if seen:
+        for name, specialist in opened.specialists.items():
+            opened.specialists[name] = Counted(specialist, seen)  # pyright: ignore[reportArgumentType]
+    return opened

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage
+from langchain_core.tools import BaseTool
 
 from metier.core.embedding import Vectors
 from metier.core.errors import ToolError
@@ -27,6 +28,7 @@ from metier.specialists.functions import NO_CALL, called, read_call, signature, 
 from metier.specialists.specialist import Specialist
 from metier.specialists.styles.act.decision import CallDecision, log_odds, read_decision
 from metier.specialists.styles.act.shown_tools import SHOWN, ToolShortlist
+from metier.specialists.styles.act.style import Calling
 from metier.tools.session import SpecialistTools
 from metier.tools.tool import tool
 
@@ -83,12 +85,17 @@ def nothing_done() -> None:
     DONE.clear()
 
 
+def acting(tools: Sequence[BaseTool], embedder: OnnxEmbedder, decision: CallDecision | None = None) -> dict[str, Any]:
+    """What a specialist that acts with these tools is opened with."""
+    return {"tools": SpecialistTools(tools), "resources": Calling(ToolShortlist(embedder), decision)}
+
+
 def work(script: list[ScriptedReply] | Callable[[Any], ScriptedReply], **options: Any) -> tuple[Answer, ScriptedEngine]:
     """What a specialist with these tools answers when the model says this."""
     engine = ScriptedEngine(script)
     budget = options.pop("budget", Budget())
     emit = options.pop("emit", lambda event: None)
-    outcome = Specialist(CARD, engine, hands=SpecialistTools(TOOLS), **options).run(
+    outcome = Specialist(CARD, engine, tools=SpecialistTools(TOOLS), **options).run(
         Brief(task=TASK, budget=budget), emit
     )
     assert isinstance(outcome, Answer)
@@ -166,7 +173,7 @@ def test_the_budget_ends_a_model_that_never_stops(steps: int) -> None:
 
 
 def test_only_the_fitting_tools_are_shown(embedder: OnnxEmbedder) -> None:
-    _, engine = work([NO_CALL], embedder=embedder)
+    _, engine = work([NO_CALL], resources=Calling(ToolShortlist(embedder)))
     prompt = engine.calls[0].messages[0].text
     assert "count_parts" in prompt
     assert "order_parts" in prompt
@@ -191,7 +198,9 @@ def test_what_a_call_gave_decides_what_is_shown_next(embedder: OnnxEmbedder) -> 
 
     script = [write_call("find_orders", {"customer": "Ada"}), write_call("revoke", {"order_id": "B-9"}), NO_CALL]
     engine = ScriptedEngine(script)
-    one = Specialist(CARD, engine, hands=SpecialistTools([find_orders, revoke, *TOOLS]), embedder=embedder)
+    one = Specialist(
+        CARD, engine, tools=SpecialistTools([find_orders, revoke, *TOOLS]), resources=Calling(ToolShortlist(embedder))
+    )
     outcome = one.run(Brief(task="Count the spare parts of the orders of Ada, order more of them, translate her name"))
     assert isinstance(outcome, Answer)
     shown = ["revoke: Take it back." in call.messages[0].text for call in engine.calls]
@@ -244,7 +253,9 @@ def test_a_decision_overrules_the_model(embedder: OnnxEmbedder) -> None:
     for bias, script, done in ((9.0, [NO_CALL, COUNT, NO_CALL], ["count P-7"]), (-9.0, [COUNT], [])):
         engine = ScriptedEngine([_sure(text) for text in script])
         decision = CallDecision(bias=bias, odds=0.1, similarity=0.1)
-        one = Specialist(CARD, engine, hands=SpecialistTools(TOOLS), embedder=embedder, decision=decision)
+        one = Specialist(
+            CARD, engine, tools=SpecialistTools(TOOLS), resources=Calling(ToolShortlist(embedder), decision)
+        )
         DONE.clear()
         outcome = one.run(Brief(task=TASK))
         assert isinstance(outcome, Answer)
@@ -263,7 +274,9 @@ def test_a_call_with_texts_that_nobody_said_is_not_made(embedder: OnnxEmbedder) 
     ):
         engine = ScriptedEngine([_sure(text) for text in (write_call("weather", {"city": city}), NO_CALL)])
         decision = CallDecision(bias=9.0, odds=0.1, similarity=0.1)
-        one = Specialist(CARD, engine, hands=SpecialistTools(TOOLS), embedder=embedder, decision=decision)
+        one = Specialist(
+            CARD, engine, tools=SpecialistTools(TOOLS), resources=Calling(ToolShortlist(embedder), decision)
+        )
         outcome = one.run(Brief(task=task, facts=("She lives in Lyon.",)))
         assert isinstance(outcome, Answer)
         assert bool(outcome.tool_calls) is made, task
@@ -323,7 +336,7 @@ def test_optional_arguments_are_mended_before_a_call_is_made() -> None:
         return "none"
 
     script = [write_call("list_tokens", {"user": "P-7", "include_expired": True}), NO_CALL]
-    Specialist(CARD, ScriptedEngine(script), hands=SpecialistTools([list_tokens])).run(
+    Specialist(CARD, ScriptedEngine(script), tools=SpecialistTools([list_tokens])).run(
         Brief(task="What are the first 5 tokens of the user P-7?")
     )
     assert made == [{"include_expired": False, "limit": 5}]
@@ -336,7 +349,9 @@ def test_the_shipped_skill_calls_what_it_never_saw(models: ModelStore, embedder:
     assert adapter, "the style act has a skill"
     assert decision, "fitted for it"
     engine = LlamaEngine(base.files["gguf"], {"call": adapter}, slots=1)
-    one = Specialist(CARD, engine, adapter="call", hands=SpecialistTools(TOOLS), embedder=embedder, decision=decision)
+    one = Specialist(
+        CARD, engine, adapter="call", tools=SpecialistTools(TOOLS), resources=Calling(ToolShortlist(embedder), decision)
+    )
     said = {}
     for task in ("How many pieces of part P-7 are in stock?", "Who wrote Hamlet?"):
         outcome = one.run(Brief(task=task))

@@ -152,7 +152,8 @@ def test_files_and_functions_stay_small() -> None:
     for path in [*(m.path for m in PACKAGE), *python_files("benchmarks", "examples")]:
         text = path.read_text()
         lines = len(text.splitlines())
-        large += [f"{path.relative_to(ROOT)}: {lines} lines"] if lines > 600 else []
+        reason = "Long, for " in (ast.get_docstring(ast.parse(text)) or "")
+        large += [f"{path.relative_to(ROOT)}: {lines} lines, and no reason"] if lines > 600 and not reason else []
         large += [
             f"{path.relative_to(ROOT)}:{node.lineno} {node.name}: {length} lines"
             for node in ast.walk(ast.parse(text))

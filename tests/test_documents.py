@@ -17,8 +17,9 @@ from pypdf import PdfWriter
 from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
 
 from metier.core.errors import UnreadableDocument
+from metier.core.text import sentence_spans
 from metier.specialists.knowledge.build import passages_of, scan
-from metier.specialists.knowledge.documents import Document, Outline, count, sentences, split
+from metier.specialists.knowledge.documents import Document, Outline, count, split
 from metier.specialists.knowledge.readers import MAX_BYTES, read
 from metier.specialists.knowledge.readers.text import decode
 
@@ -327,7 +328,7 @@ def test_rows_are_whole(parts, size):
 )
 def test_sentences_are_never_cut(said):
     text = " ".join(said)
-    assert [text[start:end] for start, end in sentences(text)] == said
+    assert [text[start:end] for start, end in sentence_spans(text)] == said
 
 
 def test_sentences_stay_whole_in_passages(tmp_path):

@@ -20,7 +20,7 @@ from metier.specialists.engines import Engine, Sampling, grammar, open_engine
 from metier.specialists.engines.engine import Quote
 from metier.specialists.engines.llama import LlamaEngine
 from metier.specialists.engines.scripted import ScriptedEngine
-from metier.specialists.prompt import render
+from metier.specialists.styles.written import FREE
 from metier.tests.engine_parts import FRANCE, joined, random_lora
 
 LONG = "The ladder stands in hall three, next to the press. " * 4
@@ -112,8 +112,8 @@ def test_text_cannot_end_its_turn(engine: LlamaEngine) -> None:
     as_control = engine.server.complete(raw)["usage"]["prompt_tokens"]
     chat = engine.chat(Sampling(max_tokens=1))
     direct = chat.invoke([("user", smuggled)]).usage_metadata
-    rendered = chat.invoke([(m["role"], m["content"]) for m in render("free", smuggled)]).usage_metadata
-    harmless = chat.invoke([(m["role"], m["content"]) for m in render("free", "a b")]).usage_metadata
+    rendered = chat.invoke([(m["role"], m["content"]) for m in FREE.prompt(smuggled)]).usage_metadata
+    harmless = chat.invoke([(m["role"], m["content"]) for m in FREE.prompt("a b")]).usage_metadata
     assert direct
     assert rendered
     assert harmless

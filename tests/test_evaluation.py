@@ -17,7 +17,6 @@ from metier.core.types import Answer, Citation, ToolCall
 from metier.specialists.card import SpecialistCard
 from metier.specialists.engines.scripted import ScriptedEngine
 from metier.specialists.evaluation.measures import (
-    STYLES,
     Ground,
     calls_match,
     grounding,
@@ -29,6 +28,8 @@ from metier.specialists.evaluation.questions import Question, Result
 from metier.specialists.evaluation.run import FILE, evaluate, read_results
 from metier.specialists.evaluation.statistics import LEAST_QUESTIONS, difference, figure, judge
 from metier.specialists.specialist import Specialist
+from metier.specialists.styles.sql.source import SqlSource
+from metier.specialists.styles.table import STYLES
 from metier.tools.builtin.sql import connect
 from metier.tools.tool import ToolContext
 
@@ -39,16 +40,19 @@ def question(answer: object, **more: object) -> Question:
     return Question.of({"input": f"what about {answer}", "answer": answer, **more})
 
 
+QUOTED = STYLES["quote"].scoring
+
+
 def result(right: object, said: str | None, confidence: float = 1.0, style: str = "quote") -> Result:
     """What a specialist said; None is no draft at all."""
     asked = question(right)
     answer = Answer(text=said or "", kind="abstain" if said is None else "answer", confidence=confidence)
-    scores = {} if said is None else STYLES[style].measure(asked, answer, Ground())
+    scores = {} if said is None else STYLES[style].scoring.score(asked, answer, Ground())
     return Result.of(asked, answer, scores, seconds=0.1)
 
 
 def value(results: list[Result], name: str, style: str = "quote", threshold: float = 0.5) -> float:
-    column = measure_columns(results, style, threshold)[name]
+    column = measure_columns(results, STYLES[style].scoring, threshold)[name]
     return column.statistic(column.values)
 
 
@@ -84,7 +88,7 @@ def test_refusals_count_as_the_question_deserves() -> None:
 
 
 def test_a_metric_that_applies_to_nothing_is_left_out() -> None:
-    found = measure_columns([result("a", "a")], "quote", 0.5)
+    found = measure_columns([result("a", "a")], QUOTED, 0.5)
     assert "abstain_recall" not in found
     assert "abstain_precision" not in found
     assert "citation_precision" not in found
@@ -153,7 +157,7 @@ def test_calls_that_were_not_due_count_as_irrelevance() -> None:
     def acted(right: object, *calls: ToolCall) -> Result:
         asked, kind = question(right), "answer" if calls else "abstain"
         answer = Answer(text="done", kind=kind, confidence=1.0, tool_calls=calls)
-        return Result.of(asked, answer, STYLES["act"].measure(asked, answer, Ground()), seconds=0.1)
+        return Result.of(asked, answer, STYLES["act"].scoring.score(asked, answer, Ground()), seconds=0.1)
 
     order = ToolCall(name="order", arguments=ORDER["arguments"])
     results = [acted(ORDER, order), acted(ORDER), acted(None, order), acted(None)]
@@ -172,12 +176,12 @@ def test_statements_are_compared_by_their_rows(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "stock.sqlite") as made:
         made.executescript("CREATE TABLE parts (name, count); INSERT INTO parts VALUES ('seal', 7), ('valve', 2)")
     made.close()
-    ground = Ground(database=connect(ToolContext(tmp_path), "stock.sqlite"))
+    ground = Ground(resources=SqlSource("stock.sqlite", connect(ToolContext(tmp_path), "stock.sqlite")))
 
     def score(said: str, **row: object) -> float:
         call = ToolCall(name="query_database", arguments={"query": said})
         asked = Question.of({"input": "how many seals?", **row})
-        return STYLES["sql"].measure(asked, Answer(text="7", tool_calls=(call,)), ground)["execution_match"]
+        return STYLES["sql"].scoring.score(asked, Answer(text="7", tool_calls=(call,)), ground)["execution_match"]
 
     right = "SELECT count FROM parts WHERE name = 'seal'"
     assert score("SELECT max(count) FROM parts", answer="seven", sql=right) == 1
@@ -194,14 +198,14 @@ SCORES = st.lists(st.floats(0, 1), min_size=2, max_size=40)
 @given(SCORES)
 def test_an_interval_holds_its_value(scores: list[float]) -> None:
     results = [result("a", "a", confidence=c) for c in scores]
-    found = figure(measure_columns(results, "quote", 0.5)["answered"])
+    found = figure(measure_columns(results, QUOTED, 0.5)["answered"])
     assert found.low <= found.value <= found.high
     assert found.n == len(scores)
 
 
 @given(SCORES)
 def test_a_system_is_no_better_than_itself(scores: list[float]) -> None:
-    column = measure_columns([result("a", "a", confidence=c) for c in scores], "quote", 0.5)["f1"]
+    column = measure_columns([result("a", "a", confidence=c) for c in scores], QUOTED, 0.5)["f1"]
     found = difference(column, column)
     assert (found.value, found.low, found.high, found.better) == (0, 0, 0, 0)
 
@@ -209,7 +213,7 @@ def test_a_system_is_no_better_than_itself(scores: list[float]) -> None:
 @given(st.lists(st.tuples(st.booleans(), st.floats(0, 1)), min_size=1, max_size=30))
 def test_the_risk_coverage_curve_ends_at_the_plain_mean(rows: list[tuple[bool, float]]) -> None:
     results = [result("a", "a" if good else "b", confidence=sure) for good, sure in rows]
-    curve = risk_coverage(results, "quote")
+    curve = risk_coverage(results, "f1")
     assert curve[-1] == pytest.approx((1.0, np.mean([good for good, _ in rows])))
     assert [c for c, _ in curve] == sorted(c for c, _ in curve)
 
@@ -219,14 +223,14 @@ def run_of(good: int, of: int) -> list[Result]:
 
 
 def test_the_gate_lets_through_what_is_better_and_says_why() -> None:
-    said = judge(run_of(30, 40), run_of(20, 40), "quote", 0.3, "the card's adapter")
+    said = judge(run_of(30, 40), run_of(20, 40), QUOTED, 0.3, "the card's adapter")
     assert said.better
     assert "0.500 → 0.750 against the card's adapter on 40 questions" in said.why
-    assert not judge(run_of(20, 40), run_of(20, 40), "quote", 0.3, "x").better
-    assert not judge(run_of(20, 40), run_of(30, 40), "quote", 0.3, "x").better
-    assert not judge(run_of(21, 40), run_of(20, 40), "quote", 0.3, "x").better, "one question may be chance"
+    assert not judge(run_of(20, 40), run_of(20, 40), QUOTED, 0.3, "x").better
+    assert not judge(run_of(20, 40), run_of(30, 40), QUOTED, 0.3, "x").better
+    assert not judge(run_of(21, 40), run_of(20, 40), QUOTED, 0.3, "x").better, "one question may be chance"
     few = LEAST_QUESTIONS - 1
-    assert "10 are needed" in judge(run_of(few, few), run_of(0, few), "quote", 0.3, "x").why
+    assert "10 are needed" in judge(run_of(few, few), run_of(0, few), QUOTED, 0.3, "x").why
 
 
 CARD = SpecialistCard(name="codes", description="Knows the codes.", style="free", abstain_below=0.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metier.specialists.grounding import ROWS, focus
+from metier.specialists.grounding import TABLE_ROWS, focus
 
 ALARMS = "\n".join(
     f"Code: F-{n}; Text: {text}; Remedy: {remedy}"
@@ -44,4 +44,4 @@ def test_nothing_is_invented(task, texts):
 
 
 def test_a_table_without_a_word_of_the_task_is_only_shortened():
-    assert len(focus("zebra?", [ALARMS])[0].split("\n")) <= ROWS
+    assert len(focus("zebra?", [ALARMS])[0].split("\n")) <= TABLE_ROWS

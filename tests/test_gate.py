@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 
 from metier.agents.build import Gate, build
 from metier.agents.cards import Blueprint
-from metier.agents.evaluate import Candidate, open_bench
+from metier.agents.evaluate import Candidate, open_evaluation
 from metier.agents.team import Team
 from metier.agents.train import train_team
 from metier.core.errors import IntegrityError
@@ -66,9 +66,9 @@ def challenge(plan: Blueprint, models, tmp_path: Path, value: float = 0.001) -> 
 
 def answered(plan: Blueprint, models, **good: int) -> None:
     """Put answers to all questions where the gate looks for them, so many of them right; no model is needed then."""
-    with open_bench(plan, lambda *now: None, store=models) as bench:
+    with open_evaluation(plan, lambda *now: None, store=models) as bench:
         trials: dict[str, Candidate] = {"used": bench.in_use(NAME)}
-        trials |= {t.system: t for t in bench.trials(NAME)}
+        trials |= {t.system: t for t in bench.candidates(NAME)}
         for system, right in good.items():
             trials[system].folder.mkdir(parents=True, exist_ok=True)
             lines = [made(q, n < right).model_dump_json() for n, q in enumerate(bench.questions(NAME))]
@@ -237,8 +237,8 @@ def test_training_makes_a_challenger_that_tells_where_it_comes_from(plan: Bluepr
     assert version.record["report"]["steps"] == learnt.reports["quote"].steps
     assert version.record["config"]["seed"] == version.record["seed"] == 0
     assert list((plan.state / "training").iterdir()) == []
-    with open_bench(plan, lambda *now: None, store=models, limit=1) as bench:
-        trials = bench.trials(NAME, ["challenger"])
+    with open_evaluation(plan, lambda *now: None, store=models, limit=1) as bench:
+        trials = bench.candidates(NAME, ["challenger"])
         assert len(bench.run(trials)[0]) == 1, "the engine can work with it"
 
 
@@ -250,8 +250,8 @@ def test_a_label_head_is_a_system_of_its_own(tmp_path: Path, models) -> None:
     (plan.folders["desk"] / "held_out.jsonl").write_text(json.dumps(row) + "\n")
     plan = Blueprint.read(plan.root)
     build(plan, store=models)
-    with open_bench(plan, lambda *now: None, store=models) as bench:
-        trials = bench.trials("desk", ["base", "head"])
+    with open_evaluation(plan, lambda *now: None, store=models) as bench:
+        trials = bench.candidates("desk", ["base", "head"])
         (base,), (head,) = bench.run(trials)
         assert (head.text, head.input_tokens) == ("desk_a", 0)
         assert base.input_tokens > 0

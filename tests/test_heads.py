@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from metier.agents.assemble import Comparison, head_file
+from metier.agents.assemble import Comparison, classifier_in_use
 from metier.agents.build import build
 from metier.agents.cards import Blueprint
 from metier.agents.team import Team
@@ -42,7 +42,7 @@ def test_a_head_that_does_better_is_used(tmp_path: Path, models: ModelStore) -> 
     record = plan.state / "heads" / "desk.json"
     found = Comparison.model_validate_json(record.read_bytes())
     assert found.head > found.model
-    assert head_file(plan, "desk") is not None
+    assert classifier_in_use(plan, "desk") is not None
     with Team.load(plan, store=models) as team:
         answer = team.ask("the pipe in the cellar drips", specialist="desk")
         version = team.specialists["desk"].version
@@ -52,7 +52,7 @@ def test_a_head_that_does_better_is_used(tmp_path: Path, models: ModelStore) -> 
     build(plan, store=models)
     assert record.stat().st_mtime_ns == written
     record.write_text(found.model_copy(update={"model": 1.0}).model_dump_json())
-    assert head_file(plan, "desk") is None
+    assert classifier_in_use(plan, "desk") is None
     with Team.load(plan, store=models) as team:
         assert team.ask("the pipe in the cellar drips", specialist="desk").usage.calls == 1
         assert team.specialists["desk"].version != version

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from metier.agents.assemble import dry_tools, open_desk
+from metier.agents.assemble import Runtime, open_specialist
 from metier.agents.cards import Blueprint
 from metier.agents.train import lessons_of, train_team
 from metier.core.errors import ConfigError, InputError
@@ -17,7 +17,6 @@ from metier.core.onnx_embedder import OnnxEmbedder
 from metier.core.types import Brief
 from metier.specialists.engines.scripted import ScriptedEngine
 from metier.specialists.functions import NO_CALL
-from metier.specialists.specialist import Specialist
 
 SUM = {"name": "calculate", "arguments": {"expression": "17 * 3"}}
 CARDS: dict[str, dict[str, Any]] = {
@@ -53,8 +52,8 @@ def asked(
     plan: Blueprint, style: str, task: str, replies: list[str], embedder: OnnxEmbedder
 ) -> list[list[dict[str, str]]]:
     """The prompts of the specialist at work, when the model says `replies`."""
-    engine, tools, desk = ScriptedEngine(replies), dry_tools(plan, style), open_desk(plan, style)
-    Specialist(plan.specialists[style], engine, hands=tools, desk=desk, embedder=embedder).run(Brief(task=task))
+    engine = ScriptedEngine(replies)
+    open_specialist(plan, style, Runtime(embedder, None, engine), None, None, dry=True).run(Brief(task=task))
     roles = {"human": "user", "ai": "assistant"}
     return [[{"role": roles.get(m.type, m.type), "content": str(m.content)} for m in c.messages] for c in engine.calls]
 

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metier.core.errors import ConfigError, InputError
-from metier.memory.fact_rules import Supersession, asks, attribute, extract_facts, sentences, statements
+from metier.core.text import sentences
+from metier.memory.fact_rules import Supersession, asks, attribute, extract_facts, statements
 from metier.memory.facts import Facts
 from metier.memory.open import open_facts
 from metier.memory.store import FactStore, Owner, SqliteFacts

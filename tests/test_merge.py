@@ -27,7 +27,8 @@ from metier.specialists.adapters.merge import merge, merged_gguf
 from metier.specialists.engines import Sampling, grammar
 from metier.specialists.engines.engine import Quote
 from metier.specialists.engines.llama import LlamaEngine
-from metier.specialists.prompt import NOT_FOUND, Message, render
+from metier.specialists.prompt import NOT_FOUND, Message
+from metier.specialists.styles.quote import QUOTE
 from metier.tests.test_convert import RANK, pair, write_peft
 
 MACHINE = "The carousel bearing of the filler is greased every 200 operating hours with lithium grease of class two."
@@ -162,7 +163,7 @@ def test_adapter_and_merged_forms_agree(engine: LlamaEngine) -> None:
     llama.cpp rounds activations to 8 bits before it multiplies them with Q8_0, and not before it does with f16. Without
     `every` the answer is about as good, so the form in f16 may leave it out.
     """
-    prompt, said, sure = talk(render("quote", TASK, [MACHINE])), {}, {}
+    prompt, said, sure = talk(QUOTE.prompt(TASK, [MACHINE])), {}, {}
     for form in (None, *engine.adapters):
         chat = engine.chat(Sampling(max_tokens=24), adapter=form)
         said[form] = chat.invoke(prompt).text
@@ -176,7 +177,7 @@ def test_adapter_and_merged_forms_agree(engine: LlamaEngine) -> None:
 
 def test_an_engine_runs_merged_models_beside_its_base(engine: LlamaEngine) -> None:
     assert engine.adapters == ("adapter", "exact", "merged")
-    prompt = talk(render("quote", TASK, [MACHINE]))
+    prompt = talk(QUOTE.prompt(TASK, [MACHINE]))
     rule = engine.constrain(Quote([MACHINE], [NOT_FOUND]))
     chats = [
         engine.chat(Sampling(max_tokens=24), adapter=form, slot=f"s{n}") for n, form in enumerate(engine.adapters * 2)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from metier.agents.cards import Blueprint, TeamCard
 from metier.core.errors import ConfigError, MissingExtra
 from metier.core.plugins import load
+from metier.specialists.card import SpecialistCard
 from metier.tools.registry import build_tools
 from metier.tools.tool import ToolContext, effects_of
 
@@ -94,6 +97,22 @@ def test_two_teams_have_modules_of_the_same_names(tmp_path: Path) -> None:
     assert sys.path == paths
     assert not {"helper", "my_tools"} & set(sys.modules)
     assert load("my_tools:times", "tool", folders=[two]) is load("my_tools:times", "tool", folders=[two])
+
+
+def test_styles_lie_beside_the_card_or_the_team(tmp_path: Path) -> None:
+    cards = [
+        SpecialistCard(name=name, description="Answers in a style of its own.", style="my_style:answer")
+        for name in ("one", "two")
+    ]
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for place in (tmp_path, folders[0]):
+        place.mkdir(exist_ok=True)
+        (place / "my_style.py").write_text(f"def answer(work): return {place.name!r}")
+    plan = Blueprint.of(TeamCard(name="team", specialists=["one", "two"]), cards, tmp_path, folders)
+    work: Any = None
+    assert [plan.style(name).answer(work) for name in ("one", "two")] == ["one", tmp_path.name]
+    with pytest.raises(ConfigError, match="style: style 'my_style:answer' cannot be loaded"):
+        Blueprint.of(TeamCard(name="team", specialists=["one"]), cards[:1], tmp_path / "elsewhere")
 
 
 def test_what_lies_beside_the_card_comes_before_what_is_installed(tmp_path: Path) -> None:

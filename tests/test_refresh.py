@@ -11,8 +11,7 @@ import yaml
 
 from metier.agents.build import build
 from metier.agents.cards import Blueprint
-from metier.agents.loaded import Current
-from metier.agents.team import Team
+from metier.agents.team import Current, Team
 from metier.core.errors import ConfigError, EngineError
 from metier.specialists.adapters.exchange import import_adapter
 from metier.tests.test_gate import peft_folder

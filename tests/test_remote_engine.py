@@ -19,7 +19,7 @@ import pytest
 
 from metier.agents.build import build
 from metier.agents.cards import Blueprint, TeamCard
-from metier.agents.evaluate import compare, open_bench
+from metier.agents.evaluate import compare, open_evaluation
 from metier.core.errors import ContextOverflow, EngineError, MissingExtra, UnknownAdapter
 from metier.core.models import ModelStore
 from metier.core.run import no_progress
@@ -221,7 +221,7 @@ def test_a_team_on_a_server_is_evaluated(served: LlamaEngine, tmp_path: Path, mo
         card = TeamCard(name="sorters", engine=address, specialists=[c.name for c in cards])
         plan = Blueprint.of(card, cards, tmp_path)
         build(plan, store=models)
-        with open_bench(plan, no_progress, store=models) as bench:
+        with open_evaluation(plan, no_progress, store=models) as bench:
             report = compare(bench, ["sorter", "plain"])
     systems = {s.specialist: [system.system for system in s.systems] for s in report.specialists}
     assert systems == {"sorter": ["base", "adapter"], "plain": ["base"]}

@@ -176,9 +176,10 @@ def test_a_follow_up_is_read_with_the_thread(team):
     assert alone != after
 
 
-def test_a_task_that_stands_alone_ignores_the_thread(team):
+def test_a_clear_task_is_not_led_astray_by_the_thread(team):
     text = "which permit do I need for hot work near the boiler"
-    assert team.route(text, context=["how many belts are in stock"]) == team.route(text)
+    route = team.route(text, context=["how many belts are in stock"])
+    assert route.choice == team.route(text).choice == "safety"
 
 
 def test_examples_are_certain_and_need_no_encoder(team, encoder, tasks):
@@ -203,7 +204,7 @@ def test_a_specialist_comes_and_goes_without_embedding_the_others_again(team, en
     larger = team.add("canteen", new, description="Knows the canteen: menus, prices, opening hours.")
     assert set(encoder.asked) & set(new) == set(new)
     learnt = {e.text for e in team.learnt}
-    assert not learnt & {t for t in encoder.asked if t in larger.lesson.examples}
+    assert not learnt & {t for t in encoder.asked if t in larger.data.examples}
     assert larger.route("what soup does the canteen have today?").choice == "canteen"
     assert larger.route("which permit for hot work at the silo").choice == "safety"
     assert larger.remove("canteen").names == team.names

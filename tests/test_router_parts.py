@@ -1,4 +1,4 @@
-"""The parts of the router that need no fitted model: split, thread, rules, numbers, report, log, edge."""
+"""The parts of the router that need no fitted model: split, rules, numbers, report, log, edge."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metier.core.errors import StateError
+from metier.core.kernel_ridge import fit_kernel_ridge
 from metier.core.metrics import expected_calibration_error
 from metier.core.types import Choice, Part, Route
-from metier.router.decision import RouteRules, Rules, assign, fit_least, goes_on, segments, strength, with_thread
-from metier.router.edge import END, edge, task_of
+from metier.router.decision import RouteRules, Rules, assign, fit_least, segments, strength
 from metier.router.example import Example, flatten, normalise_example
-from metier.router.features import Lexicon, fit_head, lexicon_words, pieces
+from metier.router.features import Lexicon, lexicon_words, pieces
 from metier.router.log import DecisionLog
 from metier.router.model import (
     NEVER,
@@ -28,7 +28,7 @@ from metier.router.model import (
     probabilities,
     refusal_threshold,
 )
-from metier.router.report import NOBODY, report, risk_coverage, score
+from metier.router.report import NO_SPECIALIST, draw_plots, report, routing_risk, score
 from metier.router.router import Router, everyday
 
 
@@ -42,11 +42,11 @@ def one(name: str, chance: float = 0.9, **more) -> Route:
 NONE = Route(decision="abstain", choices=(Choice(name="a", probability=0.1),), confidence=0.9)
 
 
-class Scripted:
+class Scripted(Router):
     """A router that says what it was told to."""
 
     def __init__(self, **routes: Route) -> None:
-        self._routes, self.fingerprint = routes, "f" * 12
+        self._routes = routes
 
     def route(self, text: str, **_: object) -> Route:
         return self._routes.get(text, NONE)
@@ -98,21 +98,6 @@ def test_few_single_tasks_are_taken_apart(strengths):
     assert sum(s >= least for s in strengths) <= 0.01 * of
 
 
-@pytest.mark.parametrize("text", ["and for line 3?", "what about the other one", "why?", "how often is it greased"])
-def test_what_may_go_on(text):
-    assert goes_on(text)
-
-
-def test_what_stands_alone():
-    assert not goes_on("which permit do I need for hot work near the boiler")
-
-
-def test_the_thread_is_read_from_its_last_whole_task():
-    context = ["which oil does the gearbox of the palletiser take", "and how much?"]
-    assert with_thread("and when?", context) == f"{context[0]} and when?"
-    assert with_thread("and when?", ["  "]) == "and when?"
-
-
 def test_never_wins_over_everything():
     rules = Rules({"a": RouteRules(always=("x",), never=("bomb",))}, ["a", "b"])
     assert rules.judge("x marks").chosen == ("a",)
@@ -142,7 +127,7 @@ def test_held_out_scores_are_those_of_a_fit_without_the_example():
     points = dice.normal(size=(30, 4)).astype(np.float32)
     kernel, targets = points @ points.T, dice.normal(size=(30, 2)).astype(np.float32)
     ridge = dice.uniform(0.2, 1, 30).astype(np.float32)
-    fit = fit_head(kernel, targets, ridge)
+    fit = fit_kernel_ridge(kernel, targets, ridge)
     for left in (0, 7, 29):
         rest = np.arange(30) != left
         system = kernel[np.ix_(rest, rest)] + np.diag(ridge[rest])
@@ -216,19 +201,22 @@ def test_everyday_texts_are_many_and_different():
 
 def test_the_edge_is_a_plain_callable():
     several = Route(decision="several", parts=(Part(specialist="a", text="x"), Part(specialist="b", text="y")))
-    choose = edge(Scripted(x=one("a"), y=several, z=Route(decision="clarify")), nodes={"b": "node_b"}, clarify="ask")  # type: ignore[arg-type]
+    router = Scripted(x=one("a"), y=several, z=Route(decision="clarify"))
+    choose = router.as_edge(nodes={"b": "node_b"}, clarify="ask")
     assert choose({"messages": [("user", "x")]}) == "a"
     assert choose({"input": "y"}) == ["a", "node_b"]
     assert choose({"input": "z"}) == "ask"
-    assert choose({"input": "?"}) == END
+    assert choose({"input": "?"}) == "__end__"
 
 
 def test_the_task_is_found_in_any_state():
     message = SimpleNamespace(content=[{"type": "text", "text": "hello"}, {"type": "image"}])
-    assert task_of({"messages": [message]}).strip() == "hello"
-    assert task_of({"messages": [{"role": "user", "content": "hi"}]}) == "hi"
-    with pytest.raises(KeyError):
-        task_of({})
+    choose = Scripted(**{"hello ": one("a"), "hi": one("b")}).as_edge()
+    assert choose({"messages": [message]}) == "a"
+    assert choose({"messages": [("user", "hi")]}) == "b"
+    assert choose({"messages": [{"role": "user", "content": "hi"}]}) == "b"
+    with pytest.raises(KeyError, match="neither 'messages' nor 'input'"):
+        choose({})
 
 
 def test_the_report_counts_and_suggests():
@@ -241,10 +229,10 @@ def test_the_report_counts_and_suggests():
     assert any("overlap" in s and "“t1”" in s for s in found.suggestions)
     assert any("refused" in s for s in found.suggestions)
     assert any("outside" in s for s in found.suggestions)
-    taken, risk = risk_coverage(scored)
+    taken, risk = routing_risk(scored)
     assert taken[-1] == 1
     assert risk[-1] == pytest.approx(4 / 6)
-    assert NOBODY in found.names
+    assert NO_SPECIALIST in found.names
 
 
 class Embeds:
@@ -277,12 +265,12 @@ def test_decisions_are_kept_replayed_and_corrected(tiny, tmp_path):
 
 
 def test_pictures_are_drawn(tmp_path):
-    plots = pytest.importorskip("metier.router.report")
+    pytest.importorskip("matplotlib")
     scored = [
         score(Example(text="t", label=label), route)
         for label, route in [("a", one("a")), ("b", one("a")), (None, NONE)]
     ]
-    paths = plots.draw(report(scored), scored, tmp_path / "plots")
+    paths = draw_plots(report(scored), scored, tmp_path / "plots")
     assert [p.name for p in paths] == ["confusion.png", "reliability.png", "risk_coverage.png"]
     assert all(p.read_bytes()[:4] == b"\x89PNG" for p in paths)
 

@@ -13,7 +13,8 @@ from metier.core.errors import IntegrityError
 from metier.core.files import sha256
 from metier.core.models import ModelStore
 from metier.specialists.adapters.folder import CONFIG, DECISION, RECORD, open_adapter
-from metier.specialists.prompt import TrainingExample, render
+from metier.specialists.prompt import TrainingExample
+from metier.specialists.styles.quote import QUOTE
 
 ROWS = [
     {"input": "Code of the pump?", "answer": "kappa seven"},
@@ -23,7 +24,7 @@ ROWS = [
 
 def lessons(folder, sets, seed, rounds) -> Lesson:
     rows = [row for name in sets for row in read_rows(folder, name)]
-    made = [TrainingExample(render("quote", r["input"]), r["answer"]) for r in rows]
+    made = [TrainingExample(QUOTE.prompt(r["input"]), r["answer"]) for r in rows]
     return Lesson(made * rounds, made[:1])
 
 

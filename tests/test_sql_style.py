@@ -13,7 +13,7 @@ import sqlglot
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metier.core.errors import ToolError
+from metier.core.errors import ConfigError, ToolError
 from metier.core.models import ModelStore
 from metier.core.types import Answer, Brief, Budget
 from metier.specialists.card import SpecialistCard
@@ -27,6 +27,7 @@ from metier.specialists.styles.sql.schema import Catalogue, same_rows
 from metier.specialists.styles.sql.short import expand, shorten_sql
 from metier.specialists.styles.sql.source import SqlSource
 from metier.specialists.styles.sql.style import ATTEMPTS
+from metier.specialists.styles.table import check_card
 from metier.tools.database import SqliteDatabase, open_database
 
 PARTS = [
@@ -166,7 +167,7 @@ def test_questions_alike_are_shown(catalogue: Catalogue) -> None:
 
 def specialist(engine: LlamaEngine | ScriptedEngine, database: SqliteDatabase) -> Specialist:
     card = SpecialistCard(name="stock", description="Asks the stock database.", style="sql", database="stock.sqlite")
-    return Specialist(card, engine, desk=SqlSource("stock.sqlite", database), abstain_below=0.0)
+    return Specialist(card, engine, resources=SqlSource("stock.sqlite", database), abstain_below=0.0)
 
 
 def test_rows_are_answer_and_citation(database: SqliteDatabase) -> None:
@@ -250,5 +251,5 @@ def test_an_untrained_base_names_real_columns(engine: LlamaEngine, catalogue: Ca
 
 
 def test_a_card_with_style_sql_names_its_database(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="style 'sql' and database go together"):
-        SpecialistCard(name="stock", description="Asks the stock database.", style="sql")
+    with pytest.raises(ConfigError, match="style 'sql' needs a database"):
+        check_card(SpecialistCard(name="stock", description="Asks the stock database.", style="sql"))

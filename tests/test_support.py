@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metier.core.metrics import exact_match, token_f1
+from metier.core.text import content_words, coverage, sentences
 from metier.core.types import Passage
-from metier.specialists.grounding import content_words, coverage, sentences, supporting_sentence, with_context
+from metier.specialists.grounding import supporting_sentence, with_context
 from metier.specialists.knowledge.citation import cite
 
 TEXT = "Grease the carousel bearing every 500 h. Use lithium grease NLGI 2.\n| Bolt | Torque |\n| M8 | 25 Nm |"

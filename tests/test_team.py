@@ -18,7 +18,7 @@ from metier.agents.build import build, changed_since_build
 from metier.agents.cards import Blueprint
 from metier.agents.team import Team
 from metier.core.errors import ConfigError, InputError, StateError
-from metier.router.log import summary
+from metier.router.log import route_summary
 from metier.serving.project import init_team
 from metier.specialists.card import KnowledgeCard, SpecialistCard
 
@@ -212,7 +212,7 @@ def test_every_route_is_kept_and_a_correction_counts_from_the_next_build_on(copy
         assert opened.ask(task).kind == "abstain"
     log = decisions(Blueprint.read(copy))
     kept = list(log.decisions())[-1]
-    assert (kept.text, summary(kept.route)) == (task, "nobody")
+    assert (kept.text, route_summary(kept.route)) == (task, "nobody")
     assert not build(Blueprint.read(copy), store=models).router_fitted
     log.correct(kept.id, "helpdesk")
     assert build(Blueprint.read(copy), store=models).router_fitted

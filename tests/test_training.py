@@ -21,7 +21,8 @@ from metier.specialists.engines import Sampling
 from metier.specialists.engines.engine import Quote
 from metier.specialists.engines.llama import LlamaEngine
 from metier.specialists.engines.unpack import load_base, load_tokenizer
-from metier.specialists.prompt import NOT_FOUND, Shot, TrainingExample, render
+from metier.specialists.prompt import NOT_FOUND, Shot, TrainingExample
+from metier.specialists.styles.quote import QUOTE
 from metier.specialists.training.config import Method, TrainConfig, TrainReport
 from metier.specialists.training.examples import Encoded, collate, encode, order
 from metier.specialists.training.train import train
@@ -31,7 +32,7 @@ CONFIG = TrainConfig(rank=4, alpha=8, epochs=16, batch_tokens=256, validation=0,
 
 
 def examples() -> list[TrainingExample]:
-    return [TrainingExample(render("quote", f"Code of the {thing}?"), code) for thing, code in CODES.items()]
+    return [TrainingExample(QUOTE.prompt(f"Code of the {thing}?"), code) for thing, code in CODES.items()]
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +92,7 @@ def test_transformers_and_llama_cpp_agree(
     """Greedy text of base and adapter, in fp32 here and in the served format there."""
     tokenizer = load_tokenizer(base.files["gguf"])
     model = PeftModel.from_pretrained(load_base(base.files["gguf"]), str(trained[0])).eval()
-    prompts = [render("quote", "Code of the valve?"), render("quote", "What is it?", ["The pump is blue."])]
+    prompts = [QUOTE.prompt("Code of the valve?"), QUOTE.prompt("What is it?", ["The pump is blue."])]
     encoded, _ = encode([TrainingExample(p, "x") for p in prompts], tokenizer, 1000)
     for prompt, row in zip(prompts, encoded, strict=True):
         ids = torch.tensor([row.ids[: row.start]])
@@ -108,7 +109,7 @@ def test_transformers_and_llama_cpp_agree(
     "text", ["What is it?", "  Größe: 3 µm – ≥ 5\n\n\tend ", "typed <|im_end|> by a user", "12345 €"]
 )
 def test_the_same_token_ids_as_llama_cpp(base: LocalModel, engine: LlamaEngine, text: str) -> None:
-    prompt = render("quote", text, ["A passage.", text])
+    prompt = QUOTE.prompt(text, ["A passage.", text])
     there = engine.server.post("/apply-template", {"messages": prompt})["prompt"]
     expected = engine.server.post("/tokenize", {"content": there, "add_special": False, "parse_special": True})
     (encoded,), _ = encode([TrainingExample(prompt, "x")], load_tokenizer(base.files["gguf"]), 1000)
@@ -203,7 +204,7 @@ def test_every_kind_of_adapter_learns(method: Method, base: LocalModel, tmp_path
 
 def test_answers_of_earlier_turns_are_learnt(base: LocalModel) -> None:
     shots = [Shot("Code of the fan?", "one two"), Shot("Code of the tank?", "three")]
-    example = TrainingExample(render("quote", "Code of the pump?", shots=shots), "kappa seven")
+    example = TrainingExample(QUOTE.prompt("Code of the pump?", shots=shots), "kappa seven")
     tokenizer = load_tokenizer(base.files["gguf"])
     ((row,), _) = encode([example], tokenizer, 1024)
     learnt = [tokenizer.decode(row.ids[start:end]) for start, end in row.answers]

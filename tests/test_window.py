@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from metier.core.text import refers_back
 from metier.core.types import Turn
-from metier.memory.window import SUMMARY_TURNS, SUMMARY_WORDS, key_sentences, recall, refers_back, roll
+from metier.memory.window import SUMMARY_TURNS, SUMMARY_WORDS, key_sentences, recall, roll
 
 THREAD = [Turn(role="user", text="How often is the filler greased?"), Turn(role="assistant", text="Every 500 h")]
 

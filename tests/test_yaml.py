@@ -17,6 +17,7 @@ from metier.agents.cards import TeamCard
 from metier.core.errors import ConfigError
 from metier.core.yaml import MAX_BYTES, load_yaml
 from metier.specialists.card import SpecialistCard
+from metier.specialists.styles.table import check_card
 
 GOOD = """\
 name: safety
@@ -34,7 +35,7 @@ def refused(folder: Path, text: str | bytes) -> ConfigError:
     path = folder / "specialist.yaml"
     path.write_bytes(text.encode() if isinstance(text, str) else text)
     with pytest.raises(ConfigError) as caught:
-        load_yaml(path, SpecialistCard)
+        load_yaml(path, SpecialistCard, check_card)
     return caught.value
 
 

@@ -1,7 +1,8 @@
-"""The hands of one specialist: its tools, under the policy, run by the runner. One call in, one result out."""
+"""The tools of one specialist, under the policy, run by the runner. One call in, one result out."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -30,7 +31,7 @@ from .tool import effects_of
 
 AskPerson = Callable[[ToolCall, str], Decision]
 """Asks a person about a call, with the reason. May end the run here; it then goes on with the decision later."""
-Check = Callable[[ToolCall], ToolCall]
+ResultCheck = Callable[[ToolCall], ToolCall]
 """Looks at a result that strangers may have written, and takes out what tries to give orders."""
 
 
@@ -41,15 +42,18 @@ class SpecialistTools:
         self,
         tools: Sequence[BaseTool],
         *,
+        dry: bool = False,
         rules: TeamRules | None = None,
         runner: ToolRunner | None = None,
         journal: Journal | None = None,
         ask: AskPerson | None = None,
-        check: Check | None = None,
+        check: ResultCheck | None = None,
     ) -> None:
-        """Hands with `tools`.
+        """What may be done with `tools`.
 
         Args:
+            dry: Tools that look real to the model and do nothing: an evaluation must not send, write or order anything.
+                Every call succeeds; nothing else is needed.
             rules: What the team's owner decided; wins over the card.
             runner: Runs the calls; left out: one with its own limits and a ledger in memory.
             journal: Keeps what was done, for runs that are interrupted.
@@ -60,50 +64,87 @@ class SpecialistTools:
         """Name, description and parameters (JSON Schema) of each tool, for the model."""
         self.effects = {t.name: effects_of(t) for t in tools}
         self.policy = Policy.of(tools, rules)
-        self.runner = runner or ToolRunner(tools)
+        self.runner = None if dry else runner or ToolRunner(tools)
+        """None where calls are only noted."""
         self.journal = journal or Unkept()
         self.ask, self.check = ask, check
 
     def open(self, touched: Iterable[Touch] = ()) -> ToolSession:
         """Begin to work on a brief, whose text has been in touch with `touched` already."""
-        return ToolSession(self, RunFacts(**dict.fromkeys(touched, True)))
+        if self.runner is None:
+            return _DrySession(self.functions)
+        return _LiveSession(self, self.runner, RunFacts(**dict.fromkeys(touched, True)))
 
 
-class ToolSession:
-    """The calls of one brief, in order. What they touch decides what may still be done."""
+class ToolSession(ABC):
+    """The calls of one brief, in order."""
 
-    def __init__(self, hands: SpecialistTools, facts: RunFacts) -> None:
-        self._hands, self._facts, self._key = hands, facts, hands.journal.key()
-        self._done: list[ToolCall] = []
-        self._replaced: dict[str, ToolCall] = {}
-        """Calls that a person changed, by key: what was done instead."""
-
-    @property
-    def functions(self) -> list[dict[str, Any]]:
+    def __init__(self, functions: list[dict[str, Any]]) -> None:
+        self.functions = functions
         """Name, description and parameters (JSON Schema) of each tool, for the model."""
-        return self._hands.functions
-
-    @property
-    def touched(self) -> tuple[Touch, ...]:
-        """What the run has been in touch with until now."""
-        return self._facts.touched
+        self._done: list[ToolCall] = []
 
     @property
     def done(self) -> tuple[ToolCall, ...]:
         """The calls that were made until now."""
         return tuple(self._done)
 
+    @property
+    @abstractmethod
+    def touched(self) -> tuple[Touch, ...]:
+        """What the run has been in touch with until now."""
+
+    @abstractmethod
     def begin(self, *, untrusted: bool) -> ToolSession:
         """Say whether text from documents is in front of the model already; the calls may begin."""
+
+    @abstractmethod
+    def __call__(self, call: ToolCall) -> ToolCall:
+        """Do it, or say why not in `ToolCall.error`.
+
+        It may end the run with an exception that is none of metier's errors: it goes on when a person has decided.
+        """
+
+
+class _DrySession(ToolSession):
+    """Calls are noted, and that is all."""
+
+    @property
+    def touched(self) -> tuple[Touch, ...]:
+        return ()
+
+    def begin(self, *, untrusted: bool) -> ToolSession:
+        return self
+
+    def __call__(self, call: ToolCall) -> ToolCall:
+        done = call.model_copy(update={"result": "done"})
+        self._done.append(done)
+        return done
+
+
+class _LiveSession(ToolSession):
+    """What the calls touch decides what may still be done."""
+
+    def __init__(self, tools: SpecialistTools, runner: ToolRunner, facts: RunFacts) -> None:
+        super().__init__(tools.functions)
+        self._tools, self._runner, self._facts, self._key = tools, runner, facts, tools.journal.key()
+        self._replaced: dict[str, ToolCall] = {}
+        """Calls that a person changed, by key: what was done instead."""
+
+    @property
+    def touched(self) -> tuple[Touch, ...]:
+        return self._facts.touched
+
+    def begin(self, *, untrusted: bool) -> ToolSession:
         self._facts = self._facts.model_copy(update={"untrusted": self._facts.untrusted or untrusted})
         return self
 
     def __call__(self, call: ToolCall) -> ToolCall:
-        """Do it, or say why not in `ToolCall.error`. A call that was made, or changed by a person, gives its result."""
+        """A call that was made, or changed by a person, gives its result."""
         call = ToolCall(name=call.name, arguments=call.arguments)
         if instead := self._replaced.get(call_key(call)):
             return instead
-        decided = self._hands.policy.decide(call, self._facts)
+        decided = self._tools.policy.decide(call, self._facts)
         if isinstance(decided, Ask):
             return self._do_asked(call, decided.reason)
         return self._do_decided(call, decided)
@@ -114,7 +155,7 @@ class ToolSession:
             self._done.append(settled)
             return settled
         self._facts = self._facts.approve(wanted)
-        done = self._do_decided(wanted, self._hands.policy.decide(wanted, self._facts), asked=True)
+        done = self._do_decided(wanted, self._tools.policy.decide(wanted, self._facts), asked=True)
         if wanted != call:
             self._replaced[call_key(call)] = done
         return done
@@ -124,13 +165,13 @@ class ToolSession:
             return next(c for c in reversed(self._done) if call_key(c) == call_key(call))
         if not isinstance(decided, Allow):
             return call.model_copy(update={"error": decided.reason})
-        return self._do(call, binding=asked or self._hands.effects[call.name].effect != "read")
+        return self._do(call, binding=asked or self._tools.effects[call.name].effect != "read")
 
     def _ask(self, call: ToolCall, why: str) -> tuple[ToolCall, ToolCall | None]:
         """The call that a person wants to run, and what came of it when it is not to run at all."""
-        if self._hands.ask is None:
+        if self._tools.ask is None:
             return call, call.model_copy(update={"error": f"{why}; nobody can be asked here"})
-        match self._hands.ask(call, why):
+        match self._tools.ask(call, why):
             case Approve():
                 return call, None
             case Edit(edited_action=action):
@@ -144,21 +185,21 @@ class ToolSession:
         # Effects are counted by what has surely happened: the same call after a failure is the same effect tried again.
         good = sum(call_key(c) == call_key(call) and c.error is None for c in self._done)
         key, done = f"{self._key}/{good}", None
-        while done is None and self._hands.ask and self._hands.runner.unsettled(call, key):
+        while done is None and self._tools.ask and self._runner.unsettled(call, key):
             wanted, done = self._ask(call, f"{call.name} was begun earlier, and nobody knows whether it happened")
             if wanted != call:
                 self._facts = self._facts.approve(wanted)
                 return self(wanted)
             key += "+"  # a person wants it again: that is another effect
         if done is None:
-            done = ToolCall.model_validate(self._hands.journal.once(lambda: self._run(call, key).model_dump()))
+            done = ToolCall.model_validate(self._tools.journal.once(lambda: self._run(call, key).model_dump()))
             done = done.model_copy(update={"binding": binding})
-        self._facts = self._facts.after(call, self._hands.effects[call.name])
+        self._facts = self._facts.after(call, self._tools.effects[call.name])
         self._done.append(done)
         return done
 
     def _run(self, call: ToolCall, key: str) -> ToolCall:
-        done = self._hands.runner.run(call, key=key)
-        if self._hands.check is None or not self._hands.effects[call.name].untrusted_output:
+        done = self._runner.run(call, key=key)
+        if self._tools.check is None or not self._tools.effects[call.name].untrusted_output:
             return done
-        return self._hands.check(done)
+        return self._tools.check(done)

@@ -1,14 +1,13 @@
 """A linear classifier over hashed words and character n-grams, and over the text's vector where there is an embedder.
 
 numpy only. The n-grams cost microseconds a sentence; the vector costs what the embedder takes, nothing for a task that
-the router embeds anyway. Training and use share `features`. Feature hashing: Weinberger et al., 2009.
+the router embeds anyway. Training and use share `ngram_features`.
 """
 
 from __future__ import annotations
 
 import math
 import re
-import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -21,35 +20,34 @@ from safetensors.numpy import save
 
 from ...core.embedding import Embedder
 from ...core.files import write_atomic
+from ...core.logistic import sigmoid
+from ...core.text import hash_bucket, word_pieces
 
-BUCKETS = 1 << 15
-MAX_CHARACTERS = 4000
-"""What comes later is not looked at."""
-
+_READ = 4000
+"""Characters of a text that are looked at."""
+_SIZES = (3, 4, 5)
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 _DIGITS = re.compile(r"\d")
 
 
 def ngram_features(text: str) -> list[int]:
-    """The buckets (0 to 32767) that a text's words, word pairs and 3- to 5-grams fall into, each once."""
-    tokens = _TOKEN.findall(_DIGITS.sub("0", text[:MAX_CHARACTERS].lower()))
-    found = {_bucket(f"^{tokens[0]}" if tokens else "^")}
-    found.update(_bucket(f"p{first} {second}") for first, second in pairwise([*tokens, "$"]))
-    for word in set(tokens):
-        found.update(_grams(word))
-    return sorted(found)
+    """The buckets (0 to 32767) that a text's words, marks, pairs of these and 3- to 5-grams fall into, each once.
+
+    Unlike the terms of a search, an attack shows in marks, in what stands first and in what numbers look like; so marks
+    are tokens, the first counts once more, and all digits are the same. The shipped heads are fitted on just this.
+    """
+    tokens = _TOKEN.findall(_DIGITS.sub("0", text[:_READ].lower()))
+    buckets = {hash_bucket(f"^{tokens[0]}" if tokens else "^")}
+    buckets.update(hash_bucket(f"p{first} {second}") for first, second in pairwise([*tokens, "$"]))
+    for token in set(tokens):
+        buckets.update(_token_buckets(token))
+    return sorted(buckets)
 
 
 @lru_cache(maxsize=20_000)
-def _grams(word: str) -> tuple[int, ...]:
-    """Buckets of a word and its n-grams. Words come again: most of a text is looked up, not hashed."""
-    padded = f" {word} "
-    grams = (padded[i : i + size] for size in (3, 4, 5) for i in range(len(padded) - size + 1))
-    return (_bucket(f"w{word}"), *map(_bucket, grams))
-
-
-def _bucket(gram: str) -> int:
-    return zlib.crc32(gram.encode("utf-8", "replace")) % BUCKETS
+def _token_buckets(token: str) -> tuple[int, ...]:
+    """Buckets of a token and its n-grams. Words come again: most of a text is looked up, not hashed."""
+    return (hash_bucket(f"w{token}"), *map(hash_bucket, word_pieces(token, _SIZES)))
 
 
 @dataclass(frozen=True)
@@ -60,10 +58,10 @@ class Linear:
     bias: float
     vector: NDArray[np.float32]
 
-    def logit(self, found: list[int], vector: NDArray[np.float32] | None = None) -> float:
+    def logit(self, buckets: list[int], vector: NDArray[np.float32] | None = None) -> float:
         """Above 0: more likely than not, as far as the threshold was set so."""
         meaning = float(self.vector @ vector) if vector is not None else 0.0
-        return self.bias + float(self.weights[found].sum()) / math.sqrt(len(found) or 1) + meaning
+        return self.bias + float(self.weights[buckets].sum()) / math.sqrt(len(buckets) or 1) + meaning
 
 
 @dataclass(frozen=True)
@@ -81,14 +79,13 @@ class NgramClassifier:
 
     def score(self, text: str, embedder: Embedder | None = None) -> float:
         """Probability of the positive class, 0 to 1."""
-        found = ngram_features(text)
+        buckets = ngram_features(text)
+        logit = self.words.logit(buckets)
         if embedder is None or embedder.name != self.embedder:
-            logit = self.words.logit(found)
-        elif self.words.logit(found) < self.suspicion:
+            return sigmoid(logit)
+        if logit < self.suspicion:
             return 0.0
-        else:
-            logit = self.both.logit(found, embedder.embed([text])[0])
-        return 1 / (1 + math.exp(-max(-30.0, min(30.0, logit))))
+        return sigmoid(self.both.logit(buckets, embedder.embed([text])[0]))
 
     @classmethod
     def load(cls, path: Path) -> NgramClassifier:

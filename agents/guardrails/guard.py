@@ -1,15 +1,22 @@
-"""What a guardrail is: a function from a text to a verdict. Checks know nothing of the graph they run in."""
+"""What a guardrail is: a function from a text to a verdict. Checks know nothing of the graph they run in.
+
+Also here: what needs no training, the guard `length`, and a guard applied to the passages of documents.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
 from ...core.types import Citation, Passage, Value
+
+HEADS = Path(__file__).parent / "heads"
+"""What the guards were trained to know; made by `benchmarks/skills/guard_heads.py`."""
 
 Side = Literal["in", "between", "out"]
 """Before the team sees a task; between a tool or document and the model; after the answer."""
@@ -96,20 +103,11 @@ class Guard:
         return Verdict(action="redact", text=current, reason="; ".join(acted.values()), acted=acted)
 
 
-# Is it text at all, and of a size that can be worked on? Invisible and control characters are taken out.
-
-
-MAX_CHARACTERS = 32_000
-"""About 8,000 tokens: the largest budget of a run."""
-
-
-MAX_BROKEN = 0.05
+LONGEST_TEXT = 32_000
+"""Characters, about 8,000 tokens: the largest budget of a run."""
+_MOST_BROKEN = 0.05
 """Share of characters that cannot be text, above which the input counts as binary."""
-
-
 _BROKEN = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\ufffd\ud800-\udfff]")
-
-
 _INVISIBLE = re.compile(
     r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb"
     r"\ud800-\udfff\U000e0000-\U000e007f]"
@@ -119,13 +117,13 @@ Joiners (U+200C, U+200D) stay: Persian, Hindi and emoji need them."""
 
 
 def length(text: str, context: GuardContext) -> Verdict:
-    """Refuse what is empty, too long or binary; take out characters that nobody can see."""
+    """The guard: refuse what is empty, too long or binary; take out characters that nobody can see."""
     if not text.strip():
         return refused(text, "the text is empty")
-    if len(text) > MAX_CHARACTERS:
-        return refused(text, f"the text has {len(text)} characters, at most {MAX_CHARACTERS} are read")
+    if len(text) > LONGEST_TEXT:
+        return refused(text, f"the text has {len(text)} characters, at most {LONGEST_TEXT} are read")
     broken = len(_BROKEN.findall(text))
-    if broken > MAX_BROKEN * len(text):
+    if broken > _MOST_BROKEN * len(text):
         return refused(text, "this is not text")
     clean, removed = _INVISIBLE.subn("", text)
     if not removed:
@@ -135,11 +133,8 @@ def length(text: str, context: GuardContext) -> Verdict:
     return redacted(clean, f"removed {removed} invisible or control character{'s' if removed > 1 else ''}")
 
 
-# The guard of what a model is about to read, for the passages of documents.
-
-
 def sift(guard: Guard) -> Callable[[Sequence[Passage]], tuple[Sequence[Passage], dict[str, str]]]:
-    """A function from passages to those that may be read, and what the guards did about the others.
+    """The guard of what a model is about to read, for passages: those that it may, and what was done about the others.
 
     A passage that a guard would change is left out too: citations must stand in the document word for word.
     """
@@ -157,25 +152,3 @@ def sift(guard: Guard) -> Callable[[Sequence[Passage]], tuple[Sequence[Passage],
         return kept, acted
 
     return look
-
-
-# A document or message in pieces that can hold an order.
-
-
-LEAST_WORDS = 3
-"""Headings, labels and table cells of one or two words order nobody about."""
-
-
-_BREAK = re.compile(r"(?<=[.!?;:])\s+|\n+|\||<[^>]{1,80}>")
-
-
-_WORD = re.compile(r"\w+")
-
-
-def sentences(text: str) -> Iterator[str]:
-    """Sentences, lines and table cells of three words or more, or of a script without spaces, without their edges."""
-    for part in _BREAK.split(text):
-        stripped = part.strip(" \t\r\n\"'“”‘’*-#>/")
-        words = sum(1 for _ in _WORD.finditer(stripped))
-        if words >= LEAST_WORDS or (stripped and len(stripped) > 12 * words):
-            yield stripped

@@ -9,30 +9,18 @@ import base64
 import binascii
 import re
 from collections.abc import Iterator
-from functools import lru_cache
-from pathlib import Path
+from functools import cache
 from typing import Literal
 
 from ...core.embedding import Embedder
 from .classifier import NgramClassifier
-from .guard import Check, GuardContext, Verdict, passed, redacted, refused, sentences
-
-# Text that hides in base64, hexadecimal or binary, written out, so that the same checks can read it.
-
+from .guard import HEADS, Check, GuardContext, Verdict, passed, redacted, refused
 
 _BASE64 = re.compile(r"(?<![A-Za-z0-9+/=_-])[A-Za-z0-9+/]{20,}={0,2}(?![A-Za-z0-9+/=])")
-
-
 _HEX = re.compile(r"(?<![0-9A-Za-z])(?:[0-9a-fA-F]{2}[ ]?){12,}(?![0-9A-Za-z])")
-
-
 _BINARY = re.compile(r"(?:[01]{8}\s*){6,}")
-
-
 _READABLE = re.compile(r"(?:[A-Za-z]{2,}\W+){2,}[A-Za-z]{2,}")
-
-
-MAX_RUNS = 20
+_MOST_RUNS = 20
 """Runs looked at in one text: a file full of keys must not cost seconds."""
 
 
@@ -40,11 +28,11 @@ def hidden_texts(text: str) -> Iterator[str]:
     """Each run of code in the text that turns out to be words."""
     for pattern, decode in ((_BASE64, _base64), (_HEX, _hex), (_BINARY, _binary)):
         for count, run in enumerate(pattern.finditer(text)):
-            if count >= MAX_RUNS:
+            if count >= _MOST_RUNS:
                 break
-            found = decode(run[0])
-            if found and _READABLE.search(found):
-                yield found
+            text_in_code = decode(run[0])
+            if _READABLE.search(text_in_code):
+                yield text_in_code
 
 
 def _base64(run: str) -> str:
@@ -71,13 +59,10 @@ def _ascii(data: bytes) -> str:
     return text if sum(c.isprintable() or c.isspace() for c in text) > 0.9 * len(text) and "\ufffd" not in text else ""
 
 
-# What a program tells surely: six short rules beside the trained head. Each says what the text does, for people.
-
-
 _ORDERS = r"(?:instructions?|prompts?|rules|guidelines|directions?|directives?|orders|commands|restrictions)"
 
 
-RULES: dict[str, re.Pattern[str]] = {
+_RULES: dict[str, re.Pattern[str]] = {
     name: re.compile(pattern, re.IGNORECASE)
     for name, pattern in {
         "holds control tokens": (
@@ -105,7 +90,7 @@ _REPEATED = re.compile(r"(\b\w[\w'-]{0,20}\W{1,3})\1{14,}")
 
 def broken_rule(text: str) -> str | None:
     """What a task or a document does that it should not; None when no rule matches."""
-    for name, rule in RULES.items():
+    for name, rule in _RULES.items():
         if rule.search(text):
             return name
     if _REPEATED.search(text):
@@ -118,28 +103,40 @@ def brings_dialogue(text: str) -> str | None:
     return "brings its own dialogue" if text.count(":") > 5 and len(_SHOTS.findall(text)) >= 3 else None
 
 
-HEADS = Path(__file__).parent / "heads"
-
-
 HeadName = Literal["injection", "orders", "errands"]
 """Tasks that are attacks; sentences of documents that order an assistant about; the same in messages, where a task or a
 question of general knowledge is an order too."""
-
-
 LEFT_OUT = "[left out: it gives orders]"
 
 
-@lru_cache(maxsize=3)
-def shipped(name: HeadName) -> NgramClassifier:
+@cache
+def injection_head(name: HeadName) -> NgramClassifier:
     """A head that comes with metier."""
     return NgramClassifier.load(HEADS / f"{name}.safetensors")
+
+
+_FEWEST_WORDS = 3
+"""Headings, labels and table cells of one or two words order nobody about."""
+_BREAK = re.compile(r"(?<=[.!?;:])\s+|\n+|\||<[^>]{1,80}>")
+"""Finer than sentences: an order may hide behind a colon, in a table cell or between two tags."""
+_ANY_WORD = re.compile(r"\w+")
+
+
+def order_parts(text: str) -> Iterator[str]:
+    """What of a document or message can hold an order: sentences, lines and table cells, without their edges, of three
+    words or more or of a script without spaces. The shipped heads are fitted on just these."""
+    for part in _BREAK.split(text):
+        stripped = part.strip(" \t\r\n\"'“”‘’*-#>/")
+        words = sum(1 for _ in _ANY_WORD.finditer(stripped))
+        if words >= _FEWEST_WORDS or (stripped and len(stripped) > 12 * words):
+            yield stripped
 
 
 def attack_in(
     text: str, embedder: Embedder | None = None, head: NgramClassifier | None = None
 ) -> tuple[str | None, float]:
     """What a task does that it should not (None: nothing), and the head's probability that it is an attack."""
-    score = (head or shipped("injection")).score(text, embedder)
+    score = (head or injection_head("injection")).score(text, embedder)
     broken = broken_rule(text) or brings_dialogue(text)
     return broken or ("reads like an attempt to take over" if score >= 0.5 else None), score
 
@@ -150,8 +147,8 @@ def orders_in(text: str, head: NgramClassifier, embedder: Embedder | None = None
     A line is given whole where only the whole breaks a rule: control tokens fall apart into sentences.
     """
     for line in text.split("\n"):
-        found = [s for s in sentences(line) if broken_rule(s) or head.score(s, embedder) >= 0.5]
-        yield from found or ([line.strip()] if broken_rule(line) else [])
+        orders = [part for part in order_parts(line) if broken_rule(part) or head.score(part, embedder) >= 0.5]
+        yield from orders or ([line.strip()] if broken_rule(line) else [])
 
 
 def injection_in(embedder: Embedder | None = None) -> Check:
@@ -172,7 +169,7 @@ def injection_between(embedder: Embedder | None = None) -> Check:
     """
 
     def check(text: str, context: GuardContext) -> Verdict:
-        orders = list(orders_in(text, shipped("errands" if context.message else "orders"), embedder))
+        orders = list(orders_in(text, injection_head("errands" if context.message else "orders"), embedder))
         if not orders:
             return passed(text)
         if not context.message:

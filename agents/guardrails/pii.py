@@ -12,7 +12,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -21,9 +21,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save
 
 from ...core.files import write_atomic
-from .guard import Check, GuardContext, Verdict, passed, redacted, refused
-
-# Finds personal data that has a form: addresses of mail and web, card and account numbers, telephones, dates, ages.
+from .guard import HEADS, Check, GuardContext, Verdict, passed, redacted, refused
 
 
 class PiiSpan(NamedTuple):
@@ -34,7 +32,7 @@ class PiiSpan(NamedTuple):
     kind: str
 
 
-SURE = ("EMAIL_ADDRESS", "CREDIT_CARD", "IBAN_CODE", "US_SSN", "IP_ADDRESS", "PHONE_NUMBER")
+SURE_KINDS = ("EMAIL_ADDRESS", "CREDIT_CARD", "IBAN_CODE", "US_SSN", "IP_ADDRESS", "PHONE_NUMBER")
 """Kinds that are personal wherever they stand, and hardly ever anything else."""
 
 
@@ -82,7 +80,7 @@ _MONTH = (
 )
 
 
-PATTERNS: tuple[tuple[str, re.Pattern[str], Callable[[str], bool]], ...] = (
+_PATTERNS: tuple[tuple[str, re.Pattern[str], Callable[[str], bool]], ...] = (
     ("EMAIL_ADDRESS", re.compile(r"[\w.+%-]+@(?:[\w-]+\.)+[A-Za-z]{2,}"), _always),
     ("DOMAIN_NAME", re.compile(r"\b(?:https?://|www\.)[^\s<>\"')\]]*[^\s<>\"')\].,;:!?]"), _always),
     ("IBAN_CODE", re.compile(r"\b[A-Za-z]{2}\d{2}(?:[ -]?[A-Za-z0-9]{4}){2,7}(?:[ -]?[A-Za-z0-9]{1,3})?\b"), _mod97),
@@ -135,38 +133,27 @@ PATTERNS: tuple[tuple[str, re.Pattern[str], Callable[[str], bool]], ...] = (
 
 
 def recognise(text: str) -> list[PiiSpan]:
-    """All spans that have a known form, in order, without overlaps."""
-    found: list[PiiSpan] = []
+    """What has a known form, in order, without overlaps: addresses of mail and web, card numbers, dates, ages …"""
+    spans: list[PiiSpan] = []
     for span in _candidates(text):
-        if all(span.end <= other.start or span.start >= other.end for other in found):
-            found.append(span)
-    return sorted(found)
+        if all(span.end <= other.start or span.start >= other.end for other in spans):
+            spans.append(span)
+    return sorted(spans)
 
 
 def _candidates(text: str) -> Iterator[PiiSpan]:
-    for kind, pattern, check in PATTERNS:
+    for kind, pattern, check in _PATTERNS:
         for match in pattern.finditer(text):
             if check(match[0]):
                 yield PiiSpan(match.start(), match.end(), kind)
 
 
-# Finds names, places, firms and addresses by how they are written and what stands around them: a linear tagger.
-
-
-HEAD = Path(__file__).parent / "heads" / "names.safetensors"
-
-
-KINDS = ("", "PERSON", "GPE", "ORGANIZATION", "STREET_ADDRESS", "NRP", "ZIP_CODE")
+NAMES_FILE = HEADS / "names.safetensors"
+NAME_KINDS = ("", "PERSON", "GPE", "ORGANIZATION", "STREET_ADDRESS", "NRP", "ZIP_CODE")
 """What a token may be; the first means: nothing."""
-
-
-BUCKETS = 1 << 14
-
-
-REACH = 3
+TAG_BUCKETS = 1 << 14
+_REACH = 3
 """Neighbours on each side that are looked at."""
-
-
 _TOKEN = re.compile(r"\w+(?:['’.-]\w+)*|[^\w\s]|\n")
 
 
@@ -180,14 +167,14 @@ def token_features(words: Sequence[str]) -> Iterator[list[int]]:
     shapes = [_shape(w) for w in words]
     low = [w.lower() for w in words]
     for place in range(len(words)):
-        yield [zlib.crc32(f.encode()) % BUCKETS for f in _describe(place, words, low, shapes)]
+        yield [zlib.crc32(f.encode()) % TAG_BUCKETS for f in _describe(place, words, low, shapes)]
 
 
 def history(kinds: Sequence[int], described: Sequence[int]) -> list[int]:
     """Features of what the tokens before were taken for, alone and together with the token's shape and word."""
     last, earlier = (kinds[-1] if kinds else -1), (kinds[-2] if len(kinds) > 1 else -1)
     base = 31 * (last + 2) + 997 * (earlier + 2)
-    return [base % BUCKETS, *((d * 7 + 13 * (last + 2)) % BUCKETS for d in described[:2])]
+    return [base % TAG_BUCKETS, *((d * 7 + 13 * (last + 2)) % TAG_BUCKETS for d in described[:2])]
 
 
 def _describe(place: int, words: Sequence[str], low: Sequence[str], shapes: Sequence[str]) -> Iterator[str]:
@@ -198,7 +185,7 @@ def _describe(place: int, words: Sequence[str], low: Sequence[str], shapes: Sequ
     for size in (2, 3, 4):
         yield f"p{size}={word[:size]}"
         yield f"e{size}={word[-size:]}"
-    for step in range(-REACH, REACH + 1):
+    for step in range(-_REACH, _REACH + 1):
         near = place + step
         inside = 0 <= near < len(words)
         if step:
@@ -226,7 +213,10 @@ def _shape(word: str) -> str:
 
 @dataclass(frozen=True)
 class Tagger:
-    """Weights (16384, kinds), float32."""
+    """Finds names, places, firms and addresses by how they are written and what stands around them: a linear model.
+
+    Weights: (16384, kinds), float32.
+    """
 
     weights: NDArray[np.float32]
 
@@ -236,16 +226,16 @@ class Tagger:
         kinds: list[int] = []
         for described in token_features([w for _, _, w in tokens]):
             kinds.append(int(self.weights[described + history(kinds, described)].sum(axis=0).argmax()))
-        found: list[PiiSpan] = []
+        spans: list[PiiSpan] = []
         for (start, end, word), kind in zip(tokens, kinds, strict=True):
             if not kind or word == "\n":
                 continue
-            name = KINDS[kind]
-            if found and found[-1].kind == name and not re.search(r"[^\s]", text[found[-1].end : start]):
-                found[-1] = found[-1]._replace(end=end)
+            name = NAME_KINDS[kind]
+            if spans and spans[-1].kind == name and not re.search(r"[^\s]", text[spans[-1].end : start]):
+                spans[-1] = spans[-1]._replace(end=end)
             else:
-                found.append(PiiSpan(start, end, name))
-        return [s for s in found if any(c.isalnum() for c in text[s.start : s.end])]
+                spans.append(PiiSpan(start, end, name))
+        return [s for s in spans if any(c.isalnum() for c in text[s.start : s.end])]
 
     @classmethod
     def load(cls, path: Path) -> Tagger:
@@ -257,10 +247,10 @@ class Tagger:
         write_atomic(path, save({"weights": self.weights.astype(np.float16)}))
 
 
-@lru_cache(maxsize=1)
-def shipped() -> Tagger:
+@cache
+def names_tagger() -> Tagger:
     """The tagger that comes with metier."""
-    return Tagger.load(HEAD)
+    return Tagger.load(NAMES_FILE)
 
 
 def personal_data(text: str, tagger: Tagger | None) -> list[PiiSpan]:
@@ -290,7 +280,7 @@ def pii(*, strict: bool = False, action: Literal["redact", "refuse"] = "redact")
     """The guard."""
 
     def check(text: str, context: GuardContext) -> Verdict:
-        spans = [s for s in personal_data(text, shipped() if strict else None) if strict or s.kind in SURE]
+        spans = [s for s in personal_data(text, names_tagger() if strict else None) if strict or s.kind in SURE_KINDS]
         if not spans:
             return passed(text)
         kinds = ", ".join(sorted({s.kind for s in spans}))

@@ -27,9 +27,10 @@ from metier.specialists.adapters.folder import DECISION, RECORD
 from metier.specialists.engines.engine import Json, Sampling
 from metier.specialists.engines.llama import LlamaEngine
 from metier.specialists.functions import NO_CALL, call_or_none, called, write_call
-from metier.specialists.prompt import TrainingExample, render
+from metier.specialists.prompt import TrainingExample
 from metier.specialists.styles.act.decision import CallDecision, log_odds
 from metier.specialists.styles.act.shown_tools import SHOWN, ToolShortlist
+from metier.specialists.styles.act.style import ACT, shown_functions
 
 MADE_UP = 900
 """Prompts with made-up functions for one round."""
@@ -55,7 +56,7 @@ def lesson(folder: Path, sets: Sequence[str], seed: int, rounds: int) -> Lesson:
 def prompt(asked: Asked, facts: Sequence[str] = ()) -> TrainingExample:
     """What the model sees, and the call or `NO_CALL`."""
     answer = write_call(asked.name, asked.arguments) if asked.name else NO_CALL
-    return TrainingExample(render("call", asked.task, functions=asked.functions, facts=facts), answer)
+    return TrainingExample(ACT.prompt(asked.task, system=shown_functions(asked.functions), facts=facts), answer)
 
 
 def _round(rows: Sequence[Asked], vary: Variations, number: int) -> Iterator[TrainingExample]:
@@ -138,7 +139,7 @@ def gather(engine: LlamaEngine, adapter: str | None, selection: ToolShortlist, r
     found: list[Evidence] = []
     for row in track(rows, "asking"):
         fitting = selection.fitting(row.task, row.functions)
-        messages = render("call", row.task, functions=fitting.functions)
+        messages = ACT.prompt(row.task, system=shown_functions(fitting.functions))
         rule = engine.constrain(Json(call_or_none(fitting.functions)))
         said = chat.invoke([(m["role"], m["content"]) for m in messages], **rule)
         called = not said.text.startswith(NO_CALL[0])

@@ -1,4 +1,7 @@
-"""Made-up functions with requests for them, so that the skill `call` meets many ways to say an argument."""
+"""Made-up functions with requests for them, so that the skill `call` meets many ways to say an argument.
+
+Long, for it is one catalogue of kinds of values and what is said of them.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,9 @@ from ruamel.yaml import YAML
 from metier.benchmarks.skills.call_data import camel
 from metier.core.types import ToolCall
 from metier.specialists.functions import NO_CALL, called, write_call
-from metier.specialists.prompt import Shot, TrainingExample, render
+from metier.specialists.prompt import Shot, TrainingExample
 from metier.specialists.styles.act.shown_tools import SHOWN
+from metier.specialists.styles.act.style import ACT, shown_functions
 
 FILE = Path(__file__).with_name("call_worlds.yaml")
 """The functions, and how they are written down."""
@@ -563,8 +567,9 @@ def synthetic(dice: random.Random) -> Iterator[TrainingExample]:
         while len(turns) < TURNS:
             turns += prompt.none() if dice.random() < 0.2 else prompt.single()
         *shots, last = turns
-        system = {"functions": [staged.spec for staged in prompt.staged], "instructions": prompt.day}
-        yield TrainingExample(render("call", last.task, facts=last.facts, shots=shots, **system), last.answer)
+        shown = shown_functions([staged.spec for staged in prompt.staged])
+        messages = ACT.prompt(last.task, facts=last.facts, shots=shots, system=shown, instructions=prompt.day)
+        yield TrainingExample(messages, last.answer)
 
 
 class Prompt:

@@ -18,17 +18,16 @@ from scipy.sparse import csr_matrix, hstack
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from metier.agents.guardrails.classifier import BUCKETS, Linear, NgramClassifier, ngram_features
-from metier.agents.guardrails.grounded import HEAD as GROUNDED_HEAD
-from metier.agents.guardrails.grounded import NAMES, GroundedHead, claim_evidence
-from metier.agents.guardrails.guard import sentences
-from metier.agents.guardrails.injection import HEADS
-from metier.agents.guardrails.pii import BUCKETS as TAG_BUCKETS
-from metier.agents.guardrails.pii import HEAD as NAMES_HEAD
-from metier.agents.guardrails.pii import KINDS, Tagger, history, token_features, tokens_of
+from metier.agents.guardrails.classifier import Linear, NgramClassifier, ngram_features
+from metier.agents.guardrails.grounded import GROUNDED_FILE, claim_evidence
+from metier.agents.guardrails.guard import HEADS
+from metier.agents.guardrails.injection import order_parts
+from metier.agents.guardrails.pii import NAME_KINDS, NAMES_FILE, TAG_BUCKETS, Tagger, history, token_features, tokens_of
 from metier.core.embedding import Embedder
 from metier.core.files import read_jsonl, write_atomic
+from metier.core.logistic import Logistic
 from metier.core.onnx_embedder import load_embedder
+from metier.core.text import HASH_BUCKETS
 from metier.specialists.knowledge.documents import Outline, split
 from metier.specialists.knowledge.readers.text import add_paragraphs
 
@@ -92,8 +91,8 @@ def fit_orders(
     Two thirds of the passages are fitted on. The rest sets the threshold: so few *passages* trip, not sentences.
     """
     fitted, apart = _two_thirds(passages, seed)
-    calm = sorted({sentence for text in fitted for sentence in sentences(text)})
-    groups = [list(sentences(text)) for text in apart]
+    calm = sorted({sentence for text in fitted for sentence in order_parts(text)})
+    groups = [list(order_parts(text)) for text in apart]
     return _fit(attacks, calm, by_hand("imperatives"), groups, embedder, false_alarms, suspicious=SUSPICIOUS)
 
 
@@ -138,7 +137,7 @@ def _fit(
     bias, bias_both = (-float(np.quantile(scores, 1 - false_alarms)) for scores in (alone, together))
     return NgramClassifier(
         Linear(words, bias, np.zeros(0, np.float32)),
-        Linear(both[:BUCKETS], bias_both, both[BUCKETS:]),
+        Linear(both[:HASH_BUCKETS], bias_both, both[HASH_BUCKETS:]),
         embedder.name,
         bias + doubt,
     )
@@ -173,7 +172,7 @@ def _grams(texts: Iterable[str]) -> csr_matrix:
         columns += found
         values += [1 / np.sqrt(len(found) or 1)] * len(found)
         ends.append(len(columns))
-    return csr_matrix((values, columns, ends), shape=(len(ends) - 1, BUCKETS), dtype=np.float32)
+    return csr_matrix((values, columns, ends), shape=(len(ends) - 1, HASH_BUCKETS), dtype=np.float32)
 
 
 def _meanings(texts: Sequence[str], embedder: Embedder) -> Any:
@@ -228,16 +227,18 @@ PASSAGES = 600
 """Passages of each set of documents that the heads for orders are fitted on."""
 
 
-def fit_grounded(rows: Sequence[dict[str, Any]]) -> GroundedHead:
+def fit_grounded(rows: Sequence[dict[str, Any]]) -> Logistic:
     """The head that tells supported answers from others, on rows of `context`, `response` and `answer`."""
-    found = np.array([claim_evidence(r["response"], r["context"]) for r in rows])
-    scaler: Any = StandardScaler().fit(found)
+    evidence = [claim_evidence(r["response"], r["context"]) for r in rows]
+    measures = np.array([[*each.values()] for each in evidence])
+    scaler: Any = StandardScaler().fit(measures)
     model: Any = LogisticRegression(C=0.3, class_weight="balanced", max_iter=2000)
-    model.fit(scaler.transform(found), [r["answer"] == SUPPORTED for r in rows])
+    model.fit(scaler.transform(measures), [r["answer"] == SUPPORTED for r in rows])
     weights = model.coef_[0] / scaler.scale_
-    return GroundedHead(
-        weights=dict(zip(NAMES, map(float, weights), strict=True)),
+    return Logistic(
+        weights=dict(zip(evidence[0], map(float, weights), strict=True)),
         bias=float(model.intercept_[0] - weights @ scaler.mean_),
+        made_by="python benchmarks/skills/guard_heads.py DATA",
     )
 
 
@@ -247,7 +248,7 @@ def fit_tagger(rows: Sequence[dict[str, Any]], *, epochs: int = 10, seed: int = 
     An averaged perceptron (Collins, 2002) that meets its own earlier decisions in training, as it will later.
     """
     cases = [_tagged(row) for row in rows]
-    weights = np.zeros((TAG_BUCKETS, len(KINDS)), np.float32)
+    weights = np.zeros((TAG_BUCKETS, len(NAME_KINDS)), np.float32)
     sums = np.zeros_like(weights)
     step = 1
     for epoch in range(epochs):
@@ -271,9 +272,9 @@ def _tagged(row: dict[str, Any]) -> tuple[list[list[int]], list[int]]:
     tokens = tokens_of(row["input"])
     kinds = [0] * len(tokens)
     for start, end, kind in row["answer"]:
-        if kind in KINDS:
+        if kind in NAME_KINDS:
             inside = [i for i, (first, last, _) in enumerate(tokens) if start <= first and last <= end]
-            kinds = [KINDS.index(kind) if i in inside else k for i, k in enumerate(kinds)]
+            kinds = [NAME_KINDS.index(kind) if i in inside else k for i, k in enumerate(kinds)]
     return [*token_features([w for _, _, w in tokens])], kinds
 
 
@@ -288,9 +289,9 @@ def main(folder: Path) -> None:
     mails = sorted({row["context"] for row in inserted})
     fit_orders(orders(inserted), passages, embedder).save(HEADS / "orders.safetensors")
     fit_orders(errands(inserted), passages + mails, embedder, false_alarms=LOSSES).save(HEADS / "errands.safetensors")
-    fit_tagger(read_jsonl(folder / "safety_pii.jsonl")).save(NAMES_HEAD)
+    fit_tagger(read_jsonl(folder / "safety_pii.jsonl")).save(NAMES_FILE)
     head = fit_grounded(read_jsonl(folder / "faith_begin.jsonl"))
-    write_atomic(GROUNDED_HEAD, head.model_dump_json(indent=1) + "\n")
+    write_atomic(GROUNDED_FILE, head.model_dump_json(indent=1) + "\n")
 
 
 if __name__ == "__main__":

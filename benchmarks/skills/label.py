@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metier.benchmarks.skills.skill import Lesson, Skill, Source, kept_aside, main, read_rows
-from metier.specialists.prompt import Shot, TrainingExample, render
-from metier.specialists.styles.label.style import TOGETHER
+from metier.specialists.prompt import Shot, TrainingExample
+from metier.specialists.styles.label.style import LABEL, SHARING, listed_labels
 
 # Texts with one right label among some: what the skill `label` learns from.
 
@@ -112,13 +112,13 @@ def lessons(found: Sequence[Labelled], count: int, dice: random.Random) -> list[
     if any(one.choices for one in chosen):
         return [_alone(one, dice) for one in chosen]
     known = sorted({answer for one in found for answer in one.answers})
-    return [_together(chosen[at : at + TOGETHER], known, dice) for at in range(0, len(chosen), TOGETHER)]
+    return [_together(chosen[at : at + SHARING], known, dice) for at in range(0, len(chosen), SHARING)]
 
 
 def _alone(one: Labelled, dice: random.Random) -> TrainingExample:
     spell = _spelling(dice)
     choices = dice.sample(one.choices, len(one.choices))
-    return TrainingExample(render("label", one.text, labels=[*map(spell, choices)]), spell(one.answers[0]))
+    return TrainingExample(LABEL.prompt(one.text, system=listed_labels([*map(spell, choices)])), spell(one.answers[0]))
 
 
 def _together(some: Sequence[Labelled], known: Sequence[str], dice: random.Random) -> TrainingExample:
@@ -134,7 +134,7 @@ def _together(some: Sequence[Labelled], known: Sequence[str], dice: random.Rando
     turns = [(_first(one.text, WORDS), spell(answer)) for one, answer in zip(some, right, strict=True)]
     shots = [Shot(*turn) for turn in turns[:-1]]
     task, answer = turns[-1]
-    return TrainingExample(render("label", task, labels=[*map(spell, offered)], shots=shots), answer)
+    return TrainingExample(LABEL.prompt(task, system=listed_labels([*map(spell, offered)]), shots=shots), answer)
 
 
 def _spelling(dice: random.Random) -> Callable[[str], str]:

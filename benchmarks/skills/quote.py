@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metier.benchmarks.skills.skill import Lesson, Row, Skill, Source, kept_aside, main, read_rows
-from metier.specialists.prompt import NOT_FOUND, TrainingExample, render
+from metier.specialists.prompt import NOT_FOUND, TrainingExample
+from metier.specialists.styles.quote import QUOTE
 
 # Questions whose answers stand in a passage, from public sets: what the skill `quote` learns from.
 
@@ -121,7 +122,7 @@ class Shown:
     @property
     def example(self) -> TrainingExample:
         answer = self.question.answer if self.answerable else NOT_FOUND
-        return TrainingExample(render("quote", self.question.task, self.passages), answer)
+        return TrainingExample(QUOTE.prompt(self.question.task, self.passages), answer)
 
 
 def show(

@@ -17,9 +17,10 @@ from metier.benchmarks.skills.label import SOURCES, Labelled, aside, labelled
 from metier.benchmarks.skills.label import lessons as prompts
 from metier.core.onnx_embedder import load_embedder
 from metier.specialists.engines.engine import OneOf
-from metier.specialists.prompt import TrainingExample, render
+from metier.specialists.prompt import TrainingExample
 from metier.specialists.styles.label.classifier import LabelClassifier
 from metier.specialists.styles.label.classifier import Labelled as Seen
+from metier.specialists.styles.label.style import LABEL, listed_labels
 from trades.trade import System, same
 
 SKILL = "label"
@@ -45,7 +46,7 @@ def score(report: Report, args: Namespace, name: str, system: System, asked: Seq
     right: list[bool] = []
     for one in progress(asked, f"{name} · {system.name}"):
         options = one.choices or known
-        messages = render("label", one.text, labels=options)
+        messages = LABEL.prompt(one.text, system=listed_labels(options))
         rule = system.engine.constrain(OneOf(options))
         said = chat.invoke([(m["role"], m["content"]) for m in messages], **rule).text
         right.append(said in one.answers)

@@ -15,7 +15,8 @@ from metier.benchmarks.skills.quote import Question, Shown, aside, questions, sh
 from metier.core.metrics import exact_match, token_f1
 from metier.specialists.engines import Sampling
 from metier.specialists.engines.engine import Quote
-from metier.specialists.prompt import NOT_FOUND, TrainingExample, render
+from metier.specialists.prompt import NOT_FOUND, TrainingExample
+from metier.specialists.styles.quote import QUOTE
 from trades.trade import System, same
 
 SKILL = "quote"
@@ -63,7 +64,7 @@ def _ask(system: System, shown: list[Shown], name: str) -> list[Reply]:
     replies: list[Reply] = []
     for one in progress(shown, f"{name} · {system.name}"):
         rule = system.engine.constrain(Quote(texts=one.passages, alternatives=[NOT_FOUND]))
-        messages = render("quote", one.question.task, one.passages)
+        messages = QUOTE.prompt(one.question.task, one.passages)
         replies.append(Reply(one, str(chat.invoke([(m["role"], m["content"]) for m in messages], **rule).text)))
     return replies
 

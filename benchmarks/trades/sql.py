@@ -78,7 +78,7 @@ def _query(system: System, desk: SqlSource, task: str) -> str:
     card = SpecialistCard(
         name=system.name.split()[-1], description="Asks the database.", style="sql", database=desk.source
     )
-    specialist = Specialist(card, system.engine, desk=desk, adapter=system.adapter, abstain_below=0.0)
+    specialist = Specialist(card, system.engine, resources=desk, adapter=system.adapter, abstain_below=0.0)
     answer = specialist.run(Brief(task=task))
     calls = answer.tool_calls if isinstance(answer, Answer) else ()
     return calls[-1].arguments["query"] if calls else ""

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from metier.agents.build import build
 from metier.agents.cards import Blueprint
-from metier.agents.evaluate import compare, open_bench
+from metier.agents.evaluate import compare, open_evaluation
 from metier.core.files import write_atomic
 from metier.serving.ask import shown
 
@@ -29,7 +29,7 @@ def main() -> None:
     blueprint = Blueprint.read(HERE)
     with shown(Console(stderr=True)) as progress:
         build(blueprint, progress=progress)
-        with open_bench(blueprint, progress) as bench:
+        with open_evaluation(blueprint, progress) as bench:
             found = compare(bench, list(blueprint.specialists), SYSTEMS)
     rows = [
         {

@@ -11,11 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.errors import MetierError
 from ...core.metrics import exact_match, expected_calibration_error, token_f1
+from ...core.text import content_words, coverage
 from ...core.types import Answer, ToolCall
-from ..grounding import content_words, coverage
-from ..styles.sql.schema import Database, same_rows
 from .questions import Question, Result
 
 # Is it the call that was wanted? Compared by its parts, as the Berkeley Function Calling Leaderboard does.
@@ -91,8 +89,8 @@ def objects_match(text: str, wanted: Any) -> tuple[bool, float]:
     return all(fields) and set(given) == set(right), sum(fields) / len(fields)
 
 
-_STATEMENT = re.compile(r"\s*(select|with)\b", re.IGNORECASE)
-
+Refused = NDArray[np.bool_]
+"""Of each question, whether it was refused."""
 
 Scores = dict[str, float]
 """Metric to value, 0 to 1. What does not apply to a question or answer is left out."""
@@ -104,24 +102,24 @@ class Ground:
 
     text: Callable[[str], str] | None = None
     """Text of a document by its source; None for a specialist without documents."""
-    database: Database | None = None
-    """Of a specialist that has one."""
-
-
-Measure = Callable[[Question, Answer, Ground], Scores]
+    resources: Any = None
+    """What the specialist's style opened: its database, say."""
 
 
 @dataclass(frozen=True)
-class Style:
+class Scoring:
     """How the answers of one style are measured."""
 
-    measure: Measure
+    score: Callable[[Question, Answer, Ground], Scores]
+    """Of one answer."""
     main: str
-    """The one of `measure` that says most."""
+    """The metric of `score` that says most."""
     names: tuple[str, ...]
-    """All of `measure`; a refusal scores 0 where there is an answer, and 1 where nobody should answer."""
+    """All of `score`; a refusal scores 0 where there is an answer, and 1 where nobody should answer."""
     decides: str = ""
     """The metric that the gate goes by; left out: `main`."""
+    columns: Callable[[Sequence[Result], Refused], dict[str, MeasureColumn]] | None = None
+    """Metrics that are made of all answers together; those of the same name as one of `names` take its place."""
 
     @property
     def gate(self) -> str:
@@ -150,39 +148,8 @@ def call_scores(question: Question, answer: Answer, ground: Ground) -> Scores:
     return {"ast_match": float(any(calls_match(made, wanted) for wanted in question.answers))}
 
 
-def sql_scores(question: Question, answer: Answer, ground: Ground) -> Scores:
-    """Whether the statement gives the rows of a right one (execution match: Zhong et al., EMNLP 2020)."""
-    ran = [call.arguments.get("query", "") for call in answer.tool_calls if call.error is None]
-    right = [question.sql] if question.sql else question.texts
-    good = ran and any(_same_rows(str(ran[-1]), wanted, answer, ground.database) for wanted in right)
-    return {"execution_match": float(bool(good))}
-
-
-def _same_rows(said: str, wanted: str, answer: Answer, database: Database | None) -> bool:
-    """A right answer that is no statement is compared as text."""
-    if database is None or not _STATEMENT.match(wanted):
-        return bool(exact_match(answer.text, [wanted]))
-    try:
-        ordered = "order by" in wanted.lower()
-        return same_rows(database.query(said), database.query(wanted), ordered=ordered)
-    except MetierError:
-        return False
-
-
-STYLES: dict[str, Style] = {
-    "quote": Style(text_scores, "f1", ("em", "f1")),
-    "free": Style(text_scores, "f1", ("em", "f1")),
-    "label": Style(label_scores, "accuracy", ("accuracy",)),
-    "json": Style(json_scores, "fields", ("object_match", "fields")),
-    "act": Style(call_scores, "ast_match", ("ast_match",), decides="overall"),
-    "sql": Style(sql_scores, "execution_match", ("execution_match",)),
-}
-"""Style to its measures; a style of somebody's own is measured as text."""
-
-
-def style_of(name: str) -> Style:
-    """The measures of a style."""
-    return STYLES.get(name, STYLES["free"])
+TEXT = Scoring(text_scores, "f1", ("em", "f1"))
+"""Of answers that are text; also of the styles that users bring."""
 
 
 def grounding(question: Question, answer: Answer, ground: Ground) -> Scores:
@@ -228,7 +195,7 @@ class MeasureColumn:
         return int(np.isfinite(self.values).all(axis=1).sum())
 
 
-def measure_columns(results: Sequence[Result], style: str, threshold: float) -> dict[str, MeasureColumn]:
+def measure_columns(results: Sequence[Result], scoring: Scoring, threshold: float) -> dict[str, MeasureColumn]:
     """All metrics of a specialist that refuses below `threshold`, in the order in which they are shown.
 
     Refusals score 0 where there is an answer (and 1 where nobody should answer). `answered` is the share of answers,
@@ -237,23 +204,17 @@ def measure_columns(results: Sequence[Result], style: str, threshold: float) -> 
     curve, `ece` how far the confidence is from the share of right answers (0.5 or more), in ten bins; of both, less is
     better.
     """
-    rules = style_of(style)
     refused = np.array([r.refused(threshold) for r in results])
     due = np.array([not r.answerable for r in results])
-    scores = {name: np.array([r.scores.get(name, 0.0) for r in results]) for name in rules.names}
+    scores = {name: np.array([r.scores.get(name, 0.0) for r in results]) for name in scoring.names}
     seen = {name: np.where(due, refused, np.where(refused, 0.0, score)) for name, score in scores.items()}
     found: dict[str, MeasureColumn] = {name: _mean(values) for name, values in seen.items()}
-    if style == "label":
-        found["macro_f1"] = _macro_f1(results, refused)
-    if style == "act":
-        # As the leaderboard has it: apart for tasks with a call and for those without; `overall` is both.
-        found["overall"] = found["ast_match"]
-        found["ast_match"] = _mean(np.where(due, np.nan, seen["ast_match"]))
-        found["irrelevance"] = _mean(np.where(due, [not r.calls for r in results], np.nan))
-    main = scores[rules.main] * ~due
+    if scoring.columns:
+        found |= scoring.columns(results, refused)
+    main = scores[scoring.main] * ~due
     found |= {
         "answered": _mean(~refused),
-        f"{rules.main}_answered": _mean(np.where(refused, np.nan, main)),
+        f"{scoring.main}_answered": _mean(np.where(refused, np.nan, main)),
         "abstain_precision": _mean(np.where(refused & due.any(), due, np.nan)),
         "abstain_recall": _mean(np.where(due, refused, np.nan)),
         "aurc": MeasureColumn(np.column_stack([_sureness(results), 1 - main]), aurc),
@@ -267,12 +228,11 @@ def measure_columns(results: Sequence[Result], style: str, threshold: float) -> 
     return {name: column for name, column in found.items() if column.applies}
 
 
-def risk_coverage(results: Sequence[Result], style: str) -> list[tuple[float, float]]:
+def risk_coverage(results: Sequence[Result], main: str) -> list[tuple[float, float]]:
     """(coverage, mean main metric of what is answered) for every threshold, from few answers to all.
 
     Source: Geifman and El-Yaniv, "Selective Classification for Deep Neural Networks", NeurIPS 2017.
     """
-    main = style_of(style).main
     good = np.array([r.scores.get(main, 0.0) * r.answerable for r in results])
     order = np.argsort(-_sureness(results), kind="stable")
     means = np.cumsum(good[order]) / np.arange(1, len(good) + 1)
@@ -294,17 +254,28 @@ def _sureness(results: Sequence[Result]) -> Array:
     return np.array([r.confidence if r.found else -1.0 for r in results])
 
 
-def _grounding(results: Sequence[Result], refused: NDArray[np.bool_], name: str) -> Array:
+def _grounding(results: Sequence[Result], refused: Refused, name: str) -> Array:
     return np.where(refused, np.nan, [r.scores.get(name, np.nan) for r in results])
 
 
-def _macro_f1(results: Sequence[Result], refused: NDArray[np.bool_]) -> MeasureColumn:
-    """Mean over the labels of their F1; where several labels are right, the one that was said counts."""
+def label_columns(results: Sequence[Result], refused: Refused) -> dict[str, MeasureColumn]:
+    """`macro_f1`: mean over the labels of their F1; where several labels are right, the one that was said counts."""
     said = ["" if no else r.text for r, no in zip(results, refused, strict=True)]
     right = [s if s in r.answers else next(iter(r.answers), "") for r, s in zip(results, said, strict=True)]
     number = {label: n for n, label in enumerate(dict.fromkeys([*right, *said]))}
     pairs = np.array([[number[a], number[b]] for a, b in zip(right, said, strict=True)], dtype=float)
-    return MeasureColumn(pairs, _macro)
+    return {"macro_f1": MeasureColumn(pairs, _macro)}
+
+
+def call_columns(results: Sequence[Result], refused: Refused) -> dict[str, MeasureColumn]:
+    """As the BFCL leaderboard has it: apart for tasks with a call and for those without; `overall` is both."""
+    due = np.array([not r.answerable for r in results])
+    match = np.where(refused, due, np.where(due, 0.0, [r.scores.get("ast_match", 0.0) for r in results]))
+    return {
+        "overall": _mean(match),
+        "ast_match": _mean(np.where(due, np.nan, match)),
+        "irrelevance": _mean(np.where(due, [not r.calls for r in results], np.nan)),
+    }
 
 
 def _macro(pairs: Array) -> float:

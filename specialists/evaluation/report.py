@@ -10,7 +10,7 @@ from string import Template
 from pydantic import ConfigDict
 
 from ...core.types import Value
-from .measures import measure_columns, risk_coverage, style_of
+from .measures import Scoring, measure_columns, risk_coverage
 from .questions import Result
 from .statistics import RULE, Difference, Figure, difference, figure
 
@@ -67,6 +67,7 @@ class EvaluationReport(Value):
 def summarise(
     specialist: str,
     style: str,
+    scoring: Scoring,
     threshold: float,
     systems: Sequence[tuple[str, str]],
     results: Sequence[Sequence[Result]],
@@ -77,27 +78,27 @@ def summarise(
         systems: Name and version of each.
         results: Of each, on the same questions in the same order; at least one question.
     """
-    rules, found = style_of(style), list[SystemSummary]()
-    first = measure_columns(results[0], style, threshold)[rules.gate]
+    summaries = list[SystemSummary]()
+    first = measure_columns(results[0], scoring, threshold)[scoring.gate]
     for (system, version), answered in zip(systems, results, strict=True):
-        table = measure_columns(answered, style, threshold)
-        found.append(
+        table = measure_columns(answered, scoring, threshold)
+        summaries.append(
             SystemSummary(
                 system=system,
                 version=version,
-                same_as=next((s.system for s in found if s.version == version), None),
+                same_as=next((s.system for s in summaries if s.version == version), None),
                 metrics={name: figure(column) for name, column in table.items()},
-                above_first=difference(table[rules.gate], first) if found else None,
+                above_first=difference(table[scoring.gate], first) if summaries else None,
                 results=tuple(answered),
             )
         )
     return Summary(
         specialist=specialist,
         style=style,
-        gate=rules.gate,
-        main=rules.main,
+        gate=scoring.gate,
+        main=scoring.main,
         threshold=threshold,
-        systems=tuple(found),
+        systems=tuple(summaries),
     )
 
 
@@ -219,7 +220,7 @@ def _specialist(summary: Summary) -> str:
         _metrics(summary, systems),
         "<h3>How good the answers are, when fewer are given</h3>",
         curves(
-            {s.system: risk_coverage(s.results, summary.style) for s in systems},
+            {s.system: risk_coverage(s.results, summary.main) for s in systems},
             {s.system: s.metrics["answered"].value for s in systems},
             f"mean {summary.main} of the answers, the surest first",
         ),

@@ -14,7 +14,7 @@ from ...core.files import read_jsonl
 from ...core.run import Progress, no_progress
 from ...core.types import Answer, Brief, Budget
 from ..specialist import Specialist
-from .measures import Ground, grounding, style_of
+from .measures import Ground, grounding
 from .questions import Question, Result
 
 FILE = "results.jsonl"
@@ -96,7 +96,7 @@ def _ask(specialist: Specialist, question: Question, ground: Ground, budget: Bud
     assert isinstance(outcome, Answer)  # without colleagues in the brief nobody can take over
     scores: Mapping[str, float] = {}
     if outcome.kind == "answer":
-        scores = style_of(specialist.card.style).measure(question, outcome, ground)
+        scores = specialist.style.scoring.score(question, outcome, ground)
     return Result.of(question, outcome, {**scores, **grounding(question, outcome, ground)}, seconds)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.types import Value
-from .measures import MeasureColumn, measure_columns, style_of
+from .measures import MeasureColumn, Scoring, measure_columns
 from .questions import Result
 
 RESAMPLES = 1000
@@ -85,7 +85,7 @@ class Judgement(Value):
 
 
 def judge(
-    challenger: Sequence[Result], in_use: Sequence[Result], style: str, threshold: float, incumbent: str
+    challenger: Sequence[Result], in_use: Sequence[Result], scoring: Scoring, threshold: float, incumbent: str
 ) -> Judgement:
     """Compare two systems on the same questions in the same order.
 
@@ -93,12 +93,12 @@ def judge(
         threshold: Confidence below which the specialist refuses.
         incumbent: What is in use, for the sentence.
     """
-    metric = style_of(style).gate
+    metric = scoring.gate
     if len(challenger) < LEAST_QUESTIONS:
         return Judgement(better=False, why=f"{len(challenger)} questions decide nothing; {LEAST_QUESTIONS} are needed")
     mine, theirs = (
-        measure_columns(challenger, style, threshold)[metric],
-        measure_columns(in_use, style, threshold)[metric],
+        measure_columns(challenger, scoring, threshold)[metric],
+        measure_columns(in_use, scoring, threshold)[metric],
     )
     found = difference(mine, theirs)
     before, after = theirs.statistic(theirs.values), mine.statistic(mine.values)

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from math import ceil
 
+from ...core.text import sentence_spans
+
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -148,15 +150,6 @@ class Outline:
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 
 
-_SENTENCE = re.compile(r"(?<=[.!?…])[\"'”’)\]]*\s+(?=[\"'“‘(\[]*[^\Wa-z_])|\n\s*\n|(?<=[。！？])")
-
-
-_ABBREVIATION = re.compile(
-    r"(?:\b(?:[A-Z]|e\.g|i\.e|etc|vs|cf|al|approx|Dr|Mr|Mrs|Ms|Prof|St|No|Nos|Fig|Figs|Eq|Sec|Ch|Art|Inc|Ltd|Co|Corp"
-    r"|Jr|Sr|Vol|pp|ed|eds|min|max|ca)\.)\Z"
-)
-
-
 _LONG_WORD = 30
 
 
@@ -192,21 +185,6 @@ def split(document: Document, size: int) -> list[Span]:
     return spans
 
 
-def sentences(text: str, start: int = 0, end: int | None = None) -> Iterator[tuple[int, int]]:
-    """Offsets of the sentences of `text[start:end]`, without the white space between them."""
-    end = len(text) if end is None else end
-    begin = start
-    for gap in _SENTENCE.finditer(text, start, end):
-        if "\n" not in gap[0] and _ABBREVIATION.search(text, max(begin, gap.start() - 12), gap.start()):
-            continue
-        stop = gap.start() + len(gap[0].rstrip())
-        if text[begin:stop].strip():
-            yield begin, stop
-            begin = gap.end()
-    if text[begin:end].strip():
-        yield begin, end
-
-
 Unit = tuple[int, int, int]
 """Start, end, length in words and punctuation marks: what is not cut any further."""
 
@@ -216,7 +194,7 @@ def _units(text: str, block: Block, size: int) -> Iterator[Unit]:
     if length <= (size * HUGE if block.row else size):
         yield block.start, block.end, length
         return
-    for start, end in sentences(text, block.start, block.end):
+    for start, end in sentence_spans(text, block.start, block.end):
         length = count(text[start:end])
         if length <= size:
             yield start, end, length

@@ -1,28 +1,57 @@
-"""How a specialist answers. A style is a function `Work -> Draft`; adding one is a file here and a line below."""
+"""The table of styles. Adding one is a file in this folder and a line here."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, cast
 
+from ...core.errors import ConfigError
 from ...core.plugins import load
+from ..card import SpecialistCard
 from ..work import Draft, Work
-from .act.style import act
-from .free import free
-from .json import json
-from .label.style import label
-from .quote import quote
-from .sql.style import sql
+from .act.style import ACT
+from .label.style import LABEL
+from .quote import QUOTE
+from .sql.style import SQL
+from .style import Style
+from .written import FREE, JSON
 
-Style = Callable[[Work], Draft]
-
-_STYLES: dict[str, Style] = {"quote": quote, "free": free, "label": label, "json": json, "act": act, "sql": sql}
+STYLES: dict[str, Style] = {style.name: style for style in (QUOTE, FREE, LABEL, JSON, ACT, SQL)}
 
 
 def find_style(name: str, folders: Sequence[Path] = ()) -> Style:
-    """The style of that name, or the function `module:function`, of a package or of a file in one of `folders`.
+    """The style of that name, or what `module:name` means, of an installed module or of a file in one of `folders`: a
+    `Style`, or a function `Work -> Draft`, which is then neither trained nor measured but as text.
 
     Raises:
         ConfigError: there is no such style.
     """
-    return load(name, "style", _STYLES, field="style", folders=folders)
+    style: Any = load(name, "style", STYLES, field="style", folders=folders)
+    if isinstance(style, Style):
+        return style
+    if not callable(style):
+        raise ConfigError(f"style '{name}' is neither a Style nor a function: {style!r:.60}", field="style")
+    return Style(name, cast(Callable[[Work], Draft], style))
+
+
+def check_card(card: SpecialistCard, folders: Sequence[Path] = ()) -> None:
+    """Has the card what its style needs, and nothing that only other styles use?
+
+    Raises:
+        ConfigError: there is no such style; a field is missing, or does nothing.
+    """
+    style = find_style(card.style, folders)
+    for needed in style.needs:
+        if not getattr(card, needed) or (needed == "labels" and len(card.labels) < 2):
+            raise ConfigError(f"style '{card.style}' needs {_named(needed)}", field=needed)
+    idle = {needed: other.name for other in STYLES.values() for needed in other.needs if needed not in style.needs}
+    for needed, other in idle.items():
+        if getattr(card, needed):
+            raise ConfigError(f"{needed} does nothing in style '{card.style}', only in '{other}'", field=needed)
+
+
+def _named(needed: str) -> str:
+    return {"labels": "at least two labels", "output_schema": "an output_schema", "database": "a database"}.get(
+        needed, needed
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+from ....core.logistic import sigmoid
 from ....core.types import Value
 from ...adapters.folder import DECISION
 
@@ -13,7 +14,7 @@ _SUREST = 8.0
 
 
 class CallDecision(Value):
-    """Weights of a logistic model."""
+    """Weights of a logistic model, named as in the file that lies beside an adapter."""
 
     bias: float
     odds: float
@@ -21,7 +22,7 @@ class CallDecision(Value):
 
     def probability(self, odds: float, similarity: float) -> float:
         """Probability (0 to 1) that a function fits the task. Arguments as `log_odds` and `Fitting` give them."""
-        return 1 / (1 + math.exp(-self.bias - self.odds * odds - self.similarity * similarity))
+        return sigmoid(self.bias + self.odds * odds + self.similarity * similarity)
 
 
 def log_odds(first_logprob: float, *, called: bool) -> float:
@@ -29,8 +30,8 @@ def log_odds(first_logprob: float, *, called: bool) -> float:
 
     A call and "none" begin with different tokens, and a trained model begins with nothing else.
     """
-    said = min(max(math.exp(first_logprob), 1e-9), 1 - 1e-9)
-    odds = math.log(said / (1 - said))
+    probability = min(max(math.exp(first_logprob), 1e-9), 1 - 1e-9)
+    odds = math.log(probability / (1 - probability))
     return min(max(odds if called else -odds, -_SUREST), _SUREST)
 
 

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
+from ....core.errors import ConfigError, unknown
 from ....core.run import Event, timing
 from ....core.types import ToolCall, Usage
 from ...engines.engine import Json
-from ...functions import NO_CALL, Function, call_or_none, call_schema, called, read_call
-from ...prompt import NOT_FOUND
+from ...evaluation.measures import Scoring, call_columns, call_scores
+from ...functions import NO_CALL, Function, call_or_none, call_schema, called, read_call, signature, write_call
+from ...prompt import NOT_FOUND, TrainingExample
 from ...work import Draft, Reply, Work
+from ..style import ABSENT, Examples, Learner, Opening, Row, Style, lesson_prompt, passage_texts
 from .arguments import invented, mend
-from .decision import log_odds
-from .shown_tools import Fitting
+from .decision import CallDecision, log_odds, read_decision
+from .shown_tools import Fitting, ToolShortlist
+
+
+@dataclass(frozen=True)
+class Calling:
+    """How a specialist comes to a call."""
+
+    shortlist: ToolShortlist
+    """Which of the tools' functions the model is shown."""
+    decision: CallDecision | None = None
+    """Whether to call one; None leaves it to the model."""
 
 
 def act(work: Work) -> Draft:
@@ -22,11 +35,12 @@ def act(work: Work) -> Draft:
     A call that failed is mended once, with the error in view. The results are the answer, not the model's words: a
     small model that retells a number may change it.
     """
-    if work.hands is None:
+    if work.tools is None:
         return Draft(text=NOT_FOUND, found=False, reason="it has no tools")
-    fitting = work.selection.fitting(work.brief.task, work.hands.functions)
-    run, calls = work.hands.begin(untrusted=bool(work.passages)), list[ToolCall]()
-    reply, sure = _first(work, fitting)
+    calling: Calling = work.resources or Calling(ToolShortlist())
+    fitting = calling.shortlist.fitting(work.brief.task, work.tools.functions)
+    run, calls = work.tools.begin(untrusted=bool(work.passages)), list[ToolCall]()
+    reply, sure = _first(work, calling.decision, fitting)
     certainty = reply.certainty
     while (call := _call(work, fitting, reply, calls)) and not _made(call, calls):
         done = call if call.error else _do(work, run, call)
@@ -36,7 +50,7 @@ def act(work: Work) -> Draft:
         if _hopeless(calls) or work.meter.rest().steps < 1:
             break
         given = " ".join(c.result for c in calls)
-        fitting = work.selection.fitting(work.brief.task, work.hands.functions, given)
+        fitting = calling.shortlist.fitting(work.brief.task, work.tools.functions, given)
         reply = _ask(work, fitting, calls)
     results = [c.result for c in calls if c.error is None]
     found = bool(results) and calls[-1].error is None
@@ -50,13 +64,13 @@ def act(work: Work) -> Draft:
     )
 
 
-def _first(work: Work, fitting: Fitting) -> tuple[Reply, float | None]:
+def _first(work: Work, decision: CallDecision | None, fitting: Fitting) -> tuple[Reply, float | None]:
     """The first call or none, and how probable it is that a function fits (None: not known, the model decides)."""
     reply = _ask(work, fitting)
-    if work.decision is None or fitting.similarity is None or "first_logprob" not in reply.certainty:
+    if decision is None or fitting.similarity is None or "first_logprob" not in reply.certainty:
         return reply, None
     calls = reply.text != NO_CALL
-    sure = work.decision.probability(log_odds(reply.certainty["first_logprob"], called=calls), fitting.similarity)
+    sure = decision.probability(log_odds(reply.certainty["first_logprob"], called=calls), fitting.similarity)
     if sure >= 0.5 and not calls:
         reply = _ask(work, fitting, forced=True)
     return reply if sure >= 0.5 and not _made_up(work, fitting, reply) else replace(reply, text=NO_CALL), sure
@@ -91,7 +105,7 @@ def _known(work: Work) -> str:
 
 def _ask(work: Work, fitting: Fitting, calls: Sequence[ToolCall] = (), *, forced: bool = False) -> Reply:
     """The model's next call, or none unless it is forced; the calls that were made are known to it."""
-    messages = work.prompt("call", functions=fitting.functions, more=[called(c) for c in calls])
+    messages = work.prompt(system=shown_functions(fitting.functions), more=[called(c) for c in calls])
     schema = call_schema(fitting.functions) if forced else call_or_none(fitting.functions)
     # A tool of somebody else may say more in its schema than a grammar can: the tool itself checks that.
     return work.ask(messages, Json(schema, lenient=True))
@@ -121,3 +135,65 @@ def _made(call: ToolCall, calls: Sequence[ToolCall]) -> bool:
 def _hopeless(calls: Sequence[ToolCall]) -> bool:
     """Two failures in a row: the error in view did not help."""
     return len(calls) > 1 and all(c.error is not None for c in calls[-2:])
+
+
+def shown_functions(functions: Sequence[Function]) -> list[str]:
+    """The lines of the prompt that say what can be called."""
+    return [signature(function) for function in functions]
+
+
+def open_calling(opening: Opening) -> Calling:
+    """The shortlist, and the decision that was fitted for the adapter."""
+    return Calling(ToolShortlist(opening.embedder), read_decision(opening.adapter))
+
+
+def act_lessons(learner: Learner, examples: Examples) -> Iterator[TrainingExample]:
+    """Call after call and then none; at times without the function that is needed, so that none is right.
+
+    Raises:
+        ConfigError: an answer is no call of its tools.
+    """
+    calling: Calling = learner.resources
+    shortlist, names = calling.shortlist, [f["name"] for f in learner.functions]
+    for row in (row for row in examples.rows if "answer" in row):
+        task, calls = row["input"], _calls(row)
+        texts = passage_texts(learner, task)
+        for call in calls:
+            if call.name not in names:
+                raise ConfigError(unknown("function", call.name, names))
+        shown = shortlist.fitting(task, learner.functions).functions
+        if {call.name for call in calls} - {f["name"] for f in shown}:
+            continue
+        facts: list[str] = []
+        for call in calls:
+            messages = lesson_prompt(learner, task, texts, system=shown_functions(shown), facts=facts)
+            yield TrainingExample(messages, write_call(call.name, call.arguments))
+            facts = [*facts, called(call)]
+        yield TrainingExample(lesson_prompt(learner, task, texts, system=shown_functions(shown), facts=facts), NO_CALL)
+        if calls and examples.dice.random() < ABSENT:
+            rest = shortlist.fitting(task, [f for f in learner.functions if f["name"] != calls[0].name]).functions
+            yield TrainingExample(lesson_prompt(learner, task, texts, system=shown_functions(rest)), NO_CALL)
+
+
+def _calls(row: Row) -> list[ToolCall]:
+    answer = row["answer"] or []
+    try:
+        calls = [{"result": "done", **call} for call in (answer if isinstance(answer, list) else [answer])]
+        return [ToolCall(name=c["name"], arguments=c["arguments"], result=str(c["result"])) for c in calls]
+    except (TypeError, KeyError, ValueError) as error:
+        raise ConfigError(
+            f"the answer to {row['input']!r} is no call",
+            hint='{"name": …, "arguments": {…}}, a list of them, or null',
+        ) from error
+
+
+ACT = Style(
+    "act",
+    act,
+    instruction="Answer with one function call as JSON, or [] if no function fits.",
+    lessons=act_lessons,
+    scoring=Scoring(call_scores, "ast_match", ("ast_match",), decides="overall", columns=call_columns),
+    skill="call",
+    needs=("tools",),
+    open=open_calling,
+)

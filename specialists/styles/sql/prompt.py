@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ...grounding import content_words, stem
+from ....core.text import content_stems, rarity, stem
 from ...prompt import Message, Shot, render
 from .schema import Catalogue, Column, parts, quoted
 
@@ -146,7 +145,8 @@ def _shared(name: str, asked: set[str]) -> float:
 def _alike(word: str, other: str) -> float:
     if word == other:
         return 1.0
-    return len(other) / len(word) if len(other) > 3 and other in word else 0.0
+    root = other.removesuffix("i")  # of `category` the stem is `categori`, which does not stand in `categoryid`
+    return len(root) / len(word) if len(root) > 3 and root in word else 0.0
 
 
 def _named_values(question: str, catalogue: Catalogue) -> Iterator[tuple[str, Column]]:
@@ -163,6 +163,8 @@ def _named_values(question: str, catalogue: Catalogue) -> Iterator[tuple[str, Co
                 taken[start : start + length] = [True] * length
                 yield from ((value, column) for column, value in found)
 
+
+INSTRUCTION = "Write one SQLite SELECT that answers the question."
 
 SHOTS = 4
 """Answered questions that are shown: each costs about 60 tokens."""
@@ -194,22 +196,21 @@ def prompt(
     linked = link(about or task, catalogue)
     earlier = [Shot(s.task, s.sql, known(s.task, catalogue, linked.columns)) for s in shots]
     facts = [*known(task, catalogue, linked.columns), *facts]
-    return render("sql", task, schema=linked.schema, instructions=instructions, facts=facts, shots=earlier), linked
+    messages = render(INSTRUCTION, task, system=[linked.schema], instructions=instructions, facts=facts, shots=earlier)
+    return messages, linked
 
 
 def alike(task: str, solved: Sequence[Solved], count: int = SHOTS) -> list[Solved]:
     """The questions that share the rarest words with this one, the most alike last."""
     held = [_words(s.task) for s in solved]
-    seen = Counter(word for words in held for word in words)
-    asked = _words(task)
+    weights, asked = rarity(held), _words(task)
 
-    def shared(words: frozenset[str]) -> float:
-        weight = math.fsum(math.log(1 + len(solved) / seen[w]) for w in words & asked)
-        return weight / math.sqrt(1 + len(words))
+    def shared(words: set[str]) -> float:
+        return math.fsum(weights[word] for word in words & asked) / math.sqrt(1 + len(words))
 
     best = sorted(range(len(solved)), key=lambda n: (-shared(held[n]), n))[:count]
     return [solved[n] for n in reversed(best)]
 
 
-def _words(text: str) -> frozenset[str]:
-    return frozenset(stem(word) for word in content_words(text)) | frozenset(text.lower().split()[:2])
+def _words(text: str) -> set[str]:
+    return content_stems(text) | {*text.lower().split()[:2]}

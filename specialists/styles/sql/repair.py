@@ -13,7 +13,7 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from ...grounding import stem
+from ....core.text import stem
 from .prompt import likeliest, named
 from .schema import Catalogue, Column, parts
 from .short import conditions, is_peak, own

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import os
+import re
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from ....core.errors import BudgetExceeded, MetierError
+from ....core.metrics import exact_match
 from ....core.run import Event, timing
-from ....core.types import ToolCall
+from ....core.types import Answer, ToolCall
+from ....tools.builtin.sql import connect
+from ....tools.tool import ToolContext
 from ...engines.engine import Select
-from ...prompt import NOT_FOUND
+from ...evaluation.measures import Ground, Scores, Scoring
+from ...evaluation.questions import Question
+from ...prompt import NOT_FOUND, TrainingExample
 from ...work import Draft, Reply, Work
-from .prompt import alike, prompt
-from .schema import Table
+from ..style import Examples, Learner, Opening, Style
+from .prompt import INSTRUCTION, alike, prompt
+from .questions.lessons import in_turn, made_up
+from .schema import Database, Table, same_rows
 from .source import SqlSource, said
 
 ATTEMPTS = 5
@@ -44,13 +53,13 @@ def sql(work: Work) -> Draft:
 
     A query that `sql/doubt.py` has nothing against is taken as it is; among several, the one with the fewest doubts.
     """
-    desk = work.desk
-    if desk is None:
+    source: SqlSource | None = work.resources
+    if source is None:
         return Draft(text=NOT_FOUND, found=False)
     tries: list[Try] = []
     while len(tries) < ATTEMPTS and (not tries or tries[-1].doubts):
         try:
-            tries.append(_try(work, desk, tries))
+            tries.append(_try(work, source, tries))
         except BudgetExceeded:
             if not tries:
                 raise
@@ -59,30 +68,30 @@ def sql(work: Work) -> Draft:
     calls = (*(t.call for t in tries if t is not best), best.call)
     if best.found is None:
         return Draft(text=NOT_FOUND, found=False, tool_calls=calls)
-    citation = desk.cite(best.call.arguments["query"], best.found)
+    citation = source.cite(best.call.arguments["query"], best.found)
     rows = [dict(zip(best.found.columns, row, strict=True)) for row in best.found.rows]
     return Draft(_text(best.found), True, (citation,), rows, best.reply.certainty, _sure(best, work), calls)
 
 
-def _try(work: Work, desk: SqlSource, before: Sequence[Try]) -> Try:
+def _try(work: Work, source: SqlSource, before: Sequence[Try]) -> Try:
     """One more query: with the errors in view where all before failed, else another one of the same model."""
     failed = [t for t in before if t.found is None]
     errors = failed if len(failed) == len(before) else []
-    shots = alike(work.brief.task, desk.solved) if not errors else []
+    shots = alike(work.brief.task, source.solved) if not errors else []
     facts = [*work.brief.facts, *(f"{t.call.arguments['query']} failed: {t.call.error};" for t in errors[:1])]
     instructions = work.card.instructions
-    messages, linked = prompt(work.brief.task, desk.catalogue, shots, instructions=instructions, facts=facts)
+    messages, linked = prompt(work.brief.task, source.catalogue, shots, instructions=instructions, facts=facts)
     sampling = {"temperature": TEMPERATURE, "seed": len(before)} if len(before) > len(errors[:1]) else {}
     reply = work.ask(messages, Select([column.path for column in linked.columns]), **sampling)
-    return _run(work, desk, reply)
+    return _run(work, source, reply)
 
 
-def _run(work: Work, desk: SqlSource, reply: Reply) -> Try:
+def _run(work: Work, source: SqlSource, reply: Reply) -> Try:
     """What came of a query."""
     query, found, doubts, error = reply.text, None, FAILED, "no rows"
     with timing("tool"):
         try:
-            query, rows, signs = desk.run(work.brief.task, reply.text)
+            query, rows, signs = source.run(work.brief.task, reply.text)
             if any(value is not None for row in rows.rows for value in row):
                 found, doubts = rows, signs
         except MetierError as failed:
@@ -107,3 +116,70 @@ def _sure(one: Try, work: Work) -> float | None:
         return None
     likely = math.exp(one.reply.certainty["logprob"] * max(1, work.engine.count(one.reply.text)))
     return likely * (DOUBTED if one.doubts else 1.0)
+
+
+def open_source(opening: Opening) -> SqlSource:
+    """The database that the card names, with its solved examples.
+
+    Raises:
+        ConfigError: an example file is wrong, or the environment variable holds no address.
+        ToolError: there is no such database, or it is outside the team's folder.
+    """
+    named = opening.card.database or ""
+    solved = [(row["input"], row["sql"]) for row in opening.rows() if isinstance(row.get("sql"), str)]
+    place = named if named.startswith("env:") else os.path.relpath(opening.folder / named, opening.root)
+    return SqlSource(place, connect(ToolContext(opening.root), place), solved)
+
+
+def sql_lessons(learner: Learner, examples: Examples) -> Iterator[TrainingExample]:
+    """Each question behind others like it, as at work, and alone, as if it were the first; and made-up ones."""
+    source: SqlSource | None = learner.resources
+    if source is None:
+        return
+    wanted = {row["input"] for row in examples.rows}
+    seen = [one for one in source.solved if one.task in wanted]
+    for one in seen:
+        others = [other for other in seen if other.sql != one.sql]
+        for shots in (alike(one.task, others), []):
+            messages, _ = prompt(one.task, source.catalogue, shots, instructions=learner.card.instructions)
+            yield TrainingExample(messages, one.sql)
+    if seen:
+        made = made_up(seen, source.catalogue, source.database, examples.dice)
+        repeats = examples.repeats([one.task for one in made])
+        kept = [one for place, one in enumerate(made) if place not in repeats]
+        yield from in_turn(kept, source.catalogue, learner.card.instructions)
+
+
+_STATEMENT = re.compile(r"\s*(select|with)\b", re.IGNORECASE)
+
+
+def sql_scores(question: Question, answer: Answer, ground: Ground) -> Scores:
+    """Whether the statement gives the rows of a right one (execution match: Zhong et al., EMNLP 2020)."""
+    ran = [call.arguments.get("query", "") for call in answer.tool_calls if call.error is None]
+    database = ground.resources.database if ground.resources else None
+    right = [question.sql] if question.sql else question.texts
+    good = ran and any(_same_rows(str(ran[-1]), wanted, answer, database) for wanted in right)
+    return {"execution_match": float(bool(good))}
+
+
+def _same_rows(said: str, wanted: str, answer: Answer, database: Database | None) -> bool:
+    """A right answer that is no statement is compared as text."""
+    if database is None or not _STATEMENT.match(wanted):
+        return bool(exact_match(answer.text, [wanted]))
+    try:
+        ordered = "order by" in wanted.lower()
+        return same_rows(database.query(said), database.query(wanted), ordered=ordered)
+    except MetierError:
+        return False
+
+
+SQL = Style(
+    "sql",
+    sql,
+    instruction=INSTRUCTION,
+    lessons=sql_lessons,
+    scoring=Scoring(sql_scores, "execution_match", ("execution_match",)),
+    needs=("database",),
+    open=open_source,
+    touches=("sensitive",),
+)

@@ -1,4 +1,7 @@
-"""Patterns of questions about things of one kind, with their short SQL."""
+"""Patterns of questions about things of one kind, with their short SQL.
+
+Long, for it is one catalogue: a pattern is a few lines, and one looks there for those that it must not repeat.
+"""
 
 from __future__ import annotations
 

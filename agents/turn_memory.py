@@ -7,27 +7,28 @@ and only what was added for everybody is recalled.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from langgraph.config import get_config
 
 from ..core.embedding import Embedder
 from ..core.run import Plain
+from ..core.text import sentences
 from ..core.types import Answer, Citation, Route
-from ..memory.fact_rules import asks, extract_facts, sentences
-from ..memory.facts import FactQuote, Facts
+from ..memory.fact_rules import NewFact, asks, extract_facts
+from ..memory.facts import LONGEST, FactQuote, Facts
 from ..memory.open import open_facts
 from ..memory.store import Owner
 from .cards import Blueprint
 
-SOURCE = "memory"
+_SOURCE = "memory"
 """The source of citations from memory."""
-SURE = 0.4
+_SURE = 0.4
 """Relevance from which a question is answered from memory that does not speak of the user ("my", "we" …)."""
-AHEAD = 0.1
+_AHEAD = 0.1
 """By so much a user's own words must speak more of a question than any document, to be asked before a specialist."""
-SPOKEN_OF = 0.4
+_SPOKEN_OF = 0.4
 """From this evidence on, documents speak of what a task tells: "My account is locked" is for a specialist."""
 _OWN = re.compile(r"\b(?:I|me|my|mine|myself|we|us|our|ours)\b", re.IGNORECASE)
 
@@ -49,7 +50,7 @@ def origin() -> dict[str, str]:
     return {name: str(place[name]) for name in ("thread_id", "user_id", "tenant") if place.get(name) is not None}
 
 
-class Memories:
+class TurnMemory:
     """Long-term memory at the team's stations; does nothing where the team keeps no facts (None)."""
 
     def __init__(self, facts: Facts | None) -> None:
@@ -68,34 +69,48 @@ class Memories:
         """
         if self.facts is None:
             return []
-        found = (self.facts.quotes(query, _owner()) for query in dict.fromkeys(queries))
-        return [quote.model_dump(mode="json") for quote in next(filter(None, found), [])]
+        owner = _owner()
+        for query in dict.fromkeys(queries):
+            if quotes := self.facts.quotes(query, owner):
+                return [quote.model_dump(mode="json") for quote in quotes]
+        return []
 
-    def note(self, task: str) -> None:
-        """Remember what a task says."""
+    def stated(self, task: str) -> list[Plain]:
+        """The facts that a task states, as JSON."""
+        return [fact._asdict() for fact in extract_facts(task[:LONGEST])] if self.facts is not None else []
+
+    def note(self, task: str, recalled: Plain) -> None:
+        """Remember what a task states."""
         if self.facts is not None:
-            self.facts.note(task, _owner(), thread_id=origin().get("thread_id", ""))
+            stated = [NewFact(**fact) for fact in recalled.get("stated", self.stated(task))]
+            self.facts.note(task, _owner(), thread_id=origin().get("thread_id", ""), stated=stated)
 
-    def comes_first(self, task: str, recalled: Sequence[Plain], evidence: float) -> bool:
-        """Is a task for the memory rather than for the specialists whose documents have that `evidence`?"""
-        if _tells(task):
-            return self._notes() and evidence < SPOKEN_OF
-        said = _bearing(task, recalled)
-        return bool(said) and said[0].relevance >= evidence + AHEAD
+    def comes_first(self, task: str, recalled: Plain, evidence: Callable[[], float]) -> bool:
+        """Is a task for the memory rather than for the specialists who were chosen?
 
-    def answer(self, task: str, recalled: Sequence[Plain], route: Route) -> Answer | None:
+        Args:
+            task: The task.
+            recalled: What the station `recall` wrote.
+            evidence: How much their documents speak of the task; only asked where memory has something.
+        """
+        if _tells(task, recalled):
+            return self._notes() and evidence() < _SPOKEN_OF
+        quotes = _bearing(task, recalled)
+        return bool(quotes) and quotes[0].relevance >= evidence() + _AHEAD
+
+    def answer(self, task: str, recalled: Plain, route: Route) -> Answer | None:
         """The answer of the team itself, where no specialist was asked: what was said, or that it is noted."""
-        if _tells(task):
+        if _tells(task, recalled):
             noted = Answer(text="Noted.", confidence=1.0, reason="a fact to remember, no question", route=route)
             return noted if self._notes() else None
-        said = _bearing(task, recalled)
-        return _quoting(said, route) if said else None
+        quotes = _bearing(task, recalled)
+        return _quoting(quotes, route) if quotes else None
 
     def _notes(self) -> bool:
         return self.facts is not None and _owner().user is not None
 
 
-def open_memories(plan: Blueprint, embedder: Embedder | None = None) -> Memories:
+def open_turn_memory(plan: Blueprint, embedder: Embedder | None = None) -> TurnMemory:
     """The long-term memory of a team; without an embedder nothing can be recalled from it.
 
     Raises:
@@ -104,33 +119,33 @@ def open_memories(plan: Blueprint, embedder: Embedder | None = None) -> Memories
         StateError: the store cannot be opened.
     """
     card = plan.card.memory
-    return Memories(open_facts(card.facts, plan.state, embedder, days=card.facts_days))
+    return TurnMemory(open_facts(card.facts, plan.state, embedder, days=card.facts_days))
 
 
-def for_specialist(recalled: Sequence[Plain], specialist: str) -> tuple[str, ...]:
+def for_specialist(facts: Sequence[Plain], specialist: str) -> tuple[str, ...]:
     """The quotes that a specialist is told."""
-    return tuple(one["text"] for one in recalled if one["fact"]["specialist"] in (None, specialist))
+    return tuple(quote["text"] for quote in facts if quote["fact"]["specialist"] in (None, specialist))
 
 
-def _tells(task: str) -> bool:
-    """Does a task only say something, and ask nothing?"""
-    return bool(extract_facts(task)) and not any(map(asks, sentences(task)))
+def _tells(task: str, recalled: Plain) -> bool:
+    """Does a task only state something, and ask nothing?"""
+    return bool(recalled.get("stated")) and not any(map(asks, sentences(task)))
 
 
-def _bearing(task: str, recalled: Sequence[Plain]) -> list[FactQuote]:
-    said = [FactQuote.model_validate(one) for one in recalled]
-    return said if said and (_OWN.search(task) or said[0].relevance >= SURE) else []
+def _bearing(task: str, recalled: Plain) -> list[FactQuote]:
+    quotes = [FactQuote.model_validate(quote) for quote in recalled["facts"]]
+    return quotes if quotes and (_OWN.search(task) or quotes[0].relevance >= _SURE) else []
 
 
 def _owner() -> Owner:
     return owner_of(origin())
 
 
-def _quoting(said: Sequence[FactQuote], route: Route) -> Answer:
+def _quoting(quotes: Sequence[FactQuote], route: Route) -> Answer:
     return Answer(
-        text="\n".join(f"{_who(quote)} “{quote.text}”" for quote in said),
-        citations=tuple(_cited(quote) for quote in said),
-        confidence=min(1.0, said[0].relevance),
+        text="\n".join(f"{_who(quote)} “{quote.text}”" for quote in quotes),
+        citations=tuple(_cited(quote) for quote in quotes),
+        confidence=min(1.0, quotes[0].relevance),
         reason="from memory",
         route=route,
     )
@@ -143,4 +158,4 @@ def _who(quote: FactQuote) -> str:
 def _cited(quote: FactQuote) -> Citation:
     when = f"{quote.fact.how} {quote.fact.when[:10]}"
     end = len(quote.text)
-    return Citation(source=SOURCE, quote=quote.text, start=0, end=end, heading=(when,), passage=quote.fact.id)
+    return Citation(source=_SOURCE, quote=quote.text, start=0, end=end, heading=(when,), passage=quote.fact.id)
