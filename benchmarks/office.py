@@ -17,7 +17,8 @@ from langchain_core.tools import BaseTool, StructuredTool
 
 from metier.benchmarks.skills.call_data import json_schema
 from metier.core.errors import ToolError
-from metier.tools.tool import Effects, declare
+from metier.tools.policy import Effects
+from metier.tools.tool import declare
 
 NOW = "2023-11-30 00:00:00"
 """The clock of all tasks."""

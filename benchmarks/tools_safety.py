@@ -26,8 +26,7 @@ from agentdojo.task_suite.load_suites import get_suites  # type: ignore[import-n
 from harness import Report, parser, progress, say
 
 from metier.core.types import ToolCall
-from metier.tools.policy import Policy, RunFacts
-from metier.tools.tool import Effects
+from metier.tools.policy import Effects, Policy, RunFacts
 
 VERSION = "v1.2.2"
 MARK = "METIER-INJECTED"

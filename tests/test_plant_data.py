@@ -18,7 +18,7 @@ from metier.agents.cards import TeamCard
 from metier.core.yaml import load_yaml
 from metier.specialists.card import SpecialistCard
 from metier.specialists.knowledge.readers import READERS, read
-from metier.specialists.styles.sql.source import said
+from metier.tools.database import show_value
 
 PLANT = Path(__file__).parents[1] / "examples" / "plant"
 NAMES = ("maintenance", "safety", "contracts", "stock", "figures")
@@ -141,7 +141,7 @@ def test_counted_answers_are_what_their_sql_says() -> None:
     counted = [line for line in lines("figures/evaluation.jsonl") if line.get("needs") == "sql"]
     assert len(counted) >= 16
     for line in counted:
-        assert [line["answer"]] == [said(value) for value in query(line["sql"])[0]], line["input"]
+        assert [line["answer"]] == [show_value(value) for value in query(line["sql"])[0]], line["input"]
     assert all(query(line["sql"]) for line in lines("figures/examples.jsonl"))
 
 
@@ -154,7 +154,7 @@ def test_threads_and_demo_expect_what_the_documents_say() -> None:
         assert ("handoff" in turn) == (turn["kind"] == "hand-off"), turn["input"]
         for wanted in turn["expected"]:
             if "sql" in wanted:
-                assert [wanted["answer"]] == [said(value) for value in query(wanted["sql"])[0]], turn["input"]
+                assert [wanted["answer"]] == [show_value(value) for value in query(wanted["sql"])[0]], turn["input"]
                 continue
             assert wanted["source"].startswith(wanted["specialist"] + "/")
             assert plain(wanted["answer"]) in text_of(PLANT / wanted["source"]), turn["input"]

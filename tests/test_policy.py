@@ -20,6 +20,7 @@ from metier.tools.policy import (
     Ask,
     Deny,
     Edit,
+    Effects,
     Policy,
     Respond,
     RunFacts,
@@ -27,7 +28,8 @@ from metier.tools.policy import (
     call_key,
     decision,
 )
-from metier.tools.tool import Effects
+from metier.tools.session import SpecialistTools
+from metier.tools.tool import effects_of, tool
 
 EFFECTS = [
     Effects(effect=e, untrusted_output=u, sensitive=s)  # type: ignore[arg-type]
@@ -108,12 +110,13 @@ def test_more_facts_never_allow_more(calls: list[ToolCall]) -> None:
 
 
 def test_cards_grant_and_the_team_wins() -> None:
+    granted = {"calculate": effects_of(calculate)}
     call = ToolCall(name="calculate", arguments={"expression": "1 + 1"})
-    assert Policy.of([calculate]).decide(call, RunFacts()) == Allow()
-    assert isinstance(Policy.of([]).decide(call, RunFacts()), Deny)
-    assert isinstance(Policy.of([calculate], TeamRules(deny=("calc*",))).decide(call, RunFacts()), Deny)
-    assert isinstance(Policy.of([calculate], TeamRules(ask=("*",))).decide(call, RunFacts()), Ask)
-    denied = Policy.of([calculate]).decide(ToolCall(name="calculat"), RunFacts())
+    assert Policy(granted=granted).decide(call, RunFacts()) == Allow()
+    assert isinstance(Policy().decide(call, RunFacts()), Deny)
+    assert isinstance(Policy(granted=granted, team=TeamRules(deny=("calc*",))).decide(call, RunFacts()), Deny)
+    assert isinstance(Policy(granted=granted, team=TeamRules(ask=("*",))).decide(call, RunFacts()), Ask)
+    denied = Policy(granted=granted).decide(ToolCall(name="calculat"), RunFacts())
     assert isinstance(denied, Deny)
     assert "did you mean 'calculate'" in denied.reason
 
@@ -152,3 +155,23 @@ def test_what_a_person_is_asked_and_may_answer() -> None:
     for wrong in ({"type": "aprove"}, {"type": "edit"}, {"type": "respond"}, {}):
         with pytest.raises(ValidationError):
             decision.validate_python(wrong)
+
+
+def test_dry_tools_look_real_and_do_nothing() -> None:
+    sent: list[str] = []
+
+    @tool(effect="external", untrusted_output=False, sensitive=False)
+    def send_mail(to: str) -> str:
+        """Send a mail."""
+        sent.append(to)
+        return "sent"
+
+    dry, real = SpecialistTools([send_mail], dry=True), SpecialistTools([send_mail])
+    assert dry.functions == real.functions
+    session = dry.open(["untrusted"]).begin(untrusted=True)
+    call = ToolCall(name="send_mail", arguments={"to": "ana@x.com"})
+    assert [session(call).result, session(call).result] == ["done", "done"]
+    assert session.done == (call.model_copy(update={"result": "done"}),) * 2
+    assert (sent, session.touched, dry.open().done) == ([], (), ())
+    assert real.open()(call).result == "sent"
+    assert sent == ["ana@x.com"]

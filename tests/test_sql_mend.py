@@ -11,8 +11,8 @@ import sqlglot
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metier.specialists.styles.sql.prompt import known, link
-from metier.specialists.styles.sql.repair import SIGNS, distinct, doubts, mended
+from metier.specialists.styles.sql.prompt import link, value_hints
+from metier.specialists.styles.sql.repair import SIGNS, distinct, objections, repair
 from metier.specialists.styles.sql.schema import Catalogue
 from metier.specialists.styles.sql.source import SqlSource
 from metier.tools.database import SqliteDatabase, open_database
@@ -109,16 +109,16 @@ def catalogue(database: SqliteDatabase) -> Catalogue:
     ],
 )
 def test_mended(task: str, short: str, then: str | None, catalogue: Catalogue) -> None:
-    assert mended(short, task, catalogue) == (then or short)
+    assert repair(short, task, catalogue) == (then or short)
 
 
 @given(st.text(max_size=40), st.text(max_size=60))
 def test_any_text_can_be_mended(task: str, short: str) -> None:
     """It stays what it is, or becomes SQL that can be read."""
     catalogue = Catalogue({})
-    then = mended(short, task, catalogue)
+    then = repair(short, task, catalogue)
     assert then == short or sqlglot.parse_one(then, read="sqlite")
-    assert 0 <= doubts(then, task, catalogue) <= len(SIGNS)
+    assert 0 <= objections(then, task, catalogue) <= len(SIGNS)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_any_text_can_be_mended(task: str, short: str) -> None:
 )
 def test_the_noun_beside_a_value_tells_its_column(task: str, value: str, catalogue: Catalogue) -> None:
     linked = link(task, catalogue)
-    assert known(task, catalogue, linked.columns)[0].startswith(f"'Uri' = {value}")
+    assert value_hints(task, catalogue, linked.columns)[0].startswith(f"'Uri' = {value}")
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_the_noun_beside_a_value_tells_its_column(task: str, value: str, catalog
     ],
 )
 def test_doubts(task: str, short: str, against: int, catalogue: Catalogue) -> None:
-    assert doubts(short, task, catalogue) == against
+    assert objections(short, task, catalogue) == against
 
 
 @pytest.mark.parametrize(

@@ -22,13 +22,13 @@ from metier.specialists.engines.engine import Select
 from metier.specialists.engines.llama import LlamaEngine
 from metier.specialists.engines.scripted import ScriptedEngine
 from metier.specialists.specialist import Specialist
-from metier.specialists.styles.sql.prompt import Solved, alike, known, link, prompt
-from metier.specialists.styles.sql.schema import Catalogue, same_rows
+from metier.specialists.styles.sql.prompt import Solved, alike, link, prompt, value_hints
+from metier.specialists.styles.sql.schema import Catalogue
 from metier.specialists.styles.sql.short import expand, shorten_sql
 from metier.specialists.styles.sql.source import SqlSource
 from metier.specialists.styles.sql.style import ATTEMPTS
 from metier.specialists.styles.table import check_card
-from metier.tools.database import SqliteDatabase, open_database
+from metier.tools.database import SqliteDatabase, open_database, same_rows
 
 PARTS = [
     ("P-1", "belt", 4, 10, "Norsk"),
@@ -153,7 +153,7 @@ def test_the_question_chooses_columns_and_values(catalogue: Catalogue) -> None:
     question = "Which parts come from bergen?"
     linked = link(question, catalogue)
     assert "parts(part, description, on_hand, minimum, supplier" in linked.schema
-    assert known(question, catalogue, linked.columns) == ["'Bergen' = suppliers.town;"]
+    assert value_hints(question, catalogue, linked.columns) == ["'Bergen' = suppliers.town;"]
 
 
 def test_questions_alike_are_shown(catalogue: Catalogue) -> None:

@@ -13,14 +13,15 @@ import sqlglot
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metier.benchmarks.skills.sql import Asked, SqliteFile, Taught, lessons, own, varied
+from metier.benchmarks.skills.sql import Asked, Taught, lessons, own, varied
 from metier.specialists.styles.sql.prompt import Solved
+from metier.specialists.styles.sql.questions.lessons import other_column, other_extreme, other_value
 from metier.specialists.styles.sql.questions.own import Own, answered, own_questions
 from metier.specialists.styles.sql.questions.patterns import synthetic
-from metier.specialists.styles.sql.questions.recombine import other_column, other_extreme, other_value
 from metier.specialists.styles.sql.questions.vocabulary import Feature, extremes, measure, worlds
 from metier.specialists.styles.sql.schema import Catalogue
 from metier.specialists.styles.sql.short import expand
+from metier.tools.database import SqliteDatabase
 
 SCRIPT = """
 CREATE TABLE canton (name TEXT, capital TEXT, people INTEGER, area REAL);
@@ -42,12 +43,12 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def database(file: Path) -> SqliteFile:
-    return SqliteFile(file)
+def database(file: Path) -> SqliteDatabase:
+    return SqliteDatabase(file)
 
 
 @pytest.fixture(scope="module")
-def catalogue(database: SqliteFile) -> Catalogue:
+def catalogue(database: SqliteDatabase) -> Catalogue:
     return Catalogue.of(database)
 
 
@@ -136,7 +137,7 @@ def test_another_column_in_question_and_sql(catalogue: Catalogue) -> None:
     assert other_column(solved._replace(task="what is the height of uri"), catalogue, random.Random(0)) is None
 
 
-def test_a_database_is_seen_as_things_with_features(catalogue: Catalogue, database: SqliteFile) -> None:
+def test_a_database_is_seen_as_things_with_features(catalogue: Catalogue, database: SqliteDatabase) -> None:
     found = {thing.noun: thing for thing in Own(catalogue, database, random.Random(0)).tables}
     assert {noun: thing.plural for noun, thing in found.items()} == {
         "canton": "cantons",
@@ -146,7 +147,7 @@ def test_a_database_is_seen_as_things_with_features(catalogue: Catalogue, databa
     assert [(f.name, f.kind) for f in found["stream"].features] == [("name", "name"), ("canton", ">"), ("length", "n")]
 
 
-def test_questions_about_a_database_have_answers(catalogue: Catalogue, database: SqliteFile) -> None:
+def test_questions_about_a_database_have_answers(catalogue: Catalogue, database: SqliteDatabase) -> None:
     made = [*islice(own_questions(catalogue, database, random.Random(1)), 60)]
     assert len({solved.task for solved in made}) > 40
     assert all(answered(solved.sql, catalogue, database) for solved in made)
@@ -157,7 +158,7 @@ def test_questions_about_a_database_have_answers(catalogue: Catalogue, database:
 def test_nothing_can_be_asked_of_an_empty_database(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "empty.sqlite")) as connection, connection:
         connection.execute("CREATE TABLE machine (id INTEGER, note TEXT)")
-    empty = SqliteFile(tmp_path / "empty.sqlite")
+    empty = SqliteDatabase(tmp_path / "empty.sqlite")
     assert list(own_questions(Catalogue.of(empty), empty, random.Random(0))) == []
 
 

@@ -21,8 +21,10 @@ from metier.tools.builtin.calculator import calculate, calculate_value
 from metier.tools.builtin.clock import add_to_date, days_between
 from metier.tools.builtin.plot import draw
 from metier.tools.builtin.python import execute
+from metier.tools.database import QueryResult, show_rows
+from metier.tools.policy import Effects
 from metier.tools.registry import BUILT_IN, build_tools
-from metier.tools.tool import Effects, Rows, ToolContext, declare, effects_of, shorten_text, show_rows, tool
+from metier.tools.tool import ToolContext, declare, effects_of, shorten_text, tool
 
 numbers = st.one_of(
     st.integers(-1000, 1000).map(str), st.floats(0.001, 1e6).map(lambda x: f"{x:.6f}"), st.sampled_from(["2e3", ".5"])
@@ -258,7 +260,8 @@ def test_shortened_text_is_a_beginning(text: str, limit: int) -> None:
 
 
 def test_tables_are_shown_as_a_few_rows_and_a_count() -> None:
-    table = Rows(columns=("n",), rows=tuple((i,) for i in range(30)))
+    table = QueryResult(columns=("n",), rows=tuple((i,) for i in range(30)))
     assert show_rows(table).splitlines()[-1] == "(30 rows, first 10 shown)"
-    assert show_rows(Rows(columns=("n",), rows=())) == "0 rows"
-    assert show_rows(Rows(columns=("a", "b"), rows=((None, "x\ny" * 99),))).splitlines()[1].startswith("NULL | x yx y")
+    assert show_rows(QueryResult(columns=("n",), rows=())) == "0 rows"
+    long = QueryResult(columns=("a", "b"), rows=((None, "x\ny" * 99),))
+    assert show_rows(long).splitlines()[1].startswith("NULL | x yx y")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import tempfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -104,7 +106,7 @@ def test_the_connection_refuses_on_its_own(file: Path, sql: str) -> None:
     database = SqliteDatabase(file)
     if sql and "FOR UPDATE" not in sql:
         with pytest.raises(ToolError):
-            database._run(sql, check_select("SELECT 1"), (), 10)
+            database.fetch(sql, check_select("SELECT 1"), (), 10)
     assert file.read_bytes() == before
 
 
@@ -152,7 +154,7 @@ def test_any_select_gives_what_sqlite_gives(sql: str) -> None:
         connection.executemany("INSERT INTO part VALUES (?, ?, ?, ?)", ROWS)
         expected = connection.execute(sql).fetchall()
     connection.close()
-    assert list(_memory().query(sql).rows) == expected
+    assert list(_parts().query(sql).rows) == expected
 
 
 def test_time_rows_and_sizes_are_limited(file: Path) -> None:
@@ -193,7 +195,7 @@ CONDITIONS = st.builds(
 @given(conditions=st.lists(CONDITIONS, max_size=2), function=st.sampled_from(["count", "sum", "avg", "min", "max"]))
 def test_aggregates_equal_pythons(conditions: list[Filter], function: str) -> None:
     """Against the same question answered in plain Python over the rows."""
-    database = _memory()
+    database = _parts()
     found = run(database, TableQuery(table="part", filters=conditions, function=function, of="weight"))  # type: ignore
     kept = [row[2] for row in ROWS if all(_holds(dict(zip(COLUMNS, row, strict=True)), c) for c in conditions)]
     expected = {
@@ -209,16 +211,14 @@ def test_aggregates_equal_pythons(conditions: list[Filter], function: str) -> No
 _shared: list[SqliteDatabase] = []
 
 
-def _memory() -> SqliteDatabase:
+def _parts() -> SqliteDatabase:
     if not _shared:
-        made = SqliteDatabase.of_csv({})
-        memory = made._memory
-        assert memory is not None
-        memory.execute("PRAGMA query_only = OFF")
-        memory.execute("CREATE TABLE part (id INTEGER, name TEXT, weight REAL, site TEXT)")
-        memory.executemany("INSERT INTO part VALUES (?, ?, ?, ?)", ROWS)
-        made._schema = made._read_schema()
-        _shared.append(made)
+        file = Path(tempfile.mkdtemp()) / "parts.sqlite"
+        with closing(sqlite3.connect(file)) as connection:
+            connection.execute("CREATE TABLE part (id INTEGER, name TEXT, weight REAL, site TEXT)")
+            connection.executemany("INSERT INTO part VALUES (?, ?, ?, ?)", ROWS)
+            connection.commit()
+        _shared.append(SqliteDatabase(file))
     return _shared[0]
 
 

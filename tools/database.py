@@ -1,7 +1,8 @@
-"""Databases that can only be read: SQLite files and CSV files held in memory. Rows and time are limited.
+"""Databases that can only be read: SQLite files, CSV files held in memory, PostgreSQL. Rows and time are limited.
 
-Four locks, each enough for most attacks: the parsed query (`sql_guard`), a connection opened read-only, `query_only`,
-and an authorizer that allows nothing but reading. PostgreSQL is in `postgres.py`.
+A query is parsed first, and runs only when it is one SELECT. Behind that, each enough for most attacks, SQLite has a
+connection opened read-only, `query_only`, and an authorizer that allows nothing but reading; PostgreSQL has a read-only
+transaction, and should have a role that may only SELECT.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sqlite3
 import threading
 import time
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -23,13 +25,73 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from ..core.errors import MissingExtra, ToolDenied, ToolError
-from .tool import Rows
+from ..core.types import Value
 
-# Is this text one query that only reads? Decided on the parsed tree (sqlglot), not on words in the text.
+QUERY_ROWS = 1000
+"""Rows of one query that are read, unless fewer are asked for."""
 
+QUERY_SECONDS = 5.0
+"""Time that one query may take."""
+
+_SHOWN_ROWS = 10
+_CELL_CHARACTERS = 80
+_MAX_VALUE_BYTES = 1_000_000
 
 Dialect = Literal["sqlite", "postgres"]
 
+Schema = dict[str, dict[str, str]]
+"""Table → column → declared type."""
+
+
+class QueryResult(Value):
+    """The rows that a query gave."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+    complete: bool = True
+    """False: there were more rows than the limit, and the rest was not read."""
+
+    def __str__(self) -> str:
+        return show_rows(self)
+
+
+def show_rows(result: QueryResult, rows: int = _SHOWN_ROWS) -> str:
+    """For a small model, which reads a few rows and a count, not a dump: columns, first rows, how many there are."""
+    total = f"{len(result.rows)}{'' if result.complete else ' or more'}"
+    if not result.rows:
+        return "0 rows"
+    lines = [" | ".join(result.columns), *(" | ".join(map(_cell, row)) for row in result.rows[:rows])]
+    shown = "" if len(result.rows) <= rows else f", first {rows} shown"
+    return "\n".join([*lines, f"({total} row{'' if total == '1' else 's'}{shown})"])
+
+
+def show_value(value: Any) -> str:
+    """A value as people read it; nothing for NULL."""
+    return "" if value is None else format(value, ".12g") if isinstance(value, float) else str(value)
+
+
+def _cell(value: Any) -> str:
+    """On one line, cut off where it is long."""
+    text = "NULL" if value is None else " ".join(show_value(value).split())
+    return text if len(text) <= _CELL_CHARACTERS else f"{text[: _CELL_CHARACTERS - 1]}…"
+
+
+def same_rows(result: QueryResult, truth: QueryResult, *, ordered: bool) -> bool:
+    """Whether two results hold the same rows: execution match. Columns by position, numbers to nine digits.
+
+    Args:
+        ordered: The order of rows counts.
+    """
+    rows, expected = ([tuple(map(_rounded, row)) for row in some.rows] for some in (result, truth))
+    return rows == expected if ordered else Counter(rows) == Counter(expected)
+
+
+def _rounded(value: Any) -> Any:
+    """Sums of floats differ with the order of rows."""
+    return float(f"{value:.9g}") if isinstance(value, (int, float)) else value
+
+
+# Is a text one query that only reads? Decided on the parsed tree, not on words in the text.
 
 _FORBIDDEN = (
     exp.Insert,
@@ -54,7 +116,6 @@ _FORBIDDEN = (
     exp.Use,
     exp.Kill,
 )
-
 
 _EXTRA_FUNCTIONS = frozenset(
     re.findall(
@@ -95,45 +156,47 @@ def check_select(query: str, dialect: Dialect = "sqlite") -> exp.Query:
     return statement
 
 
-MAX_ROWS = 1000
-
-
-MAX_SECONDS = 5.0
-
-
-_MAX_VALUE_BYTES = 1_000_000
-
-
-_ALLOWED = frozenset((sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE))
-
-
-_FORBIDDEN_FUNCTIONS = frozenset(("load_extension", "readfile", "writefile", "edit", "fts3_tokenizer"))
-
-
-Schema = dict[str, dict[str, str]]
-"""Table → column → declared type."""
-
-
 class Database(ABC):
-    """A database to ask. Only one SELECT at a time gets through."""
+    """A database to ask. Only one SELECT at a time gets through.
+
+    Another kind of database is a subclass that says its dialect, its schema, and how rows are fetched.
+    """
 
     dialect: Dialect
 
-    def query(self, sql: str, parameters: Sequence[Any] = (), rows: int = MAX_ROWS) -> Rows:
+    def query(self, sql: str, parameters: Sequence[Any] = (), rows: int = QUERY_ROWS) -> QueryResult:
         """At most `rows` rows of one SELECT.
 
         Raises:
             ToolDenied: not exactly one statement that only reads.
             ToolError: the database rejects the query, or it takes too long.
         """
-        return self._run(sql, check_select(sql, self.dialect), parameters, rows)
+        return self.fetch(sql, check_select(sql, self.dialect), parameters, rows)
 
     @abstractmethod
     def schema(self) -> Schema:
         """All tables and their columns."""
 
     @abstractmethod
-    def _run(self, sql: str, statement: exp.Query, parameters: Sequence[Any], rows: int) -> Rows: ...
+    def fetch(self, sql: str, statement: exp.Query, parameters: Sequence[Any], rows: int) -> QueryResult:
+        """At most `rows` rows of a query that was found to do nothing but read; `statement` is what it was parsed to.
+
+        Raises:
+            ToolError: the database rejects the query, or it takes too long.
+        """
+
+
+def _result(columns: Sequence[str], fetched: Sequence[Sequence[Any]], rows: int) -> QueryResult:
+    """Of one row more than wanted, which shows whether there are more."""
+    return QueryResult(columns=tuple(columns), rows=tuple(map(tuple, fetched[:rows])), complete=len(fetched) <= rows)
+
+
+# SQLite files, and CSV files held in memory.
+
+
+_ALLOWED = frozenset((sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE))
+
+_FORBIDDEN_FUNCTIONS = frozenset(("load_extension", "readfile", "writefile", "edit", "fts3_tokenizer"))
 
 
 class SqliteDatabase(Database):
@@ -141,7 +204,7 @@ class SqliteDatabase(Database):
 
     dialect = "sqlite"
 
-    def __init__(self, path: Path, *, seconds: float = MAX_SECONDS) -> None:
+    def __init__(self, path: Path, *, seconds: float = QUERY_SECONDS) -> None:
         """Open an existing file for reading.
 
         Raises:
@@ -149,41 +212,39 @@ class SqliteDatabase(Database):
         """
         if not path.is_file():
             raise ToolError(f"no database at {path}", hint="give the path of an existing .sqlite file")
-        self._seconds = seconds
-        self._memory: sqlite3.Connection | None = None
-        self._lock = threading.Lock()
-        self._uri = f"file:{quote(str(path.resolve()))}?mode=ro"
-        self._schema = self._read_schema()
+        self._open(f"file:{quote(str(path.resolve()))}?mode=ro", None, seconds)
 
     @classmethod
-    def of_csv(cls, files: Mapping[str, Path], *, seconds: float = MAX_SECONDS) -> SqliteDatabase:
+    def of_csv(cls, files: Mapping[str, Path], *, seconds: float = QUERY_SECONDS) -> SqliteDatabase:
         """Tables in memory, one per CSV file, named as given; whole and decimal numbers become numbers."""
-        made = cls.__new__(cls)
-        made._seconds, made._lock, made._uri = seconds, threading.Lock(), ""
-        made._memory = sqlite3.connect(":memory:", check_same_thread=False)
+        memory = sqlite3.connect(":memory:", check_same_thread=False)
         for name, path in files.items():
-            _load_csv(made._memory, name, path)
-        made._schema = made._read_schema()
-        return made
+            _load_csv(memory, name, path)
+        database = cls.__new__(cls)
+        database._open("", memory, seconds)
+        return database
+
+    def _open(self, uri: str, memory: sqlite3.Connection | None, seconds: float) -> None:
+        self._uri, self._memory, self._seconds, self._lock = uri, memory, seconds, threading.Lock()
+        self._schema = self._read_schema()
 
     def schema(self) -> Schema:
         """All tables and views, read once."""
         return self._schema
 
-    def _run(self, sql: str, statement: exp.Query, parameters: Sequence[Any], rows: int) -> Rows:
+    def fetch(self, sql: str, statement: exp.Query, parameters: Sequence[Any], rows: int) -> QueryResult:
         with self._connection() as connection:
             deadline = time.monotonic() + self._seconds
             connection.set_progress_handler(lambda: time.monotonic() > deadline, 1000)
             try:
                 cursor = connection.execute(sql, parameters)
-                found = cursor.fetchmany(rows + 1)
+                fetched = cursor.fetchmany(rows + 1)
             except (sqlite3.Error, sqlite3.Warning, OverflowError) as error:
                 late = time.monotonic() > deadline
                 raise ToolError(f"the query took over {self._seconds} s" if late else f"SQLite: {error}") from None
             if cursor.description is None:
                 raise ToolError("this gives no rows: only a SELECT does")
-            columns = tuple(d[0] for d in cursor.description)
-            return Rows(columns=columns, rows=tuple(map(tuple, found[:rows])), complete=len(found) <= rows)
+            return _result([d[0] for d in cursor.description], fetched, rows)
 
     def _read_schema(self) -> Schema:
         with self._connection(guarded=False) as connection:
@@ -226,7 +287,7 @@ def _authorize(action: int, first: str | None, second: str | None, *_: Any) -> i
     return sqlite3.SQLITE_OK
 
 
-def open_database(place: Path, *, seconds: float = MAX_SECONDS) -> SqliteDatabase:
+def open_database(place: Path, *, seconds: float = QUERY_SECONDS) -> SqliteDatabase:
     """A `.sqlite` file, a `.csv` file, or a folder of CSV files (one table each, named as the file)."""
     files = sorted(place.glob("*.csv")) if place.is_dir() else [place] if place.suffix.lower() == ".csv" else []
     if files:
@@ -266,7 +327,6 @@ def _identifier(name: str) -> str:
 
 _INTEGER = re.compile(r"[+-]?(?:0|[1-9]\d{0,17})")
 
-
 _DECIMAL = re.compile(r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|[+-]?\.\d+")
 
 
@@ -279,7 +339,7 @@ def _kind(values: Sequence[str]) -> str:
     return "REAL" if present and not coded and all(_DECIMAL.fullmatch(v) for v in present) else "TEXT"
 
 
-# A PostgreSQL database that can only be read (extra `postgres`).
+# PostgreSQL (extra `postgres`).
 
 
 class PostgresDatabase(Database):
@@ -291,7 +351,7 @@ class PostgresDatabase(Database):
 
     dialect = "postgres"
 
-    def __init__(self, url: str, *, seconds: float = MAX_SECONDS) -> None:
+    def __init__(self, url: str, *, seconds: float = QUERY_SECONDS) -> None:
         """Connect once to read the schema; later each query has its own connection.
 
         Raises:
@@ -303,7 +363,7 @@ class PostgresDatabase(Database):
         except ImportError:
             raise MissingExtra("psycopg", "postgres") from None
         self._psycopg, self._url, self._seconds = psycopg, url, seconds
-        columns = self._fetch(
+        columns = self._execute(
             "SELECT table_name, column_name, data_type FROM information_schema.columns "
             "WHERE table_schema NOT IN ('pg_catalog', 'information_schema') ORDER BY table_name, ordinal_position",
             (),
@@ -317,18 +377,18 @@ class PostgresDatabase(Database):
         """All tables and views the role may see, read once."""
         return self._schema
 
-    def _run(self, sql: str, statement: exp.Query, parameters: Sequence[Any], rows: int) -> Rows:
-        return self._fetch(statement.sql("postgres"), parameters, rows)
+    def fetch(self, sql: str, statement: exp.Query, parameters: Sequence[Any], rows: int) -> QueryResult:
+        return self._execute(statement.sql("postgres"), parameters, rows)
 
-    def _fetch(self, sql: str, parameters: Sequence[Any], rows: int) -> Rows:
+    def _execute(self, sql: str, parameters: Sequence[Any], rows: int) -> QueryResult:
         options = f"-c default_transaction_read_only=on -c statement_timeout={int(self._seconds * 1000)}"
         try:
             with self._psycopg.connect(self._url, options=options, connect_timeout=5) as connection:
                 connection.read_only = True
                 cursor = connection.execute(sql.encode(), parameters or None)
-                found = cursor.fetchmany(rows + 1)
-                columns = tuple(d.name for d in cursor.description or ())
+                fetched = cursor.fetchmany(rows + 1)
+                columns = [d.name for d in cursor.description or ()]
                 connection.rollback()
         except self._psycopg.Error as error:
             raise ToolError(f"PostgreSQL: {str(error).strip()}") from None
-        return Rows(columns=columns, rows=tuple(map(tuple, found[:rows])), complete=len(found) <= rows)
+        return _result(columns, fetched, rows)

@@ -24,7 +24,8 @@ from typing import Any
 from langchain_core.tools import BaseTool, StructuredTool
 
 from ..core.errors import ConfigError, MissingExtra, ToolError, unknown
-from .tool import Effects, ToolContext, declare, shorten_text
+from .policy import Effects
+from .tool import ToolContext, declare, shorten_text
 
 try:
     import mcp as protocol
@@ -32,8 +33,8 @@ try:
 except ImportError:
     protocol = StdioServerParameters = None
 
-MAX_SECONDS = 30.0
-MAX_DESCRIPTION = 400
+_MAX_SECONDS = 30.0
+_MAX_DESCRIPTION = 400
 
 
 def mcp(
@@ -87,20 +88,20 @@ class Connection:
         self.close = weakref.finalize(self, _close, self._loop, self._stop, thread)
         """Ends the session; happens by itself when the process ends."""
         try:
-            self._client = self._ready.result(MAX_SECONDS)
+            self._client = self._ready.result(_MAX_SECONDS)
         except FutureTimeout:
             self.close()
-            raise ToolError(f"the MCP server did not answer within {MAX_SECONDS:.0f} s") from None
+            raise ToolError(f"the MCP server did not answer within {_MAX_SECONDS:.0f} s") from None
 
     def tools(self) -> list[Any]:
         """What the server offers, all pages."""
-        found, cursor = [], None
+        tools, cursor = [], None
         while True:
             page = self._run(self._client.list_tools(cursor=cursor))
-            found += page.tools
+            tools += page.tools
             cursor = page.next_cursor
             if not cursor:
-                return found
+                return tools
 
     def call(self, name: str, arguments: dict[str, Any]) -> str:
         """The result as text.
@@ -121,10 +122,10 @@ class Connection:
     def _run(self, coroutine: Any) -> Any:
         future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         try:
-            return future.result(MAX_SECONDS)
+            return future.result(_MAX_SECONDS)
         except FutureTimeout:
             future.cancel()
-            raise TimeoutError(f"the MCP server did not answer within {MAX_SECONDS:.0f} s") from None
+            raise TimeoutError(f"the MCP server did not answer within {_MAX_SECONDS:.0f} s") from None
         except Exception as error:
             raise ConnectionError(f"the MCP server failed: {error}") from None
 
@@ -133,7 +134,7 @@ class Connection:
         if protocol is None:
             raise MissingExtra("mcp", "mcp")
         try:
-            async with protocol.Client(server, read_timeout_seconds=MAX_SECONDS) as client:
+            async with protocol.Client(server, read_timeout_seconds=_MAX_SECONDS) as client:
                 self._ready.set_result(client)
                 await self._stop.wait()
         except BaseException as error:
@@ -157,10 +158,10 @@ def _wrap(connection: Connection, offered: Any, prefix: str) -> BaseTool:
     def call(**arguments: Any) -> str:
         return connection.call(offered.name, arguments)
 
-    made = StructuredTool.from_function(
+    wrapped = StructuredTool.from_function(
         call,
         name=f"{prefix}{offered.name}",
-        description=shorten_text(offered.description or offered.title or offered.name, MAX_DESCRIPTION),
+        description=shorten_text(offered.description or offered.title or offered.name, _MAX_DESCRIPTION),
         args_schema=offered.input_schema,
     )
-    return declare(made, Effects())
+    return declare(wrapped, Effects())

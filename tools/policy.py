@@ -1,4 +1,5 @@
-"""May this call run? A pure function of the call and of what has happened in the run: no model, no clock, no network.
+"""May this call run, and what may a person say of it? Plain data and pure functions: no model, no clock, no network,
+and no tool is loaded: the team's card holds its rules.
 
 The idea is Meta's "Agents Rule of Two" (2025): of untrusted input, sensitive access and external effect a run may have
 two; the third needs a person. Stricter than that rule, untrusted text cannot lead to a write either.
@@ -11,14 +12,23 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal
 
-from langchain_core.tools import BaseTool
 from pydantic import ConfigDict, Field, TypeAdapter
 
 from ..core.errors import unknown
 from ..core.types import ToolCall, Touch, Value
-from .tool import Effects, effects_of
 
-# What a team's owner decides about tools. Plain data that the team's card holds; loads no tool.
+Effect = Literal["read", "write", "external"]
+"""`read` looks; `write` changes state that people rely on; `external` reaches outside the machine (mail, web)."""
+
+
+class Effects(Value):
+    """What a tool does. The defaults are the most restrictive: a tool that declares nothing is trusted with nothing."""
+
+    effect: Effect = "external"
+    untrusted_output: bool = True
+    """Its result holds text that strangers may have written (web pages, e-mail, documents)."""
+    sensitive: bool = True
+    """Its result holds data that must not leave: personal, financial, secret."""
 
 
 class TeamRules(Value):
@@ -106,11 +116,6 @@ class Policy(Value):
     """The tools of its card and what each does."""
     team: TeamRules = TeamRules()
 
-    @classmethod
-    def of(cls, tools: Iterable[BaseTool], team: TeamRules | None = None) -> Policy:
-        """The policy for a specialist's tools."""
-        return cls(granted={t.name: effects_of(t) for t in tools}, team=team or TeamRules())
-
     def decide(self, call: ToolCall, facts: RunFacts) -> Decided:
         """Allow, deny or ask, with the reason in words."""
         effects = self.granted.get(call.name)
@@ -145,7 +150,6 @@ def _matches(name: str, patterns: Iterable[str]) -> bool:
 
 
 # A person's say on a tool call: what is asked and what may be answered. Plain data; `agents/` makes the interrupt.
-
 
 DecisionName = Literal["approve", "edit", "reject", "respond"]
 

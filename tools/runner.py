@@ -21,15 +21,18 @@ from ..core.types import ToolCall, Value
 from .policy import call_key
 from .tool import effects_of, shorten_text
 
-# A circuit breaker: a tool that keeps failing is left alone for a while.
-
-
 Clock = Callable[[], float]
 """Seconds that only go forward."""
 
+KEY_ARGUMENT = "idempotency_key"
+"""A tool with effects that takes an argument of this name promises: the same key twice is one effect."""
+
 
 class Breaker:
-    """Closed: calls pass. Open after `failures` in a row: none pass for `rest` seconds, then one may try."""
+    """A circuit breaker: a tool that keeps failing is left alone for a while.
+
+    Closed: calls pass. Open after `failures` in a row: none pass for `rest` seconds, then one may try.
+    """
 
     def __init__(self, *, failures: int = 5, rest: float = 30.0, clock: Clock = time.monotonic) -> None:
         self._limit, self._rest, self._clock = failures, rest, clock
@@ -55,9 +58,6 @@ class Breaker:
                 self._closed_at = self._clock() + self._rest
 
 
-# Which effects have happened: the memory that keeps a payment from being made twice after a crash or a retry.
-
-
 class LedgerEntry(Value):
     """An effect. `begun` without `done`: the process ended in between, and nobody knows whether it happened."""
 
@@ -66,7 +66,10 @@ class LedgerEntry(Value):
 
 
 class Ledger:
-    """Effects by key, in a SQLite file (or in memory). Several processes may share the file."""
+    """Which effects have happened, so that no payment is made twice after a crash or a retry.
+
+    Effects by key, in a SQLite file (or in memory). Several processes may share the file.
+    """
 
     def __init__(self, path: Path | None = None) -> None:
         if path is not None:
@@ -125,10 +128,6 @@ class Ledger:
         """Close the file."""
         with self._lock:
             self._connection.close()
-
-
-KEY_ARGUMENT = "idempotency_key"
-"""A tool with effects that takes an argument of this name promises: the same key twice is one effect."""
 
 
 class ToolRunner:

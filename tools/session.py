@@ -63,7 +63,7 @@ class SpecialistTools:
         self.functions: list[dict[str, Any]] = [convert_to_openai_tool(t)["function"] for t in tools]
         """Name, description and parameters (JSON Schema) of each tool, for the model."""
         self.effects = {t.name: effects_of(t) for t in tools}
-        self.policy = Policy.of(tools, rules)
+        self.policy = Policy(granted=self.effects, team=rules or TeamRules())
         self.runner = None if dry else runner or ToolRunner(tools)
         """None where calls are only noted."""
         self.journal = journal or Unkept()

@@ -1,36 +1,24 @@
-"""A tool is a LangChain tool that also says what it does to the world. Knows nothing of policies or cards."""
+"""A tool is a LangChain tool that also says what it does to the world. Knows nothing of cards."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 from langchain_core.tools import BaseTool, StructuredTool
 from pydantic import ValidationError
 
 from ..core.errors import ToolError
-from ..core.types import Passage, Value
-
-Effect = Literal["read", "write", "external"]
-"""`read` looks; `write` changes state that people rely on; `external` reaches outside the machine (mail, web)."""
-
+from ..core.types import Passage
+from .policy import Effect, Effects
 
 _KEY = "metier_effects"
-
+_MAX_PATH = 1000
+_RESULT_CHARACTERS = 2000
 
 ToolT = TypeVar("ToolT", bound=BaseTool)
-
-
-class Effects(Value):
-    """What a tool does. The defaults are the most restrictive: a tool that declares nothing is trusted with nothing."""
-
-    effect: Effect = "external"
-    untrusted_output: bool = True
-    """Its result holds text that strangers may have written (web pages, e-mail, documents)."""
-    sensitive: bool = True
-    """Its result holds data that must not leave: personal, financial, secret."""
 
 
 @overload
@@ -89,11 +77,7 @@ def effects_of(subject: BaseTool) -> Effects:
         return Effects()
 
 
-# What a tool's factory is given: the places and people it may know. Plain data, made by whoever builds a team.
-
-
-MAX_PATH = 1000
-
+# What a tool's factory is given: the places that it may know. Plain data, made by whoever builds a team.
 
 Search = Callable[[str], Sequence[Passage]]
 """Searches a specialist's own knowledge."""
@@ -133,62 +117,21 @@ def inside(root: Path, name: str) -> Path:
         ToolError: the path leads out, or cannot be a path at all.
     """
     base = root.resolve()
-    if len(name) > MAX_PATH:
+    if len(name) > _MAX_PATH:
         raise ToolError(f"a path of {len(name)} characters")
     try:
-        found = (base / name).resolve()
+        path = (base / name).resolve()
     except (OSError, ValueError, RuntimeError) as error:
         raise ToolError(f"'{name!r:.100}' is not a path: {error}") from None
-    if not found.is_relative_to(base):
+    if not path.is_relative_to(base):
         raise ToolError(f"'{name}' is outside the folder of this tool", hint="use a path relative to that folder")
-    return found
+    return path
 
 
-# What tools give back, made short: a small model reads a few rows and a count, not a dump.
-
-
-SHOWN_ROWS = 10
-
-
-CELL_CHARACTERS = 80
-
-
-RESULT_CHARACTERS = 2000
-
-
-class Rows(Value):
-    """A table that came back from a query."""
-
-    columns: tuple[str, ...]
-    rows: tuple[tuple[Any, ...], ...]
-    complete: bool = True
-    """False: there were more rows than the limit, and the rest was not read."""
-
-    def __str__(self) -> str:
-        return show_rows(self)
-
-
-def show_rows(table: Rows, rows: int = SHOWN_ROWS) -> str:
-    """The first rows as `a | b` lines under a header, and how many there are in all."""
-    total = f"{len(table.rows)}{'' if table.complete else ' or more'}"
-    if not table.rows:
-        return "0 rows"
-    lines = [" | ".join(table.columns), *(" | ".join(map(_cell, row)) for row in table.rows[:rows])]
-    shown = "" if len(table.rows) <= rows else f", first {rows} shown"
-    return "\n".join([*lines, f"({total} row{'' if total == '1' else 's'}{shown})"])
-
-
-def shorten_text(text: str, limit: int = RESULT_CHARACTERS) -> str:
-    """At most `limit` characters, cut at a line or word, with what is missing said at the end."""
+def shorten_text(text: str, limit: int = _RESULT_CHARACTERS) -> str:
+    """A result for a small model, which does not read a dump: at most `limit` characters, cut at a line or word."""
     if len(text) <= limit:
         return text
     head = text[:limit]
     cut = max(head.rfind("\n"), head.rfind(" "), int(limit * 0.8))
     return f"{head[:cut].rstrip()}\n… ({len(text) - cut} more characters)"
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "NULL"
-    text = format(value, ".12g") if isinstance(value, float) else " ".join(str(value).split())
-    return text if len(text) <= CELL_CHARACTERS else f"{text[: CELL_CHARACTERS - 1]}…"

@@ -1,78 +1,32 @@
-"""Trains the skill `sql`: `python benchmarks/skills/sql.py DATA OUT --minutes 30`."""
+"""Trains the skill `sql`, which writes one short SELECT over the schema in its prompt.
+
+    python benchmarks/skills/sql.py DATA OUT [--minutes 30]
+
+DATA is the folder of the public sets; OUT becomes the adapter's, a PEFT repository.
+"""
 
 from __future__ import annotations
 
 import random
 import re
-import sqlite3
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from metier.benchmarks.skills.skill import Lesson, Row, Skill, Source, kept_aside, main, read_rows
-from metier.core.errors import ConfigError, ToolError
+from metier.core.errors import ConfigError
 from metier.specialists.prompt import TrainingExample
 from metier.specialists.styles.sql.prompt import Solved, alike
-from metier.specialists.styles.sql.questions.lessons import TOGETHER, in_turn, together
+from metier.specialists.styles.sql.questions.lessons import TOGETHER, in_turn, recombined, together
 from metier.specialists.styles.sql.questions.own import answered, own_questions
 from metier.specialists.styles.sql.questions.patterns import synthetic
-from metier.specialists.styles.sql.questions.recombine import recombined
 from metier.specialists.styles.sql.schema import Catalogue
 from metier.specialists.styles.sql.short import shorten_sql
+from metier.tools.database import SqliteDatabase
 
-# A SQLite file as training reads it: gold queries are trusted. What answers people runs them through `tools`.
-
-
-MOST_STEPS = 50_000_000
-"""Instructions of SQLite's machine after which a query is given up."""
-
-
-class Found(NamedTuple):
-    """Rows that came back: a `Table`."""
-
-    columns: Sequence[str]
-    rows: Sequence[Sequence[Any]]
-    complete: bool
-
-
-class SqliteFile:
-    """A `Database` over one file, opened read-only for each query."""
-
-    dialect = "sqlite"
-
-    def __init__(self, path: Path) -> None:
-        self._uri = f"{path.resolve().as_uri()}?mode=ro"
-        tables = self.query("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'").rows
-        described = "SELECT name, type FROM pragma_table_info(?)"
-        self._schema = {t: {str(c): str(k) for c, k in self.query(described, (t,)).rows} for (t,) in tables}
-
-    def schema(self) -> Mapping[str, Mapping[str, str]]:
-        return self._schema
-
-    def query(self, sql: str, parameters: Sequence[Any] = (), rows: int = 1000) -> Found:
-        """Raises ToolError when SQLite rejects it."""
-        with closing(sqlite3.connect(self._uri, uri=True)) as connection:
-            left = [MOST_STEPS // 100_000]
-
-            def tired() -> bool:
-                left[0] -= 1
-                return left[0] < 0
-
-            connection.set_progress_handler(tired, 100_000)
-            try:
-                cursor = connection.execute(sql, parameters)
-                found = cursor.fetchmany(rows + 1)
-            except (sqlite3.Error, sqlite3.Warning) as error:
-                raise ToolError(f"SQLite: {error}") from None
-            return Found([d[0] for d in cursor.description or ()], found[:rows], len(found) <= rows)
-
-
-# Questions with gold SQL: what the skill `sql`, and adapters for one database, learn from.
-
+# Questions with gold SQL: what the skill, and adapters for one database, learn from.
 
 EVENLY = 4
 """Questions of one group with SQL of one form in a round: what is asked often is not all that there is to learn."""
@@ -160,9 +114,9 @@ def _evenly(found: Sequence[Taught], dice: random.Random) -> list[Taught]:
 
 
 @cache
-def opened(file: Path) -> tuple[SqliteFile, Catalogue]:
+def opened(file: Path) -> tuple[SqliteDatabase, Catalogue]:
     """A database and what is in it, read once."""
-    database = SqliteFile(file)
+    database = SqliteDatabase(file)
     return database, Catalogue.of(database)
 
 
@@ -198,17 +152,16 @@ def _other(one: Taught, other: Taught) -> bool:
     return one.sql != other.sql and (whole or one.asked.group != other.asked.group)
 
 
+# The lesson, and the skill.
+
 MADE_UP = 1400
 """Made-up databases with three to eight questions each, for one round."""
-
 
 REAL = 3
 """Prompts for each real question, for one round."""
 
-
 OWN = 50
 """Prompts with made-up questions about each real database, for one round."""
-
 
 CHECKED = 40
 """Kept-aside questions whose loss is measured for early stopping."""

@@ -16,8 +16,8 @@ from langchain_core.tools import BaseTool
 from ...core.errors import ToolError
 from ..tool import ToolContext, tool
 
-MAX_CHARACTERS = 500
-MAX_BITS = 20_000
+_MAX_CHARACTERS = 500
+_MAX_BITS = 20_000
 """Numbers longer than this (about 6,000 digits) are refused, so that `9**9**9` cannot hang the machine."""
 
 _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
@@ -65,8 +65,8 @@ def calculate_value(expression: str) -> Any:
     Raises:
         ToolError: it is not arithmetic, mixes units that do not fit, divides by zero, or is too large.
     """
-    if len(expression) > MAX_CHARACTERS:
-        raise ToolError(f"the expression has {len(expression)} characters; at most {MAX_CHARACTERS} are read")
+    if len(expression) > _MAX_CHARACTERS:
+        raise ToolError(f"the expression has {len(expression)} characters; at most {_MAX_CHARACTERS} are read")
     body, target = _split_target(expression.strip().rstrip("=? "))
     try:
         value = _walk(ast.parse(_normalise(body), mode="eval").body)
@@ -112,14 +112,14 @@ def _walk(node: ast.expr) -> Any:
 
 
 def _power(base: Any, exponent: Any) -> Any:
-    if isinstance(base, int) and isinstance(exponent, int) and base.bit_length() * abs(exponent) > MAX_BITS:
+    if isinstance(base, int) and isinstance(exponent, int) and base.bit_length() * abs(exponent) > _MAX_BITS:
         _refuse("a number this long")
     result = base**exponent
     return _refuse("a root of a negative number") if isinstance(result, complex) else _bounded(result)
 
 
 def _bounded(value: Any) -> Any:
-    if isinstance(value, int) and value.bit_length() > MAX_BITS:
+    if isinstance(value, int) and value.bit_length() > _MAX_BITS:
         _refuse("a number this long")
     return _refuse("a number this large") if isinstance(value, float) and not math.isfinite(value) else value
 
@@ -142,8 +142,8 @@ def _unit(name: str) -> Any:
 
 def _split_target(expression: str) -> tuple[str, str]:
     """`3 ft in cm` → (`3 ft`, `cm`). Only a unit may follow, so that `3 in * 2` stays whole."""
-    found = re.fullmatch(r"(.+)\s+(?:in|to|as)\s+([A-Za-zµ°Å][\w°/*^ ]*)", expression, re.DOTALL)
-    return (found[1], found[2]) if found else (expression, "")
+    match = re.fullmatch(r"(.+)\s+(?:in|to|as)\s+([A-Za-zµ°Å][\w°/*^ ]*)", expression, re.DOTALL)
+    return (match[1], match[2]) if match else (expression, "")
 
 
 _SPELLINGS = (

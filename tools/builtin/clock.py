@@ -13,7 +13,7 @@ from langchain_core.tools import BaseTool
 from ...core.errors import ToolError
 from ..tool import ToolContext, tool
 
-Unit = Literal["days", "weeks", "months", "years"]
+CalendarUnit = Literal["days", "weeks", "months", "years"]
 
 
 def clock(
@@ -45,7 +45,7 @@ def clock(
 
 
 @tool(effect="read", untrusted_output=False, sensitive=False)
-def add_to_date(start: str, amount: int, unit: Unit) -> str:
+def add_to_date(start: str, amount: int, unit: CalendarUnit) -> str:
     """The date that lies some days, weeks, months or years after a date (before it, when the amount is negative).
 
     Args:
@@ -72,7 +72,7 @@ def days_between(start: str, end: str) -> str:
     return str((_date(end) - _date(start)).days)
 
 
-def _add_months(day: date, amount: int, unit: Unit) -> date:
+def _add_months(day: date, amount: int, unit: CalendarUnit) -> date:
     """31 January and one month is the last of February."""
     months = day.year * 12 + day.month - 1 + amount * (12 if unit == "years" else 1)
     year, month = divmod(months, 12)

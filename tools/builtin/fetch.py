@@ -6,7 +6,7 @@ import ipaddress
 import socket
 import time
 from collections.abc import Callable
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import httpx
 from bs4 import BeautifulSoup
@@ -16,12 +16,14 @@ from ...core.errors import ToolDenied, ToolError
 from ...core.types import Value
 from ..tool import ToolContext, shorten_text, tool
 
-# Which network addresses may be connected to. The defence against server-side request forgery (SSRF).
+_MAX_BYTES = 2_000_000
+_MAX_REDIRECTS = 3
+_MAX_SECONDS = 20.0
 
+# Which network addresses may be connected to. The defence against server-side request forgery (SSRF).
 
 Resolve = Callable[[str, int], list[str]]
 """Host name and port → addresses."""
-
 
 _METADATA = frozenset(
     ipaddress.ip_address(a)
@@ -29,14 +31,12 @@ _METADATA = frozenset(
 )
 """Where clouds hand out credentials; refused even when private addresses are allowed."""
 
-
 _EMBEDDING = (
     ipaddress.ip_network("64:ff9b::/96"),
     ipaddress.ip_network("64:ff9b:1::/48"),
     ipaddress.ip_network("::/96"),
 )
 """IPv6 ranges that carry an IPv4 address in their last 32 bits (NAT64 and the old compatible form)."""
-
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -54,10 +54,10 @@ class Target(Value):
 def resolve(host: str, port: int) -> list[str]:
     """The system's resolver."""
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise ToolError(f"cannot resolve '{host}': {error}") from None
-    return [str(entry[4][0]) for entry in found]
+    return [str(entry[4][0]) for entry in entries]
 
 
 def aim(url: str, hosts: tuple[str, ...], *, private: bool = False, resolver: Resolve = resolve) -> Target:
@@ -73,6 +73,21 @@ def aim(url: str, hosts: tuple[str, ...], *, private: bool = False, resolver: Re
         ToolDenied: another scheme, a host that is not allowed, or an address that must not be reached.
         ToolError: not a URL, or a name that does not resolve.
     """
+    parts, host, port = _split(url)
+    if not _allowed(host, hosts):
+        raise ToolDenied(f"the host '{host}' is not allowed; allowed: {', '.join(hosts) or 'none'}")
+    addresses = resolver(host, port)
+    for address in addresses:
+        if reason := forbidden(address, private):
+            raise ToolDenied(f"'{host}' is at {address}: {reason}")
+    if not addresses:
+        raise ToolError(f"'{host}' has no address")
+    path = f"{parts.path or '/'}{f'?{parts.query}' if parts.query else ''}"
+    return Target(scheme=parts.scheme, host=host, port=port, address=addresses[0], path=path)
+
+
+def _split(url: str) -> tuple[SplitResult, str, int]:
+    """The parts of a web address, its host and port; whatever other readers of addresses may see in it is refused."""
     try:
         parts = urlsplit(url.strip())
         host, port = (parts.hostname or "").rstrip(".").lower(), parts.port or (443 if parts.scheme == "https" else 80)
@@ -84,15 +99,7 @@ def aim(url: str, hosts: tuple[str, ...], *, private: bool = False, resolver: Re
         raise ToolDenied("an address with a user name in it is not fetched")
     if any(c.isspace() or ord(c) < 32 or c == "\\" for c in url.strip()):
         raise ToolDenied("an address with spaces, backslashes or control characters is not fetched")
-    if not _allowed(host, hosts):
-        raise ToolDenied(f"the host '{host}' is not allowed; allowed: {', '.join(hosts) or 'none'}")
-    addresses = resolver(host, port)
-    for address in addresses:
-        _check(host, address, private)
-    if not addresses:
-        raise ToolError(f"'{host}' has no address")
-    path = f"{parts.path or '/'}{f'?{parts.query}' if parts.query else ''}"
-    return Target(scheme=parts.scheme, host=host, port=port, address=addresses[0], path=path)
+    return parts, host, port
 
 
 def forbidden(address: str, private: bool = False) -> str | None:
@@ -123,12 +130,6 @@ def unwrap(ip: IPAddress) -> IPAddress:
     return ip
 
 
-def _check(host: str, address: str, private: bool) -> None:
-    reason = forbidden(address, private)
-    if reason:
-        raise ToolDenied(f"'{host}' is at {address}: {reason}")
-
-
 def _allowed(host: str, hosts: tuple[str, ...]) -> bool:
     return any(
         pattern == "*" or host == pattern.lower() or (pattern.startswith("*.") and host.endswith(pattern[1:].lower()))
@@ -136,13 +137,7 @@ def _allowed(host: str, hosts: tuple[str, ...]) -> bool:
     )
 
 
-MAX_BYTES = 2_000_000
-
-
-MAX_REDIRECTS = 3
-
-
-MAX_SECONDS = 20.0
+# The tool.
 
 
 def fetch(
@@ -178,19 +173,19 @@ def get(url: str, hosts: tuple[str, ...], *, private: bool = False, resolver: Re
         ToolDenied: a host or address that is not allowed, here or in a redirect.
         ToolError: no answer, an error status, too large, too slow, or not text.
     """
-    for _ in range(MAX_REDIRECTS + 1):
+    for _ in range(_MAX_REDIRECTS + 1):
         target = aim(url, hosts, private=private, resolver=resolver)
         kind, body, location = _get_once(target)
         if not location:
             return _text(kind, body)
         url = str(httpx.URL(f"{target.scheme}://{_netloc(target)}{target.path}").join(location))
-    raise ToolError(f"more than {MAX_REDIRECTS} redirects")
+    raise ToolError(f"more than {_MAX_REDIRECTS} redirects")
 
 
 def _get_once(target: Target) -> tuple[str, bytes, str | None]:
     """Content type, body and redirect target. Connects to the checked address; TLS still verifies the host's name."""
     address = f"[{target.address}]" if ":" in target.address else target.address
-    deadline = time.monotonic() + MAX_SECONDS
+    deadline = time.monotonic() + _MAX_SECONDS
     try:
         with (
             httpx.Client(trust_env=False, follow_redirects=False, timeout=10) as client,
@@ -208,8 +203,8 @@ def _get_once(target: Target) -> tuple[str, bytes, str | None]:
             body = b""
             for chunk in response.iter_bytes():
                 body += chunk
-                if len(body) > MAX_BYTES or time.monotonic() > deadline:
-                    raise ToolError(f"the page is larger than {MAX_BYTES} bytes or slower than {MAX_SECONDS} s")
+                if len(body) > _MAX_BYTES or time.monotonic() > deadline:
+                    raise ToolError(f"the page is larger than {_MAX_BYTES} bytes or slower than {_MAX_SECONDS} s")
             return response.headers.get("content-type", ""), body, None
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise ToolError(f"cannot fetch from {target.host}: {error}") from None

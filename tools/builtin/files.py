@@ -12,7 +12,7 @@ from ...core.errors import ToolError
 from ...core.files import write_atomic
 from ..tool import ToolContext, inside, shorten_text, tool
 
-MAX_BYTES = 1_000_000
+_MAX_BYTES = 1_000_000
 
 
 def files(
@@ -66,8 +66,8 @@ def _write(root: Path, path: str, text: str) -> None:
     place = inside(root, path)
     if place.is_dir() or place == root.resolve():
         raise ToolError(f"'{path}' is a folder")
-    if len(text.encode(errors="replace")) > MAX_BYTES:
-        raise ToolError(f"the text is longer than {MAX_BYTES} bytes")
+    if len(text.encode(errors="replace")) > _MAX_BYTES:
+        raise ToolError(f"the text is longer than {_MAX_BYTES} bytes")
     write_atomic(place, text)
 
 
@@ -88,9 +88,9 @@ def read_text(root: Path, path: str) -> str:
     with os.fdopen(handle, "rb") as file:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise ToolError(f"'{path}' is not a file")
-        data = file.read(MAX_BYTES + 1)
-    if len(data) > MAX_BYTES:
-        raise ToolError(f"'{path}' is larger than {MAX_BYTES} bytes")
+        data = file.read(_MAX_BYTES + 1)
+    if len(data) > _MAX_BYTES:
+        raise ToolError(f"'{path}' is larger than {_MAX_BYTES} bytes")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:

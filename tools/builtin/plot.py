@@ -20,7 +20,7 @@ except ImportError:
     Figure = FigureCanvasAgg = None
 
 Kind = Literal["bar", "line", "pie", "scatter"]
-MAX_POINTS = 500
+_MAX_POINTS = 500
 
 
 def plot(context: ToolContext) -> list[BaseTool]:
@@ -57,8 +57,8 @@ def draw(output: Path, kind: Kind, labels: list[str], values: list[float], title
     """
     if Figure is None or FigureCanvasAgg is None:
         raise MissingExtra("matplotlib", "plot")
-    if not values or len(labels) != len(values) or len(values) > MAX_POINTS:
-        raise ToolError(f"{len(labels)} labels and {len(values)} values", hint=f"as many of each, 1 to {MAX_POINTS}")
+    if not values or len(labels) != len(values) or len(values) > _MAX_POINTS:
+        raise ToolError(f"{len(labels)} labels and {len(values)} values", hint=f"as many of each, 1 to {_MAX_POINTS}")
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()

@@ -18,12 +18,12 @@ try:
 except ImportError:
     monty = None
 
-MAX_SECONDS = 2.0
-MAX_MEMORY_BYTES = 64_000_000
-MAX_CHARACTERS = 20_000
+_MAX_SECONDS = 2.0
+_MAX_MEMORY_BYTES = 64_000_000
+_MAX_CHARACTERS = 20_000
 
 
-def python(context: ToolContext, *, seconds: float = MAX_SECONDS) -> list[BaseTool]:
+def python(context: ToolContext, *, seconds: float = _MAX_SECONDS) -> list[BaseTool]:
     """The tool `run_python`.
 
     Args:
@@ -47,7 +47,7 @@ def python(context: ToolContext, *, seconds: float = MAX_SECONDS) -> list[BaseTo
     return [run_python]
 
 
-def execute(code: str, *, seconds: float = MAX_SECONDS) -> str:
+def execute(code: str, *, seconds: float = _MAX_SECONDS) -> str:
     """What the code prints, then the value of its last expression.
 
     Raises:
@@ -55,13 +55,13 @@ def execute(code: str, *, seconds: float = MAX_SECONDS) -> str:
     """
     if monty is None:
         raise MissingExtra("pydantic-monty", "tools")
-    if len(code) > MAX_CHARACTERS:
-        raise ToolError(f"the code has {len(code)} characters, at most {MAX_CHARACTERS} are run")
+    if len(code) > _MAX_CHARACTERS:
+        raise ToolError(f"the code has {len(code)} characters, at most {_MAX_CHARACTERS} are run")
     printed = monty.CollectString()
     limits: Any = {
         "max_feed_duration_secs": seconds,
         "max_total_sleep_secs": seconds,
-        "max_memory": MAX_MEMORY_BYTES,
+        "max_memory": _MAX_MEMORY_BYTES,
     }
     try:
         with monty.Monty(max_processes=1, request_timeout=seconds + 5) as pool, pool.checkout(limits=limits) as session:

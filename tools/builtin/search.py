@@ -29,7 +29,7 @@ def search(context: ToolContext, *, sensitive: bool = False, untrusted: bool = T
         Args:
             query: what to look for.
         """
-        found = find(query)
-        return "\n\n".join(f"[{p.source}] {shorten_text(p.text, 800)}" for p in found) or "nothing found"
+        passages = find(query)
+        return "\n\n".join(f"[{p.source}] {shorten_text(p.text, 800)}" for p in passages) or "nothing found"
 
     return [search_knowledge]

@@ -7,16 +7,17 @@ import os
 from langchain_core.tools import BaseTool
 
 from ...core.errors import ConfigError
-from ..database import MAX_ROWS, MAX_SECONDS, Database, PostgresDatabase, open_database
-from ..tool import Effects, ToolContext, declare, show_rows, tool
+from ..database import QUERY_ROWS, QUERY_SECONDS, Database, PostgresDatabase, open_database, show_rows
+from ..policy import Effects
+from ..tool import ToolContext, declare, tool
 
 
 def sql(
     context: ToolContext,
     *,
     database: str,
-    rows: int = MAX_ROWS,
-    seconds: float = MAX_SECONDS,
+    rows: int = QUERY_ROWS,
+    seconds: float = QUERY_SECONDS,
     sensitive: bool = True,
     untrusted: bool = False,
 ) -> list[BaseTool]:
@@ -50,7 +51,7 @@ def sql(
     return [declare(query_database, effects), declare(describe_tables, effects.model_copy(update={"sensitive": False}))]
 
 
-def connect(context: ToolContext, database: str, *, seconds: float = MAX_SECONDS) -> Database:
+def connect(context: ToolContext, database: str, *, seconds: float = QUERY_SECONDS) -> Database:
     """The database that a card names."""
     if not database.startswith("env:"):
         return open_database(context.path(database), seconds=seconds)

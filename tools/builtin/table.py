@@ -9,11 +9,12 @@ from langchain_core.tools import BaseTool, StructuredTool
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from ...core.errors import ToolError, unknown
-from ..database import Database, open_database
-from ..tool import Effects, Rows, ToolContext, declare, show_rows
+from ..database import Database, QueryResult, open_database, show_rows
+from ..policy import Effects
+from ..tool import ToolContext, declare
 
 Operator = Literal["=", "!=", "<", "<=", ">", ">=", "contains", "is empty", "is not empty"]
-Function = Literal["count", "sum", "avg", "min", "max"]
+Aggregate = Literal["count", "sum", "avg", "min", "max"]
 
 
 class Filter(BaseModel):
@@ -34,7 +35,7 @@ class TableQuery(BaseModel):
     table: str = Field(description="the table to read")
     filters: list[Filter] = Field(default_factory=list, max_length=8, description="conditions that must all hold")
     columns: list[str] = Field(default_factory=list, max_length=20, description="columns to show; empty shows all")
-    function: Function | None = Field(default=None, description="compute this instead of listing rows")
+    function: Aggregate | None = Field(default=None, description="compute this instead of listing rows")
     of: str | None = Field(default=None, description="the column to compute on; not needed for count")
     group_by: list[str] = Field(default_factory=list, max_length=4, description="one result for each value of these")
     order_by: str | None = Field(default=None, description="column to sort by; 'result' is the computed value")
@@ -59,16 +60,16 @@ def table(
         query = TableQuery.model_validate(arguments, from_attributes=True)
         return show_rows(run(database, query), rows=query.limit)
 
-    made = StructuredTool.from_function(
+    query_tool = StructuredTool.from_function(
         query_table,
         name=name,
         description="Look up rows of a table, or count, sum, average, minimum and maximum of a column.",
         args_schema=schema(database),
     )
-    return [declare(made, Effects(effect="read", untrusted_output=untrusted, sensitive=sensitive))]
+    return [declare(query_tool, Effects(effect="read", untrusted_output=untrusted, sensitive=sensitive))]
 
 
-def run(database: Database, query: TableQuery) -> Rows:
+def run(database: Database, query: TableQuery) -> QueryResult:
     """Answer the query; whoever shows it applies `limit`.
 
     Values travel as parameters and names are looked up, so that no text of the query becomes SQL.
@@ -88,8 +89,8 @@ def run(database: Database, query: TableQuery) -> Rows:
 
     shown, grouped = _selection(query, column)
     conditions, values = [], []
-    for f in query.filters:
-        text, value = _condition(column(f.column), f)
+    for condition in query.filters:
+        text, value = _condition(column(condition.column), condition)
         conditions.append(text)
         values += value
     sql = f"SELECT {shown} FROM {_quote(query.table)}"

@@ -1,4 +1,5 @@
-"""What a program knows better than a small model about a query that it wrote: mended before it runs.
+"""What a program knows better than a small model about a query that it wrote: what is mended before it runs (`repair`),
+and what speaks against it (`objections`).
 
 Nothing here is a matter of taste. A text is looked for where the database holds it, and what the question names is
 asked for; what it says nothing of is not.
@@ -14,7 +15,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from ....core.text import stem
-from .prompt import likeliest, named
+from .prompt import likeliest, named_values
 from .schema import Catalogue, Column, parts
 from .short import conditions, is_peak, own
 
@@ -22,15 +23,13 @@ _SUPERLATIVE = re.compile(
     r"\b(\w{2,}est|most|least|best|worst|top|bottom|max\w*|min\w*|first|last|(?:more|fewer|less) than any)\b", re.I
 )
 
-
 _IN_ORDER = re.compile(r"\b((?:order|sort|rank)(?:ed|s)?\b.{0,20}\b(?:by|from)|(?:a|de)scending|alphabetical)\b", re.I)
 
-
-Named = Mapping[str, Sequence[Column]]
+NamedValues = Mapping[str, Sequence[Column]]
 """A value that the question names → the columns that hold it, the likeliest first."""
 
 
-def mended(short: str, task: str, catalogue: Catalogue) -> str:
+def repair(short: str, task: str, catalogue: Catalogue) -> str:
     """The query as the task and the database want it; one that cannot be read stays as it is.
 
     Left out: conditions on texts of which no word is in the task, an extreme value where the task has no superlative,
@@ -45,10 +44,10 @@ def mended(short: str, task: str, catalogue: Catalogue) -> str:
     limit = query.args.get("limit")
     if limit and limit.expression.name == "1" and _IN_ORDER.search(task):
         query.set("limit", None)
-    values = named(task, catalogue, [*catalogue.columns])
+    values = named_values(task, catalogue, catalogue.columns)
     for select in [*query.find_all(exp.Select)]:
-        found = conditions(select)
-        _demand(select, [c for c in found if _spoken_of(c, asked) and (extreme or not is_peak(c))])
+        demands = conditions(select)
+        _demand(select, [c for c in demands if _spoken_of(c, asked) and (extreme or not is_peak(c))])
         _place(select, task, values, catalogue)
     for value in _unused(query, values, catalogue):
         _add(query, value, values[value])
@@ -57,14 +56,12 @@ def mended(short: str, task: str, catalogue: Catalogue) -> str:
 
 def distinct(query: str, dialect: str) -> str | None:
     """The query without repeated rows; None where rows are counted or grouped, and equal ones mean something."""
-    found = sqlglot.parse_one(query, read=dialect)
-    if (
-        not isinstance(found, exp.Select)
-        or found.args.get("group")
-        or any(p.find(exp.AggFunc) for p in found.expressions)
-    ):
+    select = sqlglot.parse_one(query, read=dialect)
+    if not isinstance(select, exp.Select) or select.args.get("group"):
         return None
-    return found.distinct().sql(dialect)
+    if any(part.find(exp.AggFunc) for part in select.expressions):
+        return None
+    return select.distinct().sql(dialect)
 
 
 def _demand(select: exp.Select, kept: Sequence[exp.Expr]) -> None:
@@ -85,28 +82,36 @@ def _compared(condition: exp.Expr) -> exp.Literal | None:
     return text if right and isinstance(text, exp.Literal) and text.is_string else None
 
 
-def _place(select: exp.Select, task: str, values: Named, catalogue: Catalogue) -> None:
+def _place(select: exp.Select, task: str, values: NamedValues, catalogue: Catalogue) -> None:
     """Conditions on texts go to columns that hold them, spelt as they stand there."""
     spelt = {value.lower(): value for value in values}
     for condition in [*own(select, exp.EQ), *own(select, exp.Like)]:
         text = _compared(condition)
         if text is None or not re.search(r"[^\W\d_]", text.this):
             continue
-        said: str = text.this.strip("%")
-        value = spelt.get(said.lower(), said)
+        words: str = text.this.strip("%")
+        value = spelt.get(words.lower(), words)
         if isinstance(condition, exp.EQ):
             text.replace(exp.Literal.string(value))
-        asked = catalogue.tables.get(condition.this.table, {}).get(condition.this.name)
-        if asked and asked.values and _may_hold(asked, value) and value not in asked.values:
+        column = catalogue.tables.get(condition.this.table, {}).get(condition.this.name)
+        if column and column.values and _may_hold(column, value) and value not in column.values:
             condition.replace(exp.Like(this=condition.this, expression=exp.Literal.string(f"%{value}%")))
-        if asked is None or _may_hold(asked, value):
+        if column is None or _may_hold(column, value):
             continue
-        texts = [c for c in catalogue.columns if c.values]
-        fit = values.get(value) or likeliest([c for c in texts if _may_hold(c, value)], value, task, catalogue)
-        if not fit and asked.number:
-            fit = likeliest(texts, value, task, catalogue)
-        if column := _holder(select, fit):
-            condition.this.replace(sqlglot.parse_one(column.path, into=exp.Column))
+        holders = values.get(value) or _holders(value, task, catalogue, anywhere=column.number)
+        if holder := _holder(select, holders):
+            condition.this.replace(_column(holder))
+
+
+def _holders(value: str, task: str, catalogue: Catalogue, *, anywhere: bool) -> list[Column]:
+    """The columns that may hold a text, the likeliest first; where none does and it is to go `anywhere`, any text."""
+    texts = [column for column in catalogue.columns if column.values]
+    holders = [column for column in texts if _may_hold(column, value)]
+    return likeliest(holders or (texts if anywhere else []), value, task, catalogue)
+
+
+def _column(column: Column) -> exp.Expr:
+    return sqlglot.parse_one(column.path, into=exp.Column)
 
 
 def _may_hold(column: Column, value: str) -> bool:
@@ -125,14 +130,14 @@ def _holder(select: exp.Select, columns: Sequence[Column]) -> Column | None:
     return near or (None if select.args.get("from_") else columns[0])
 
 
-def _unused(query: exp.Expr, values: Named, catalogue: Catalogue) -> list[str]:
+def _unused(query: exp.Expr, values: NamedValues, catalogue: Catalogue) -> list[str]:
     """Named values of which no text of the query speaks. Words that name columns ("high point") may be no values."""
-    said = [literal.this.strip("%").lower() for literal in query.find_all(exp.Literal) if literal.is_string]
+    texts = [literal.this.strip("%").lower() for literal in query.find_all(exp.Literal) if literal.is_string]
     names = " ".join(name.lower() for table, columns in catalogue.tables.items() for name in (table, *columns))
     return [
         value
         for value in values
-        if not any(value.lower() in text or text in value.lower() for text in said)
+        if not any(value.lower() in text or text in value.lower() for text in texts)
         and not all(word in names for word in value.lower().split())
     ]
 
@@ -145,7 +150,7 @@ def _add(query: exp.Expr, value: str, columns: Sequence[Column]) -> None:
         tables = {column.table for column in own(select, exp.Column)}
         fit = next((c for c in columns if c.table in tables and c.path not in shown | bound), None)
         if fit:
-            condition = exp.EQ(this=sqlglot.parse_one(fit.path, into=exp.Column), expression=exp.Literal.string(value))
+            condition = exp.EQ(this=_column(fit), expression=exp.Literal.string(value))
             _demand(select, [*conditions(select), condition])
             return
 
@@ -156,12 +161,20 @@ def _stems(text: str) -> set[str]:
 
 # What speaks against a query, seen from outside: signs that it does not do what the question says.
 
-
 Sign = Callable[[str, exp.Expr, Catalogue], bool]
 """Question in lower case, query and database → whether something is wrong."""
 
+NOT_EXTREME = frozenset(
+    ("interest", "request", "test", "latest", "guest", "forest", "west", "invest", "harvest", "quest")
+)
 
-def doubts(short: str, task: str, catalogue: Catalogue) -> int:
+_AGGREGATES = (
+    ({"average", "mean", "avg"}, (exp.Avg, exp.Div)),
+    ({"total", "combined", "sum"}, (exp.Sum, exp.Count)),
+)
+
+
+def objections(short: str, task: str, catalogue: Catalogue) -> int:
     """How many signs there are that a short query is not what the task asks for; one that cannot be read has all."""
     try:
         query = sqlglot.parse_one(short, read=catalogue.dialect)
@@ -180,9 +193,9 @@ def repeats_the_question(task: str, query: exp.Expr, catalogue: Catalogue) -> bo
 
 def does_not_count(task: str, query: exp.Expr, catalogue: Catalogue) -> bool:
     """ "How many" of what is a table, and no count, nor a column that is called so."""
-    found = re.search(r"\bhow many (?:\w+ )?(\w{3,})", task)
-    words = {stem(word) for word in found[0].split()[2:]} if found else set()
-    if not words & {stem(part) for table in catalogue.tables for part in parts(table)}:
+    counted = re.search(r"\bhow many (?:\w+ )?(\w{3,})", task)
+    words = {stem(word) for word in counted[0].split()[2:]} if counted else set()
+    if not words & {word for stems in catalogue.stems.values() for word in stems}:
         return False
     named = {stem(part) for column in query.find_all(exp.Column) for part in parts(column.name)}
     return query.find(exp.Count, exp.Sum) is None and not words & named
@@ -190,16 +203,16 @@ def does_not_count(task: str, query: exp.Expr, catalogue: Catalogue) -> bool:
 
 def lacks_an_extreme(task: str, query: exp.Expr, catalogue: Catalogue) -> bool:
     """A superlative, and neither an extreme nor an order, nor a column that is called so (`highest_point`)."""
-    found = set(re.findall(r"(?<!\bat )\b(\w{3,}est|most|least|maximum|minimum)\b", task)) - NOT_EXTREME
-    if not found or query.find(exp.Max, exp.Min, exp.Order):
+    superlatives = set(re.findall(r"(?<!\bat )\b(\w{3,}est|most|least|maximum|minimum)\b", task)) - NOT_EXTREME
+    if not superlatives or query.find(exp.Max, exp.Min, exp.Order):
         return False
-    return not found & {part for column in query.find_all(exp.Column) for part in parts(column.name)}
+    return not superlatives & {part for column in query.find_all(exp.Column) for part in parts(column.name)}
 
 
 def lacks_an_aggregate(task: str, query: exp.Expr, catalogue: Catalogue) -> bool:
     """An average or a total that is not taken, nor a column that is called so."""
     called = {part for column in query.find_all(exp.Column) for part in parts(column.name)}
-    for words, kinds in AGGREGATES:
+    for words, kinds in _AGGREGATES:
         if words & {*parts(task)} and not words & called and query.find(*kinds) is None:
             return True
     return False
@@ -216,7 +229,7 @@ def misses_a_column(task: str, query: exp.Expr, catalogue: Catalogue) -> bool:
     """A column of two words or more is called by its whole name, and none that begins like it is used."""
     used = {(parts(column.name) or [""])[0] for column in query.find_all(exp.Column)}
     for column in catalogue.columns:
-        words = parts(column.name)
+        words = column.words
         named = len(words) > 1 and words[-1] not in ("name", "id") and words[0] not in used
         if named and re.search(rf"\b{' '.join(words)}\b", task):
             return True
@@ -254,15 +267,4 @@ SIGNS: tuple[Sign, ...] = (
     misses_a_column,
     compares_an_extreme_text,
     says_no_place,
-)
-
-
-NOT_EXTREME = frozenset(
-    ("interest", "request", "test", "latest", "guest", "forest", "west", "invest", "harvest", "quest")
-)
-
-
-AGGREGATES = (
-    ({"average", "mean", "avg"}, (exp.Avg, exp.Div)),
-    ({"total", "combined", "sum"}, (exp.Sum, exp.Count)),
 )

@@ -3,80 +3,39 @@
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations
-from typing import Any, Protocol
 
 import networkx as nx
 
 from ....core.errors import MetierError
+from ....core.text import stem
+from ....tools.database import Database
 
-# What a specialist sees of a database; whoever makes a team gives one that can only be read.
-
-
-class Table(Protocol):
-    """Rows that came back."""
-
-    @property
-    def columns(self) -> Sequence[str]: ...
-
-    @property
-    def rows(self) -> Sequence[Sequence[Any]]: ...
-
-    @property
-    def complete(self) -> bool:
-        """False: there are more rows than were asked for."""
-        ...
-
-
-class Database(Protocol):
-    """Answers one SELECT at a time. Whatever else it is asked, it refuses with a `MetierError`."""
-
-    @property
-    def dialect(self) -> str:
-        """The name that sqlglot knows it by: `sqlite` or `postgres`."""
-        ...
-
-    def schema(self) -> Mapping[str, Mapping[str, str]]:
-        """Table → column → declared type."""
-        ...
-
-    def query(self, sql: str, parameters: Sequence[Any] = (), rows: int = 1000) -> Table:
-        """At most `rows` rows.
-
-        Raises:
-            MetierError: it refuses the query, rejects it, or takes too long.
-        """
-        ...
-
-
-MOST_VALUES = 5000
+_MOST_VALUES = 5000
 """Values of one text column that are remembered, to find them again in questions."""
 
-
-LONGEST_VALUE = 60
+_LONGEST_VALUE = 60
 """Longer texts are prose: nobody names them whole in a question."""
 
+_LONGEST_NAMED = 6
+"""Words of the longest run that is looked up as a value."""
 
-OVERLAP = 0.5
+_OVERLAP = 0.5
 """Columns join only if so much of the smaller one's values stand in the other."""
-
 
 _NUMBER = re.compile(r"int|real|num|dec|double|float|money|serial", re.IGNORECASE)
 
-
 _KEY = re.compile(r"(id|no|nr|num|number|code|key)$", re.IGNORECASE)
-
 
 _RESERVED = frozenset(
     "all and as between by case check column default delete desc distinct drop else end exists from group having in "
     "index insert into is join like limit match not null on or order primary references select set table then to "
     "transaction union unique update user using values when where with".split()
 )
-
 
 _GENERIC = frozenset(("id", "name", "title", "description", "status", "type", "date", "year", "rating"))
 
@@ -94,11 +53,29 @@ class Column:
     """No value stands there twice: it names its row."""
     values: tuple[str, ...]
     """Of a text column, short ones only."""
+    quoted: str = field(init=False, compare=False)
+    """Its name as SQL takes it."""
+    path: str = field(init=False, compare=False)
+    """`table.column`, as SQL takes it."""
+    words: tuple[str, ...] = field(init=False, compare=False)
+    """Of its name."""
+    stems: tuple[str, ...] = field(init=False, compare=False)
+    """Of its name's words."""
+    noun: tuple[str, ...] = field(init=False, compare=False)
+    """Stems of what its values are: `ship` for `ship.ship_name`, `depot` for `depot.name`."""
 
-    @property
-    def path(self) -> str:
-        """`table.column`, quoted where SQL needs it."""
-        return f"{quoted(self.table)}.{quoted(self.name)}"
+    def __post_init__(self) -> None:
+        # Asked for at every question, thousands of times in training: computed once.
+        noun = re.sub(r"(?i)_?(name|title)$", "", self.name) or self.table
+        derived = {
+            "quoted": quoted(self.name),
+            "path": f"{quoted(self.table)}.{quoted(self.name)}",
+            "words": tuple(parts(self.name)),
+            "stems": _stems(self.name),
+            "noun": _stems(noun),
+        }
+        for name, value in derived.items():
+            object.__setattr__(self, name, value)
 
 
 Join = tuple[Column, Column]
@@ -115,6 +92,7 @@ class Catalogue:
     def __init__(self, tables: Mapping[str, Mapping[str, Column]], dialect: str = "sqlite") -> None:
         self.tables = tables
         self.dialect = dialect
+        self.columns = tuple(column for columns in tables.values() for column in columns.values())
 
     @classmethod
     def of(cls, database: Database) -> Catalogue:
@@ -123,21 +101,44 @@ class Catalogue:
         Raises:
             MetierError: it cannot be read.
         """
-        found = {table: _columns(database, table, columns) for table, columns in database.schema().items()}
-        return cls({table: columns for table, columns in found.items() if columns}, database.dialect)
+        tables = {table: _columns(database, table, columns) for table, columns in database.schema().items()}
+        return cls({table: columns for table, columns in tables.items() if columns}, database.dialect)
 
-    @property
-    def columns(self) -> Iterator[Column]:
-        return (column for columns in self.tables.values() for column in columns.values())
+    @cached_property
+    def paths(self) -> Mapping[str, str]:
+        """Table → its name as SQL takes it."""
+        return {table: quoted(table) for table in self.tables}
+
+    @cached_property
+    def stems(self) -> Mapping[str, tuple[str, ...]]:
+        """Table → stems of its name's words."""
+        return {table: _stems(table) for table in self.tables}
 
     @cached_property
     def values(self) -> Mapping[str, Sequence[tuple[Column, str]]]:
         """A value in lower case → the columns that hold it, and how it stands there."""
-        found: dict[str, list[tuple[Column, str]]] = defaultdict(list)
+        holders: dict[str, list[tuple[Column, str]]] = defaultdict(list)
         for column in self.columns:
             for value in column.values:
-                found[value.lower()].append((column, value))
-        return found
+                holders[value.lower()].append((column, value))
+        return holders
+
+    def mentioned(self, question: str) -> list[tuple[str, Column]]:
+        """Runs of the question's words that stand in the database, longest first, none inside another."""
+        text = question.lower()
+        words = [*re.finditer(r"[\w][\w.&'/-]*", text)]
+        taken = [False] * len(words)
+        mentions: list[tuple[str, Column]] = []
+        for length in range(min(_LONGEST_NAMED, len(words)), 0, -1):
+            for start in range(len(words) - length + 1):
+                if any(taken[start : start + length]):
+                    continue
+                run = text[words[start].start() : words[start + length - 1].end()].strip(".'")
+                holders = self.values.get(run) or self.values.get(run.removesuffix("s"), ())
+                if holders and len(run) > 1:
+                    taken[start : start + length] = [True] * length
+                    mentions += [(value, column) for column, value in holders]
+        return mentions
 
     @cached_property
     def joins(self) -> nx.Graph:
@@ -154,10 +155,10 @@ class Catalogue:
     def _pairs(self, one: str, other: str) -> Iterator[tuple[float, Join]]:
         for left in self.tables[one].values():
             for right in self.tables[other].values():
-                if _named_alike(left, right) and _overlap(left, right) >= OVERLAP:
-                    known = left.unique or right.unique
-                    if known or any(c.unique and c.name.lower() == left.name.lower() for c in self.columns):
-                        doubt = (1.0 if known else 1.5) + 1.0 * (_measures(left) and _measures(right))
+                if _named_alike(left, right) and _overlap(left, right) >= _OVERLAP:
+                    keyed = left.unique or right.unique
+                    if keyed or any(c.unique and c.name.lower() == left.name.lower() for c in self.columns):
+                        doubt = (1.0 if keyed else 1.5) + 1.0 * (_measures(left) and _measures(right))
                         yield doubt + 1 / (2 + min(left.distinct, right.distinct)), (left, right)
 
 
@@ -176,6 +177,10 @@ def parts(name: str) -> list[str]:
     return re.findall(r"[a-z]+|[0-9]+", re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower())
 
 
+def _stems(name: str) -> tuple[str, ...]:
+    return tuple(stem(word) for word in parts(name))
+
+
 def _columns(database: Database, table: str, columns: Mapping[str, str]) -> dict[str, Column]:
     counts = ", ".join(f"COUNT(DISTINCT {quoted(column)})" for column in columns)
     try:
@@ -183,21 +188,21 @@ def _columns(database: Database, table: str, columns: Mapping[str, str]) -> dict
     except MetierError:
         # A table that is too large to count is still one that can be asked.
         total, distinct = -2, [-1] * len(columns)
-    made: dict[str, Column] = {}
+    read: dict[str, Column] = {}
     for (column, kind), different in zip(columns.items(), distinct, strict=True):
         number = bool(_NUMBER.search(kind))
         values = () if number else _values(database, table, column)
-        made[column] = Column(table, column, number, different, different == total > 1, values)
-    return made
+        read[column] = Column(table, column, number, different, different == total > 1, values)
+    return read
 
 
 def _values(database: Database, table: str, column: str) -> tuple[str, ...]:
     query = f"SELECT DISTINCT {quoted(column)} FROM {quoted(table)} WHERE {quoted(column)} IS NOT NULL"
     try:
-        found = database.query(query, rows=MOST_VALUES).rows
+        rows = database.query(query, rows=_MOST_VALUES).rows
     except MetierError:
         return ()
-    return tuple(sorted(v for (v,) in found if isinstance(v, str) and 0 < len(v) <= LONGEST_VALUE))
+    return tuple(sorted(v for (v,) in rows if isinstance(v, str) and 0 < len(v) <= _LONGEST_VALUE))
 
 
 def _named_alike(left: Column, right: Column) -> bool:
@@ -227,18 +232,3 @@ def _overlap(left: Column, right: Column) -> float:
         return float(left.number and right.number)
     small, large = sorted((set(left.values), set(right.values)), key=len)
     return len(small & large) / len(small) if small else 0.0
-
-
-def same_rows(found: Table, truth: Table, *, ordered: bool) -> bool:
-    """Whether two results hold the same rows: execution match. Columns by position, numbers to nine digits.
-
-    Args:
-        ordered: The order of rows counts.
-    """
-    a, b = ([tuple(map(_plain, row)) for row in table.rows] for table in (found, truth))
-    return a == b if ordered else Counter(a) == Counter(b)
-
-
-def _plain(value: Any) -> Any:
-    """A number as a rounded one: sums of floats differ with the order of rows."""
-    return float(f"{value:.9g}") if isinstance(value, (int, float)) else value

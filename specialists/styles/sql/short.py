@@ -13,7 +13,7 @@ A query that names its tables itself runs as it stands.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import networkx as nx
@@ -23,7 +23,8 @@ from sqlglot.errors import SqlglotError
 from sqlglot.optimizer.scope import Scope, traverse_scope
 
 from ....core.errors import MetierError, ToolError
-from .schema import Catalogue, Database, Join, quoted, same_rows
+from ....tools.database import Database, same_rows
+from .schema import Catalogue, Join
 
 Node = TypeVar("Node", bound=exp.Expr)
 
@@ -47,26 +48,28 @@ def expand(short: str, catalogue: Catalogue) -> str:
     return query.sql(catalogue.dialect)
 
 
-def own(select: exp.Select, kind: type[Node]) -> Iterator[Node]:
+def own(select: exp.Select, kind: type[Node]) -> list[Node]:
     """The nodes of a kind that belong to this SELECT and not to one inside it."""
-    for node in select.find_all(kind):
-        if node.find_ancestor(exp.Select) is select:
-            yield node
+    return [node for node in select.find_all(kind) if node.find_ancestor(exp.Select) is select]
 
 
 def conditions(select: exp.Select) -> list[exp.Expr]:
     """What WHERE demands, one by one."""
     where = select.args.get("where")
-    return [*where.this.flatten()] if where and isinstance(where.this, exp.And) else [where.this] if where else []
+    return _parts(where.this) if where else []
+
+
+def _parts(condition: exp.Expr) -> list[exp.Expr]:
+    return [*condition.flatten()] if isinstance(condition, exp.And) else [condition]
 
 
 def _superlatives(select: exp.Select) -> None:
     """`x = MAX(x)` becomes a subquery: in WHERE over rows that meet the other conditions, in HAVING over groups."""
-    found = conditions(select)
-    peaks = [c for c in found if is_peak(c)]
+    demands = conditions(select)
+    peaks = [c for c in demands if is_peak(c)]
     for peak in peaks:
         inner = _like(select, exp.select(peak.expression.copy()))
-        for other in found:
+        for other in demands:
             inner = inner if other in peaks else inner.where(other.copy())
         peak.set("expression", exp.Subquery(this=inner))
     having = select.args.get("having")
@@ -99,12 +102,12 @@ def _say_from(select: exp.Select, catalogue: Catalogue) -> None:
     if not named or unknown:
         tables = ", ".join(catalogue.tables)
         raise ToolError(f"no table {unknown[0]}; there are {tables}" if unknown else "the query names no table")
-    order, joins = _tree([*dict.fromkeys(known[table.lower()] for table in named)], catalogue.joins)
-    select.set("from_", exp.From(this=exp.to_table(quoted(order))))
+    first, joins = _tree([*dict.fromkeys(known[table.lower()] for table in named)], catalogue.joins)
+    select.set("from_", exp.From(this=exp.to_table(catalogue.paths[first])))
     for table, (left, right) in joins:
         condition = f"{left.path} = {right.path}"
-        select.append("joins", exp.Join(this=exp.to_table(quoted(table)), on=sqlglot.parse_one(condition)))
-    for column in [*own(select, exp.Column)]:
+        select.append("joins", exp.Join(this=exp.to_table(catalogue.paths[table]), on=sqlglot.parse_one(condition)))
+    for column in own(select, exp.Column):
         if isinstance(column.this, exp.Star) and isinstance(column.parent, exp.Count):
             column.replace(exp.Star())
 
@@ -114,8 +117,8 @@ def _tree(tables: list[str], graph: nx.Graph) -> tuple[str, list[tuple[str, Join
     within, joins = [tables[0]], list[tuple[str, Join]]()
     missing = set(tables[1:])
     while missing:
-        found: Any = nx.multi_source_dijkstra(graph, set(within), weight="weight")
-        costs, ways = found
+        nearest: Any = nx.multi_source_dijkstra(graph, set(within), weight="weight")
+        costs, ways = nearest
         near = min((t for t in missing if t in costs), key=lambda t: (costs[t], t), default=None)
         if near is None:
             raise ToolError(f"nothing joins {', '.join(sorted(missing))} to {', '.join(within)}")
@@ -127,7 +130,7 @@ def _tree(tables: list[str], graph: nx.Graph) -> tuple[str, list[tuple[str, Join
     return tables[0], joins
 
 
-# SQL as the short SQL that the model writes (see `short.py`), where that gives the same rows.
+# The other way round: SQL as the short SQL that the model writes, where that gives the same rows.
 
 
 def shorten_sql(gold: str, catalogue: Catalogue, database: Database) -> str | None:
@@ -178,7 +181,7 @@ def _without_aliases(scope: Scope, catalogue: Catalogue) -> None:
     tables = {alias: s.name for alias, s in scope.sources.items() if isinstance(s, exp.Table)}
     _resolve(select)
     once = len(set(tables.values())) == len(tables)
-    for column in [*own(select, exp.Column)]:
+    for column in own(select, exp.Column):
         _qualify(column, tables, catalogue, rename=once)
     if once:
         for source in scope.sources.values():
@@ -190,10 +193,10 @@ def _without_aliases(scope: Scope, catalogue: Catalogue) -> None:
 
 def _resolve(select: exp.Select) -> None:
     """`GROUP BY 1` and `ORDER BY total` name results of the query: they get what those stand for."""
-    said = {p.alias: p.this for p in select.expressions if isinstance(p, exp.Alias)}
-    for column in [*own(select, exp.Column)]:
-        if not column.table and column.name in said and column.find_ancestor(exp.Order, exp.Having, exp.Group):
-            column.replace(said[column.name].copy())
+    results = {p.alias: p.this for p in select.expressions if isinstance(p, exp.Alias)}
+    for column in own(select, exp.Column):
+        if not column.table and column.name in results and column.find_ancestor(exp.Order, exp.Having, exp.Group):
+            column.replace(results[column.name].copy())
     for group in select.args["group"].expressions if select.args.get("group") else []:
         if isinstance(group, exp.Literal) and group.is_int:
             group.replace(select.expressions[int(group.this) - 1].unalias().copy())
@@ -212,9 +215,9 @@ def _qualify(column: exp.Expr, tables: dict[str, str], catalogue: Catalogue, *, 
         column.set("this", exp.to_identifier(_actual(column.name, catalogue.tables[table.name])))
 
 
-def _actual(name: str, names: object) -> str:
+def _actual(name: str, names: Iterable[str]) -> str:
     """The name as the schema spells it."""
-    return next((n for n in names if n.lower() == name.lower()), name)  # type: ignore[attr-defined]
+    return next((n for n in names if n.lower() == name.lower()), name)
 
 
 def _simpler(node: exp.Expr) -> exp.Expr:
@@ -269,7 +272,7 @@ def _without_from(query: exp.Expr, catalogue: Catalogue) -> exp.Expr:
 
 
 def _shorter_count(select: exp.Select, table: str) -> None:
-    for count in [*own(select, exp.Count)]:
+    for count in own(select, exp.Count):
         if isinstance(count.this, exp.Star):
             count.set("this", exp.Column(this=exp.Star(), table=exp.to_identifier(table)))
 
@@ -296,65 +299,66 @@ def _nested(query: exp.Expr) -> exp.Expr:
         wanted = {c.table for c in own(select, exp.Column) if not c.find_ancestor(exp.Where, exp.Join)}
         if len(tables) < 2 or len(set(tables)) < len(tables) or len(wanted) != 1:
             continue
-        inner = [*own(select, exp.Join)]
-        found = conditions(select) + [part for join in inner if (on := join.args.get("on")) for part in _parts(on)]
+        joined = [on for join in own(select, exp.Join) if (on := join.args.get("on"))]
+        demands = conditions(select) + [part for on in joined for part in _parts(on)]
         select.set("joins", None)
         select.set("from_", exp.From(this=exp.to_table(wanted.copy().pop())))
-        kept = _narrowed(wanted.pop(), found)
+        kept = _narrowed(wanted.pop(), demands)
         select.set("where", exp.Where(this=exp.and_(*kept, copy=False, wrap=False)) if kept else None)
     return query
 
 
-def _parts(condition: exp.Expr) -> list[exp.Expr]:
-    return [*condition.flatten()] if isinstance(condition, exp.And) else [condition]
-
-
-def _narrowed(table: str, found: list[exp.Expr]) -> list[exp.Expr]:
-    """The conditions on one table, those on tables joined to it as `IN`; takes them out of `found`."""
-    kept = [c for c in found if not _joins(c) and {x.table for x in c.find_all(exp.Column) if _outer(x, c)} == {table}]
-    joins = [c for c in found if _joins(c) and table in (c.this.table, c.expression.table)]
+def _narrowed(table: str, demands: list[exp.Expr]) -> list[exp.Expr]:
+    """The conditions on one table, those on tables joined to it as `IN`; takes them out of `demands`."""
+    kept = [c for c in demands if not _joins(c) and {x.table for x in _columns(c)} == {table}]
+    joins = [c for c in demands if _joins(c) and table in (c.this.table, c.expression.table)]
     for condition in [*kept, *joins]:
-        found.remove(condition)
+        demands.remove(condition)
     for join in joins:
         mine, other = (join.this, join.expression) if join.this.table == table else (join.expression, join.this)
         inner = exp.select(other.copy()).from_(other.table)
-        for condition in _narrowed(other.table, found):
+        for condition in _narrowed(other.table, demands):
             inner = inner.where(condition)
         kept.append(exp.In(this=mine.copy(), query=exp.Subquery(this=inner)))
     return kept
 
 
-def _outer(column: exp.Expr, condition: exp.Expr) -> bool:
-    """Whether the column stands in the condition itself, not in a query inside it."""
-    return column.find_ancestor(exp.Select) is condition.find_ancestor(exp.Select)
+def _columns(condition: exp.Expr) -> list[exp.Column]:
+    """Those that stand in the condition itself, not in a query inside it."""
+    select = condition.find_ancestor(exp.Select)
+    return [column for column in condition.find_all(exp.Column) if column.find_ancestor(exp.Select) is select]
 
 
 def _most(select: exp.Select) -> None:
     """The group with the highest count, said in one line; a wrong guess does not give the gold rows."""
-    having, from_ = select.args.get("having"), select.args.get("from_")
-    derived = from_.this if from_ and isinstance(from_.this, exp.Subquery) else None
-    if having and isinstance(having.this, exp.EQ) and isinstance(having.this.expression, exp.Subquery):
-        peak = having.this.expression.find(exp.Max, exp.Min)
-        if peak:
-            having.this.set("expression", peak.__class__(this=having.this.this.copy()))
-    elif derived and (found := conditions(select)) and isinstance(found[0], exp.EQ) and found[0].find(exp.Max, exp.Min):
-        inner, peak = derived.this, found[0].find(exp.Max, exp.Min)
-        sizes = [p.this for p in inner.expressions if isinstance(p, exp.Alias)]
-        if len(sizes) == 1 and peak:
-            inner.set("expressions", [p for p in inner.expressions if not isinstance(p, exp.Alias)])
-            inner.set("having", exp.Having(this=exp.EQ(this=sizes[0], expression=peak.__class__(this=sizes[0].copy()))))
-            select.replace(inner)
+    having = select.args.get("having")
+    if not having or not isinstance(having.this, exp.EQ) or not isinstance(having.this.expression, exp.Subquery):
+        _most_of_groups(select)
+    elif peak := having.this.expression.find(exp.Max, exp.Min):
+        having.this.set("expression", peak.__class__(this=having.this.this.copy()))
+
+
+def _most_of_groups(select: exp.Select) -> None:
+    """The same, where the groups are a query that FROM names."""
+    from_, demands = select.args.get("from_"), conditions(select)
+    groups = from_.this.this if from_ and isinstance(from_.this, exp.Subquery) else None
+    peak = demands[0].find(exp.Max, exp.Min) if demands and isinstance(demands[0], exp.EQ) else None
+    sizes = [p.this for p in groups.expressions if isinstance(p, exp.Alias)] if groups else []
+    if groups and peak and len(sizes) == 1:
+        groups.set("expressions", [p for p in groups.expressions if not isinstance(p, exp.Alias)])
+        groups.set("having", exp.Having(this=exp.EQ(this=sizes[0], expression=peak.__class__(this=sizes[0].copy()))))
+        select.replace(groups)
 
 
 def _superlative(select: exp.Select) -> None:
     """`x = (SELECT MAX(x) …)` over the rows that meet the other conditions becomes `x = MAX(x)`."""
-    found = conditions(select)
-    for condition in found:
+    demands = conditions(select)
+    for condition in demands:
         if not isinstance(condition, exp.EQ) or not isinstance(condition.expression, exp.Subquery):
             continue
         inner = condition.expression.this
         peak = inner.expressions[0] if isinstance(inner, exp.Select) and len(inner.expressions) == 1 else None
         if not isinstance(peak, (exp.Max, exp.Min)) or peak.this != condition.this or inner.args.get("from_"):
             continue
-        if {c.sql() for c in conditions(inner)} == {c.sql() for c in found if c is not condition}:
+        if {c.sql() for c in conditions(inner)} == {c.sql() for c in demands if c is not condition}:
             condition.set("expression", peak.copy())

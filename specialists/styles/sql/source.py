@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import Any
 
 from ....core.errors import ToolError
 from ....core.types import Citation
+from ....tools.database import Database, QueryResult, show_value
 from .prompt import Solved
-from .repair import distinct, doubts, mended
-from .schema import Catalogue, Database, Table
+from .repair import distinct, objections, repair
+from .schema import Catalogue
 from .short import expand, shorten_sql
 
 SHOWN_ROWS = 20
@@ -38,34 +38,30 @@ class SqlSource:
     @cached_property
     def solved(self) -> Sequence[Solved]:
         """The examples, in the short form that the model writes."""
-        found = ((task, shorten_sql(sql, self.catalogue, self.database)) for task, sql in self._examples)
-        return [Solved(task, short) for task, short in found if short]
+        examples = ((task, shorten_sql(sql, self.catalogue, self.database)) for task, sql in self._examples)
+        return [Solved(task, short) for task, short in examples if short]
 
-    def run(self, task: str, short: str) -> tuple[str, Table, int]:
+    def run(self, task: str, short: str) -> tuple[str, QueryResult, int]:
         """The SQL that a short query stands for once it is mended, the rows that it gives, and what speaks against it.
 
         Raises:
             MetierError: it is no SQL, names what is not there, does more than read, or takes too long.
         """
-        mine = mended(short, task, self.catalogue)
+        repaired = repair(short, task, self.catalogue)
         try:
-            query = expand(mine, self.catalogue)
+            query = expand(repaired, self.catalogue)
         except ToolError:
             # What was moved to another table may stand where nothing joins it.
-            mine, query = short, expand(short, self.catalogue)
-        found = self.database.query(query, rows=SHOWN_ROWS)
-        repeated = len(found.rows) > 1 and all(row == found.rows[0] for row in found.rows)
+            repaired, query = short, expand(short, self.catalogue)
+        result = self.database.query(query, rows=SHOWN_ROWS)
+        repeated = len(result.rows) > 1 and all(row == result.rows[0] for row in result.rows)
         if repeated and (once := distinct(query, self.catalogue.dialect)):
             single = self.database.query(once, rows=SHOWN_ROWS)
-            query, found = (once, single) if len(single.rows) == 1 else (query, found)
-        return query, found, doubts(mine, task, self.catalogue)
+            query, result = (once, single) if len(single.rows) == 1 else (query, result)
+        return query, result, objections(repaired, task, self.catalogue)
 
-    def cite(self, query: str, found: Table) -> Citation:
+    def cite(self, query: str, result: QueryResult) -> Citation:
         """The rows as a quote from the database; the query that gives them is its context."""
-        quote = "\n".join([" | ".join(found.columns), *(" | ".join(map(said, row)) for row in found.rows)])
+        rows = [" | ".join(map(show_value, row)) for row in result.rows]
+        quote = "\n".join([" | ".join(result.columns), *rows])
         return Citation(source=self.source, quote=quote, start=0, end=len(quote), context=query)
-
-
-def said(value: Any) -> str:
-    """A value as people read it."""
-    return "" if value is None else format(value, ".12g") if isinstance(value, float) else str(value)

@@ -13,6 +13,7 @@ from ....core.metrics import exact_match
 from ....core.run import Event, timing
 from ....core.types import Answer, ToolCall
 from ....tools.builtin.sql import connect
+from ....tools.database import Database, QueryResult, same_rows, show_value
 from ....tools.tool import ToolContext
 from ...engines.engine import Select
 from ...evaluation.measures import Ground, Scores, Scoring
@@ -22,8 +23,7 @@ from ...work import Draft, Reply, Work
 from ..style import Examples, Learner, Opening, Style
 from .prompt import INSTRUCTION, alike, prompt
 from .questions.lessons import in_turn, made_up
-from .schema import Database, Table, same_rows
-from .source import SqlSource, said
+from .source import SqlSource
 
 ATTEMPTS = 5
 """Queries at most: the likeliest one, and others while something speaks against those before."""
@@ -43,7 +43,7 @@ class Try(NamedTuple):
 
     reply: Reply
     call: ToolCall
-    found: Table | None
+    found: QueryResult | None
     """None where it failed or found nothing."""
     doubts: int
 
@@ -51,7 +51,7 @@ class Try(NamedTuple):
 def sql(work: Work) -> Draft:
     """Let the model write short SQL over the tables that fit, run it read-only, and answer with the rows.
 
-    A query that `sql/doubt.py` has nothing against is taken as it is; among several, the one with the fewest doubts.
+    A query that `objections` has nothing against is taken as it is; among several, the one with the fewest doubts.
     """
     source: SqlSource | None = work.resources
     if source is None:
@@ -103,9 +103,9 @@ def _run(work: Work, source: SqlSource, reply: Reply) -> Try:
     return Try(reply, call, found, doubts)
 
 
-def _text(found: Table) -> str:
+def _text(found: QueryResult) -> str:
     """One value as it is, one column as a list, more columns row by row."""
-    rows = [" | ".join(map(said, row)) for row in found.rows]
+    rows = [" | ".join(map(show_value, row)) for row in found.rows]
     more = "" if found.complete else " …"
     return (", " if len(found.columns) == 1 else "\n").join(rows) + more
 
@@ -162,13 +162,13 @@ def sql_scores(question: Question, answer: Answer, ground: Ground) -> Scores:
     return {"execution_match": float(bool(good))}
 
 
-def _same_rows(said: str, wanted: str, answer: Answer, database: Database | None) -> bool:
+def _same_rows(query: str, wanted: str, answer: Answer, database: Database | None) -> bool:
     """A right answer that is no statement is compared as text."""
     if database is None or not _STATEMENT.match(wanted):
         return bool(exact_match(answer.text, [wanted]))
     try:
         ordered = "order by" in wanted.lower()
-        return same_rows(database.query(said), database.query(wanted), ordered=ordered)
+        return same_rows(database.query(query), database.query(wanted), ordered=ordered)
     except MetierError:
         return False
 

@@ -6,21 +6,22 @@ No answered example is needed; where there are some, these questions are about w
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from .....core.errors import MetierError
+from .....tools.database import Database
 from ..prompt import Solved
-from ..schema import Catalogue, Column, Database, parts
+from ..schema import Catalogue, Column, parts
 from ..short import expand
 from .patterns import asked
 from .setting import Condition, Setting, words
 from .vocabulary import Feature, Thing
 
-FEW = 12
+_FEW = 12
 """A text column with at most so many values holds categories."""
 
-NAMED = ("name", "title")
-DATED = ("year", "founded", "built", "born")
+_NAMED = ("name", "title")
+_DATED = ("year", "founded", "built", "born")
 
 
 class Own(Setting):
@@ -74,7 +75,7 @@ class Own(Setting):
             for left, right in (pair := self.catalogue.joins.edges[table, other]["join"], pair[::-1]):
                 own = left if left.table == table else right
                 far = right if own is left else left
-                home = {*parts(other)} & {*parts(far.name)} or far.name.lower() in ("id", *NAMED)
+                home = {*parts(other)} & {*parts(far.name)} or far.name.lower() in ("id", *_NAMED)
                 if far.unique and home and not ({*parts(table)} & {*parts(own.name)} and own.unique):
                     found.setdefault(own.name, other)
         return found
@@ -82,26 +83,22 @@ class Own(Setting):
     def _thing(self, table: str) -> Thing:
         noun, features = self._nouns[table], list[Feature]()
         for column in self.catalogue.tables[table].values():
-            feature = self._feature(column, first=not any(f.kind == "name" for f in features))
+            feature = self._feature(column)
             if feature and (noun, feature.name) not in self._columns_of:
                 self._columns_of[noun, feature.name] = column
                 features.append(feature)
-        return Thing(noun, _plural(noun), tuple(sorted(features, key=lambda f: f.name not in NAMED)))
+        return Thing(noun, _plural(noun), tuple(sorted(features, key=lambda f: f.name not in _NAMED)))
 
-    def _feature(self, column: Column, *, first: bool) -> Feature | None:
+    def _feature(self, column: Column) -> Feature | None:
         parent = self._links[column.table].get(column.name)
         if parent:
             return Feature(self._nouns[parent], ">")
-        own = [w for w in parts(column.name) if w not in _singular(parts(column.table))] or parts(column.name)
-        name, values = "_".join(own), tuple(v for v in column.values if "'" not in v)
-        if column.distinct in (0, 1) or own[-1] == "id":
+        mine = [w for w in column.words if w not in _singular(parts(column.table))] or [*column.words]
+        if column.distinct in (0, 1) or mine[-1] == "id":
             return None
-        if column.number or (values and all(v.lstrip("-").replace(".", "").isdigit() for v in values)):
-            return Feature(name, "y" if {*own} & {*DATED} else "n")
-        if values and all(v[:4].isdigit() and v[4:5] == "-" for v in values):
-            return Feature(name, "d")
-        named = column.unique or own[-1] in NAMED or len(values) > FEW
-        return Feature(name, "name" if named else "c", values) if values else None
+        values = tuple(v for v in column.values if "'" not in v)
+        kind = _kind(column, mine, values)
+        return Feature("_".join(mine), kind, values if kind in ("name", "c") else ()) if kind else None
 
 
 def own_questions(catalogue: Catalogue, database: Database, dice: random.Random) -> Iterator[Solved]:
@@ -122,6 +119,17 @@ def answered(short: str, catalogue: Catalogue, database: Database) -> bool:
     except MetierError:
         return False
     return any(value not in (None, 0) for row in rows for value in row)
+
+
+def _kind(column: Column, words: Sequence[str], values: Sequence[str]) -> str:
+    """What a column holds, as `Feature.kind` says it; nothing where there is nothing to ask for."""
+    if column.number or (values and all(v.lstrip("-").replace(".", "").isdigit() for v in values)):
+        return "y" if {*words} & {*_DATED} else "n"
+    if not values:
+        return ""
+    if all(v[:4].isdigit() and v[4:5] == "-" for v in values):
+        return "d"
+    return "name" if column.unique or words[-1] in _NAMED or len(values) > _FEW else "c"
 
 
 def _singular(words: list[str]) -> list[str]:

@@ -13,7 +13,7 @@ import sqlglot
 from .....core.errors import ToolError
 from ..schema import Catalogue, parts, quoted
 from ..short import expand
-from .setting import Condition, Setting, said, words
+from .setting import Condition, Setting, sql_text, words
 from .vocabulary import PLACES, Thing, extreme, extremes, measure, worlds
 
 Pair = tuple[str, str]
@@ -24,7 +24,7 @@ Pattern = Callable[[Setting, Thing, random.Random], Pair | None]
 """What a pattern makes of a table; None when it does not fit."""
 
 
-OWN_NAMES = frozenset("name title firstname code number plate model hostname username headline start".split())
+_OWN_NAMES = frozenset("name title firstname code number plate model hostname username headline start".split())
 """Columns that name their row."""
 
 
@@ -84,7 +84,7 @@ def _look_up(s: Setting, t: Thing, dice: random.Random) -> Pair | None:
         ask += ["when was {1} {0}", "when was the {2} {1} {0}"]
     if PLACES & {*parts(feature.name)}:
         ask += ["where is {1}", "where is the {2} {1}", "in which {0} is {1}"]
-    sql = f"SELECT {s.column(t, feature)} WHERE {s.column(t, names[0])} = {said(value)}"
+    sql = f"SELECT {s.column(t, feature)} WHERE {s.column(t, names[0])} = {sql_text(value)}"
     return dice.choice(ask).format(name, shown, words(t.noun)), sql
 
 
@@ -106,7 +106,7 @@ def _of_parent(s: Setting, t: Thing, dice: random.Random) -> Pair | None:
 
 def has_name(t: Thing) -> bool:
     """Whether things of this kind have names of their own."""
-    return bool(t.of("name")) and bool(OWN_NAMES & {*parts(t.of("name")[0].name)})
+    return bool(t.of("name")) and bool(_OWN_NAMES & {*parts(t.of("name")[0].name)})
 
 
 def _parent_of(s: Setting, t: Thing, dice: random.Random) -> Pair | None:
@@ -122,7 +122,7 @@ def _parent_of(s: Setting, t: Thing, dice: random.Random) -> Pair | None:
     target = s.label(parent)[0] if feature.kind == "name" else s.column(parent, feature)
     if feature.kind == "name" and target == s.key(parent):
         target = s.link(t, parent)
-    condition = f"{s.column(t, t.of('name')[0])} = {said(value)}"
+    condition = f"{s.column(t, t.of('name')[0])} = {sql_text(value)}"
     shown = dice.choice((value, value.lower()))
     return dice.choice(ask).format(what, shown, words(t.noun)), f"SELECT {target} WHERE {condition}"
 
@@ -665,11 +665,11 @@ def _compare(s: Setting, t: Thing, dice: random.Random) -> Pair | None:
 # Questions with their short SQL, made from patterns over made-up databases.
 
 
-QUESTIONS = (3, 8)
+_QUESTIONS = (3, 8)
 """So many are asked of one database: it is read once for all of them."""
 
 
-PATTERNS: tuple[tuple[float, Pattern], ...] = (
+_PATTERNS: tuple[tuple[float, Pattern], ...] = (
     (7, _listed),
     (8, _columns),
     (12, _look_up),
@@ -711,7 +711,7 @@ def synthetic(dice: random.Random) -> Iterator[tuple[Catalogue, list[Pair]]]:
             world = {**dice.choice(known), **world}
         setting = Setting(world, dice)
         pairs: list[Pair] = []
-        for _ in range(dice.randint(*QUESTIONS)):
+        for _ in range(dice.randint(*_QUESTIONS)):
             while (pair := asked(setting, dice)) is None:
                 pass
             pairs.append(pair)
@@ -720,7 +720,7 @@ def synthetic(dice: random.Random) -> Iterator[tuple[Catalogue, list[Pair]]]:
 
 def asked(setting: Setting, dice: random.Random) -> Pair | None:
     """What some pattern makes of some table, if it fits and its tables join."""
-    pattern = dice.choices([p for _, p in PATTERNS], [weight for weight, _ in PATTERNS])[0]
+    pattern = dice.choices([p for _, p in _PATTERNS], [weight for weight, _ in _PATTERNS])[0]
     made = pattern(setting, dice.choice(setting.tables), dice)
     if made is None:
         return None

@@ -69,7 +69,7 @@ class Setting:
         feature = parent.of("name")[0]
         value = self.dice.choice(feature.values or ("one",))
         natural = self._keys == "natural"
-        return value, f"{self.link(child, parent) if natural else self.column(parent, feature)} = {said(value)}"
+        return value, f"{self.link(child, parent) if natural else self.column(parent, feature)} = {sql_text(value)}"
 
     def _columns(self, thing: Thing) -> dict[str, Column]:
         table, made = self.table(thing), dict[str, Column]()
@@ -115,10 +115,10 @@ class Setting:
     def _category(self, feature: Feature, column: str) -> Condition:
         value, name = self.dice.choice(feature.values), words(feature.name)
         if self.dice.random() < 0.15:
-            return Condition(f"whose {name} is not {self._spelt(value)}", f"{column} <> {said(value)}")
+            return Condition(f"whose {name} is not {self._spelt(value)}", f"{column} <> {sql_text(value)}")
         ways = [f"with {name} {{}}", f"whose {name} is {{}}", f"where the {name} is {{}}"]
         ways += ["in {}"] * 4 if PLACES & {*parts(feature.name)} else ["that are {}"] * 2
-        return Condition(self.dice.choice(ways).format(self._spelt(value)), f"{column} = {said(value)}")
+        return Condition(self.dice.choice(ways).format(self._spelt(value)), f"{column} = {sql_text(value)}")
 
     def _number(self, feature: Feature, column: str) -> Condition:
         value, name = self.dice.choice((2, 3, 5, 10, 25, 40, 100, 250, 1000, 5000)), words(feature.name)
@@ -187,14 +187,14 @@ class Setting:
             case 2:
                 other = self.dice.choice(("Blue Harbour", "Delta", "machine parts", "Van Dyk", "North"))
                 return Condition(f'called "{other}"', f"{column} LIKE '%{other}%'")
-        return Condition(f"named {self._spelt(value)}", f"{column} = {said(value)}")
+        return Condition(f"named {self._spelt(value)}", f"{column} = {sql_text(value)}")
 
     def _spelt(self, value: str) -> str:
         """As people write it: in quotes, in lower case, or as it stands."""
         return self.dice.choice((value, value, value.lower(), value.lower(), f'"{value}"', f"'{value}'"))
 
 
-def said(value: str) -> str:
+def sql_text(value: str) -> str:
     """A text in SQL."""
     return "'" + value.replace("'", "''") + "'"
 

@@ -15,7 +15,7 @@ from ..schema import parts
 # Small made-up databases to ask questions about, so that the skill `sql` meets many schemas.
 
 
-FILE = Path(__file__).with_name("sql_worlds.yaml")
+_FILE = Path(__file__).with_name("sql_worlds.yaml")
 """The worlds, and how they are written down."""
 
 
@@ -48,7 +48,7 @@ World = Mapping[str, Thing]
 
 def worlds() -> list[World]:
     """All of them."""
-    return [{t.noun: t for t in map(_thing, block.splitlines())} for block in YAML(typ="safe").load(FILE)]
+    return [{t.noun: t for t in map(_thing, block.splitlines())} for block in YAML(typ="safe").load(_FILE)]
 
 
 def _thing(line: str) -> Thing:
@@ -64,7 +64,7 @@ def _feature(text: str) -> Feature:
     return Feature(name, kind, tuple(v for v in values.split("/") if v))
 
 
-class Measure(NamedTuple):
+class Amount(NamedTuple):
     """A kind of amount."""
 
     names: str
@@ -76,53 +76,53 @@ class Measure(NamedTuple):
     low: tuple[str, ...]
 
 
-MEASURES = (
-    Measure(
+_AMOUNTS = (
+    Amount(
         "population inhabitants residents citizens",
         ("how many people live in {}", "how many people are there in {}", "how many inhabitants does {} have"),
         ("most populous", "most populated"),
         ("least populous", "least populated"),
     ),
-    Measure("density", ("how dense is {}", "how densely populated is {}"), ("densest", "most dense"), ("least dense",)),
-    Measure(
+    Amount("density", ("how dense is {}", "how densely populated is {}"), ("densest", "most dense"), ("least dense",)),
+    Amount(
         "area size hectares",
         ("how big is {}", "how large is {}", "what is the size of {}", "how much land does {} cover"),
         ("largest", "biggest"),
         ("smallest",),
     ),
-    Measure(
+    Amount(
         "length distance duration minutes hours days nights",
         ("how long is {}", "how long does {} take"),
         ("longest",),
         ("shortest",),
     ),
-    Measure(
+    Amount(
         "height altitude elevation",
         ("how high is {}", "how tall is {}", "how high up is {}"),
         ("highest", "tallest"),
         ("lowest",),
     ),
-    Measure("depth", ("how deep is {}",), ("deepest",), ("shallowest",)),
-    Measure("width", ("how wide is {}",), ("widest", "broadest"), ("narrowest",)),
-    Measure(
+    Amount("depth", ("how deep is {}",), ("deepest",), ("shallowest",)),
+    Amount("width", ("how wide is {}",), ("widest", "broadest"), ("narrowest",)),
+    Amount(
         "weight mass tons kilograms tonnes", ("how heavy is {}", "how much does {} weigh"), ("heaviest",), ("lightest",)
     ),
-    Measure("age", ("how old is {}",), ("oldest",), ("youngest",)),
-    Measure(
+    Amount("age", ("how old is {}",), ("oldest",), ("youngest",)),
+    Amount(
         "price cost fare fee premium",
         ("how much does {} cost", "how expensive is {}", "what does {} cost"),
         ("most expensive", "priciest", "dearest"),
         ("cheapest", "least expensive"),
     ),
-    Measure("salary wage income", ("how much does {} earn", "what does {} earn"), ("best paid",), ("worst paid",)),
-    Measure("budget revenue", ("how much money does {} have",), ("richest",), ("poorest",)),
-    Measure("rating score stars grade gpa", ("how good is {}", "how well did {} do"), ("best",), ("worst",)),
-    Measure("speed", ("how fast is {}",), ("fastest",), ("slowest",)),
-    Measure("power", ("how strong is {}", "how powerful is {}"), ("strongest",), ("weakest",)),
-    Measure(
+    Amount("salary wage income", ("how much does {} earn", "what does {} earn"), ("best paid",), ("worst paid",)),
+    Amount("budget revenue", ("how much money does {} have",), ("richest",), ("poorest",)),
+    Amount("rating score stars grade gpa", ("how good is {}", "how well did {} do"), ("best",), ("worst",)),
+    Amount("speed", ("how fast is {}",), ("fastest",), ("slowest",)),
+    Amount("power", ("how strong is {}", "how powerful is {}"), ("strongest",), ("weakest",)),
+    Amount(
         "capacity seats places", ("how many fit into {}", "how much room does {} have"), ("largest",), ("smallest",)
     ),
-    Measure("temperature", ("how hot is {}", "how warm is {}"), ("hottest", "warmest"), ("coldest",)),
+    Amount("temperature", ("how hot is {}", "how warm is {}"), ("hottest", "warmest"), ("coldest",)),
 )
 
 
@@ -136,9 +136,9 @@ PLACES = frozenset(
 _YEARS = ("oldest", "earliest", "first"), ("newest", "latest", "most recent")
 
 
-def measure(feature: Feature) -> Measure | None:
+def measure(feature: Feature) -> Amount | None:
     """The kind of amount that a column holds, by the last word of its name that tells."""
-    found = (m for word in reversed(parts(feature.name)) for m in MEASURES if word in m.names.split())
+    found = (m for word in reversed(parts(feature.name)) for m in _AMOUNTS if word in m.names.split())
     return next(found, None) if feature.kind == "n" else None
 
 
