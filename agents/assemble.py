@@ -28,7 +28,7 @@ from ..tools.session import SpecialistTools
 from ..tools.tool import ToolContext
 from .cards import Blueprint, fingerprint
 from .guardrails import build_guards
-from .guardrails.guard import sift
+from .guardrails.guard import Guard, sift
 from .journal import GraphJournal, ask_person, between
 
 
@@ -86,7 +86,7 @@ def open_specialist(
         tools=_open_tools(plan, name, runtime, knowledge, dry=dry),
         style=style,
         resources=style.open(opening) if style.open else None,
-        sift=None if dry else sift(build_guards(plan.card.guardrails, "between", runtime.embedder, [plan.root])),
+        sift=None if dry else sift(_guards_between(plan, runtime)),
         journal=None if dry else GraphJournal(),
         abstain_below=plan.card.abstain_below,
         version=version_of(plan, name, runtime.base, knowledge, adapter, classifier=classifier),
@@ -111,8 +111,12 @@ def _open_tools(
         runner=ToolRunner(tools, seconds=plan.card.budget.tool_seconds, ledger=runtime.ledger),
         journal=GraphJournal(),
         ask=ask_person if plan.card.memory.checkpoints != "none" else None,
-        check=between(build_guards(plan.card.guardrails, "between", runtime.embedder, [plan.root])),
+        check=between(_guards_between(plan, runtime)),
     )
+
+
+def _guards_between(plan: Blueprint, runtime: Runtime) -> Guard:
+    return build_guards(plan.card.guardrails, "between", runtime.embedder, [plan.root])
 
 
 # The second look of a router in doubt: whose documents speak of this?

@@ -144,10 +144,9 @@ class Evaluation:
         specialist = open_specialist(
             plan, name, runtime, knowledge, candidate.adapter, classifier=candidate.classifier, dry=True
         )
-
-        progress = part_of(self.progress, f"{name}: {candidate.system}")
         ground = Ground(knowledge.text if knowledge else None, specialist.resources)
         budget = Budget(**plan.card.budget.model_dump(exclude={"tool_seconds"}))
+        progress = part_of(self.progress, f"{name}: {candidate.system}")
         return evaluate(specialist, questions, candidate.folder, ground, progress, budget)
 
     def _candidate(self, name: str, system: str, adapter: Adapter, *, classifier: bool) -> Candidate:

@@ -26,7 +26,7 @@ from ..core.run import Emit, Event, Plain, record, timing
 from ..core.types import Answer, Brief, Budget, Handoff, Outcome, Part, Route, Turn, Usage, Value
 from ..memory.window import ContextualQuery, recall, roll
 from .guardrails import Guard
-from .turn_memory import TurnMemory, for_specialist
+from .turn_memory import TurnMemory, for_specialist, origin
 
 STATIONS = ("guard_in", "recall", "route", "join", "guard_out", "remember")
 """Names that no specialist can have."""
@@ -115,7 +115,7 @@ class Nodes:
         memory: Long-term memory; left out: none.
         evidence: How much the documents of some specialists speak of a task, 0 to 1.
         recall_tokens: Words and marks that the turns may have to which a task refers.
-        log_route: Told of each route: the task, the route, and the earlier tasks that were read with it.
+        log_route: Keeps each route: `DecisionLog.add` of this router.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class Nodes:
         memory: TurnMemory | None = None,
         evidence: Callable[[str, Sequence[str]], float] = lambda task, names: 1.0,
         recall_tokens: int = 400,
-        log_route: Callable[[str, Route, Sequence[str]], None] | None = None,
+        log_route: Callable[..., str] | None = None,
     ) -> None:
         self.specialists, self.router, self.budget = specialists, router, budget
         self.window, self.recall_tokens = window, recall_tokens
@@ -182,7 +182,7 @@ class Nodes:
             context = [turn["text"] for turn in state["recalled"]["window"] if turn["role"] == "user"]
             route = self.router.route(task, context=context)
             if self._log_route:
-                self._log_route(task, route, context)
+                self._log_route(task, route, context=context, origin=origin())
             if route.parts and self._for_memory(state, route):
                 route = route.model_copy(update={"decision": "abstain", "parts": (), "reason": "for the memory"})
         plain = _plain(route)
@@ -213,7 +213,7 @@ class Nodes:
             facts=for_specialist(recalled["facts"], part.specialist),
             window=window,
             touched=tuple(sorted({touch for turn in window for touch in turn.touched})),
-            colleagues={name: p for name, p in route.probabilities.items() if name != part.specialist},
+            colleagues={c.name: c.probability for c in route.choices if c.name != part.specialist},
             budget=_share(self.budget, len(route.parts)),
         )
 

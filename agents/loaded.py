@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -13,8 +12,7 @@ from langgraph.graph.state import CompiledStateGraph
 
 from ..core.embedding import Embedder
 from ..core.models import ModelStore
-from ..core.types import Budget, Route
-from ..router.log import DecisionLog
+from ..core.types import Budget
 from ..router.router import Router
 from ..specialists.adapters.choose import Adapter, adapter_version, on_server
 from ..specialists.engines import Engine, open_engine
@@ -36,7 +34,7 @@ from .cards import Blueprint, fingerprint
 from .graph import Nodes, compile_graph
 from .guardrails import build_guards
 from .threads import Threads
-from .turn_memory import TurnMemory, origin
+from .turn_memory import TurnMemory
 
 
 @dataclass(frozen=True)
@@ -123,15 +121,8 @@ class LoadedTeam:
             guard_out=build_guards(card.guardrails, "out", embedder, [self.plan.root]),
             memory=self._shared.memory,
             evidence=best_evidence(self.specialists),
-            log_route=self._log_route if card.router.log else None,
+            log_route=partial(decisions(self.plan).add, self.router) if card.router.log else None,
         )
-
-    @cached_property
-    def _decisions(self) -> DecisionLog:
-        return decisions(self.plan)
-
-    def _log_route(self, task: str, route: Route, context: Sequence[str]) -> None:
-        self._decisions.add(self.router, task, route, context=context, origin=origin())
 
     def close(self) -> None:
         """Free the model and close the files."""

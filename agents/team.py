@@ -24,7 +24,7 @@ from ..core.embedding import Embedder
 from ..core.errors import ConfigError, StateError, unknown
 from ..core.models import ModelStore
 from ..core.onnx_embedder import load_embedder
-from ..core.run import Emit, Event, ignore
+from ..core.run import Emit, Event
 from ..core.types import Answer, Route
 from ..memory.store import Owner
 from ..router.router import Router
@@ -177,7 +177,7 @@ class Team:
         specialist: str | None = None,
         user: str | None = None,
         tenant: str | None = None,
-        emit: Emit = ignore,
+        emit: Emit | None = None,
     ) -> Answer:
         """Work on one task.
 
@@ -218,7 +218,7 @@ class Team:
             given = {"messages": [("user", task)], "attached": specialist}
             yield from self._work(loaded, given, thread_id or f"once-{uuid4().hex}", str(uuid4()), owner)
 
-    def resume(self, thread_id: str, decisions: Sequence[Decision] = (), *, emit: Emit = ignore) -> Answer:
+    def resume(self, thread_id: str, decisions: Sequence[Decision] = (), *, emit: Emit | None = None) -> Answer:
         """Go on with a task that waits for a person or that was broken off, also in another process.
 
         Args:
@@ -307,10 +307,11 @@ class Team:
         self.close()
 
 
-def _answer(events: Iterator[Event], emit: Emit) -> Answer:
+def _answer(events: Iterator[Event], emit: Emit | None) -> Answer:
     last = Event(name="answer")
     for last in events:
-        emit(last)
+        if emit:
+            emit(last)
     return Answer.model_validate(last.data)
 
 

@@ -82,8 +82,10 @@ class TurnMemory:
     def note(self, task: str, recalled: Plain) -> None:
         """Remember what a task states."""
         if self.facts is not None:
-            stated = [NewFact(**fact) for fact in recalled.get("stated", self.stated(task))]
-            self.facts.note(task, _owner(), thread_id=origin().get("thread_id", ""), stated=stated)
+            # A run that began in an older metier goes on without them.
+            stated = recalled["stated"] if "stated" in recalled else self.stated(task)
+            facts = [NewFact(**fact) for fact in stated]
+            self.facts.note(task, _owner(), thread_id=origin().get("thread_id", ""), stated=facts)
 
     def comes_first(self, task: str, recalled: Plain, evidence: Callable[[], float]) -> bool:
         """Is a task for the memory rather than for the specialists who were chosen?

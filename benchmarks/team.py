@@ -23,7 +23,7 @@ from metier.agents.team import Team
 from metier.core.files import read_jsonl
 from metier.core.metrics import exact_match, token_f1
 from metier.core.types import Answer, Citation
-from metier.specialists.styles.sql.source import SHOWN_ROWS, SqlSource
+from metier.specialists.styles.sql.style import SHOWN_ROWS, SqlSource
 
 FILE = "evaluation_outside.jsonl"
 

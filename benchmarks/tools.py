@@ -35,9 +35,8 @@ from metier.specialists.card import SpecialistCard
 from metier.specialists.engines.llama import LlamaEngine
 from metier.specialists.evaluation.measures import calls_match
 from metier.specialists.specialist import Specialist
-from metier.specialists.styles.act.decision import read_decision
 from metier.specialists.styles.act.shown_tools import SHOWN, ToolShortlist
-from metier.specialists.styles.act.style import Calling
+from metier.specialists.styles.act.style import Calling, read_decision
 from metier.tools.session import SpecialistTools
 
 ONE_CALL = Budget(steps=2, tokens=100_000, seconds=3600)

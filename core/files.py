@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from .errors import ConfigError
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
@@ -75,7 +75,7 @@ def read_jsonl(path: Path, *, tolerant: bool = ...) -> list[dict[str, Any]]: ...
 
 
 @overload
-def read_jsonl(path: Path, make: Callable[[dict[str, Any]], T], *, tolerant: bool = ...) -> list[T]: ...
+def read_jsonl(path: Path, make: Callable[[dict[str, Any]], _T], *, tolerant: bool = ...) -> list[_T]: ...
 
 
 def read_jsonl(path: Path, make: Callable[[dict[str, Any]], Any] = dict, *, tolerant: bool = False) -> list[Any]:

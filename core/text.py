@@ -19,6 +19,9 @@ from zlib import crc32
 import Stemmer
 
 _WORD = re.compile(r"\w+(?:[-./_'’:]\w+)*")
+_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+"""Letters of scripts that put no spaces between words: Thai, Lao, Burmese, Khmer, Japanese, Chinese."""
+_UNSPACED_RUN = re.compile(f"[{_UNSPACED}]+")
 _PART = re.compile(r"[^\W_]+")
 _ENGLISH = Stemmer.Stemmer("english")
 _FUNCTION_WORDS = """
@@ -41,7 +44,19 @@ def terms(text: str) -> list[str]:
     ['pump', 'use', 'sp07', 'sp', '07', 'seal']
     """
     plain = text.lower() if text.isascii() else unicodedata.normalize("NFKC", text).casefold()
+    if not plain.isascii() and _UNSPACED_RUN.search(plain):
+        return [*_letter_pairs(plain), *terms(_UNSPACED_RUN.sub(" ", plain))]
     return [term for word in _WORD.findall(plain) for term in _word_terms(word)]
+
+
+def _letter_pairs(text: str) -> list[str]:
+    """Neighbouring letters where no space tells the words apart.
+
+    >>> _letter_pairs("三号泵 P-101")
+    ['三号', '号泵']
+    """
+    runs = _UNSPACED_RUN.findall(text)
+    return [run[at : at + 2] for run in runs for at in range(max(1, len(run) - 1))]
 
 
 @lru_cache(maxsize=200_000)
@@ -91,6 +106,12 @@ HASH_BUCKETS = 2**15
 def hash_bucket(term: str) -> int:
     """The column of a term, the same in every process."""
     return crc32(term.encode("utf-8", "replace")) % HASH_BUCKETS
+
+
+@lru_cache(maxsize=20_000)
+def piece_buckets(word: str, sizes: tuple[int, ...]) -> tuple[int, ...]:
+    """The columns of a word's pieces. Words come again: most of a text is looked up, not hashed."""
+    return tuple(map(hash_bucket, word_pieces(word, sizes)))
 
 
 def content_words(text: str) -> list[str]:

@@ -26,7 +26,7 @@ class Passage(Value):
     heading: tuple[str, ...] = ()
     """Titles from the document's first down to the section that holds the passage."""
     page: int | None = None
-    """Page number, from 1, where the format has pages."""
+    """Number, from 1, of the page on which it begins, where the format has pages; a form feed in `text` ends a page."""
     start: int = 0
     end: int = 0
     """Character offsets in the document's extracted text."""

@@ -18,7 +18,8 @@ import numpy as np
 from ..core.embedding import Embedder
 from ..core.errors import ConfigError
 from ..core.types import Choice, Part, Route, Value
-from .example import Example, normalise_example
+from .example import Example
+from .features import normalise_example
 from .model import CONFIDENCE_LEVEL, SHORTCUT_ERROR, SIGNALS, Calibration, Floats, Model, Predictions
 
 _SEAM = re.compile(
@@ -380,7 +381,7 @@ class Decider:
             return by_rule(ruling, names)
         if len(ruling.barred) == len(names):
             return nobody(names, ruling.reason)
-        read = normalise_example(" ".join([text, *attachments]))
+        read = normalise_example(" ".join([text, *attachments])) if attachments else text
         pieces = segments(text)
         if not context and not pieces and (route := self._by_words(text, read, ruling)):
             return route
@@ -414,8 +415,7 @@ class Decider:
 
     def _by_model(self, text: str, read: str, context: Sequence[str], ruling: Ruling) -> Route:
         """A task that goes on from the thread is read both ways; the surer reading counts."""
-        thread = normalise_example(" ".join([*context, read]))
-        readings = [read, thread] if thread != read else [read]
+        readings = [read, normalise_example(" ".join([*context, read]))] if context else [read]
         predictions = self._predictions(readings, ruling)
         best = max(predictions, key=lambda v: (not v.refused, v.joint(v.order[0])))
         if best is not predictions[0]:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 from ..core.types import Value
-
-_HEAD, _TAIL = 1500, 500
-"""Of a longer text the first and last so many characters are looked at: who is asked stands there."""
+from .features import normalise_example
 
 
 class Example(Value):
@@ -23,11 +19,11 @@ class Example(Value):
     """Only tasks are what people will type; the others are trusted less and never used to calibrate."""
 
 
-Examples = Sequence[Example] | Mapping[str, Sequence[str]]
+TaskExamples = Sequence[Example] | Mapping[str, Sequence[str]]
 """Either form is taken wherever examples are: a list, or a specialist's name to its tasks."""
 
 
-def flatten(examples: Examples) -> list[Example]:
+def flatten(examples: TaskExamples) -> list[Example]:
     """As a list of normalised texts without blanks; of equal texts with one label the first is kept."""
     if isinstance(examples, Mapping):
         examples = [Example(text=text, label=name) for name, texts in examples.items() for text in texts]
@@ -44,10 +40,3 @@ def as_examples(
 ) -> list[Example]:
     """Texts of one kind for one specialist."""
     return [Example(text=text, label=label, kind=kind) for text in texts]
-
-
-def normalise_example(text: str) -> str:
-    """The text as the router reads it: composed characters, single blanks, no more than it looks at."""
-    if len(text) > _HEAD + _TAIL:
-        text = f"{text[:_HEAD]} {text[-_TAIL:]}"
-    return re.sub(r"\s+", " ", unicodedata.normalize("NFKC", text)).strip()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -19,6 +21,15 @@ from ..core.text import plain_words, with_pairs
 Sparse = csr_matrix
 """Shape (number of texts, number of terms); rows have length 1 or 0."""
 _SIZES = (2, 3, 4, 5)
+_HEAD, _TAIL = 1500, 500
+"""Of a longer text the first and last so many characters are looked at: who is asked stands there."""
+
+
+def normalise_example(text: str) -> str:
+    """The text as the router reads it: composed characters, single blanks, no more than it looks at."""
+    if len(text) > _HEAD + _TAIL:
+        text = f"{text[:_HEAD]} {text[-_TAIL:]}"
+    return re.sub(r"\s+", " ", unicodedata.normalize("NFKC", text)).strip()
 
 
 def lexicon_words(text: str) -> list[str]:

@@ -15,7 +15,8 @@ from ..core.errors import MissingExtra
 from ..core.metrics import expected_calibration_error
 from ..core.types import Route, Value
 from .decision import DOUBT, Decider
-from .example import Example, normalise_example
+from .example import Example
+from .features import normalise_example
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

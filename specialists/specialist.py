@@ -41,6 +41,7 @@ class Specialist:
         card: What it is.
         engine: Who runs the base model; shared with the team. None for one that is opened only to make lessons.
         knowledge: Its documents, or None.
+        style: How it answers; left out: the installed style that its card names.
         adapter: Name of the engine's adapter that it works with.
         tools: Its tools.
         style: How it answers; left out: what its card names.
@@ -57,6 +58,7 @@ class Specialist:
         engine: Engine | None,
         knowledge: Knowledge | None = None,
         *,
+        style: Style | None = None,
         adapter: str | None = None,
         tools: SpecialistTools | None = None,
         style: Style | None = None,
@@ -90,7 +92,8 @@ class Specialist:
         return outcome.model_copy(update={"guards": guards}) if isinstance(outcome, Answer) else outcome
 
     def _work(self, brief: Brief, passages: Sequence[Passage], emit: Emit) -> Outcome:
-        assert self.engine is not None and self._chat is not None, "opened without an engine, it only makes lessons"
+        assert self.engine is not None, "opened without an engine, it only makes lessons"
+        assert self._chat is not None
         tools = self._tools.open(brief.touched) if self._tools else None
         work = Work(
             self.card,

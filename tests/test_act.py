@@ -26,9 +26,8 @@ from metier.specialists.engines.llama import LlamaEngine
 from metier.specialists.engines.scripted import ScriptedEngine, ScriptedReply
 from metier.specialists.functions import NO_CALL, called, read_call, signature, write_call
 from metier.specialists.specialist import Specialist
-from metier.specialists.styles.act.decision import CallDecision, log_odds, read_decision
 from metier.specialists.styles.act.shown_tools import SHOWN, ToolShortlist
-from metier.specialists.styles.act.style import Calling
+from metier.specialists.styles.act.style import CallDecision, Calling, log_odds, read_decision
 from metier.tools.session import SpecialistTools
 from metier.tools.tool import tool
 

@@ -17,7 +17,7 @@ from metier.benchmarks.skills.call_data import Asked, Variations, json_schema, l
 from metier.core.types import ToolCall
 from metier.specialists.evaluation.measures import calls_match
 from metier.specialists.functions import NO_CALL, call_or_none, read_call
-from metier.specialists.styles.act.decision import CallDecision
+from metier.specialists.styles.act.style import CallDecision
 
 CITIES = ["Pisa", "Lyon", "Graz", "Cork", "Bonn", "Faro"]
 

@@ -20,7 +20,7 @@ from metier.core.errors import UnreadableDocument
 from metier.core.text import sentence_spans
 from metier.specialists.knowledge.build import passages_of, scan
 from metier.specialists.knowledge.documents import Document, Outline, count, split
-from metier.specialists.knowledge.readers import MAX_BYTES, read
+from metier.specialists.knowledge.readers import MAX_DOCUMENT_BYTES, read
 from metier.specialists.knowledge.readers.text import decode
 
 
@@ -55,7 +55,7 @@ def pdf(path: Path, pages: list[str], *, bookmarks: dict[str, int] | None = None
         lines = "".join(f"({line}) Tj 0 -14 Td " for line in text.split("\n"))
         stream = DecodedStreamObject()
         stream.set_data(f"BT /F1 12 Tf 72 720 Td {lines}ET".encode())
-        page[NameObject("/Contents")] = stream
+        page[NameObject("/Contents")] = writer._add_object(stream)
     for title, number in (bookmarks or {}).items():
         writer.add_outline_item(title=title, page_number=number)
     if password:
@@ -73,7 +73,7 @@ def test_markdown(tmp_path):
     document = reading(tmp_path, "pump.md", text)
     assert document.title == "Pump"
     assert blocks(document) == [
-        (("Pump",), "Some bold link."),
+        (("Pump",), "Some bold link (http://x)."),
         (("Pump", "Oil"), "1. Stop."),
         (("Pump", "Oil"), "2. Open."),
         (("Pump", "Oil"), "# no heading"),
@@ -190,11 +190,11 @@ def test_sqlite_tables(tmp_path):
         ("a.html", b"<html><body><script>x</script></body></html>", "no text"),
         ("a.txt", b"\x7fELF\0\0\0\1", "binary"),
         ("a.pdf", b"%PDF-1.4\nrubbish", "damaged"),
-        ("a.pdf", b"not a pdf at all", "damaged"),
+        ("a.pdf", b"not a pdf at all", "not a PDF"),
         ("a.docx", b"PK\3\4 cut off", "not a Word document"),
         ("a.json", b"{'single': 1}", "not readable as JSON"),
         ("a.json", b"[" * 100_000, "JSON"),
-        ("a.jsonl", b'{"ok": 1}\nnope', "line 2"),
+        ("a.jsonl", b"nope\n{", "line 1"),
         ("a.sqlite", b"SQLite format 3\0 rubbish", "SQLite"),
         ("a.xyz", b"text", "no reader"),
     ],
@@ -233,7 +233,7 @@ def test_zip_bomb(tmp_path):
 def test_too_large(tmp_path):
     path = write(tmp_path / "big.txt", "x")
     with path.open("r+b") as file:
-        file.truncate(MAX_BYTES + 1)
+        file.truncate(MAX_DOCUMENT_BYTES + 1)
     with pytest.raises(UnreadableDocument, match="limit"):
         read(path, "big.txt")
 

@@ -28,7 +28,7 @@ from metier.specialists.evaluation.questions import Question, Result
 from metier.specialists.evaluation.run import FILE, evaluate, read_results
 from metier.specialists.evaluation.statistics import LEAST_QUESTIONS, difference, figure, judge
 from metier.specialists.specialist import Specialist
-from metier.specialists.styles.sql.source import SqlSource
+from metier.specialists.styles.sql.style import SqlSource
 from metier.specialists.styles.table import STYLES
 from metier.tools.builtin.sql import connect
 from metier.tools.tool import ToolContext

@@ -40,9 +40,10 @@ class Keyword:
     """A router that goes by names in the text; two names make two parts."""
 
     def __init__(self, names):
-        self.names = names
+        self.names, self.contexts = names, []
 
     def route(self, text, *, context=()):
+        self.contexts.append(list(context))
         found = [n for n in self.names if re.search(rf"\b{n}\b", text)]
         choices = tuple(Choice(name=n, probability=1 / len(self.names)) for n in self.names)
         if not found:
@@ -238,3 +239,34 @@ def test_the_team_is_a_node_of_another_graph():
 def test_a_specialist_may_not_take_the_name_of_a_station():
     with pytest.raises(ConfigError, match="route"):
         make([Scripted("route")])
+
+
+def test_documents_are_weighed_only_where_memory_has_something():
+    weighed = []
+
+    def evidence(task, names):
+        weighed.append(task)
+        return 1.0
+
+    nodes = Nodes(
+        {"alpha": Scripted("alpha")},
+        Keyword(["alpha"]),
+        budget=Budget(),
+        window=6,
+        guard_in=let_pass,
+        guard_out=let_pass,
+        evidence=evidence,
+    )
+    assert ask(compile_graph(nodes, {}, name="test"), "My alpha is green.").specialist == "alpha"
+    assert weighed == []
+
+
+def test_the_router_reads_earlier_tasks_only_with_one_that_refers_to_them():
+    router = Keyword(["alpha"])
+    nodes = Nodes(
+        {"alpha": Scripted("alpha")}, router, budget=Budget(), window=6, guard_in=let_pass, guard_out=let_pass
+    )
+    graph = compile_graph(nodes, {}, name="test", checkpointer=InMemorySaver())
+    for task in ("which oil does alpha take", "and alpha for line 3?", "how many filters does the store of alpha hold"):
+        ask(graph, task)
+    assert router.contexts == [[], ["which oil does alpha take"], []]

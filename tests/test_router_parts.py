@@ -16,8 +16,8 @@ from metier.core.kernel_ridge import fit_kernel_ridge
 from metier.core.metrics import expected_calibration_error
 from metier.core.types import Choice, Part, Route
 from metier.router.decision import RouteRules, Rules, assign, fit_least, segments, strength
-from metier.router.example import Example, flatten, normalise_example
-from metier.router.features import Lexicon, lexicon_words, pieces
+from metier.router.example import Example, flatten
+from metier.router.features import Lexicon, lexicon_words, normalise_example, pieces
 from metier.router.log import DecisionLog
 from metier.router.model import (
     NEVER,

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from metier.specialists.styles.sql.prompt import link, value_hints
 from metier.specialists.styles.sql.repair import SIGNS, distinct, objections, repair
 from metier.specialists.styles.sql.schema import Catalogue
-from metier.specialists.styles.sql.source import SqlSource
+from metier.specialists.styles.sql.style import SqlSource
 from metier.tools.database import SqliteDatabase, open_database
 
 SCRIPT = """

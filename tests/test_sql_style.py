@@ -25,8 +25,7 @@ from metier.specialists.specialist import Specialist
 from metier.specialists.styles.sql.prompt import Solved, alike, link, prompt, value_hints
 from metier.specialists.styles.sql.schema import Catalogue
 from metier.specialists.styles.sql.short import expand, shorten_sql
-from metier.specialists.styles.sql.source import SqlSource
-from metier.specialists.styles.sql.style import ATTEMPTS
+from metier.specialists.styles.sql.style import ATTEMPTS, SqlSource
 from metier.specialists.styles.table import check_card
 from metier.tools.database import SqliteDatabase, open_database, same_rows
 

@@ -21,6 +21,7 @@ from metier.core.errors import ConfigError, InputError, StateError
 from metier.router.log import route_summary
 from metier.serving.project import init_team
 from metier.specialists.card import KnowledgeCard, SpecialistCard
+from metier.specialists.engines.scripted import ScriptedEngine
 
 QUESTION = "Which network do guests use?"
 
@@ -218,3 +219,14 @@ def test_every_route_is_kept_and_a_correction_counts_from_the_next_build_on(copy
     assert build(Blueprint.read(copy), store=models).router_fitted
     with Team.load(copy, store=models) as opened:
         assert opened.route(task).choice == "helpdesk"
+
+
+def test_a_team_takes_an_engine_as_an_object_and_leaves_it_open(tmp_path, models):
+    engine = ScriptedEngine(lambda messages: "It arrives on Monday.")
+    examples = ["where is my order", "when does order 7 arrive"]
+    card = SpecialistCard(name="clerk", description="Answers questions about orders.", style="free", examples=examples)
+    with Team.of("shop", card, folder=tmp_path, engine=engine, abstain_below=0.0) as team:
+        answer = team.ask(examples[1])
+    assert (answer.text, answer.specialist) == ("It arrives on Monday.", "clerk")
+    assert len(engine.calls) == 1
+    assert engine.chat().invoke("still there?").text == "It arrives on Monday."

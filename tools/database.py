@@ -7,7 +7,6 @@ transaction, and should have a role that may only SELECT.
 
 from __future__ import annotations
 
-import csv
 import re
 import sqlite3
 import threading
@@ -24,6 +23,7 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
+from ..core.csv_table import decode_text, parse_csv
 from ..core.errors import MissingExtra, ToolDenied, ToolError
 from ..core.types import Value
 
@@ -297,12 +297,13 @@ def open_database(place: Path, *, seconds: float = QUERY_SECONDS) -> SqliteDatab
 
 def _load_csv(connection: sqlite3.Connection, table: str, path: Path) -> None:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            header, *records = [row for row in csv.reader(file) if row]
-    except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
+        table_read = parse_csv(decode_text(path.read_bytes()))
+    except (OSError, ValueError) as error:
         raise ToolError(f"cannot read {path.name} as a CSV table: {error}") from None
-    columns = _columns(header)
-    padded = [(row + [""] * len(columns))[: len(columns)] for row in records]
+    columns = _columns(table_read.columns or [""] * max(map(len, table_read.rows), default=0))
+    if not columns:
+        raise ToolError(f"cannot read {path.name} as a CSV table: there is nothing in it")
+    padded = [(row + [""] * len(columns))[: len(columns)] for row in table_read.rows]
     kinds = [_kind([row[i] for row in padded]) for i in range(len(columns))]
     definition = ", ".join(f'"{c}" {k}' for c, k in zip(columns, kinds, strict=True))
     connection.execute(f'CREATE TABLE "{table}" ({definition})')

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from safetensors.numpy import save
 from ...core.embedding import Embedder
 from ...core.files import write_atomic
 from ...core.logistic import sigmoid
-from ...core.text import hash_bucket, word_pieces
+from ...core.text import hash_bucket, piece_buckets
 
 _READ = 4000
 """Characters of a text that are looked at."""
@@ -30,24 +30,22 @@ _TOKEN = re.compile(r"\w+|[^\w\s]")
 _DIGITS = re.compile(r"\d")
 
 
-def ngram_features(text: str) -> list[int]:
-    """The buckets (0 to 32767) that a text's words, marks, pairs of these and 3- to 5-grams fall into, each once.
+def ngram_features(texts: Sequence[str]) -> list[list[int]]:
+    """The buckets (0 to 32767) that each text's words, marks, pairs of these and 3- to 5-grams fall into, each once.
 
     Unlike the terms of a search, an attack shows in marks, in what stands first and in what numbers look like; so marks
     are tokens, the first counts once more, and all digits are the same. The shipped heads are fitted on just this.
     """
-    tokens = _TOKEN.findall(_DIGITS.sub("0", text[:_READ].lower()))
-    buckets = {hash_bucket(f"^{tokens[0]}" if tokens else "^")}
-    buckets.update(hash_bucket(f"p{first} {second}") for first, second in pairwise([*tokens, "$"]))
-    for token in set(tokens):
-        buckets.update(_token_buckets(token))
-    return sorted(buckets)
-
-
-@lru_cache(maxsize=20_000)
-def _token_buckets(token: str) -> tuple[int, ...]:
-    """Buckets of a token and its n-grams. Words come again: most of a text is looked up, not hashed."""
-    return (hash_bucket(f"w{token}"), *map(hash_bucket, word_pieces(token, _SIZES)))
+    features = []
+    for text in texts:
+        tokens = _TOKEN.findall(_DIGITS.sub("0", text[:_READ].lower()))
+        buckets = {hash_bucket(f"^{tokens[0]}" if tokens else "^")}
+        buckets.update(hash_bucket(f"p{first} {second}") for first, second in pairwise([*tokens, "$"]))
+        for token in set(tokens):
+            buckets.add(hash_bucket(f"w{token}"))
+            buckets.update(piece_buckets(token, _SIZES))
+        features.append(sorted(buckets))
+    return features
 
 
 @dataclass(frozen=True)
@@ -79,13 +77,18 @@ class NgramClassifier:
 
     def score(self, text: str, embedder: Embedder | None = None) -> float:
         """Probability of the positive class, 0 to 1."""
-        buckets = ngram_features(text)
-        logit = self.words.logit(buckets)
+        return self.scores([text], embedder)[0]
+
+    def scores(self, texts: Sequence[str], embedder: Embedder | None = None) -> list[float]:
+        """The `score` of each text."""
+        features = ngram_features(texts)
+        logits = [self.words.logit(buckets) for buckets in features]
         if embedder is None or embedder.name != self.embedder:
-            return sigmoid(logit)
-        if logit < self.suspicion:
-            return 0.0
-        return sigmoid(self.both.logit(buckets, embedder.embed([text])[0]))
+            return [sigmoid(logit) for logit in logits]
+        return [
+            sigmoid(self.both.logit(buckets, embedder.embed([text])[0])) if logit >= self.suspicion else 0.0
+            for text, buckets, logit in zip(texts, features, logits, strict=True)
+        ]
 
     @classmethod
     def load(cls, path: Path) -> NgramClassifier:

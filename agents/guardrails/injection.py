@@ -146,8 +146,11 @@ def orders_in(text: str, head: NgramClassifier, embedder: Embedder | None = None
 
     A line is given whole where only the whole breaks a rule: control tokens fall apart into sentences.
     """
-    for line in text.split("\n"):
-        orders = [part for part in order_parts(line) if broken_rule(part) or head.score(part, embedder) >= 0.5]
+    lines = text.split("\n")
+    parts = [part for line in lines for part in order_parts(line)]
+    likely = {part for part, score in zip(parts, head.scores(parts, embedder), strict=True) if score >= 0.5}
+    for line in lines:
+        orders = [part for part in order_parts(line) if part in likely or broken_rule(part)]
         yield from orders or ([line.strip()] if broken_rule(line) else [])
 
 

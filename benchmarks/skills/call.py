@@ -28,9 +28,8 @@ from metier.specialists.engines.engine import Json, Sampling
 from metier.specialists.engines.llama import LlamaEngine
 from metier.specialists.functions import NO_CALL, call_or_none, called, write_call
 from metier.specialists.prompt import TrainingExample
-from metier.specialists.styles.act.decision import CallDecision, log_odds
 from metier.specialists.styles.act.shown_tools import SHOWN, ToolShortlist
-from metier.specialists.styles.act.style import ACT, shown_functions
+from metier.specialists.styles.act.style import ACT, CallDecision, log_odds, shown_functions
 
 MADE_UP = 900
 """Prompts with made-up functions for one round."""

@@ -167,10 +167,9 @@ def _grams(texts: Iterable[str]) -> csr_matrix:
     columns: list[int] = []
     values: list[float] = []
     ends = [0]
-    for text in texts:
-        found = ngram_features(text)
-        columns += found
-        values += [1 / np.sqrt(len(found) or 1)] * len(found)
+    for buckets in ngram_features(list(texts)):
+        columns += buckets
+        values += [1 / np.sqrt(len(buckets) or 1)] * len(buckets)
         ends.append(len(columns))
     return csr_matrix((values, columns, ends), shape=(len(ends) - 1, HASH_BUCKETS), dtype=np.float32)
 

@@ -17,7 +17,7 @@ from metier.core.types import Answer, Brief
 from metier.specialists.card import SpecialistCard
 from metier.specialists.prompt import TrainingExample
 from metier.specialists.specialist import Specialist
-from metier.specialists.styles.sql.source import SqlSource
+from metier.specialists.styles.sql.style import SqlSource
 from metier.tools.database import open_database, same_rows
 from trades.trade import System, same
 

@@ -18,7 +18,8 @@ from metier.agents.cards import Blueprint
 from metier.agents.team import Team
 from metier.core.files import read_jsonl
 from metier.core.types import Answer
-from metier.serving.ask import show_answer, shown
+from metier.serving.ask import show_answer
+from metier.serving.options import progress_bars
 
 HERE = Path(__file__).parent
 WHAT = {
@@ -34,7 +35,7 @@ def main() -> None:
     console = Console(quiet=quiet)
     blueprint = Blueprint.read(HERE)
     console.rule("building the plant team")
-    with shown(Console(stderr=True), quiet=quiet) as progress:
+    with progress_bars(Console(stderr=True), quiet=quiet) as progress:
         report = build(blueprint, progress=progress)
     for line in report.lines():
         console.print(line, highlight=False)

@@ -18,7 +18,7 @@ from metier.agents.build import build
 from metier.agents.cards import Blueprint
 from metier.agents.evaluate import compare, open_evaluation
 from metier.core.files import write_atomic
-from metier.serving.ask import shown
+from metier.serving.options import progress_bars
 
 HERE = Path(__file__).parent
 FIGURES = HERE / "measured.json"
@@ -27,7 +27,7 @@ SYSTEMS = ("base", "skill", "adapter")
 
 def main() -> None:
     blueprint = Blueprint.read(HERE)
-    with shown(Console(stderr=True)) as progress:
+    with progress_bars(Console(stderr=True)) as progress:
         build(blueprint, progress=progress)
         with open_evaluation(blueprint, progress) as bench:
             found = compare(bench, list(blueprint.specialists), SYSTEMS)

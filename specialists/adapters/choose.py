@@ -10,7 +10,7 @@ from ...core.errors import ConfigError, unknown
 from ...core.models import LocalModel
 from ...core.run import Progress, no_progress
 from ..card import SpecialistCard
-from ..styles.table import find_style
+from ..styles.table import STYLES
 from .convert import gguf_adapter
 from .folder import CONFIG, WEIGHTS, hashes, open_adapter
 from .merge import merged_gguf
@@ -124,8 +124,7 @@ def _on_card(card: SpecialistCard, folder: Path, base: str) -> Path | None:
 
 def skill_of(card: SpecialistCard, base: str) -> Path | None:
     """The shipped skill of the card's style, when it was made for this base."""
-    style = find_style(card.style)
-    name = style.skill or style.name
+    name = STYLES[card.style].skill or card.style if card.style in STYLES else ""
     skill = find_skill(name) if name in skill_names() else None
     return skill if skill and trained_on(skill, base) else None
 

@@ -15,7 +15,7 @@ WEIGHTS = "adapter_model.safetensors"
 RECORD = "metier.json"
 """Where the adapter comes from: base, data, seed, metrics, and the SHA-256 of the files beside it."""
 DECISION = "decision.json"
-"""Of an adapter that calls tools: when it should (`styles/act/decision.py`)."""
+"""Of an adapter that calls tools: when it should (`styles/act/style.py`)."""
 
 _PICKLED = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 

@@ -23,11 +23,11 @@ from ..card import KnowledgeCard
 from . import generations
 from .documents import Document, split
 from .indexes import Index, Lexical, index_type
-from .readers import READERS, Reader, read, with_readers
+from .readers import READERS, READING, Reader, read, with_readers
 from .store import PASSAGES_FILE, NewPassage, PassageStore
 
 INDEX_FORMAT = 4
-"""Raised when readers, splitter, terms or files change, so that old indexes are built anew."""
+"""Raised when the files change, so that old indexes cannot be opened and are built anew."""
 
 # Which files make up a specialist's knowledge.
 
@@ -232,6 +232,7 @@ def index_fingerprint(embedder: Embedder, card: KnowledgeCard) -> dict[str, Any]
     """What an index depends on besides its documents."""
     return {
         "format": INDEX_FORMAT,
+        "reading": READING,
         "embedder": embedder.name,
         "dimension": embedder.dimension,
         "passage_tokens": card.passage_tokens,

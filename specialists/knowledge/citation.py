@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from ...core.types import Citation, Passage
+from .documents import PAGE_BREAK
 
 _SAME = {
     **dict.fromkeys("‘’‚‛′`´ʼ", "'"),
@@ -26,7 +27,7 @@ def cite(quote: str, passages: Sequence[Passage]) -> Citation | None:
     does, and the quote must begin and end at a word's edge. `Citation.quote` is the document's own wording. None when
     no passage holds the quote.
     """
-    wanted, _ = _normal(quote)
+    wanted, _ = _normal(unicodedata.normalize("NFC", quote))
     wanted = wanted.strip()
     if not any(map(str.isalnum, wanted)):
         return None
@@ -41,11 +42,16 @@ def cite(quote: str, passages: Sequence[Passage]) -> Citation | None:
             quote=passage.text[start:end],
             start=passage.start + start,
             end=passage.start + end,
-            page=passage.page,
+            page=page_of(passage, start),
             heading=passage.heading,
             passage=passage.id,
         )
     return None
+
+
+def page_of(passage: Passage, offset: int) -> int | None:
+    """The page of a character of a passage, which may run over several; None where there are no pages."""
+    return passage.page + passage.text[:offset].count(PAGE_BREAK) if passage.page else None
 
 
 def _find(wanted: str, text: str) -> int | None:

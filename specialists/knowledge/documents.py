@@ -6,6 +6,7 @@ It knows nothing about file formats, passages or search.
 from __future__ import annotations
 
 import re
+import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,14 @@ from math import ceil
 from ...core.text import sentence_spans
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_UNSEEN = re.compile(
+    "[\0\u00ad\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f]"
+    "|(?<=[a-zA-Z])[\u200c\u200d](?=[a-zA-Z])"
+)
+"""Characters that nobody sees: soft hyphens, zero-width spaces, directions, tags. Joiners stay in other scripts."""
+
+PAGE_BREAK = "\f"
+"""Stands in a document's text where a page ends, so that a passage knows on which page each of its words is."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +59,12 @@ class Document:
 
 
 def clean(text: str) -> str:
-    """One kind of line end, no NUL, no lone surrogates: text that every file and database can hold."""
-    return _SURROGATE.sub("\ufffd", text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", ""))
+    """Text that every file and database can hold and every search finds.
+
+    One kind of line end, composed letters (NFC), and neither lone surrogates nor characters that nobody sees.
+    """
+    text = _UNSEEN.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+    return unicodedata.normalize("NFC", _SURROGATE.sub("\ufffd", text))
 
 
 def render_row(columns: Sequence[str], cells: Sequence[str]) -> str:
@@ -83,6 +96,8 @@ class Outline:
         self._section = 0
         self._bare: tuple[int, Block] | None = None
         self._last = (False, False)
+        self._breaks = 0
+        self._paged = False
 
     def heading(self, level: int, text: str) -> None:
         """A title; `level` 1 is the highest."""
@@ -98,9 +113,19 @@ class Outline:
         self._bare = level, Block(start, self.length, self._titles(), self._section)
         self._path.append((level, text))
 
-    def paragraph(self, text: str, *, joined: bool = False) -> None:
-        """A block of running text. `joined` puts it right below the block before (list items)."""
-        self._add(clean(text).strip("\n").rstrip(), joined)
+    def paragraph(self, text: str, *, joined: bool = False, label: str = "", across_pages: bool = False) -> None:
+        """A block of running text. `joined` puts it right below the block before (list items).
+
+        With a `label` it belongs to the rows that have the same. A text `across_pages` holds a `PAGE_BREAK` where each
+        of them ends.
+        """
+        text = clean(text) if across_pages else clean(text).replace(PAGE_BREAK, "\n")
+        self._add(text.strip("\n").rstrip(), joined, label=label)
+
+    def begin_page(self) -> None:
+        """The next page begins here."""
+        self._breaks += self._paged
+        self._paged = True
 
     def row(self, columns: Sequence[str], cells: Sequence[str], label: str = "") -> None:
         """A table row. A `label` ("row 7") makes it a section, and so a passage, of its own."""
@@ -113,10 +138,12 @@ class Outline:
         yield
         self._base = before
 
-    def document(self, source: str, title: str, pages: Sequence[int] = ()) -> Document:
+    def document(self, source: str, title: str) -> Document:
         """Everything collected so far."""
         self._keep_bare(0)
-        return Document(source, " ".join(clean(title).split()), "".join(self._parts), tuple(self._blocks), tuple(pages))
+        text = "".join(self._parts)
+        pages = (0, *(found.end() for found in re.finditer(PAGE_BREAK, text))) if self._paged else ()
+        return Document(source, " ".join(clean(title).split()), text, tuple(self._blocks), pages)
 
     def _add(self, text: str, joined: bool, row: bool = False, label: str = "") -> None:
         if not text.strip():
@@ -133,8 +160,13 @@ class Outline:
 
     def _write(self, text: str, gap: str) -> int:
         """Append; gives the offset of the text."""
-        start = self.length + len(gap) if self._parts else 0
-        self._parts += [gap, text] if self._parts else [text]
+        if self._breaks:
+            gap = "\n" * bool(self._parts) + PAGE_BREAK * self._breaks + "\n"
+        elif not self._parts:
+            gap = ""
+        self._breaks = 0
+        start = self.length + len(gap)
+        self._parts += [gap, text]
         self.length = start + len(text)
         return start
 
@@ -185,11 +217,11 @@ def split(document: Document, size: int) -> list[Span]:
     return spans
 
 
-Unit = tuple[int, int, int]
+_Unit = tuple[int, int, int]
 """Start, end, length in words and punctuation marks: what is not cut any further."""
 
 
-def _units(text: str, block: Block, size: int) -> Iterator[Unit]:
+def _units(text: str, block: Block, size: int) -> Iterator[_Unit]:
     length = count(text[block.start : block.end])
     if length <= (size * HUGE if block.row else size):
         yield block.start, block.end, length
@@ -202,7 +234,7 @@ def _units(text: str, block: Block, size: int) -> Iterator[Unit]:
             yield from _pieces(text, start, end, size)
 
 
-def _pieces(text: str, start: int, end: int, size: int) -> Iterator[Unit]:
+def _pieces(text: str, start: int, end: int, size: int) -> Iterator[_Unit]:
     """A sentence that is too long, cut between words, and endless words by characters."""
     begin, filled, before = start, 0, start
     for token in _TOKEN.finditer(text, start, end):
@@ -215,7 +247,7 @@ def _pieces(text: str, start: int, end: int, size: int) -> Iterator[Unit]:
     yield begin, end, filled
 
 
-def _pack(units: Sequence[Unit], size: int) -> Iterator[tuple[int, int]]:
+def _pack(units: Sequence[_Unit], size: int) -> Iterator[tuple[int, int]]:
     """Neighbouring units joined to spans of similar length, none longer than `size` unless one unit is."""
     total = sum(length for _, _, length in units)
     target = total / max(1, ceil(total / size))

@@ -120,11 +120,12 @@ def document_reader(reader_class: type[BaseReader]) -> Callable[[Path, str], Doc
             parts = [document.text for document in reader_class().load_data(path)]
         except Exception as error:  # a reader may raise anything; one bad file must not stop a build
             raise UnreadableDocument(f"{reader_class.__name__} cannot read it: {error}") from error
-        outline, pages = Outline(), []
+        outline = Outline()
         for part in parts:
-            pages.append(outline.length)
+            if len(parts) > 1:
+                outline.begin_page()
             add_paragraphs(outline, part)
-        return outline.document(source, title_of(source), pages if len(parts) > 1 else ())
+        return outline.document(source, title_of(source))
 
     return read
 

@@ -44,14 +44,11 @@ def check_card(card: SpecialistCard, folders: Sequence[Path] = ()) -> None:
     style = find_style(card.style, folders)
     for needed in style.needs:
         if not getattr(card, needed) or (needed == "labels" and len(card.labels) < 2):
-            raise ConfigError(f"style '{card.style}' needs {_named(needed)}", field=needed)
+            raise ConfigError(f"style '{card.style}' needs {_NEEDED.get(needed, needed)}", field=needed)
     idle = {needed: other.name for other in STYLES.values() for needed in other.needs if needed not in style.needs}
     for needed, other in idle.items():
         if getattr(card, needed):
             raise ConfigError(f"{needed} does nothing in style '{card.style}', only in '{other}'", field=needed)
 
 
-def _named(needed: str) -> str:
-    return {"labels": "at least two labels", "output_schema": "an output_schema", "database": "a database"}.get(
-        needed, needed
-    )
+_NEEDED = {"labels": "at least two labels", "output_schema": "an output_schema", "database": "a database"}

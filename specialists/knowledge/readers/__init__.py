@@ -9,22 +9,29 @@ from pathlib import Path
 from ....core.errors import UnreadableDocument
 from ....core.plugins import load
 from ..documents import Document
+from .markup import read_html, read_markdown
 from .pdf import read_pdf
 from .records import read_csv, read_json, read_json_lines, read_sqlite
-from .text import read_html, read_markdown, read_text_file
+from .text import read_asciidoc, read_rst, read_text_file
 from .word import read_docx
 
-__all__ = ["MAX_BYTES", "READERS", "Reader", "read", "with_readers"]
+__all__ = ["MAX_DOCUMENT_BYTES", "READERS", "READING", "Reader", "read", "with_readers"]
 
 Reader = Callable[[Path, str], Document]
 """Takes the file and its source name; raises `UnreadableDocument` with a reason for people."""
 
-MAX_BYTES = 50_000_000
+READING = 2
+"""Raised when readers, splitter or terms give something else: the next build then reads all documents again. Until then
+an index that is there still opens."""
+
+MAX_DOCUMENT_BYTES = 50_000_000
 """A larger file is refused: it would fill the memory of a small machine."""
 
 READERS: dict[str, Reader] = {
     **dict.fromkeys((".md", ".markdown"), read_markdown),
-    **dict.fromkeys((".txt", ".text", ".log", ".rst"), read_text_file),
+    **dict.fromkeys((".txt", ".text", ".log"), read_text_file),
+    ".rst": read_rst,
+    **dict.fromkeys((".adoc", ".asciidoc"), read_asciidoc),
     **dict.fromkeys((".html", ".htm", ".xhtml"), read_html),
     ".pdf": read_pdf,
     ".docx": read_docx,
@@ -63,15 +70,19 @@ def read(path: Path, source: str, readers: Mapping[str, Reader] = READERS) -> Do
         raise UnreadableDocument(f"no reader for '{path.suffix or path.name}' files (known: {' '.join(readers)})")
     try:
         size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise UnreadableDocument(f"{size / 1e6:.0f} MB is more than the limit of {MAX_BYTES / 1e6:.0f} MB")
+        if size > MAX_DOCUMENT_BYTES:
+            raise UnreadableDocument(f"{size / 1e6:.0f} MB is more than the limit of {MAX_DOCUMENT_BYTES / 1e6:.0f} MB")
         if size == 0:
             raise UnreadableDocument("the file is empty")
         document = reader(path, source)
+    except UnreadableDocument:
+        raise
     except RecursionError as error:
         raise UnreadableDocument("it is nested too deeply") from error
     except OSError as error:
         raise UnreadableDocument(f"cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # parsers meet broken files with whatever they run into; one file never stops a build
+        raise UnreadableDocument(f"it is damaged: {error or type(error).__name__}") from error
     if not document.blocks:
         raise UnreadableDocument("there is no text in it")
     return document

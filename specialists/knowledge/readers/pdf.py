@@ -1,85 +1,193 @@
-"""PDF: text by page, headings from the bookmarks. Pictures of text (scans) are not read."""
+"""PDF: text by page in reading order, headings from the bookmarks. Pictures of text (scans) are not read."""
 
 from __future__ import annotations
 
 import logging
 import re
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from pypdf import PdfReader
-from pypdf.errors import DependencyError, PyPdfError
+import pypdfium2 as pdfium
 
 from ....core.errors import UnreadableDocument
-from ..documents import Document, Outline, clean
+from ..documents import PAGE_BREAK, Document, Outline
+from .page_layout import Line, lines_of, paragraphs_of, runs_on, without_furniture
 from .text import title_of
 
-# What is wrong with a file is said once, in the report, and not on standard error by the parser.
-logging.getLogger("pypdf").setLevel(logging.CRITICAL)
-
-_HYPHEN = re.compile(r"(\w)[-\u2010\u00ad]\n(?=[a-z])")
-_PAGE_NUMBER = re.compile(r"\A\s*(?:page\s+)?\d{1,4}\s*\n|\n\s*(?:page\s+)?\d{1,4}\s*\Z", re.IGNORECASE)
-_PARAGRAPH = re.compile(r"\n[ \t]*\n+")
+_log = logging.getLogger(__name__)
 
 Bookmark = tuple[int, int, str]
 """Page index, level from 1, title."""
 
+_MOST_BOOKMARKS = 5_000
+_MOST_PAGES = 20_000
+_ONE_AT_A_TIME = threading.Lock()
+"""PDFium is not made for several threads."""
+
 
 def read_pdf(path: Path, source: str) -> Document:
-    """A PDF file with a text layer. Every page is kept apart, so that a passage has one page number."""
+    """A PDF file with a text layer. A page that cannot be read is named in the log and left out; the others stay."""
+    with _ONE_AT_A_TIME:
+        pages, bookmarks, title = _read(path, source)
+    if not any(pages):
+        raise UnreadableDocument(f"no text on its {len(pages)} pages: a scan, which would need text recognition first")
+    return _assemble(source, title, without_furniture(pages), bookmarks)
+
+
+def _read(path: Path, source: str) -> tuple[list[list[Line]], list[Bookmark], str]:
+    """Lines by page, bookmarks, title."""
     try:
-        reader = PdfReader(path)
-        if reader.is_encrypted and not reader.decrypt(""):
-            raise UnreadableDocument("it is protected by a password")
-        texts = [_tidy(page.extract_text()) for page in reader.pages]
-        bookmarks = _bookmarks(reader, reader.outline, 1)
-        title = str((reader.metadata and reader.metadata.title) or "")
-    except DependencyError as error:
-        raise UnreadableDocument(f"its encryption needs another package: {error}") from error
-    except UnreadableDocument:
-        raise
-    except (PyPdfError, ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError) as error:
-        # pypdf meets broken files with whatever exception its parser happens to run into
-        raise UnreadableDocument(f"the PDF is damaged: {error or type(error).__name__}") from error
-    if not any(texts):
-        raise UnreadableDocument(f"no text on its {len(texts)} pages: a scan, which would need text recognition first")
-    return _assemble(source, title, texts, bookmarks)
+        file = pdfium.PdfDocument(path)
+    except pdfium.PdfiumError as error:
+        if "password" in str(error).lower():
+            raise UnreadableDocument("it is protected by a password") from error
+        raise UnreadableDocument("it is not a PDF file, or a damaged one") from error
+    try:
+        pages = [_page(file, index, source) for index in range(min(len(file), _MOST_PAGES))]
+        return pages, list(_bookmarks(file)), file.get_metadata_value("Title")
+    finally:
+        file.close()
 
 
-def _tidy(text: str) -> str:
-    return _HYPHEN.sub(r"\1", _PAGE_NUMBER.sub("\n", clean(text))).strip()
+def _page(file: pdfium.PdfDocument, index: int, source: str) -> list[Line]:
+    try:
+        page = file[index]
+        text = page.get_textpage()
+    except pdfium.PdfiumError as error:
+        _log.warning("%s: page %d cannot be read: %s", source, index + 1, error)
+        return []
+    try:
+        return lines_of(page, text)
+    finally:
+        text.close()
+        page.close()
 
 
-def _bookmarks(reader: PdfReader, entries: Any, level: int) -> list[Bookmark]:
-    found: list[Bookmark] = []
-    for entry in entries:
-        if isinstance(entry, list):
-            found += _bookmarks(reader, entry, level + 1)
+def _bookmarks(file: pdfium.PdfDocument) -> Iterator[Bookmark]:
+    """Bookmarks with a title that lead to a page; damaged ones are left out."""
+    try:
+        for number, entry in enumerate(file.get_toc()):
+            target = entry.get_dest()
+            page = target.get_index() if target is not None else None
+            title = entry.get_title().strip()
+            if page is not None and title and number < _MOST_BOOKMARKS:
+                yield page, entry.level + 1, title
+    except (pdfium.PdfiumError, UnicodeDecodeError, RecursionError):
+        return
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A paragraph or, with a level, a heading."""
+
+    page: int
+    text: str
+    level: int = 0
+
+    @property
+    def last_page(self) -> int:
+        return self.page + self.text.count(PAGE_BREAK)
+
+
+def _assemble(source: str, title: str, pages: list[list[Line]], bookmarks: list[Bookmark]) -> Document:
+    outline, begun = Outline(), 0
+    hyphens = _Hyphens(line.text for lines in pages for line in lines)
+    for part in _over_pages(list(_parts(pages, bookmarks))):
+        while begun <= part.page:
+            outline.begin_page()
+            begun += 1
+        if part.level:
+            outline.heading(part.level, part.text)
         else:
-            page = reader.get_destination_page_number(entry)
-            found += [(page, level, str(entry.title))] if page is not None and page >= 0 else []
-    return found
+            outline.paragraph(hyphens.join(part.text), across_pages=True)
+        begun += part.text.count(PAGE_BREAK)
+    return outline.document(source, title.strip() or outline.main_title or title_of(source))
 
 
-def _assemble(source: str, title: str, texts: list[str], bookmarks: list[Bookmark]) -> Document:
-    outline, pages = Outline(), []
-    for index, text in enumerate(texts):
-        pages.append(outline.length)
+def _parts(pages: Sequence[Sequence[Line]], bookmarks: Sequence[Bookmark]) -> Iterator[_Part]:
+    """Paragraphs, with the headings of a page where its bookmarks' titles stand, else above it."""
+    for index, lines in enumerate(pages):
+        text = "\n\n".join(paragraphs_of(lines))
         for page, level, name in bookmarks:
             if page == index:
                 before, text = _split_at(text, name)
-                _add(outline, before)
-                outline.heading(level, name)
-        _add(outline, text)
-    return outline.document(source, title.strip() or outline.main_title or title_of(source), pages)
+                yield from (_Part(index, paragraph) for paragraph in before.split("\n\n") if paragraph.strip())
+                yield _Part(index, name, level)
+        yield from (_Part(index, paragraph) for paragraph in text.split("\n\n") if paragraph.strip())
+
+
+def _over_pages(parts: Sequence[_Part]) -> list[_Part]:
+    """A paragraph that goes on over a page break becomes one, with the break in it."""
+    whole: list[_Part] = []
+    for part in parts:
+        before = whole[-1] if whole else None
+        ends = before is not None and not before.level and not part.level and before.last_page < part.page
+        if before is not None and ends and runs_on(before.text, part.text):
+            breaks = PAGE_BREAK * (part.page - before.last_page)
+            whole[-1] = replace(before, text=before.text + breaks + part.text)
+        else:
+            whole.append(part)
+    return whole
 
 
 def _split_at(text: str, title: str) -> tuple[str, str]:
     """The text before and after the line that is the title; all of it counts as after when there is none."""
     line = re.search(r"^\W*" + r"\s+".join(map(re.escape, title.split())) + r"\W*$", text, re.MULTILINE | re.IGNORECASE)
-    return (text[: line.start()], text[line.end() :]) if line and title.strip() else ("", text)
+    return (text[: line.start()], text[line.end() :]) if line else ("", text)
 
 
-def _add(outline: Outline, text: str) -> None:
-    for paragraph in _PARAGRAPH.split(text):
-        outline.paragraph(paragraph)
+# Words that were cut at the end of a line: joined again, unless the hyphen is part of the word.
+
+
+_CUT = re.compile(r"(\w+)[-\u2010\u00ad]\n(?=(\w+))")
+_OVER_PAGES = re.compile(rf"([-\u2010\u00ad]){PAGE_BREAK}(\w\S*)[^\S\n]?")
+_LINE_END = re.compile(r"\w[-\u2010\u00ad]\Z")
+_WORD = re.compile(r"\w+(?:-\w+)*")
+
+_BEGINNINGS = frozenset("cross ex half non quasi self well".split())
+_SOMETIMES = frozenset(
+    """
+    all double five four full hand heat heavy high light long low multi oil one right short single six three two water
+    """.split()
+)
+"""These keep their hyphen before what is a word of its own in the document."""
+_ENDINGS = frozenset(
+    """
+    based controlled cooled driven duty flammable locking mounted operated powered related resistant sensitive shaped
+    specific
+    """.split()
+)
+_BETWEEN = frozenset("and or to und oder bzw bis et ou y e o".split())
+"""After these the hyphen stands for a word that is left out: "two-" "and three-phase"."""
+
+
+class _Hyphens:
+    """Decides by the document's own words, then by words that are mostly written with a hyphen."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self._words: set[str] = set()
+        cut = False
+        for line in lines:
+            words, begins_cut, cut = _WORD.findall(line), cut, bool(_LINE_END.search(line))
+            self._words |= {word.casefold() for word in words[begins_cut : len(words) - cut]}
+
+    def join(self, text: str) -> str:
+        """The text with its cut words whole. A page break inside a word moves behind it."""
+        return _CUT.sub(self._joined, _OVER_PAGES.sub(rf"\1\n\2{PAGE_BREAK}", text))
+
+    def _joined(self, cut: re.Match[str]) -> str:
+        left, right = cut[1], cut[2]
+        if right in _BETWEEN:
+            return cut[0]
+        return f"{left}-" if self._keeps(left, right) else left
+
+    def _keeps(self, left: str, right: str) -> bool:
+        if len(left) == 1 or any(map(str.isdigit, left)) or not right[0].islower():
+            return True
+        whole, parted = (f"{left}{mark}{right}".casefold() in self._words for mark in ("", "-"))
+        if whole != parted:
+            return parted
+        first, second = left.casefold(), right.casefold()
+        return first in _BEGINNINGS or second in _ENDINGS or (first in _SOMETIMES and second in self._words)

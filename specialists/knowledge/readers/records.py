@@ -1,10 +1,9 @@
-"""JSON and JSON Lines: every record becomes a section of its own."""
+"""Records: JSON, JSON Lines, CSV and SQLite. Every record or row becomes a section of its own."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
+import logging
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,9 +12,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from ....core.csv_table import parse_csv
 from ....core.errors import UnreadableDocument
 from ..documents import Document, Outline
-from .text import add_markdown, add_paragraphs, decode, title_of
+from .markup import add_markdown
+from .text import add_paragraphs, decode, title_of
+
+_log = logging.getLogger(__name__)
 
 _BODY = ("text", "content", "body", "passage", "abstract")
 """Fields that hold running text; the first one present is the record's body."""
@@ -29,11 +32,25 @@ _MARKDOWN = re.compile(r"^#{1,6} \S", re.MULTILINE)
 
 
 def read_json_lines(path: Path, source: str) -> Document:
-    """One JSON value a line."""
-    outline = Outline()
+    """One JSON value a line. Lines that are none are named in the log and left out.
+
+    Raises:
+        UnreadableDocument: no line can be read.
+    """
+    outline, bad = Outline(), []
     for number, line in enumerate(decode(path.read_bytes()).split("\n"), 1):
-        if line.strip():
-            _add_record(outline, _load(line, f"line {number}: "), f"record {number}")
+        if not line.strip():
+            continue
+        try:
+            record = _load(line, f"line {number}: ")
+        except UnreadableDocument as error:
+            bad.append(error)
+        else:
+            _add_record(outline, record, f"record {number}")
+    if bad and not outline.length:
+        raise bad[0]
+    if bad:
+        _log.warning("%s: %d lines left out; the first: %s", source, len(bad), bad[0].message)
     return outline.document(source, title_of(source))
 
 
@@ -73,10 +90,10 @@ def _add_record(outline: Outline, record: Any, label: str, level: int = 1) -> No
     if not isinstance(record, dict):
         record = {"": record}
     flat = {key: text for key, text in _flatten(record, "") if text.strip()}
-    title = next((flat[key] for key in _TITLE if key in flat and len(flat[key]) <= 200), label)
+    named = next((key for key in _TITLE if key in flat and len(flat[key]) <= 200), None)
     body = next((key for key in _BODY if key in flat), None)
-    outline.heading(level, title)
-    rest = {key: text for key, text in flat.items() if key != body and text != title}
+    outline.heading(level, flat[named] if named is not None else label)
+    rest = {key: text for key, text in flat.items() if key not in (body, named)}
     if rest:
         outline.row(list(rest), list(rest.values()))
     if body is not None:
@@ -103,24 +120,23 @@ def _scalar(value: Any) -> str:
 # CSV files and SQLite databases: every row becomes a line `column: value; column: value`.
 
 
-MAX_ROWS = 200_000
+_MOST_ROWS = 200_000
 """Rows that are read from one file; more of them belong into a database that a tool asks."""
 
 
 def read_csv(path: Path, source: str) -> Document:
-    """Comma, semicolon or tab separated values; the first row names the columns."""
-    text = decode(path.read_bytes())
-    first = text.split("\n", 1)[0]
-    delimiter = max(",;\t|", key=first.count) if path.suffix.lower() != ".tsv" else "\t"
-    csv.field_size_limit(max(len(text), 131_072))
+    """Comma, semicolon, tab or bar separated values, under the names of the header where there is one."""
     try:
-        rows = [row for row in csv.reader(io.StringIO(text), delimiter=delimiter) if any(map(str.strip, row))]
-    except csv.Error as error:
-        raise UnreadableDocument(f"not readable as CSV: {error}") from error
-    outline = Outline()
-    columns = [name.strip() for name in rows[0]] if rows else []
-    add_rows(outline, title_of(source), columns, rows[1:] or rows)
-    return outline.document(source, title_of(source))
+        table = parse_csv(decode(path.read_bytes()), "\t" if path.suffix.lower() == ".tsv" else "")
+    except ValueError as error:
+        raise UnreadableDocument(str(error)) from error
+    outline, name = Outline(), title_of(source)
+    if table.titles:
+        outline.heading(1, name)
+        outline.paragraph("\n".join(table.titles))
+    columns, rows = (table.columns, table.rows) if table.rows else ((), [table.columns])
+    add_rows(outline, name, columns, rows)
+    return outline.document(source, name)
 
 
 def read_sqlite(path: Path, source: str) -> Document:
@@ -144,8 +160,8 @@ def add_rows(outline: Outline, table: str, columns: Sequence[str], rows: Iterabl
     for number, row in enumerate(rows, 1):
         if number == 1:
             outline.heading(1, table)
-        if number > MAX_ROWS:
-            raise UnreadableDocument(f"table '{table}' has more than {MAX_ROWS} rows")
+        if number > _MOST_ROWS:
+            raise UnreadableDocument(f"table '{table}' has more than {_MOST_ROWS} rows")
         outline.row(columns, row, label=f"row {number}")
 
 

@@ -1,26 +1,46 @@
-"""Word documents (docx): headings by style, paragraphs, lists, tables."""
+"""Word documents (docx): headings by style, paragraphs, lists, tables. Read as they stand with all changes accepted.
+
+Walked by hand, because python-docx shows neither content controls, tracked insertions, text boxes nor nested tables.
+"""
 
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import docx
+from docx.document import Document as WordFile
 from docx.opc.exceptions import PackageNotFoundError
-from docx.table import Table
+from docx.oxml.ns import qn
 from docx.text.paragraph import Paragraph
 from lxml.etree import LxmlError
 
 from ....core.errors import UnreadableDocument
 from ..documents import Document, Outline
+from .tables import TableCell, add_table
 from .text import title_of
 
 MAX_UNPACKED = 200_000_000
 """Bytes that the parts of a document may have when unpacked: a zip bomb is refused before it is opened."""
 
+_W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
+_GONE = {
+    *(f"{_W}{name}" for name in ("del", "moveFrom", "instrText", "delText", "pPr", "rPr", "sectPr", "tblPr", "trPr")),
+    "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback",  # the same again, for old programs
+}
+"""What is not text, or is struck out."""
+_LETTERS = {
+    **dict.fromkeys((f"{_W}tab", f"{_W}ptab"), " "),
+    **dict.fromkeys((f"{_W}br", f"{_W}cr"), "\n"),
+    f"{_W}noBreakHyphen": "-",
+}
+
 
 def read_docx(path: Path, source: str) -> Document:
-    """A Word document; headers, footers and comments are left out."""
+    """A Word document; headers, footers, comments, hidden text and deleted text are left out."""
     try:
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(entry.file_size for entry in archive.infolist())
@@ -30,32 +50,155 @@ def read_docx(path: Path, source: str) -> Document:
     except (zipfile.BadZipFile, PackageNotFoundError, KeyError, ValueError, LxmlError) as error:
         raise UnreadableDocument(f"it is not a Word document: {error}") from error
     outline = Outline()
-    for part in file.iter_inner_content():
-        if isinstance(part, Table):
-            _add_table(part, outline)
-        else:
-            _add_paragraph(part, outline)
+    _add_blocks(file.element.body, file, outline)
     title = file.core_properties.title.strip()
     return outline.document(source, title or outline.main_title or title_of(source))
 
 
-def _add_paragraph(part: Paragraph, outline: Outline) -> None:
-    style = (part.style.name if part.style is not None else None) or ""
-    if style == "Title":
-        outline.heading(1, part.text)
-    elif style.startswith("Heading "):
-        level = style.removeprefix("Heading ")
-        outline.heading(int(level) + 1 if level.isdigit() else 2, part.text)
-    elif style.startswith("List") and part.text.strip():
-        outline.paragraph(f"- {part.text.strip()}", joined=True)
+def _add_blocks(parent: Any, file: WordFile, outline: Outline) -> None:
+    for block in _blocks(parent):
+        if block.tag == f"{_W}tbl":
+            rows = [list(_children(row, f"{_W}tc")) for row in _children(block, f"{_W}tr")]
+            if any(len(row) > 1 for row in rows):
+                add_table(outline, _rows(block))
+            else:  # one column puts text in its place, and is no table of values
+                for cell in chain.from_iterable(rows):
+                    _add_blocks(cell, file, outline)
+        else:
+            _add_paragraph(block, file, outline)
+            for box in _boxes(block):
+                _add_blocks(box, file, outline)
+
+
+def _blocks(parent: Any) -> Iterator[Any]:
+    """Paragraphs and tables, also those inside content controls and tracked insertions."""
+    for child in parent:
+        if child.tag in (f"{_W}p", f"{_W}tbl"):
+            yield child
+        elif isinstance(child.tag, str) and child.tag not in _GONE and child.tag != f"{_W}tc":
+            yield from _blocks(child)
+
+
+def _add_paragraph(element: Any, file: WordFile, outline: Outline) -> None:
+    text = _text(element)
+    style = Paragraph(element, file._body).style
+    name = (style.name if style is not None else None) or ""
+    if name == "Title":
+        outline.heading(1, text)
+    elif name.startswith("Heading "):
+        level = name.removeprefix("Heading ")
+        outline.heading(int(level) + 1 if level.isdigit() else 2, text)
+    elif text.strip() and (name.startswith("List") or element.find(f"{_W}pPr/{_W}numPr") is not None):
+        outline.paragraph(f"- {text.strip()}", joined=True)
     else:
-        outline.paragraph(part.text)
+        outline.paragraph(text)
 
 
-def _add_table(table: Table, outline: Outline) -> None:
-    rows = [[cell.text for cell in row.cells] for row in table.rows]
-    rows = [row for row in rows if any(cell.strip() for cell in row)]
-    if len(rows) == 1:
-        outline.row([], rows[0])
-    for row in rows[1:]:
-        outline.row(rows[0], row)
+def _text(paragraph: Any) -> str:
+    """The paragraph's own text: without its text boxes, and without what is hidden, struck out or deleted."""
+    parts: list[str] = []
+    waiting = list(reversed(paragraph))
+    while waiting:
+        node = waiting.pop()
+        if node.tag == f"{_W}t":
+            parts.append(node.text or "")
+        elif node.tag in _LETTERS:
+            parts.append(_LETTERS[node.tag])
+        elif _is_shown(node):
+            waiting += reversed(node)
+    return "".join(parts)
+
+
+def _is_shown(node: Any) -> bool:
+    if not isinstance(node.tag, str) or node.tag in _GONE or node.tag == f"{_W}txbxContent":
+        return False
+    marks = node.find(f"{_W}rPr") if node.tag == f"{_W}r" else None
+    return marks is None or not any(_is_on(marks.find(f"{_W}{name}")) for name in ("vanish", "strike", "dstrike"))
+
+
+def _is_on(mark: Any) -> bool:
+    return mark is not None and mark.get(qn("w:val"), "true") not in ("0", "false", "off", "none")
+
+
+def _boxes(paragraph: Any) -> Iterator[Any]:
+    """Text boxes that hang on a paragraph, each once; those inside a box come with it."""
+    waiting = list(reversed(paragraph))
+    while waiting:
+        node = waiting.pop()
+        if node.tag == f"{_W}txbxContent":
+            yield node
+        elif isinstance(node.tag, str) and node.tag not in _GONE:
+            waiting += reversed(node)
+
+
+# Tables
+
+
+def _rows(table: Any) -> list[list[TableCell]]:
+    """Rows with their spans; a cell that goes on from above belongs to the cell where it began."""
+    rows: list[list[TableCell]] = []
+    open_cells: dict[int, tuple[int, int]] = {}
+    for row in _children(table, f"{_W}tr"):
+        marked = _is_on(row.find(f"{_W}trPr/{_W}tblHeader"))
+        if row.find(f"{_W}trPr/{_W}del") is not None:
+            continue
+        cells: list[TableCell] = []
+        place = _number(row.find(f"{_W}trPr/{_W}gridBefore"), 0)
+        for element in _children(row, f"{_W}tc"):
+            width = _number(element.find(f"{_W}tcPr/{_W}gridSpan"), 1)
+            merged = element.find(f"{_W}tcPr/{_W}vMerge")
+            if merged is not None and merged.get(qn("w:val"), "continue") == "continue" and place in open_cells:
+                at = open_cells[place]
+                rows[at[0]][at[1]] = _taller(rows[at[0]][at[1]])
+            else:
+                open_cells.pop(place, None)
+                if merged is not None:
+                    open_cells[place] = len(rows), len(cells)
+                cells.append(_cell(element, marked, width))
+            place += width
+        rows.append(cells)
+    return rows
+
+
+def _taller(cell: TableCell) -> TableCell:
+    return TableCell(cell.text, cell.head, cell.columns, cell.rows + 1, cell.tables)
+
+
+def _children(parent: Any, tag: str) -> Iterator[Any]:
+    """Rows or cells, also those inside content controls."""
+    for child in parent:
+        if child.tag == tag:
+            yield child
+        elif isinstance(child.tag, str) and child.tag not in (*_GONE, f"{_W}p", f"{_W}tbl"):
+            yield from _children(child, tag)
+
+
+def _cell(element: Any, marked: bool, width: int) -> TableCell:
+    texts, tables, bold = [], [], True
+    for block in _with_boxes(_blocks(element)):
+        if block.tag == f"{_W}tbl":
+            tables.append(_rows(block))
+        else:
+            texts.append(_text(block).strip())
+            bold = bold and _is_bold(block)
+    text = " ".join(filter(None, texts))
+    return TableCell(text, marked or (bold and bool(text)), width, 1, tuple(tables))
+
+
+def _with_boxes(blocks: Iterable[Any]) -> Iterator[Any]:
+    for block in blocks:
+        yield block
+        if block.tag == f"{_W}p":
+            for box in _boxes(block):
+                yield from _with_boxes(_blocks(box))
+
+
+def _is_bold(paragraph: Any) -> bool:
+    """Whether all its words are: people mark the names in their tables so."""
+    runs = [run for run in paragraph.iter(f"{_W}r") if any(text.text for text in run.iter(f"{_W}t"))]
+    return all(_is_on(run.find(f"{_W}rPr/{_W}b")) for run in runs)
+
+
+def _number(node: Any, default: int) -> int:
+    value = node.get(qn("w:val"), "") if node is not None else ""
+    return int(value[:4]) if value.isascii() and value.isdigit() else default

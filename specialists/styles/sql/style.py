@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
-from ....core.errors import BudgetExceeded, MetierError
+from ....core.errors import BudgetExceeded, MetierError, ToolError
 from ....core.metrics import exact_match
 from ....core.run import Event, timing
-from ....core.types import Answer, ToolCall
+from ....core.types import Answer, Citation, ToolCall
 from ....tools.builtin.sql import connect
 from ....tools.database import Database, QueryResult, same_rows, show_value
 from ....tools.tool import ToolContext
@@ -21,21 +22,76 @@ from ...evaluation.questions import Question
 from ...prompt import NOT_FOUND, TrainingExample
 from ...work import Draft, Reply, Work
 from ..style import Examples, Learner, Opening, Style
-from .prompt import INSTRUCTION, alike, prompt
+from .prompt import INSTRUCTION, Solved, alike, prompt
 from .questions.lessons import in_turn, made_up
-from .source import SqlSource
+from .repair import distinct, objections, repair
+from .schema import Catalogue
+from .short import expand, shorten_sql
 
 ATTEMPTS = 5
 """Queries at most: the likeliest one, and others while something speaks against those before."""
 
-TEMPERATURE = 0.7
+_TEMPERATURE = 0.7
 """Of the others; their seeds are fixed."""
 
-FAILED = 9
+_FAILED = 9
 """Doubts about a query that fails or finds nothing."""
 
-DOUBTED = 0.3
+_DOUBTED = 0.3
 """What remains of the probability of a query that something speaks against."""
+
+SHOWN_ROWS = 20
+"""Rows that an answer holds at most."""
+
+
+class SqlSource:
+    """Where questions to one database are answered.
+
+    Args:
+        source: The database's name, for citations.
+        database: Answers one SELECT at a time and can do nothing else.
+        examples: Questions with the SQL that answers them.
+    """
+
+    def __init__(self, source: str, database: Database, examples: Iterable[tuple[str, str]] = ()) -> None:
+        self.source, self.database = source, database
+        self._examples = tuple(examples)
+
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        """Read when the first question comes."""
+        return Catalogue.of(self.database)
+
+    @cached_property
+    def solved(self) -> Sequence[Solved]:
+        """The examples, in the short form that the model writes."""
+        examples = ((task, shorten_sql(sql, self.catalogue, self.database)) for task, sql in self._examples)
+        return [Solved(task, short) for task, short in examples if short]
+
+    def run(self, task: str, short: str) -> tuple[str, QueryResult, int]:
+        """The SQL that a short query stands for once it is mended, the rows that it gives, and what speaks against it.
+
+        Raises:
+            MetierError: it is no SQL, names what is not there, does more than read, or takes too long.
+        """
+        repaired = repair(short, task, self.catalogue)
+        try:
+            query = expand(repaired, self.catalogue)
+        except ToolError:
+            # What was moved to another table may stand where nothing joins it.
+            repaired, query = short, expand(short, self.catalogue)
+        result = self.database.query(query, rows=SHOWN_ROWS)
+        repeated = len(result.rows) > 1 and all(row == result.rows[0] for row in result.rows)
+        if repeated and (once := distinct(query, self.catalogue.dialect)):
+            single = self.database.query(once, rows=SHOWN_ROWS)
+            query, result = (once, single) if len(single.rows) == 1 else (query, result)
+        return query, result, objections(repaired, task, self.catalogue)
+
+    def cite(self, query: str, result: QueryResult) -> Citation:
+        """The rows as a quote from the database; the query that gives them is its context."""
+        rows = [" | ".join(map(show_value, row)) for row in result.rows]
+        quote = "\n".join([" | ".join(result.columns), *rows])
+        return Citation(source=self.source, quote=quote, start=0, end=len(quote), context=query)
 
 
 class Try(NamedTuple):
@@ -48,7 +104,7 @@ class Try(NamedTuple):
     doubts: int
 
 
-def sql(work: Work) -> Draft:
+def answer_by_query(work: Work) -> Draft:
     """Let the model write short SQL over the tables that fit, run it read-only, and answer with the rows.
 
     A query that `objections` has nothing against is taken as it is; among several, the one with the fewest doubts.
@@ -81,14 +137,14 @@ def _try(work: Work, source: SqlSource, before: Sequence[Try]) -> Try:
     facts = [*work.brief.facts, *(f"{t.call.arguments['query']} failed: {t.call.error};" for t in errors[:1])]
     instructions = work.card.instructions
     messages, linked = prompt(work.brief.task, source.catalogue, shots, instructions=instructions, facts=facts)
-    sampling = {"temperature": TEMPERATURE, "seed": len(before)} if len(before) > len(errors[:1]) else {}
+    sampling = {"temperature": _TEMPERATURE, "seed": len(before)} if len(before) > len(errors[:1]) else {}
     reply = work.ask(messages, Select([column.path for column in linked.columns]), **sampling)
     return _run(work, source, reply)
 
 
 def _run(work: Work, source: SqlSource, reply: Reply) -> Try:
     """What came of a query."""
-    query, found, doubts, error = reply.text, None, FAILED, "no rows"
+    query, found, doubts, error = reply.text, None, _FAILED, "no rows"
     with timing("tool"):
         try:
             query, rows, signs = source.run(work.brief.task, reply.text)
@@ -115,7 +171,7 @@ def _sure(one: Try, work: Work) -> float | None:
     if "logprob" not in one.reply.certainty:
         return None
     likely = math.exp(one.reply.certainty["logprob"] * max(1, work.engine.count(one.reply.text)))
-    return likely * (DOUBTED if one.doubts else 1.0)
+    return likely * (_DOUBTED if one.doubts else 1.0)
 
 
 def open_source(opening: Opening) -> SqlSource:
@@ -175,7 +231,7 @@ def _same_rows(query: str, wanted: str, answer: Answer, database: Database | Non
 
 SQL = Style(
     "sql",
-    sql,
+    answer_by_query,
     instruction=INSTRUCTION,
     lessons=sql_lessons,
     scoring=Scoring(sql_scores, "execution_match", ("execution_match",)),
