@@ -61,7 +61,6 @@ class Specialist:
         style: Style | None = None,
         adapter: str | None = None,
         tools: SpecialistTools | None = None,
-        style: Style | None = None,
         resources: Any = None,
         sift: Sift | None = None,
         journal: Journal | None = None,
