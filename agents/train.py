@@ -43,7 +43,7 @@ class Learnt(NamedTuple):
     """Specialist to its new challenger."""
 
 
-def train_team(
+def train(
     blueprint: Blueprint,
     names: Sequence[str],
     out: Path | None = None,

@@ -93,8 +93,9 @@ def show(sizes: dict[str, int], graph: nx.DiGraph, least: float) -> None:
     for together, library, itself, others in sorted(rows, reverse=True):
         if max(together, itself) >= least:
             table.add_row(library, f"{itself:.0f}", f"{together:.0f}" if together else "(shared)", others)
-    total = sum(sizes.values()) / 1e6
+    ours, total = sizes["metier"] / 1e6, sum(sizes.values()) / 1e6
     table.add_section()
+    table.add_row("metier", f"{ours:.1f}", f"{total:.0f}", "code, skills, heads and templates")
     table.add_row("all", f"{total:.0f}", f"{total:.0f}", f"{len(sizes)} libraries; those that several bring count once")
     Console(width=None if sys.stdout.isatty() else 140).print(table)
 

@@ -29,7 +29,7 @@ from metier.specialists.engines.unpack import load_base, load_tokenizer
 from metier.specialists.prompt import TrainingExample
 from metier.specialists.training.config import TrainConfig
 from metier.specialists.training.examples import Encoded, collate, encode, order
-from metier.specialists.training.model import Learner
+from metier.specialists.training.model import TrainableModel
 from metier.specialists.training.train import train
 
 SETS = ("finance_tatqa_span", "agri_agxqa", "law_cuad_qa")
@@ -123,7 +123,7 @@ def by_trl(examples: list[TrainingExample], base: LocalModel, out: Path, args: N
 @torch.no_grad()
 def loss(base: LocalModel, adapter: Path, aside: list[Encoded]) -> float:
     """Mean cross-entropy of the kept-aside answers, in bf16 where the CPU is fast at it."""
-    learner = Learner(base.files["gguf"], TrainConfig(), adapter)
+    learner = TrainableModel(base.files["gguf"], TrainConfig(), adapter)
     learner.model.eval()
     batches = [collate([aside[n] for n in batch]) for batch in order(aside, 1024, 0, 0)]
     total = sum(learner.loss(batch).item() * len(batch.targets) for batch in batches)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ..core.errors import MissingExtra
-from ..core.metrics import expected_calibration_error
+from ..core.metrics import expected_calibration_error, risk_coverage
 from ..core.types import Route, Value
 from .decision import DOUBT, Decider
 from .example import Example
@@ -138,14 +138,6 @@ def _matrix(scored: Sequence[Scored]) -> tuple[tuple[str, ...], tuple[tuple[int,
     counts = Counter((task.truth, task.outcome) for task in scored)
     names = sorted({name for pair in counts for name in pair}, key=lambda name: (name == NO_SPECIALIST, name))
     return tuple(names), tuple(tuple(counts[truth, outcome] for outcome in names) for truth in names)
-
-
-def routing_risk(scored: Sequence[Scored]) -> tuple[list[float], list[float]]:
-    """Share of tasks that are taken (the surest first), and the share of mistakes among them."""
-    order = sorted(scored, key=lambda s: -s.confidence)
-    wrong = np.cumsum([not s.right for s in order])
-    taken = np.arange(1, len(order) + 1)
-    return (taken / len(order)).tolist(), (wrong / taken).tolist()
 
 
 def reliability(scored: Sequence[Scored], bins: int = 10) -> list[tuple[float, float, int]]:
@@ -363,7 +355,7 @@ def _reliability(report: RouterReport, scored: Sequence[Scored]) -> Figure:
 def _risk_coverage(scored: Sequence[Scored]) -> Figure:
     figure = _figure(5.5, 4.0)
     axes = figure.subplots()
-    taken, risk = routing_risk(scored)
+    taken, risk = risk_coverage([s.confidence for s in scored], [not s.right for s in scored])
     axes.plot(taken, risk, color="tab:blue")
     axes.set(
         xlabel="share of tasks taken, surest first",

@@ -39,7 +39,7 @@ def train(
 ) -> None:
     """Learn from the examples that have answers: a new adapter for each style, the challenger of each specialist."""
     try:
-        from ..agents.train import train_team
+        from ..agents.train import train
     except ImportError as error:
         raise MissingExtra(f"training ({error.name})", "train") from error
 
@@ -48,7 +48,7 @@ def train(
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bars:
         bar = bars.add_task("reading the examples", total=None)
-        learnt = train_team(
+        learnt = train(
             blueprint,
             names,
             out,

@@ -44,7 +44,6 @@ class Specialist:
         style: How it answers; left out: the installed style that its card names.
         adapter: Name of the engine's adapter that it works with.
         tools: Its tools.
-        style: How it answers; left out: what its card names.
         resources: What its style opened for it (`Style.open`): a database, a trained classifier.
         sift: Looks at the passages before the model does; left out: it reads all of them.
         journal: Keeps the steps of who has tools, so that a run that was interrupted does not take them again.

@@ -19,10 +19,10 @@ from metier.specialists.engines.scripted import ScriptedEngine
 from metier.specialists.evaluation.measures import (
     Ground,
     calls_match,
+    coverage_curve,
     grounding,
     measure_columns,
     objects_match,
-    risk_coverage,
 )
 from metier.specialists.evaluation.questions import Question, Result
 from metier.specialists.evaluation.run import FILE, evaluate, read_results
@@ -213,7 +213,7 @@ def test_a_system_is_no_better_than_itself(scores: list[float]) -> None:
 @given(st.lists(st.tuples(st.booleans(), st.floats(0, 1)), min_size=1, max_size=30))
 def test_the_risk_coverage_curve_ends_at_the_plain_mean(rows: list[tuple[bool, float]]) -> None:
     results = [result("a", "a" if good else "b", confidence=sure) for good, sure in rows]
-    curve = risk_coverage(results, "f1")
+    curve = coverage_curve(results, "f1")
     assert curve[-1] == pytest.approx((1.0, np.mean([good for good, _ in rows])))
     assert [c for c, _ in curve] == sorted(c for c, _ in curve)
 

@@ -14,7 +14,7 @@ from metier.agents.build import Gate, build
 from metier.agents.cards import Blueprint
 from metier.agents.evaluate import Candidate, open_evaluation
 from metier.agents.team import Team
-from metier.agents.train import train_team
+from metier.agents.train import train
 from metier.core.errors import IntegrityError
 from metier.core.files import sha256
 from metier.serving.project import init_team
@@ -228,7 +228,7 @@ def test_the_registry_from_the_command_line(run, plan: Blueprint, models, tmp_pa
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 def test_training_makes_a_challenger_that_tells_where_it_comes_from(plan: Blueprint, models) -> None:
-    learnt = train_team(plan, [NAME], minutes=0.01, store=models)
+    learnt = train(plan, [NAME], minutes=0.01, store=models)
     version = plan.registry.find(NAME, "challenger")
     assert learnt.versions == {NAME: version.id}
     assert version.record["data"] == {f"{NAME}/examples.jsonl": sha256(plan.folders[NAME] / "examples.jsonl")}

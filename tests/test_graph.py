@@ -248,13 +248,14 @@ def test_documents_are_weighed_only_where_memory_has_something():
         weighed.append(task)
         return 1.0
 
+    guard: Any = let_pass
     nodes = Nodes(
         {"alpha": Scripted("alpha")},
         Keyword(["alpha"]),
         budget=Budget(),
         window=6,
-        guard_in=let_pass,
-        guard_out=let_pass,
+        guard_in=guard,
+        guard_out=guard,
         evidence=evidence,
     )
     assert ask(compile_graph(nodes, {}, name="test"), "My alpha is green.").specialist == "alpha"
@@ -263,9 +264,8 @@ def test_documents_are_weighed_only_where_memory_has_something():
 
 def test_the_router_reads_earlier_tasks_only_with_one_that_refers_to_them():
     router = Keyword(["alpha"])
-    nodes = Nodes(
-        {"alpha": Scripted("alpha")}, router, budget=Budget(), window=6, guard_in=let_pass, guard_out=let_pass
-    )
+    guard: Any = let_pass
+    nodes = Nodes({"alpha": Scripted("alpha")}, router, budget=Budget(), window=6, guard_in=guard, guard_out=guard)
     graph = compile_graph(nodes, {}, name="test", checkpointer=InMemorySaver())
     for task in ("which oil does alpha take", "and alpha for line 3?", "how many filters does the store of alpha hold"):
         ask(graph, task)

@@ -11,10 +11,10 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from metier.specialists.training.kernels import ATTENTION, BLOCK, causal_blocks, quicken
+from metier.specialists.training.kernels import ATTENTION, QUERY_BLOCK, causal_blocks, quicken
 
 
-@pytest.mark.parametrize("tokens", [1, 7, BLOCK, 2 * BLOCK + 3])
+@pytest.mark.parametrize("tokens", [1, 7, QUERY_BLOCK, 2 * QUERY_BLOCK + 3])
 def test_attention_in_blocks_is_causal_attention(tokens: int) -> None:
     torch.manual_seed(0)
     shapes = {"query": (2, 6, tokens, 8), "key": (2, 2, tokens, 8), "value": (2, 2, tokens, 8)}

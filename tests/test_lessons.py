@@ -132,10 +132,10 @@ def test_a_function_that_it_does_not_have_is_named(tmp_path: Path, embedder: Onn
 def test_one_adapter_has_one_style(tmp_path: Path, models: ModelStore) -> None:
     plan = team(tmp_path, {style: [ROWS[style]] for style in ("label", "json")})
     with pytest.raises(InputError, match="not label, json"):
-        train_team(plan, ["label", "json"], tmp_path / "out", store=models)
+        train(plan, ["label", "json"], tmp_path / "out", store=models)
     (tmp_path / "label" / "examples.jsonl").write_text("")
     with pytest.raises(InputError, match="no lessons"):
-        train_team(plan, ["label"], store=models)
+        train(plan, ["label"], store=models)
 
 
 @pytest.mark.parametrize(
@@ -143,5 +143,5 @@ def test_one_adapter_has_one_style(tmp_path: Path, models: ModelStore) -> None:
 )
 def test_a_method_that_nothing_would_run_is_refused_at_once(method: str, hint: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=f"method '{method}'") as error:
-        train_team(team(tmp_path, {"label": []}), ["label"], method=method)
+        train(team(tmp_path, {"label": []}), ["label"], method=method)
     assert hint in str(error.value)

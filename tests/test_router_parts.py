@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from metier.core.errors import StateError
 from metier.core.kernel_ridge import fit_kernel_ridge
-from metier.core.metrics import expected_calibration_error
+from metier.core.metrics import expected_calibration_error, risk_coverage
 from metier.core.types import Choice, Part, Route
 from metier.router.decision import RouteRules, Rules, assign, fit_least, segments, strength
 from metier.router.example import Example, flatten
@@ -28,7 +28,7 @@ from metier.router.model import (
     probabilities,
     refusal_threshold,
 )
-from metier.router.report import NO_SPECIALIST, draw_plots, report, routing_risk, score
+from metier.router.report import NO_SPECIALIST, draw_plots, report, score
 from metier.router.router import Router, everyday
 
 
@@ -174,6 +174,12 @@ def test_calibration_error_of_honest_and_of_boastful():
     assert expected_calibration_error([1.0] * 10, [1] * 7 + [0] * 3) == pytest.approx(0.3)
 
 
+def test_the_surest_are_answered_first():
+    answered, risk = risk_coverage([0.9, 0.2, 0.8], [0, 1, 1])
+    assert answered.tolist() == pytest.approx([1 / 3, 2 / 3, 1])
+    assert risk.tolist() == pytest.approx([0, 1 / 2, 2 / 3])
+
+
 def test_words_alone_decide_only_with_many_examples_and_never_on_unknown_words():
     dice = np.random.default_rng(4)
     kinds = {0: "oil grease bearing chain pump belt".split(), 1: "permit lock fire mask glove spill".split()}
@@ -229,9 +235,6 @@ def test_the_report_counts_and_suggests():
     assert any("overlap" in s and "“t1”" in s for s in found.suggestions)
     assert any("refused" in s for s in found.suggestions)
     assert any("outside" in s for s in found.suggestions)
-    taken, risk = routing_risk(scored)
-    assert taken[-1] == 1
-    assert risk[-1] == pytest.approx(4 / 6)
     assert NO_SPECIALIST in found.names
 
 

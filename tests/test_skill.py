@@ -3,65 +3,61 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from metier.benchmarks.skills.skill import TRAINING, Lesson, Skill, Source, kept_aside, main, read_rows, seal
+from metier.benchmarks.skills.label import Labelled, aside
+from metier.benchmarks.skills.skill import TRAINING, kept_aside, read_rows
 from metier.core.errors import IntegrityError
 from metier.core.files import sha256
 from metier.core.models import ModelStore
-from metier.specialists.adapters.folder import CONFIG, DECISION, RECORD, open_adapter
-from metier.specialists.prompt import TrainingExample
-from metier.specialists.styles.quote import QUOTE
+from metier.specialists.adapters.folder import CONFIG, DECISION, README, RECORD, open_adapter
+from metier.tests.house import ROOT
 
-ROWS = [
-    {"input": "Code of the pump?", "answer": "kappa seven"},
-    {"input": "Code of the valve?", "answer": "delta\u2028two"},
-]
-
-
-def lessons(folder, sets, seed, rounds) -> Lesson:
-    rows = [row for name in sets for row in read_rows(folder, name)]
-    made = [TrainingExample(QUOTE.prompt(r["input"]), r["answer"]) for r in rows]
-    return Lesson(made * rounds, made[:1])
+SKILLS = ROOT / "benchmarks" / "skills"
+TEXTS = {
+    "card arrival": ["Where is my card?", "When does the card\u2028come?", "My card is not here yet.", "Is it sent?"],
+    "lost card": ["My card is gone.", "I left my card on the bus.", "I cannot find my card.", "It was stolen."],
+    "exchange rate": ["What is the rate of the euro?", "How do you change money?", "Which rate holds?", "Dollars?"],
+}
 
 
-SKILL = Skill(
-    name="codes",
-    title="know the codes",
-    prompt="Made by the renderer.",
-    preparation="Nothing was changed.",
-    limits="Two codes.",
-    tags=("test",),
-    sources={"codes": Source("our own", "CC0"), "absent": Source("nobody", "none")},
-    lessons=lessons,
-)
+def run(folder: Path, *command: str | Path) -> None:
+    """Run a command of the workshop in some folder, as a maintainer does."""
+    done = subprocess.run([sys.executable, *command], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_a_trained_skill_is_sealed(tmp_path: Path, models: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    data, out = tmp_path / "data", tmp_path / "codes"
+def test_a_skill_is_trained_and_sealed_by_its_commands(tmp_path: Path, models: ModelStore) -> None:
+    data, out = tmp_path / "data", tmp_path / "label"
     data.mkdir()
-    (data / "codes.jsonl").write_text("\n".join(json.dumps(r, ensure_ascii=False) for r in ROWS), encoding="utf-8")
-    monkeypatch.setattr(sys, "argv", ["codes", str(data), str(out), "--rank", "1", "--rounds", "3", "--minutes", "1"])
-    main(SKILL)
-    (out / DECISION).write_text('{"bias": 0, "odds": 1, "similarity": 1}')
+    rows = [{"input": text, "answer": label} for label, texts in TEXTS.items() for text in texts]
+    file = data / "intent_banking77.jsonl"
+    file.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8")
+    assert len(read_rows(data, file.stem)) == len(rows), "only a newline ends a row"
+    run(tmp_path, SKILLS / "label.py", data, out, "--rank", "1", "--rounds", "1", "--minutes", "1")
     figures = tmp_path / "figures.json"
     row = {"set": "codes", "system": "metier codes", "metric": "em", "value": 0.5, "n": 2, "low": 0.0, "high": 1.0}
     figures.write_text(
         json.dumps({"rows": [row, {**row, "metric": "f1", "value": 0.75}, {**row, "metric": "p50_s", "value": 1.5}]})
     )
-    seal(out, figures)
+    (out / DECISION).write_text('{"bias": 0, "odds": 1, "similarity": 1}')
+    run(tmp_path, SKILLS / "skill.py", out, figures)
 
-    card = (out / "README.md").read_text()
+    card = (out / README).read_text()
     assert "| codes | metier codes | 2 | 50.0 (0–100) | 75.0 (0–100) | 1.50 (0.00–1.00) |" in card
-    assert f"| codes.jsonl | our own | CC0 | `{sha256(data / 'codes.jsonl')[:16]}…` |" in card
-    assert "absent" not in card, "only sets that were read are named"
-    assert "DATA OUT --minutes 1 --rounds 3 --rank 1 --longest 1024 --seed 0" in card
+    assert f"(Casanueva et al., NLP4ConvAI 2020) | CC BY 4.0 | `{sha256(file)[:16]}…` |" in card
+    assert "CUAD" not in card, "only sets that were read are named"
+    command = "python benchmarks/skills/label.py DATA OUT --minutes 1 --rounds 1 --rank 1 --longest 1024 --seed 0"
+    assert command in card
     assert not (out / TRAINING).exists()
     record = open_adapter(out).record
-    assert record["report"]["examples"] == 6
+    learnt = [r for r in rows if not aside(Labelled(f"intent/{r['answer']}", r["input"], (r["answer"],)))]
+    assert record["command"] == command
+    assert record["report"]["examples"] == len(learnt) // 4 > 0, "four texts in a prompt"
     for name in (CONFIG, DECISION):
         sealed = (out / name).read_text()
         (out / name).write_text(sealed + " ")

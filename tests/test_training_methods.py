@@ -20,7 +20,7 @@ from metier.specialists.engines.unpack import load_base, load_tokenizer
 from metier.specialists.prompt import TrainingExample
 from metier.specialists.training.config import Method, TrainConfig, TrainReport
 from metier.specialists.training.examples import Batch, collate, encode
-from metier.specialists.training.model import Learner
+from metier.specialists.training.model import TrainableModel
 from metier.specialists.training.train import train
 from metier.tests.tiny import tiny_base
 
@@ -75,7 +75,7 @@ def loss(model: Any, base: Base) -> float:
 @pytest.mark.parametrize("method", METHODS)
 def test_the_loss_is_what_peft_computes(method: Method, base: Base, batch: Batch) -> None:
     """Only answer positions pass through the head; with a prompt before the tokens, they are later ones."""
-    learner = Learner(base[0], recipe(method), cache=base[1])
+    learner = TrainableModel(base[0], recipe(method), cache=base[1])
     for parameter in learner.masters:
         parameter += 0.1 * torch.randn_like(parameter)
     learner.publish()

@@ -1,4 +1,10 @@
-"""Trains the skill `call`: `python benchmarks/skills/call.py DATA OUT [--minutes 30]`."""
+"""Trains the skill `call`, which writes one call of the functions in its prompt, or none; then fits when to call.
+
+    python benchmarks/skills/call.py DATA OUT [--minutes 30] [--further]
+    python benchmarks/skills/call.py --decision DATA OUT            # before the seal
+
+DATA is the folder of the public sets; OUT becomes the adapter's, a PEFT repository.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +39,6 @@ from metier.specialists.styles.act.style import ACT, CallDecision, log_odds, sho
 
 MADE_UP = 900
 """Prompts with made-up functions for one round."""
-
 
 TOGETHER = 3
 """Requests of the set that stand in one prompt, where several do."""
@@ -121,7 +126,7 @@ SKILL = Skill(
 )
 
 
-# When a tool is called: fitted for a trained skill, by `python benchmarks/skills/call.py --decision DATA FOLDER`.
+# When a tool is called: a decision that is fitted for the trained skill, on rows that it did not learn.
 
 
 class Evidence(NamedTuple):
@@ -135,16 +140,16 @@ class Evidence(NamedTuple):
 def gather(engine: LlamaEngine, adapter: str | None, selection: ToolShortlist, rows: Sequence[Asked]) -> list[Evidence]:
     """Ask the model what it would do; only its first token counts."""
     chat = engine.chat(Sampling(max_tokens=1), adapter=adapter, slot="decision")
-    found: list[Evidence] = []
+    evidence: list[Evidence] = []
     for row in track(rows, "asking"):
         fitting = selection.fitting(row.task, row.functions)
         messages = ACT.prompt(row.task, system=shown_functions(fitting.functions))
         rule = engine.constrain(Json(call_or_none(fitting.functions)))
-        said = chat.invoke([(m["role"], m["content"]) for m in messages], **rule)
-        called = not said.text.startswith(NO_CALL[0])
-        odds = log_odds(said.response_metadata["first_logprob"], called=called)
-        found.append(Evidence(odds, fitting.similarity or 0.0, bool(row.name)))
-    return found
+        reply = chat.invoke([(m["role"], m["content"]) for m in messages], **rule)
+        called = not reply.text.startswith(NO_CALL[0])
+        odds = log_odds(reply.response_metadata["first_logprob"], called=called)
+        evidence.append(Evidence(odds, fitting.similarity or 0.0, bool(row.name)))
+    return evidence
 
 
 def fit(evidence: Sequence[Evidence]) -> CallDecision:
@@ -157,7 +162,8 @@ def fit(evidence: Sequence[Evidence]) -> CallDecision:
 
 def fit_decision() -> None:
     """Ask about the rows that are kept for this, fit, and write the file."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description="Fits when the trained skill 'call' calls a function.")
+    parser.add_argument("--decision", action="store_true", required=True)
     parser.add_argument("data", type=Path, help="folder with the public sets")
     parser.add_argument("folder", type=Path, help="the trained adapter")
     args = parser.parse_args()

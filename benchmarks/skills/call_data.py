@@ -17,12 +17,10 @@ from metier.benchmarks.skills.skill import Row, kept_aside, read_rows
 
 SET = "tools_bfcl"
 
-
 Part = Literal["learn", "check", "score"]
 
 
 _TYPES = {"dict": "object", "float": "number", "tuple": "array"}
-
 
 _KEPT = ("type", "description", "enum", "minItems", "maxItems")
 
@@ -122,9 +120,7 @@ def _says(task: str, value: Any) -> bool:
 
 # Variations of a task with functions, so that the skill `call` learns to read functions rather than to know them.
 
-
 _NUMBER = re.compile(r"(?<![\w.,/:-])\d+(?:\.\d+)?(?![\w,/:-]|\.\d)")
-
 
 _YEARS = range(1900, 2100)
 
@@ -192,12 +188,12 @@ class Variations:
     @cached_property
     def _values(self) -> dict[str, list[str]]:
         """Name of an argument to the texts that rows give for it."""
-        found: dict[str, set[str]] = {}
+        texts: dict[str, set[str]] = {}
         for row in self.rows:
             for name, value in row.arguments.items() if row.name else ():
                 if isinstance(value, str) and value in row.task and 3 <= len(value) <= 40:
-                    found.setdefault(name, set()).add(value)
-        return {name: sorted(values) for name, values in found.items()}
+                    texts.setdefault(name, set()).add(value)
+        return {name: sorted(values) for name, values in texts.items()}
 
     def _other(self, name: str, value: Any, schema: dict[str, Any], task: str) -> Any:
         """Another value for an argument whose value the task says in so many words; None where it does not."""

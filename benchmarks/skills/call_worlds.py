@@ -136,14 +136,11 @@ def _parts(text: str) -> tuple[str, str]:
 
 # Dates, times and durations of made-up requests: as people say them, and as a function wants them written.
 
-
 Draw = Callable[[], tuple[str, Any]]
 """Gives a value as it is said, and as it is written."""
 
-
 Maker = Callable[[random.Random, date | None], tuple[str, Draw]]
 """Chance, and the day of the request (None: not known) → what the description says of the format, and `Draw`."""
-
 
 _DATES = {
     "YYYY-MM-DD": "%Y-%m-%d",
@@ -152,7 +149,6 @@ _DATES = {
     "DD.MM.YYYY": "%d.%m.%Y",
     "Month D, YYYY": "%B {day}, %Y",
 }
-
 
 _MONTHS = {"MM-YYYY": "%m-%Y", "YYYY-MM": "%Y-%m", "Month YYYY": "%B %Y"}
 
@@ -269,7 +265,6 @@ def _spoken(hour: int, minute: int, dice: random.Random) -> str:
 
 
 # Kinds of arguments of made-up functions: the schema, and values as people say them and as a call writes them.
-
 
 WORDS = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen".split()
 
@@ -519,14 +514,11 @@ _MAKERS: dict[str, Callable[[str, Context], Kind]] = {
 
 # Prompts with made-up functions: several requests about the same few, each with its call, its calls, or none.
 
-
 RESULTS = ("done", "success", "{'status': 'ok'}", "42", "17.5", "3 rows", "true", "['a', 'b']", "id 00000318")
 """What a call may have given whose result nobody needs."""
 
-
 TURNS = 4
 """Requests in one prompt; reading the functions costs more than all of them."""
-
 
 _SLOT = re.compile(r"\{([^{}=]+)(?:=([^}]*))?\}")
 

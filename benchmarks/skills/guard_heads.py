@@ -1,13 +1,15 @@
-"""Fits the heads that the guardrails ship with. Needs the task data; nothing here is loaded when a team runs.
+"""Fits the heads that the guardrails ship with; nothing here is loaded when a team runs.
 
-python benchmarks/skills/guard_heads.py DATA
+    python benchmarks/skills/guard_heads.py DATA
+
+DATA is the folder of the public sets. The heads are written into `agents/guardrails/heads/`.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import random
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,30 +35,23 @@ from metier.specialists.knowledge.readers.text import add_paragraphs
 
 # Fits the heads of the guard `injection`: attacks among tasks, and orders to an assistant among what is read.
 
-
 HAND = 5
 """How often each of the hand-written harmless texts counts: there are few of them among thousands."""
-
 
 FALSE_ALARMS = 0.003
 """Share of harmless tasks, or passages, that a head may stop."""
 
-
 LOSSES = 0.01
 """Share of harmless messages that may lose a sentence: the others are still read."""
-
 
 SUSPICIOUS = 0.1
 """Share of passages with a sentence that is worth the embedder's time."""
 
-
 HARDEST = 4000
 """Sentences that the embedder sees in fitting: those that the n-grams find hardest to tell from orders."""
 
-
 PASSAGE = 160
 """Words and punctuation marks of a passage, as knowledge cuts them."""
-
 
 GENERAL = (
     "Content Creation", "Information Retrieval", "Language Translation", "Learning and Tutoring", "Programming Help",
@@ -215,12 +210,12 @@ def _sample(found: dict[str, set[str]], most: int) -> dict[str, list[str]]:
     return {n: random.Random(0).sample(sorted(found[n]), min(len(found[n]), most)) for n in sorted(found)}
 
 
-SUPPORTED = "Fully attributable"
+# Fits the head of the guard `grounded`, and the tagger of names of the guard `pii`.
 
+SUPPORTED = "Fully attributable"
 
 BENIGN = 600
 """Harmless tasks of each set that the injection head is fitted on."""
-
 
 PASSAGES = 600
 """Passages of each set of documents that the heads for orders are fitted on."""
@@ -294,4 +289,6 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(description="Fits the heads that the guardrails ship with, and writes them.")
+    parser.add_argument("data", type=Path, help="folder with the public sets")
+    main(parser.parse_args().data)

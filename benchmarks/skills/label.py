@@ -1,4 +1,9 @@
-"""Trains the skill `label`: `python benchmarks/skills/label.py DATA OUT --minutes 20`."""
+"""Trains the skill `label`, which answers with one of the labels in its prompt.
+
+    python benchmarks/skills/label.py DATA OUT [--minutes 30] [--without SET]
+
+DATA is the folder of the public sets; OUT becomes the adapter's, a PEFT repository.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +16,8 @@ from metier.benchmarks.skills.skill import Lesson, Skill, Source, kept_aside, ma
 from metier.specialists.prompt import Shot, TrainingExample
 from metier.specialists.styles.label.style import LABEL, SHARING, listed_labels
 
-# Texts with one right label among some: what the skill `label` learns from.
-
-
 WORDS = 90
 """Longer texts are cut to so many words in training."""
-
 
 OFFERED = (2, 40)
 """Wrong labels in a list, where the whole set shares one: few as often as many (log-uniform)."""
@@ -157,6 +158,8 @@ def _last(text: str, count: int) -> str:
     return text if len(words) <= count else " ".join(words[-count:])
 
 
+# The lesson, and the skill.
+
 CHECKED = 12
 """Kept-aside texts of each set whose loss is measured for early stopping."""
 
@@ -166,9 +169,9 @@ def lesson(folder: Path, sets: Sequence[str], seed: int, rounds: int) -> Lesson:
     dice = random.Random(seed)
     rows, checks = [], []
     for name in sets:
-        found = labelled(folder, name)
-        rows += lessons([one for one in found if not aside(one)], rounds * SOURCES[name][0], dice)
-        checks += lessons([one for one in found if aside(one)], CHECKED, dice)
+        texts = labelled(folder, name)
+        rows += lessons([one for one in texts if not aside(one)], rounds * SOURCES[name][0], dice)
+        checks += lessons([one for one in texts if aside(one)], CHECKED, dice)
     dice.shuffle(rows)
     return Lesson(rows, checks)
 

@@ -1,4 +1,9 @@
-"""Trains the skill `quote`: `python benchmarks/skills/quote.py DATA OUT [--minutes 30] [--without SET]`."""
+"""Trains the skill `quote`, which answers with the words of a passage or says that they are not there.
+
+    python benchmarks/skills/quote.py DATA OUT [--minutes 30] [--without SET]
+
+DATA is the folder of the public sets; OUT becomes the adapter's, a PEFT repository.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +11,7 @@ import csv
 import functools
 import random
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +20,7 @@ from metier.benchmarks.skills.skill import Lesson, Row, Skill, Source, kept_asid
 from metier.specialists.prompt import NOT_FOUND, TrainingExample
 from metier.specialists.styles.quote import QUOTE
 
-# Questions whose answers stand in a passage, from public sets: what the skill `quote` learns from.
+# Questions whose answers stand in a passage, from public sets.
 
 
 @dataclass(frozen=True)
@@ -67,10 +73,10 @@ def mail(folder: Path) -> Iterator[Question]:
     rows = read_rows(folder, "safety_bipia_email")
     everywhere = sorted({row["context"] for row in rows})
     for number, row in enumerate(rows):
-        found = row["answer"] in row["context"]
+        stated = row["answer"] in row["context"]
         context = f"{row['context']}\n{row['attack']}" if number % 2 else row["context"]
         task = re.sub(r"^Q:\s*", "", row["input"])
-        yield _question({**row, "input": task, "context": context}, row["id"], [], everywhere, found)
+        yield _question({**row, "input": task, "context": context}, row["id"], [], everywhere, stated)
 
 
 def support(folder: Path) -> Iterator[Question]:
@@ -94,16 +100,15 @@ SOURCES: dict[str, tuple[str, Callable[[Path], Iterator[Question]]]] = {
 }
 """Set to domain and reader."""
 
-
 UNANSWERED = ("safety_bipia_email", "grounded_mtragun")
 """Sets that hold questions without an answer."""
 
 
 def questions(folder: Path, sets: Sequence[str] = tuple(SOURCES)) -> list[Question]:
     """All questions of the sets that are in `folder`."""
-    found = [q for name in sets for q in SOURCES[name][1](folder)]
+    every = [q for name in sets for q in SOURCES[name][1](folder)]
     # Some gold answers are not in the passage's words ("Yes"): nothing to quote, yet not unanswerable either.
-    return [q for q in found if q.answer or q.set in UNANSWERED]
+    return [q for q in every if q.answer or q.set in UNANSWERED]
 
 
 def aside(question: Question) -> bool:
@@ -150,17 +155,19 @@ def show(
     return Shown(question, tuple(texts), answerable)
 
 
-def _question(
-    row: Row, group: str, near: Sequence[str], everywhere: Sequence[str], found: bool | None = None
-) -> Question:
-    """Distractors are the passages nearest in words to the question that do not hold the answer."""
+def _question(row: Row, group: str, near: Sequence[str], everywhere: Sequence[str], stated: bool = True) -> Question:
+    """Distractors are the passages nearest in words to the question that do not hold the answer.
+
+    Args:
+        stated: Whether the passage answers; if not, nothing does.
+    """
     name = SETS.get(row["source"], "safety_bipia_email")
     asked = _terms(row["input"])
     pool = random.Random(row["id"]).sample(everywhere, min(200, len(everywhere)))
     usable = [p for p in pool if row["answer"].lower() not in p.lower() and p[:80] not in row["context"]]
     usable.sort(key=lambda p: -len(asked & _terms(p)) / (8 + len(_terms(p))) ** 0.5)
     distractors = [*(p for p in near if row["answer"].lower() not in p.lower()), *usable[:6], *usable[-6:]]
-    answer = _verbatim(row["answer"], row["context"]) if found is not False else ""
+    answer = _verbatim(row["answer"], row["context"]) if stated else ""
     answers = tuple(row.get("answers") or [row["answer"]])
     return Question(name, group, row["input"], answer, row["context"], tuple(dict.fromkeys(distractors)), answers)
 
@@ -195,10 +202,8 @@ def _terms(text: str) -> frozenset[str]:
 
 # Questions about rows of tables, made from public CSV files: whoever has only read prose loses its place in rows.
 
-
 TABLES = ("route_assetops", "team_workbench")
 """Back-ends of the public sets whose tables may be redistributed."""
-
 
 PER_TABLE = 24
 
@@ -206,10 +211,8 @@ PER_TABLE = 24
 ROWS = 9
 """Rows that are drawn for one question: one is asked about, some stand beside it, the others distract."""
 
-
 LONGEST = 60
 """Characters of a cell; longer ones are prose."""
-
 
 _FORWARD = (
     "What is the {column} of {key}?",
@@ -220,11 +223,11 @@ _FORWARD = (
     "{key}: {column}?",
 )
 
-
 _BACKWARD = ("Which {key_column} has the {column} {value}?", "What is the {key_column} with {column} {value}?")
 
 
 Table = list[dict[str, str]]
+"""Rows: column to cell."""
 
 
 def tables(folder: Path, sets: Sequence[str] = TABLES) -> Iterator[Question]:
@@ -269,9 +272,10 @@ def _table_question(group: str, table: Table, dice: random.Random) -> Question |
     return Question("tables", group, task, asked[key] if back else value, "\n".join(passage), distractors)
 
 
+# The lesson, and the skill.
+
 MOST_ALIKE = 90
 """So many rows of one wording are enough ("Which law governs this agreement?" stands in 336)."""
-
 
 CHECKED = 60
 """Kept-aside prompts whose loss is measured for early stopping."""
@@ -280,22 +284,21 @@ CHECKED = 60
 def lesson(folder: Path, sets: Sequence[str], seed: int, rounds: int) -> Lesson:
     """Questions with passages. Documents that were kept aside are left for checks and figures."""
     prose = questions(folder, [name for name in sets if name in SOURCES])
-    found = [*prose, *tables(folder, [name for name in sets if name in TABLES])]
-    rows = examples([q for q in found if not aside(q)], seed, rounds)
-    checks = examples([q for q in found if aside(q)], seed, 1)
+    both = [*prose, *tables(folder, [name for name in sets if name in TABLES])]
+    rows = examples([q for q in both if not aside(q)], seed, rounds)
+    checks = examples([q for q in both if aside(q)], seed, 1)
     random.Random(seed).shuffle(checks)
     return Lesson(rows, checks[:CHECKED])
 
 
-def examples(found: list[Question], seed: int, rounds: int) -> list[TrainingExample]:
+def examples(asked: Sequence[Question], seed: int, rounds: int) -> list[TrainingExample]:
     """Prompts for training: each question `rounds` times, every time among other passages."""
     dice = random.Random(seed)
-    dice.shuffle(found)
-    asked: dict[str, int] = {}
-    kept: list[Question] = []
-    for question in found:
-        asked[question.task] = asked.get(question.task, 0) + 1
-        if asked[question.task] <= MOST_ALIKE:
+    mixed, times, kept = list(asked), Counter[str](), list[Question]()
+    dice.shuffle(mixed)
+    for question in mixed:
+        times[question.task] += 1
+        if times[question.task] <= MOST_ALIKE:
             kept.append(question)
     return [show(q, dice).example for _ in range(rounds) for q in kept]
 

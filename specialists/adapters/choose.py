@@ -15,7 +15,7 @@ from .convert import gguf_adapter
 from .folder import CONFIG, WEIGHTS, hashes, open_adapter
 from .merge import merged_gguf
 
-NONE = "none"
+_BASE_ALONE = "none"
 """The name on a card that asks for the base alone."""
 
 Adapter = Path | str | None
@@ -47,7 +47,7 @@ def in_use(card: SpecialistCard, folder: Path, base: str, champion: Path | None 
 
 def on_server(card: SpecialistCard) -> str | None:
     """The adapter that a card names, where a server has the adapters: its name there."""
-    return None if card.model.adapter == NONE else card.model.adapter
+    return None if card.model.adapter == _BASE_ALONE else card.model.adapter
 
 
 def loadable(
@@ -93,20 +93,20 @@ def candidates(card: SpecialistCard, folder: Path, base: str, versions: Mapping[
 
     `base`, `skill` (the shipped one of its style), `adapter` (of its card), and the registry's `versions` by alias.
     """
-    found: Candidates = {"base": None}
+    systems: Candidates = {"base": None}
     if skill := skill_of(card, base):
-        found["skill"] = skill
+        systems["skill"] = skill
     own = _on_card(card, folder, base)
-    if own is not None and own != found.get("skill"):
-        found["adapter"] = own
-    return found | {alias: path for alias, path in versions.items() if path and trained_on(path, base)}
+    if own is not None and own != systems.get("skill"):
+        systems["adapter"] = own
+    return systems | {alias: path for alias, path in versions.items() if path and trained_on(path, base)}
 
 
 def _on_card(card: SpecialistCard, folder: Path, base: str) -> Path | None:
     name = card.model.adapter
     if name is None:
         return skill_of(card, base)
-    if name == NONE:
+    if name == _BASE_ALONE:
         return None
     path = folder / name
     if (path.suffix == ".gguf" and path.is_file()) or (path / WEIGHTS).is_file():
@@ -116,7 +116,7 @@ def _on_card(card: SpecialistCard, folder: Path, base: str) -> Path | None:
     if path.is_dir():
         open_adapter(path)  # says what is wrong with it
     raise ConfigError(
-        unknown("adapter", name, [NONE, *skill_names()]),
+        unknown("adapter", name, [_BASE_ALONE, *skill_names()]),
         field="model.adapter",
         hint=f"or a folder with {WEIGHTS} in it",
     )

@@ -107,8 +107,8 @@ def _factor(config: Mapping[str, Any], module: str, rank: int) -> float:
     """What B must be multiplied by where rank or alpha differ from the adapter's own."""
 
     def pick(pattern: str, default: float) -> float:
-        found = config.get(pattern) or {}
-        return next((float(v) for k, v in found.items() if re.match(rf"(.*\.)?({k})$", module)), default)
+        values = config.get(pattern) or {}
+        return next((float(v) for k, v in values.items() if re.match(rf"(.*\.)?({k})$", module)), default)
 
     alpha, common = pick("alpha_pattern", float(config["lora_alpha"])), float(config["lora_alpha"])
     if config.get("use_rslora"):
@@ -126,11 +126,10 @@ def _names(
     names: dict[str, str] = {}
     for module, (a, b) in pairs.items():
         name = table.get_name(module)
-        there = shapes.get(f"{name}.weight")
-        asked = (a.shape[1], b.shape[0])
-        if name is None or there != asked:
+        held, needed = shapes.get(f"{name}.weight"), (a.shape[1], b.shape[0])
+        if name is None or held != needed:
             raise ConfigError(
-                f"'{module}' needs a matrix of {asked[0]} x {asked[1]}; the base has {there or 'none'}",
+                f"'{module}' needs a matrix of {needed[0]} x {needed[1]}; the base has {held or 'none'}",
                 file=adapter.path,
                 hint=f"this adapter was made for {adapter.config.get('base_model_name_or_path') or 'another base'}",
             )

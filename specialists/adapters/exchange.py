@@ -18,8 +18,8 @@ from ...core.models.catalogue import hub_name
 from ...core.settings import settings
 from ..card import SpecialistCard
 from .convert import gguf_adapter
-from .folder import CONFIG, RECORD, WEIGHTS, AdapterFolder, open_adapter
-from .registry import README, Registry, Version, model_card
+from .folder import CONFIG, README, RECORD, WEIGHTS, AdapterFolder, open_adapter
+from .registry import Registry, Version, model_card
 
 
 def export_version(version: Version, target: Path, figures: str = "") -> Path:
@@ -60,13 +60,13 @@ def import_adapter(registry: Registry, name: str, source: Path, base: LocalModel
             )
         _must_fit(source, base)
         return registry.add(name, source, folder.record, f"imported from {source.name}")
-    with tempfile.TemporaryDirectory() as place:
-        mine = Path(place)
-        shutil.copyfile(folder.weights, mine / WEIGHTS)
+    with tempfile.TemporaryDirectory() as temporary:
+        copy = Path(temporary)
+        shutil.copyfile(folder.weights, copy / WEIGHTS)
         config = folder.config | {"base_model_name_or_path": base.name, "inference_mode": True}
-        (mine / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        _must_fit(mine, base)
-        return registry.add(name, mine, _foreign(name, folder, base), f"imported from {source.name}")
+        (copy / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        _must_fit(copy, base)
+        return registry.add(name, copy, _foreign(name, folder, base), f"imported from {source.name}")
 
 
 def _must_fit(folder: Path, base: LocalModel) -> None:
@@ -88,8 +88,8 @@ def _foreign(name: str, folder: AdapterFolder, base: LocalModel) -> dict[str, An
 def _licence(card: Path) -> str:
     """What the front matter of a model card says."""
     text = card.read_text(encoding="utf-8", errors="replace")[:10_000] if card.is_file() else ""
-    found = re.search(r"^license:\s*[\"']?([\w.+-]+)", text, re.MULTILINE)
-    return found[1] if found else "unknown"
+    licence = re.search(r"^license:\s*[\"']?([\w.+-]+)", text, re.MULTILINE)
+    return licence[1] if licence else "unknown"
 
 
 def base_record(base: LocalModel) -> dict[str, Any]:

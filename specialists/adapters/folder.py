@@ -14,6 +14,8 @@ CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 RECORD = "metier.json"
 """Where the adapter comes from: base, data, seed, metrics, and the SHA-256 of the files beside it."""
+README = "README.md"
+"""The model card; the Hugging Face Hub reads its front matter."""
 DECISION = "decision.json"
 """Of an adapter that calls tools: when it should (`styles/act/style.py`)."""
 
@@ -79,10 +81,10 @@ def open_adapter(path: Path) -> AdapterFolder:
 
 
 def _check(file: Path, promised: str) -> None:
-    found = sha256(file) if file.is_file() else "missing"
-    if found != promised:
+    digest = sha256(file) if file.is_file() else "missing"
+    if digest != promised:
         raise IntegrityError(
-            f"{file} is not the file that {RECORD} promises (SHA-256 {found[:12]}…, not {promised[:12]}…)",
+            f"{file} is not the file that {RECORD} promises (SHA-256 {digest[:12]}…, not {promised[:12]}…)",
             hint="get the adapter again from where it came from",
         )
 

@@ -26,15 +26,14 @@ from safetensors import SafetensorError, safe_open
 from ...core.errors import InputError, IntegrityError, StateError, unknown
 from ...core.files import replace_folder, sha256, write_atomic
 from ...core.types import Value
-from .folder import RECORD, WEIGHTS, hashes, open_adapter
+from .folder import README, RECORD, WEIGHTS, hashes, open_adapter
 
-_FILE = "registry.json"
 ALIASES = ("champion", "challenger")
+_FILE = "registry.json"
 _PATIENCE = 10.0
 """Seconds to wait for another process that changes the same specialist."""
 _ID_LENGTH = 12
 """Hex digits of a version's name."""
-README = "README.md"
 _CARD = """---
 base_model: {hub}
 library_name: peft
@@ -91,14 +90,14 @@ class Registry:
         try:
             return Aliases.model_validate_json(path.read_bytes())
         except ValidationError as error:
-            found = error.errors()[0]["msg"]
-            raise StateError(f"{path} is damaged: {found}", hint="put back the file of your last commit") from error
+            reason = error.errors()[0]["msg"]
+            raise StateError(f"{path} is damaged: {reason}", hint="put back the file of your last commit") from error
 
     def versions(self, name: str) -> list[str]:
         """Ids of all versions of a specialist, newest first."""
         order = {e.version: n for n, e in enumerate(self.state(name).events) if e.did == "added"}
-        found = [p.parent.name for p in (self.folder / name).glob(f"[!.]*/{RECORD}")]
-        return sorted(found, key=lambda v: (-order.get(v, -1), v))
+        ids = [p.parent.name for p in (self.folder / name).glob(f"[!.]*/{RECORD}")]
+        return sorted(ids, key=lambda v: (-order.get(v, -1), v))
 
     def find(self, name: str, ref: str) -> Version:
         """The version that an alias, an id or the beginning of one means; its hashes are checked.
@@ -283,10 +282,10 @@ def read_version(path: Path) -> Version:
         IntegrityError: something was changed after the version was made.
     """
     folder = open_adapter(path)
-    found = sha256(path / RECORD)[:_ID_LENGTH] if folder.record else "no record"
-    if found != path.name or not folder.record.get("files"):
+    id = sha256(path / RECORD)[:_ID_LENGTH] if folder.record else "no record"
+    if id != path.name or not folder.record.get("files"):
         raise IntegrityError(
-            f"{path / RECORD} is not the one that this version was made with ({found}, not {path.name})",
+            f"{path / RECORD} is not the one that this version was made with ({id}, not {path.name})",
             hint="metier registry rollback, or train or import it again",
         )
     return Version(path.name, path, folder.record)
@@ -348,7 +347,7 @@ def model_card(record: Mapping[str, Any], figures: str = "") -> str:
 
 def _lineage(record: Mapping[str, Any]) -> dict[str, str]:
     base = record.get("base", {})
-    found = {
+    rows = {
         "base, SHA-256 of its GGUF": base.get("gguf_sha256"),
         "started from, SHA-256 of its weights": record.get("start"),
         **{f"data: {name}, SHA-256": digest for name, digest in record.get("data", {}).items()},
@@ -356,7 +355,7 @@ def _lineage(record: Mapping[str, Any]) -> dict[str, str]:
         "seed": record.get("seed"),
         "recipe": json.dumps(record["config"]) if "config" in record else None,
     }
-    return {key: f"`{value}`" for key, value in found.items() if value is not None}
+    return {key: f"`{value}`" for key, value in rows.items() if value is not None}
 
 
 def _training(report: Mapping[str, Any]) -> str:

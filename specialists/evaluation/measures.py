@@ -1,4 +1,4 @@
-"""How good one answer is, by the style that gave it: the measures that the field uses. One table, at the end."""
+"""How good answers are: what a style says of the measuring (`Scoring`), and the measures that the field uses."""
 
 from __future__ import annotations
 
@@ -11,83 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.metrics import exact_match, expected_calibration_error, token_f1
+from ...core.metrics import exact_match, expected_calibration_error, risk_coverage, token_f1
 from ...core.text import content_words, coverage
 from ...core.types import Answer, ToolCall
 from .questions import Question, Result
-
-# Is it the call that was wanted? Compared by its parts, as the Berkeley Function Calling Leaderboard does.
-
-
-_LOOSE = re.compile(r"[\s,./\-_*^'\"]")
-
-
-_OMITTED = ""
-"""Among the allowed values: the argument may be left out."""
-
-
-def calls_match(made: Sequence[ToolCall], wanted: Any) -> bool:
-    """Whether exactly the wanted calls were made, in any order.
-
-    Args:
-        wanted: One call or a list of them, each `{"name": …, "arguments": {…}}` with the values that are right, or
-            `{NAME: {ARGUMENT: [right values]}}` as in the leaderboard's files, where "" means "may be left out".
-    """
-    left = list(made)
-    for call in wanted if isinstance(wanted, list) else [wanted]:
-        found = next((m for m in left if _same(m, call)), None)
-        if found is None:
-            return False
-        left.remove(found)
-    return not left
-
-
-def _same(made: ToolCall, wanted: Mapping[str, Any]) -> bool:
-    if "arguments" in wanted and "name" in wanted:
-        name, allowed = wanted["name"], {key: [value] for key, value in wanted["arguments"].items()}
-    else:
-        name, allowed = next(iter(wanted.items()))
-    return made.name == name and _fits_all(made.arguments, allowed)
-
-
-def _fits_all(given: Mapping[str, Any], allowed: Mapping[str, Any]) -> bool:
-    """Nothing that was not asked for, and all that may not be left out."""
-    if set(given) - set(allowed):
-        return False
-    return all(
-        any(_fits(given[key], value) for value in values) if key in given else _OMITTED in values
-        for key, values in ((k, v if isinstance(v, list) else [v]) for k, v in allowed.items())
-    )
-
-
-def _fits(given: Any, right: Any) -> bool:
-    """Numbers by their value, texts without regard to case, space and punctuation, the rest by their parts."""
-    if isinstance(given, bool) or isinstance(right, bool):
-        return given is right
-    if isinstance(given, int | float) and isinstance(right, int | float):
-        return float(given) == float(right)
-    if isinstance(given, str) and isinstance(right, str):
-        return _LOOSE.sub("", given).lower() == _LOOSE.sub("", right).lower()
-    if isinstance(given, list) and isinstance(right, list):
-        return len(given) == len(right) and all(map(_fits, given, right))
-    if isinstance(given, dict) and isinstance(right, dict):
-        exact = set(given) == set(right) and all(_fits(given[k], right[k]) for k in given)
-        return exact or _fits_all(given, right)
-    return given == right
-
-
-def objects_match(text: str, wanted: Any) -> tuple[bool, float]:
-    """Whether a JSON text is the wanted object, and the share of the wanted object's fields that it has right."""
-    try:
-        given = json.loads(text)
-        right = json.loads(wanted) if isinstance(wanted, str) else wanted
-    except ValueError:
-        return False, 0.0
-    if not isinstance(given, dict) or not isinstance(right, dict) or not right:
-        return given == right, float(given == right)
-    fields = [key in given and _fits(given[key], value) for key, value in right.items()]
-    return all(fields) and set(given) == set(right), sum(fields) / len(fields)
-
 
 Refused = NDArray[np.bool_]
 """Of each question, whether it was refused."""
@@ -176,7 +103,6 @@ def _stands(source: str, quote: str, start: int, end: int, question: Question, t
 
 # From results to metrics: each a column with one row a question, and the statistic that makes it one number.
 
-
 Array = NDArray[np.float64]
 
 
@@ -206,18 +132,13 @@ def measure_columns(results: Sequence[Result], scoring: Scoring, threshold: floa
     """
     refused = np.array([r.refused(threshold) for r in results])
     due = np.array([not r.answerable for r in results])
-    scores = {name: np.array([r.scores.get(name, 0.0) for r in results]) for name in scoring.names}
-    seen = {name: np.where(due, refused, np.where(refused, 0.0, score)) for name, score in scores.items()}
-    found: dict[str, MeasureColumn] = {name: _mean(values) for name, values in seen.items()}
-    if scoring.columns:
-        found |= scoring.columns(results, refused)
-    main = scores[scoring.main] * ~due
-    found |= {
+    columns, main = _style_columns(results, scoring, refused), _scores(results, scoring.main) * ~due
+    columns |= {
         "answered": _mean(~refused),
         f"{scoring.main}_answered": _mean(np.where(refused, np.nan, main)),
         "abstain_precision": _mean(np.where(refused & due.any(), due, np.nan)),
         "abstain_recall": _mean(np.where(due, refused, np.nan)),
-        "aurc": MeasureColumn(np.column_stack([_sureness(results), 1 - main]), aurc),
+        "aurc": MeasureColumn(np.column_stack([_sureness(results), 1 - main]), _aurc),
         "ece": MeasureColumn(np.column_stack([[r.confidence * r.found for r in results], main >= 0.5]), _ece),
         **{name: _mean(_grounding(results, refused, name)) for name in ("citation_precision", "faithfulness")},
         "seconds_p50": MeasureColumn(_upright([r.seconds for r in results]), _quantile(0.5)),
@@ -225,24 +146,33 @@ def measure_columns(results: Sequence[Result], scoring: Scoring, threshold: floa
         "input_tokens": _mean([r.input_tokens for r in results]),
         "output_tokens": _mean([r.output_tokens for r in results]),
     }
-    return {name: column for name, column in found.items() if column.applies}
+    return {name: column for name, column in columns.items() if column.applies}
 
 
-def risk_coverage(results: Sequence[Result], main: str) -> list[tuple[float, float]]:
-    """(coverage, mean main metric of what is answered) for every threshold, from few answers to all.
-
-    Source: Geifman and El-Yaniv, "Selective Classification for Deep Neural Networks", NeurIPS 2017.
-    """
-    good = np.array([r.scores.get(main, 0.0) * r.answerable for r in results])
-    order = np.argsort(-_sureness(results), kind="stable")
-    means = np.cumsum(good[order]) / np.arange(1, len(good) + 1)
-    return [((n + 1) / len(good), float(value)) for n, value in enumerate(means)]
+def _style_columns(results: Sequence[Result], scoring: Scoring, refused: Refused) -> dict[str, MeasureColumn]:
+    """The metrics of the style: means of the single scores, and what is made of all answers together."""
+    due = np.array([not r.answerable for r in results])
+    columns: dict[str, MeasureColumn] = {}
+    for name in scoring.names:
+        columns[name] = _mean(np.where(due, refused, np.where(refused, 0.0, _scores(results, name))))
+    return columns | (scoring.columns(results, refused) if scoring.columns else {})
 
 
-def aurc(rows: Array) -> float:
+def _scores(results: Sequence[Result], name: str) -> Array:
+    """One of the single scores; 0 where there is none."""
+    return np.array([r.scores.get(name, 0.0) for r in results])
+
+
+def coverage_curve(results: Sequence[Result], main: str) -> list[tuple[float, float]]:
+    """(share answered, mean `main` metric of what is answered) for every threshold, from few answers to all."""
+    good = _scores(results, main) * np.array([r.answerable for r in results])
+    answered, risk = risk_coverage(_sureness(results), 1 - good)
+    return [*zip(answered.tolist(), (1 - risk).tolist(), strict=True)]
+
+
+def _aurc(rows: Array) -> float:
     """Area under the risk-coverage curve; columns are confidence and risk."""
-    order = np.argsort(-rows[:, 0], kind="stable")
-    return float(np.mean(np.cumsum(rows[order, 1]) / np.arange(1, len(rows) + 1)))
+    return float(risk_coverage(rows[:, 0], rows[:, 1])[1].mean())
 
 
 def _ece(rows: Array) -> float:
@@ -302,3 +232,74 @@ def _quantile(share: float) -> Callable[[Array], float]:
 
 def _upright(values: Any) -> Array:
     return np.asarray(values, dtype=float).reshape(-1, 1)
+
+
+# Is it the call, or the object, that was wanted? By its parts, as the Berkeley Function Calling Leaderboard compares.
+
+_LOOSE = re.compile(r"[\s,./\-_*^'\"]")
+
+_OMITTED = ""
+"""Among the allowed values: the argument may be left out."""
+
+
+def calls_match(made: Sequence[ToolCall], wanted: Any) -> bool:
+    """Whether exactly the wanted calls were made, in any order.
+
+    Args:
+        wanted: One call or a list of them, each `{"name": …, "arguments": {…}}` with the values that are right, or
+            `{NAME: {ARGUMENT: [right values]}}` as in the leaderboard's files, where "" means "may be left out".
+    """
+    left = list(made)
+    for call in wanted if isinstance(wanted, list) else [wanted]:
+        match = next((m for m in left if _same(m, call)), None)
+        if match is None:
+            return False
+        left.remove(match)
+    return not left
+
+
+def _same(made: ToolCall, wanted: Mapping[str, Any]) -> bool:
+    if "arguments" in wanted and "name" in wanted:
+        name, allowed = wanted["name"], {key: [value] for key, value in wanted["arguments"].items()}
+    else:
+        name, allowed = next(iter(wanted.items()))
+    return made.name == name and _fits_all(made.arguments, allowed)
+
+
+def _fits_all(given: Mapping[str, Any], allowed: Mapping[str, Any]) -> bool:
+    """Nothing that was not asked for, and all that may not be left out."""
+    if set(given) - set(allowed):
+        return False
+    return all(
+        any(_fits(given[key], value) for value in values) if key in given else _OMITTED in values
+        for key, values in ((k, v if isinstance(v, list) else [v]) for k, v in allowed.items())
+    )
+
+
+def _fits(given: Any, right: Any) -> bool:
+    """Numbers by their value, texts without regard to case, space and punctuation, the rest by their parts."""
+    if isinstance(given, bool) or isinstance(right, bool):
+        return given is right
+    if isinstance(given, int | float) and isinstance(right, int | float):
+        return float(given) == float(right)
+    if isinstance(given, str) and isinstance(right, str):
+        return _LOOSE.sub("", given).lower() == _LOOSE.sub("", right).lower()
+    if isinstance(given, list) and isinstance(right, list):
+        return len(given) == len(right) and all(map(_fits, given, right))
+    if isinstance(given, dict) and isinstance(right, dict):
+        exact = set(given) == set(right) and all(_fits(given[k], right[k]) for k in given)
+        return exact or _fits_all(given, right)
+    return given == right
+
+
+def objects_match(text: str, wanted: Any) -> tuple[bool, float]:
+    """Whether a JSON text is the wanted object, and the share of the wanted object's fields that it has right."""
+    try:
+        given = json.loads(text)
+        right = json.loads(wanted) if isinstance(wanted, str) else wanted
+    except ValueError:
+        return False, 0.0
+    if not isinstance(given, dict) or not isinstance(right, dict) or not right:
+        return given == right, float(given == right)
+    fields = [key in given and _fits(given[key], value) for key, value in right.items()]
+    return all(fields) and set(given) == set(right), sum(fields) / len(fields)

@@ -1,4 +1,4 @@
-"""A question with what is a right answer to it, and what a specialist made of it."""
+"""The questions of an evaluation: what is right, what a specialist answered, and which of them examples repeat."""
 
 from __future__ import annotations
 
@@ -124,12 +124,10 @@ class Result(Value):
 
 # Evaluation questions that slipped in among examples: the same words, or nearly the same meaning.
 
-
-ALIKE = 0.9
+_SAME = 0.9
 """Cosine from which two questions are the same. Among the plant's 341 examples and 157 evaluation questions, which
 were written apart, the highest is 0.87; a question in another order of words has 0.96. True paraphrases in other words
 can lie below: nothing finds them all."""
-
 
 _NUMBER = re.compile(r"[^\W_]*\d[^\W_]*")
 
@@ -143,12 +141,12 @@ def leaked(tasks: Sequence[str], held_out: Sequence[str], embedder: Embedder) ->
     if not tasks or not held_out:
         return {}
     plain = {normalise_answer(question): question for question in held_out}
-    found = {n: plain[text] for n, task in enumerate(tasks) if (text := normalise_answer(task)) in plain}
+    repeated = {n: plain[text] for n, task in enumerate(tasks) if (text := normalise_answer(task)) in plain}
     near = embedder.embed(tasks) @ embedder.embed(held_out).T
-    for place, other in np.argwhere(near >= ALIKE).tolist():
+    for place, other in np.argwhere(near >= _SAME).tolist():
         if _numbers(tasks[place]) == _numbers(held_out[other]):
-            found.setdefault(place, held_out[other])
-    return dict(sorted(found.items()))
+            repeated.setdefault(place, held_out[other])
+    return dict(sorted(repeated.items()))
 
 
 def _numbers(text: str) -> set[str]:

@@ -10,7 +10,7 @@ from string import Template
 from pydantic import ConfigDict
 
 from ...core.types import Value
-from .measures import Scoring, measure_columns, risk_coverage
+from .measures import Scoring, coverage_curve, measure_columns
 from .questions import Result
 from .statistics import RULE, Difference, Figure, difference, figure
 
@@ -220,7 +220,7 @@ def _specialist(summary: Summary) -> str:
         _metrics(summary, systems),
         "<h3>How good the answers are, when fewer are given</h3>",
         curves(
-            {s.system: risk_coverage(s.results, summary.main) for s in systems},
+            {s.system: coverage_curve(s.results, summary.main) for s in systems},
             {s.system: s.metrics["answered"].value for s in systems},
             f"mean {summary.main} of the answers, the surest first",
         ),

@@ -100,12 +100,12 @@ def judge(
         measure_columns(challenger, scoring, threshold)[metric],
         measure_columns(in_use, scoring, threshold)[metric],
     )
-    found = difference(mine, theirs)
+    gain = difference(mine, theirs)
     before, after = theirs.statistic(theirs.values), mine.statistic(mine.values)
-    better = found.value > 0 and found.better >= LEAST_SURE
+    better = gain.value > 0 and gain.better >= LEAST_SURE
     why = (
         f"{metric} {before:.3f} → {after:.3f} against {incumbent} on {len(challenger)} questions "
-        f"({found.value:+.3f}, 95 % between {found.low:+.3f} and {found.high:+.3f}; better in {found.better:.0%} of "
+        f"({gain.value:+.3f}, 95 % between {gain.low:+.3f} and {gain.high:+.3f}; better in {gain.better:.0%} of "
         f"the resamples, {LEAST_SURE:.0%} needed)"
     )
     return Judgement(better=better, why=why)

@@ -1,1 +1,1 @@
-"""Training of adapters (torch, extra `train`) and their conversion for llama.cpp (base install)."""
+"""Training of adapters on an ordinary CPU (torch, extra `train`)."""

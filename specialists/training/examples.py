@@ -1,4 +1,4 @@
-"""What training learns from: a prompt as the renderer makes it, and the answer that should follow."""
+"""Examples as training reads them: token ids of prompt and answer, in batches of like length."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def encode(
 
 def _encode(example: TrainingExample, tokenizer: PreTrainedTokenizerFast) -> Encoded:
     turns = [*example.messages, {"role": "assistant", "content": example.answer}]
-    ids, answers, said = list[int](), list[tuple[int, int]](), 0
+    ids, answers, read = list[int](), list[tuple[int, int]](), 0
     for number, turn in enumerate(turns):
         if turn["role"] != "assistant":
             continue
@@ -47,11 +47,11 @@ def _encode(example: TrainingExample, tokenizer: PreTrainedTokenizerFast) -> Enc
         whole = str(tokenizer.apply_chat_template(turns[: number + 1], tokenize=False))
         # What the template writes after an answer: the end-of-turn token, and white space that nobody generates.
         answer = whole[len(prompt) :].rstrip()
-        ids += tokenizer(prompt[said:], add_special_tokens=False)["input_ids"]
+        ids += tokenizer(prompt[read:], add_special_tokens=False)["input_ids"]
         start = len(ids)
         ids += tokenizer(answer, add_special_tokens=False)["input_ids"]
         answers.append((start, len(ids)))
-        said = len(prompt) + len(answer)
+        read = len(prompt) + len(answer)
     return Encoded(ids, tuple(answers))
 
 

@@ -17,7 +17,7 @@ from transformers import AttentionInterface
 ATTENTION = "causal-blocks"
 """Name under which transformers finds the attention of this module."""
 
-BLOCK = 256
+QUERY_BLOCK = 256
 """Queries that are multiplied at once. Smaller blocks skip more of the upper half and cost more calls."""
 
 
@@ -42,8 +42,8 @@ def causal_blocks(
     values = value.repeat_interleave(repeat, 1).flatten(0, 1)
     scale = more.get("scaling") or width**-0.5
     mixed: list[torch.Tensor] = []
-    for start in range(0, tokens, BLOCK):
-        end = min(tokens, start + BLOCK)
+    for start in range(0, tokens, QUERY_BLOCK):
+        end = min(tokens, start + QUERY_BLOCK)
         later = torch.full((end - start, end), float("-inf"), dtype=query.dtype).triu(start + 1)
         scores = torch.baddbmm(later.expand(rows * heads, -1, -1), queries[:, start:end], keys[..., :end], alpha=scale)
         mixed.append(torch.softmax(scores, -1) @ values[:, :end])

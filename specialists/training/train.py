@@ -25,85 +25,109 @@ from ...core.models import LocalModel
 from ...core.run import Progress, no_progress
 from ...core.settings import settings
 from ...core.types import Value
-from ..adapters.folder import CONFIG, RECORD, WEIGHTS, hashes
+from ..adapters.folder import CONFIG, README, RECORD, WEIGHTS, hashes
 from ..engines.unpack import load_tokenizer
 from ..prompt import TrainingExample
 from .config import TrainConfig, TrainReport
 from .examples import Encoded, collate, encode, order
-from .model import Learner
-
-# Writing what was learnt: PEFT's repository layout, with a record of where it comes from.
+from .model import TrainableModel
 
 
-def write_folder(
-    folder: Path, model: PeftModel | PreTrainedModel, base: str, tokenizer: PreTrainedTokenizerFast
-) -> None:
-    """Write an adapter (or, for a fully trained model, the model with its tokenizer) to `folder`, its weights in f16.
+def train(
+    examples: Sequence[TrainingExample],
+    base: Path | LocalModel,
+    out: Path,
+    config: TrainConfig | None = None,
+    *,
+    start: Path | None = None,
+    validation: Sequence[TrainingExample] = (),
+    progress: Progress = no_progress,
+    cache: Path | None = None,
+) -> TrainReport:
+    """Train an adapter on `examples` and write it to `out` in PEFT's layout (for `full`: a transformers folder).
 
-    PEFT records the local path of the base, which means nothing elsewhere: `base` takes its place.
+    A run that was killed goes on from its last checkpoint when it is called again with the same arguments.
+
+    Args:
+        examples: Prompts (from the renderer) with answers.
+        base: The GGUF that will be served with this adapter; a `LocalModel` also gives the adapter its base's name.
+        out: The adapter's folder; replaced only when training ends well.
+        start: An adapter (a PEFT folder) to go on from, such as a skill. Its rank, kind or length stay.
+        validation: For early stopping; left out, `config.validation` of the examples is kept aside.
+        progress: Told of the steps; how many there will be is a guess where the time is what ends them.
+        cache: Where unpacked bases are kept.
+
+    Raises:
+        InputError: no examples, or all are longer than `config.longest`.
+        ConfigError, IntegrityError: `start` may not be trusted or is of another method; this machine has no `nf4`.
+        ModelError: the base cannot be unpacked.
     """
-    if not isinstance(model, PeftModel):
-        model.half().save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        return
-    # Left to itself, PEFT asks the hub whether the base has a larger vocabulary.
-    model.save_pretrained(str(folder), save_embedding_layers=False)
-    tensors = {name: tensor.to(torch.float16).contiguous() for name, tensor in load_file(folder / WEIGHTS).items()}
-    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
-    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    config["base_model_name_or_path"] = base
-    if "target_modules" in config:
-        config["target_modules"] = sorted(config["target_modules"])
-    write_atomic(folder / CONFIG, json.dumps(config, indent=2, sort_keys=True) + "\n")
-    kind = config["peft_type"].lower()
-    head = f"base_model: {base}\nlibrary_name: peft\ntags: [{kind}, metier]"
-    write_atomic(folder / "README.md", f"---\n{head}\n---\n\nAn adapter ({kind}) trained by metier.\n")
+    config = config or TrainConfig()
+    torch.set_num_threads(settings().threads)
+    gguf, name = (base, base.stem) if isinstance(base, Path) else (base.files["gguf"], base.name)
+    if not validation:
+        examples, validation = _split(examples, config)
+    run, too_long = _prepare(examples, validation, gguf, out, config, start, cache)
+    resumed = run.resume()
+    stopped = run.go(progress)
+    with replace_folder(out) as fresh:
+        write_folder(fresh, run.learner.finished(), name, load_tokenizer(gguf, cache))
+    run.file.unlink(missing_ok=True)
+    return _summary(run, too_long, stopped, resumed)
 
 
-def write_record(folder: Path, record: Mapping[str, Any], card: str) -> None:
-    """Add the model card and `metier.json`: `record` and the SHA-256 of the files that must not change."""
-    write_atomic(folder / RECORD, json.dumps({**record, "files": hashes(folder)}, indent=2) + "\n")
-    write_atomic(folder / "README.md", card)
+def _prepare(
+    examples: Sequence[TrainingExample],
+    validation: Sequence[TrainingExample],
+    gguf: Path,
+    out: Path,
+    config: TrainConfig,
+    start: Path | None,
+    cache: Path | None,
+) -> tuple[TrainingRun, int]:
+    """A run that is ready to go, and how many examples were too long for it."""
+    tokenizer = load_tokenizer(gguf, cache)
+    rows, too_long = encode(examples, tokenizer, config.longest)
+    aside, _ = encode(validation, tokenizer, config.longest)
+    if not rows:
+        raise InputError(f"nothing to train on: {len(examples)} examples, {too_long} of them too long")
+    learner = TrainableModel(gguf, config, start, cache)
+    origin = sha256(gguf) + (sha256(start / WEIGHTS) if start else "")
+    checkpoint = out.parent / f".{out.name}.checkpoint"
+    return TrainingRun(learner, rows, aside, config, checkpoint, origin), too_long
 
 
-# The state of a run on disk, so that a killed run goes on where it was. Safetensors and JSON, no pickles.
+def _split(
+    examples: Sequence[TrainingExample], config: TrainConfig
+) -> tuple[list[TrainingExample], list[TrainingExample]]:
+    """Keep a share of the prompts aside; examples with the same prompt stay on one side."""
+    prompts = sorted({repr(e.messages) for e in examples})
+    aside = set(random.Random(config.seed).sample(prompts, int(len(prompts) * config.validation)))
+    return [e for e in examples if repr(e.messages) not in aside], [e for e in examples if repr(e.messages) in aside]
 
 
-class RunState(Value):
-    """Where a run is."""
-
-    step: int = 0
-    seconds: float = 0.0
-    tokens: int = 0
-    losses: list[tuple[int, float]] = Field(default_factory=list)
-    validation: list[tuple[int, float]] = Field(default_factory=list)
-
-    @property
-    def best(self) -> tuple[int, float]:
-        """Step and loss of the best check; (0, inf) before the first."""
-        return min(self.validation, key=lambda entry: entry[1], default=(0, float("inf")))
-
-
-def save_checkpoint(path: Path, fingerprint: str, state: RunState, tensors: dict[str, torch.Tensor]) -> None:
-    """Replace the checkpoint at `path` in one step."""
-    metadata = {"fingerprint": fingerprint, "progress": state.model_dump_json()}
-    write_atomic(path, save({k: v.contiguous() for k, v in tensors.items()}, metadata=metadata))
-
-
-def load_checkpoint(path: Path, fingerprint: str) -> tuple[RunState, dict[str, torch.Tensor]] | None:
-    """The run's state; None where there is none, or one of another run (other data, base or recipe)."""
-    if not path.is_file():
-        return None
-    with safe_open(path, framework="pt") as file:
-        metadata: dict[str, Any] = file.metadata() or {}
-        if metadata.get("fingerprint") != fingerprint:
-            return None
-        state = RunState.model_validate_json(metadata["progress"])
-        return state, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+def _summary(run: TrainingRun, too_long: int, stopped: Stopped, resumed: bool) -> TrainReport:
+    at = run.at
+    return TrainReport(
+        examples=len(run.rows),
+        too_long=too_long,
+        steps=at.step,
+        epochs=at.step / run.per_epoch,
+        tokens=at.tokens,
+        seconds=at.seconds,
+        tokens_per_second=at.tokens / max(at.seconds, 1e-9),
+        losses=at.losses,
+        validation=at.validation,
+        best_step=at.best[0] or at.step,
+        stopped=stopped,
+        parameters=run.learner.parameters,
+        peak_memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024),
+        precision=run.learner.precision,
+        resumed=resumed,
+    )
 
 
-# One training run: steps, learning rate, checks on kept-aside rows, checkpoints.
-
+# One run: steps, learning rate, checks on kept-aside rows, checkpoints.
 
 Stopped = Literal["epochs", "time", "no improvement"]
 
@@ -113,7 +137,7 @@ class TrainingRun:
 
     def __init__(
         self,
-        learner: Learner,
+        learner: TrainableModel,
         rows: Sequence[Encoded],
         aside: Sequence[Encoded],
         config: TrainConfig,
@@ -136,10 +160,10 @@ class TrainingRun:
 
     def resume(self) -> bool:
         """Go on from the checkpoint, if there is one of this very run."""
-        found = load_checkpoint(self.file, self.fingerprint)
-        if found is None:
+        checkpoint = load_checkpoint(self.file, self.fingerprint)
+        if checkpoint is None:
             return False
-        self.at, tensors = found
+        self.at, tensors = checkpoint
         for number, master in enumerate(self.learner.masters):
             self.optimizer.state[master] = {
                 "step": torch.tensor(float(self.at.step)),
@@ -235,95 +259,71 @@ class TrainingRun:
         return f"loss {loss:.3f}{aside}, {speed:.0f} tokens/s"
 
 
-def train(
-    examples: Sequence[TrainingExample],
-    base: Path | LocalModel,
-    out: Path,
-    config: TrainConfig | None = None,
-    *,
-    start: Path | None = None,
-    validation: Sequence[TrainingExample] = (),
-    progress: Progress = no_progress,
-    cache: Path | None = None,
-) -> TrainReport:
-    """Train an adapter on `examples` and write it to `out` in PEFT's layout (for `full`: a transformers folder).
+# Its state on disk, so that a killed run goes on where it was. Safetensors and JSON, no pickles.
 
-    A run that was killed goes on from its last checkpoint when it is called again with the same arguments.
 
-    Args:
-        examples: Prompts (from the renderer) with answers.
-        base: The GGUF that will be served with this adapter; a `LocalModel` also gives the adapter its base's name.
-        out: The adapter's folder; replaced only when training ends well.
-        start: An adapter (a PEFT folder) to go on from, such as a skill. Its rank, kind or length stay.
-        validation: For early stopping; left out, `config.validation` of the examples is kept aside.
-        progress: Told of the steps; how many there will be is a guess where the time is what ends them.
-        cache: Where unpacked bases are kept.
+class RunState(Value):
+    """Where a run is."""
 
-    Raises:
-        InputError: no examples, or all are longer than `config.longest`.
-        ConfigError, IntegrityError: `start` may not be trusted or is of another method; this machine has no `nf4`.
-        ModelError: the base cannot be unpacked.
+    step: int = 0
+    seconds: float = 0.0
+    tokens: int = 0
+    losses: list[tuple[int, float]] = Field(default_factory=list)
+    validation: list[tuple[int, float]] = Field(default_factory=list)
+
+    @property
+    def best(self) -> tuple[int, float]:
+        """Step and loss of the best check; (0, inf) before the first."""
+        return min(self.validation, key=lambda entry: entry[1], default=(0, float("inf")))
+
+
+def save_checkpoint(path: Path, fingerprint: str, state: RunState, tensors: dict[str, torch.Tensor]) -> None:
+    """Replace the checkpoint at `path` in one step."""
+    metadata = {"fingerprint": fingerprint, "progress": state.model_dump_json()}
+    write_atomic(path, save({k: v.contiguous() for k, v in tensors.items()}, metadata=metadata))
+
+
+def load_checkpoint(path: Path, fingerprint: str) -> tuple[RunState, dict[str, torch.Tensor]] | None:
+    """The run's state; None where there is none, or one of another run (other data, base or recipe)."""
+    if not path.is_file():
+        return None
+    with safe_open(path, framework="pt") as file:
+        metadata: dict[str, Any] = file.metadata() or {}
+        if metadata.get("fingerprint") != fingerprint:
+            return None
+        state = RunState.model_validate_json(metadata["progress"])
+        return state, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+# What was learnt, in PEFT's repository layout, and the record of where it comes from.
+
+
+def write_folder(
+    folder: Path, model: PeftModel | PreTrainedModel, base: str, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    """Write an adapter (or, for a fully trained model, the model with its tokenizer) to `folder`, its weights in f16.
+
+    PEFT records the local path of the base, which means nothing elsewhere: `base` takes its place.
     """
-    config = config or TrainConfig()
-    torch.set_num_threads(settings().threads)
-    gguf, name = (base, base.stem) if isinstance(base, Path) else (base.files["gguf"], base.name)
-    if not validation:
-        examples, validation = _split(examples, config)
-    run, too_long = _prepare(examples, validation, gguf, out, config, start, cache)
-    resumed = run.resume()
-    stopped = run.go(progress)
-    with replace_folder(out) as fresh:
-        write_folder(fresh, run.learner.finished(), name, load_tokenizer(gguf, cache))
-    run.file.unlink(missing_ok=True)
-    return _summary(run, too_long, stopped, resumed)
+    if not isinstance(model, PeftModel):
+        model.half().save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        return
+    # Left to itself, PEFT asks the hub whether the base has a larger vocabulary.
+    model.save_pretrained(str(folder), save_embedding_layers=False)
+    tensors = {name: tensor.to(torch.float16).contiguous() for name, tensor in load_file(folder / WEIGHTS).items()}
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    config["base_model_name_or_path"] = base
+    if "target_modules" in config:
+        config["target_modules"] = sorted(config["target_modules"])
+    write_atomic(folder / CONFIG, json.dumps(config, indent=2, sort_keys=True) + "\n")
+    kind = config["peft_type"].lower()
+    head = f"base_model: {base}\nlibrary_name: peft\ntags: [{kind}, metier]"
+    write_atomic(folder / README, f"---\n{head}\n---\n\nAn adapter ({kind}) trained by metier.\n")
 
 
-def _prepare(
-    examples: Sequence[TrainingExample],
-    validation: Sequence[TrainingExample],
-    gguf: Path,
-    out: Path,
-    config: TrainConfig,
-    start: Path | None,
-    cache: Path | None,
-) -> tuple[TrainingRun, int]:
-    """A run that is ready to go, and how many examples were too long for it."""
-    tokenizer = load_tokenizer(gguf, cache)
-    rows, too_long = encode(examples, tokenizer, config.longest)
-    aside, _ = encode(validation, tokenizer, config.longest)
-    if not rows:
-        raise InputError(f"nothing to train on: {len(examples)} examples, {too_long} of them too long")
-    learner = Learner(gguf, config, start, cache)
-    origin = sha256(gguf) + (sha256(start / WEIGHTS) if start else "")
-    checkpoint = out.parent / f".{out.name}.checkpoint"
-    return TrainingRun(learner, rows, aside, config, checkpoint, origin), too_long
-
-
-def _split(
-    examples: Sequence[TrainingExample], config: TrainConfig
-) -> tuple[list[TrainingExample], list[TrainingExample]]:
-    """Keep a share of the prompts aside; examples with the same prompt stay on one side."""
-    prompts = sorted({repr(e.messages) for e in examples})
-    aside = set(random.Random(config.seed).sample(prompts, int(len(prompts) * config.validation)))
-    return [e for e in examples if repr(e.messages) not in aside], [e for e in examples if repr(e.messages) in aside]
-
-
-def _summary(run: TrainingRun, too_long: int, stopped: Stopped, resumed: bool) -> TrainReport:
-    at = run.at
-    return TrainReport(
-        examples=len(run.rows),
-        too_long=too_long,
-        steps=at.step,
-        epochs=at.step / run.per_epoch,
-        tokens=at.tokens,
-        seconds=at.seconds,
-        tokens_per_second=at.tokens / max(at.seconds, 1e-9),
-        losses=at.losses,
-        validation=at.validation,
-        best_step=at.best[0] or at.step,
-        stopped=stopped,
-        parameters=run.learner.parameters,
-        peak_memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024),
-        precision=run.learner.precision,
-        resumed=resumed,
-    )
+def write_record(folder: Path, record: Mapping[str, Any], card: str) -> None:
+    """Add the model card and `metier.json`: `record` and the SHA-256 of the files that must not change."""
+    write_atomic(folder / RECORD, json.dumps({**record, "files": hashes(folder)}, indent=2) + "\n")
+    write_atomic(folder / README, card)
