@@ -11,11 +11,10 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy  # its optimize is loaded when a router is fitted, and not to ask one
 from numpy.typing import NDArray
-from scipy.optimize import minimize, minimize_scalar
 from scipy.sparse import csr_matrix
-from scipy.special import expit, log_softmax, softmax
-from scipy.stats import binom
+from scipy.special import bdtr, bdtrik, expit, log_softmax, softmax
 
 from ..core.embedding import Vectors
 from ..core.scorers import Matrix
@@ -54,7 +53,8 @@ def fit_temperature(scores: Matrix, truth: NDArray[np.intp]) -> float:
         likely = log_softmax(scores / np.exp(log_t), axis=1)[np.arange(len(truth)), truth]
         return float(_PRIOR * (log_t - usual) ** 2 - likely.sum())
 
-    return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.01), np.log(2.0)), method="bounded").x))  # pyright: ignore[reportAttributeAccessIssue]
+    best = scipy.optimize.minimize_scalar(loss, bounds=(np.log(0.01), np.log(2.0)), method="bounded")
+    return float(np.exp(best.x))
 
 
 def probabilities(scores: Matrix, temperature: float) -> Matrix:
@@ -84,7 +84,7 @@ def fit_platt(signals: Matrix, inside: NDArray[np.bool_], outside_share: float) 
         gradient = np.append(signals.T @ pull, pull.sum()) + 2 * strength * away
         return float(share @ np.logaddexp(0, -margin) + strength * away @ away), gradient
 
-    best = minimize(loss, usual, jac=True, method="L-BFGS-B").x
+    best = scipy.optimize.minimize(loss, usual, jac=True, method="L-BFGS-B").x
     return best[:-1], float(best[-1])
 
 
@@ -97,8 +97,18 @@ def refusal_threshold(inside: Floats, rate: float) -> float:
     if rate <= 0:
         return 0.0
     ordered = np.sort(inside)
-    allowed = int(binom.ppf(1 - CONFIDENCE_LEVEL, len(ordered), rate)) if len(ordered) else 0
-    return float(ordered[allowed]) if len(ordered) else 0.0
+    return float(ordered[int(_allowed(len(ordered), rate))]) if len(ordered) else 0.0
+
+
+def _allowed(n: int | NDArray[np.intp], rate: float) -> Floats:
+    """The quantile of the binomial distribution of `n` draws at `1 - CONFIDENCE_LEVEL`.
+
+    `scipy.stats.binom.ppf` says the same, but takes longer to import than all else that a question needs of scipy.
+    """
+    quantile = 1 - CONFIDENCE_LEVEL
+    above = np.ceil(bdtrik(quantile, n, rate))
+    below = np.maximum(above - 1, 0)
+    return np.where(bdtr(below, n, rate) >= quantile, below, above)
 
 
 def conformal_threshold(true_probability: Floats, coverage: float) -> float:
@@ -182,7 +192,7 @@ def _margin(held_out: Floats, labels: np.ndarray, unknown: np.ndarray) -> float:
     usable = np.flatnonzero(~unknown & (best < held_out.shape[1] - 1))
     order = usable[np.argsort(-lead[usable], kind="stable")]
     wrong = np.cumsum(best[order] != labels[order])
-    allowed = binom.ppf(1 - CONFIDENCE_LEVEL, np.arange(1, len(order) + 1), SHORTCUT_ERROR) - 1
+    allowed = _allowed(np.arange(1, len(order) + 1), SHORTCUT_ERROR) - 1
     kept = np.flatnonzero(wrong <= allowed)
     return float(lead[order[kept[-1]]]) if len(kept) else NEVER
 

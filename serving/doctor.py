@@ -297,7 +297,7 @@ def diagnose(team: Path | None = None) -> list[Finding]:
         *_guarded("home", check_home),
     ]
     if team is None:
-        return [*findings, *_guarded("models", partial(check_models, default_models()))]
+        return [*findings, *_guarded("models", lambda: check_models(default_models()))]
     return [*findings, *check_team(team)]
 
 

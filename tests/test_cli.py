@@ -141,7 +141,7 @@ def test_ctrl_c_drops_the_question_and_not_the_chat(office):
 
     with subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True) as chat:
         os.close(terminal)
-        until("/quit ends")
+        until("›")
         chat.send_signal(signal.SIGINT)
         until("dropped")
         os.write(master, b"After how many hours does the VPN disconnect?\n")
