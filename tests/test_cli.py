@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -136,10 +137,16 @@ def test_ctrl_c_drops_the_question_and_not_the_chat(office):
         """Read on until the text is there; the operating system ends the reading when the chat ends."""
         nonlocal seen
         while text not in seen:
+            assert select.select([master], [], [], 120)[0], f"{text!r} does not come, only {seen!r}"
             seen += os.read(master, 65536).decode(errors="replace")
         seen = seen.partition(text)[2]
 
-    with subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True) as chat:
+    def interruptible() -> None:
+        # What starts the tests in the background may have taught them to ignore Ctrl-C, which children inherit.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    streams = {"stdin": terminal, "stdout": terminal, "stderr": terminal}
+    with subprocess.Popen(command, **streams, start_new_session=True, preexec_fn=interruptible) as chat:
         os.close(terminal)
         until("›")
         chat.send_signal(signal.SIGINT)
