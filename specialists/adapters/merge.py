@@ -69,7 +69,7 @@ def merge(
     """
     lora = adapter if adapter.is_file() else gguf_adapter(adapter, base_gguf)
     base = GGUFReader(base_gguf)
-    pairs = _pairs(lora, base)
+    pairs = lora_pairs(lora, base)
     formats = {t.name: t.tensor_type if t.tensor_type in _PLAIN else quantised for t in base.tensors if t.name in pairs}
     made_of = hashes(adapter)
     said: dict[str, str | int] = {
@@ -88,7 +88,7 @@ def merge(
     rewrite(base, target, formats, said, part_of(progress, "merging adapter and base"), added_up)
 
 
-def _pairs(lora: Path, base: GGUFReader) -> dict[str, tuple[_Matrix, _Matrix]]:
+def lora_pairs(lora: Path, base: GGUFReader) -> dict[str, tuple[_Matrix, _Matrix]]:
     """Tensor of the base to A (rank x in) and B (out x rank), the scale in B."""
     reader = _read(lora)
     alpha = float(_field(reader, "adapter.lora.alpha", 0.0))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import json
 import queue
 import struct
 import threading
@@ -21,32 +20,25 @@ from langchain_core.messages import (
     AIMessage,
     AIMessageChunk,
     BaseMessage,
-    SystemMessage,
-    ToolCall,
-    ToolMessage,
-    convert_to_messages,
 )
 from langchain_core.messages.ai import InputTokenDetails, UsageMetadata
-from langchain_core.messages.tool import tool_call
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
-from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import ConfigDict
 
-from ...core.errors import EngineError, ToolError, unknown
+from ...core.errors import EngineError
 from ...core.settings import settings
-from ..functions import call_schema, signature, write_call
+from .calls import call_grammar, functions_of, tool_call_of, with_functions
 from .choose import choose
 from .engine import GREEDY, Constraint, Json, OneOf, Sampling, Select, as_chunk, certainty, check_adapter, safe_messages
-from .grammar import LARK, json_grammar, json_rule, quote_grammar, select_grammar
+from .grammar import json_grammar, quote_grammar, select_grammar
 from .llama_server import Body, LlamaServer
 
 _MODEL = b"general.type" + struct.pack("<IQ", 8, 5) + b"model"
 """How a whole model says what it is, at the beginning of its GGUF: the key, then a text (8) of five letters."""
 
 _ASK: Body = {"logprobs": True, "top_logprobs": 1}
-_HOW = 'To call a function, answer with JSON: {"name": …, "arguments": …}. Otherwise answer in words. Functions:'
 
 
 class LlamaEngine:
@@ -335,53 +327,3 @@ def _usage(usage: Mapping[str, Any]) -> UsageMetadata:
         total_tokens=usage["total_tokens"],
         input_token_details=InputTokenDetails(cache_read=usage["prompt_tokens_details"]["cached_tokens"]),
     )
-
-
-def functions_of(tools: Sequence[Any]) -> list[dict[str, Any]]:
-    """`{"name", "description", "parameters"}` of whatever LangChain takes for a tool."""
-    return [convert_to_openai_tool(tool)["function"] for tool in tools]
-
-
-def call_grammar(tools: Sequence[dict[str, Any]], choice: str | None) -> str:
-    """A function call, or an answer in words (which does not begin with a brace).
-
-    Args:
-        choice: None or `auto`: either; `any` or `required`: a call; a function's name: a call of that one.
-
-    Raises:
-        ToolError: `choice` is a name that no function has.
-    """
-    names = [tool["name"] for tool in tools]
-    free, forced = choice in (None, "auto", "none"), choice in ("any", "required")
-    if not free and not forced and choice not in names:
-        raise ToolError(unknown("function", str(choice), names))
-    wanted = [tool for tool in tools if free or forced or tool["name"] == choice]
-    rule = json_rule(call_schema(wanted), lenient=True)
-    start = "call | words\nwords: /[^{\\s](?s:.*)/" if free else "call"
-    return f"{LARK}start: {start}\ncall: {rule}\n"
-
-
-def with_functions(messages: Sequence[BaseMessage], tools: Sequence[dict[str, Any]]) -> list[BaseMessage]:
-    """The messages with the functions' descriptions in the system message, and calls and results as plain turns."""
-    system = "\n".join([_HOW, *map(signature, tools)])
-    plain = [_plain(message) for message in messages]
-    if plain and isinstance(plain[0], SystemMessage):
-        return [SystemMessage(f"{plain[0].text}\n{system}"), *plain[1:]]
-    return [SystemMessage(system), *plain]
-
-
-def tool_call_of(text: str, number: int) -> ToolCall | None:
-    """The call that a model wrote; None for words, and for JSON that was cut off."""
-    try:
-        call = json.loads(text)
-        return tool_call(name=call["name"], args=call["arguments"], id=f"call_{number}")
-    except (ValueError, KeyError, TypeError):
-        return None
-
-
-def _plain(message: BaseMessage) -> BaseMessage:
-    if isinstance(message, AIMessage) and message.tool_calls:
-        return AIMessage("\n".join(write_call(c["name"], c["args"]) for c in message.tool_calls))
-    if isinstance(message, ToolMessage):
-        return convert_to_messages([("user", f"Result of {message.name or 'the call'}: {message.text}")])[0]
-    return message
