@@ -99,6 +99,7 @@ def _facts(reader: GGUFReader) -> dict[str, Any]:
     control = enumerate(value("tokenizer.ggml.token_type"))
     return {
         "context": value(f"{architecture}.context_length"),
+        "shapes": {t.name: [int(n) for n in t.shape] for t in reader.tensors},
         "special": [number for number, kind in control if kind == TokenType.CONTROL],
         # In a GGUF of Llama the rows of a head are interleaved; OpenVINO puts them back in order.
         "interleaved": {
@@ -130,8 +131,8 @@ class OpenVinoModel:
         facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
         self.context: int = facts["context"]
         self._read_tokens(folder, facts["special"])
-        base = GGUFReader(gguf) if loras else None
-        pairs = {name: _in_order(lora_pairs(path, base), facts["interleaved"]) for name, path in loras.items()}
+        shapes = {name: tuple(shape) for name, shape in facts["shapes"].items()}
+        pairs = {name: _in_order(lora_pairs(path, shapes), facts["interleaved"]) for name, path in loras.items()}
         core = openvino.Core()
         body, head = _split(core.read_model(folder / _GRAPH))
         self._inputs = _add_loras(body, pairs.values())
