@@ -41,7 +41,8 @@ def test_the_most_probable_option_is_chosen(engine: Any, options: list[str]) -> 
     assert sum(shares.values()) == pytest.approx(1.0)
     assert message.content == max(shares, key=shares.__getitem__)
     whole = {option: whole_logprob(engine, option) for option in options}
-    assert whole[str(message.content)] == pytest.approx(max(whole.values()), abs=0.1)
+    # Options that are as good as impossible are told apart less sharply: a cache of 8 bits is behind these numbers.
+    assert whole[str(message.content)] == pytest.approx(max(whole.values()), abs=0.1, rel=0.01)
 
 
 def whole_logprob(engine: Any, option: str) -> float:

@@ -159,7 +159,8 @@ class OpenVinoEngine:
         matcher = self._matcher(rule) if rule is not None else None
         chance = np.random.default_rng(sampling.seed)
         with self._reading(adapter, ids) as reading:
-            cached = reading.start(adapter, ids, fresh=not cache)
+            # A prompt read in two parts gives slightly other scores than in one, and chance would answer otherwise.
+            cached = reading.start(adapter, ids, fresh=not cache or sampling.temperature > 0)
             unread = list(ids[cached:])
             for _ in range(min(sampling.max_tokens, room)):
                 scores = reading.read(unread)
@@ -383,8 +384,8 @@ def _allowed(scores: _Scores, matcher: Any) -> _Scores:
 def _pick(scores: _Scores, temperature: float, chance: np.random.Generator) -> int:
     if temperature <= 0:
         return int(scores.argmax())
-    shares = np.exp(_log_softmax(scores / temperature).astype(np.float64))
-    return int(chance.choice(len(shares), p=shares / shares.sum()))
+    # The Gumbel-max trick draws from softmax(scores / temperature).
+    return int((scores / temperature + chance.gumbel(size=len(scores))).argmax())
 
 
 def _log_softmax(scores: _Scores) -> _Scores:

@@ -139,8 +139,8 @@ class OpenVinoModel:
         self._loras = {name: self._bound(lora) for name, lora in ((None, {}), *pairs.items())}
         plan = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "ENABLE_CPU_PINNING": False}
         self.body = core.compile_model(body, "CPU", plan)
-        # What the model writes and how sure it is are read off these numbers, so they are not rounded to 8 bits.
-        exact = {"INFERENCE_PRECISION_HINT": "f32"}
+        # What the model writes and how sure it is are read off these scores, so nothing is rounded on the way to them.
+        exact = {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0}
         self.head = core.compile_model(head, "CPU", plan | exact)
 
     def _read_tokens(self, folder: Path, special: Sequence[int]) -> None:
