@@ -41,8 +41,8 @@ _VERSION = 1
 _READABLE = {Format.F32, Format.F16, Format.Q4_0, Format.Q4_1, Format.Q8_0, Format.Q4_K, Format.Q6_K}
 """Formats that OpenVINO reads from GGUF. Tensors in another (Q5_0 …) are written as Q8_0 first."""
 
-_PRODUCTS = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
-"""The matrix products of a layer, by GGUF's names, in the order in which they stand in the graph."""
+_ATTENDED, _AFTER = ("attn_q", "attn_k", "attn_v"), ("attn_output", "ffn_gate", "ffn_up", "ffn_down")
+"""A layer's matrix products by GGUF's names: what its attention takes, in order, and what follows it, in order."""
 
 _FACTS, _GRAPH = "facts.json", "openvino_model.xml"
 
@@ -240,20 +240,17 @@ class Reading:
 
 
 def _products(graph: Any) -> list[Any]:
-    """The products with a matrix of weights, in order."""
-    found = [node for node in graph.get_ordered_ops() if node.get_type_name() == "MatMul"]
-    return [node for node in found if node.input(1).get_partial_shape().is_static]
+    """The products with a matrix of weights, each after what it needs."""
+    return [node for node in graph.get_ordered_ops() if _is_product(node)]
+
+
+def _is_product(node: Any) -> bool:
+    return node.get_type_name() == "MatMul" and node.input(1).get_partial_shape().is_static
 
 
 def _split(graph: Any) -> tuple[Any, Any]:
-    """The layers, which give the last one's (1, tokens, width), and the product that turns (1, width) into scores.
-
-    Raises:
-        EngineError: the graph has not the seven products of each layer that are known here.
-    """
-    *layers, product = _products(graph)
-    if len(layers) % len(_PRODUCTS):
-        raise EngineError(f"{len(layers)} matrix products are not {len(_PRODUCTS)} in each layer")
+    """The layers, which give the last one's (1, tokens, width), and the product that turns (1, width) into scores."""
+    product = _products(graph)[-1]
     states, weights = product.input_value(0), product.input_value(1)
     asked = ops.parameter([-1, weights.get_shape()[1]], openvino.Type.f32)
     head = openvino.Model([ops.matmul(asked, weights, False, True)], [asked])
@@ -261,25 +258,60 @@ def _split(graph: Any) -> tuple[Any, Any]:
     return graph, head
 
 
+def _named(body: Any) -> dict[str, Any]:
+    """GGUF tensor to the product with it. Their order in the graph says little: in a last layer, V may come first.
+
+    Raises:
+        EngineError: the graph has not the seven products of each layer that are known here.
+    """
+    attentions = [node for node in body.get_ordered_ops() if node.get_type_name() == "ScaledDotProductAttention"]
+    named = {
+        f"blk.{layer}.{kind}.weight": _source(attention.input_value(place).get_node())
+        for layer, attention in enumerate(attentions)
+        for place, kind in enumerate(_ATTENDED)
+    }
+    known = {node.get_friendly_name() for node in named.values()}
+    after = [node for node in _products(body) if node.get_friendly_name() not in known]
+    if len(known) != len(named) or len(after) != len(_AFTER) * len(attentions):
+        raise EngineError(f"{len(after)} matrix products after {len(attentions)} attentions: not a plain decoder")
+    for layer in range(len(attentions)):
+        output, gate, up, down = after[len(_AFTER) * layer :][: len(_AFTER)]
+        if not any(user.get_node().get_type_name() == "Swish" for user in gate.output(0).get_target_inputs()):
+            gate, up = up, gate
+        named |= {f"blk.{layer}.{k}.weight": node for k, node in zip(_AFTER, (output, gate, up, down), strict=True)}
+    return named
+
+
+def _source(node: Any) -> Any:
+    """The nearest product that a node's values come from."""
+    near, seen = [node], set[str]()
+    for one in near:
+        if _is_product(one):
+            return one
+        if one.get_friendly_name() not in seen and one.get_type_name() != "ShapeOf":
+            seen.add(one.get_friendly_name())
+            near += [value.get_node() for value in one.input_values()]
+    raise EngineError(f"'{node.get_friendly_name()}' comes from no matrix product")
+
+
 def _add_loras(body: Any, loras: Iterable[Loras]) -> dict[str, tuple[int, int]]:
-    """Give each matrix that an adapter changes two inputs, A and B; those matrices and their shapes."""
+    """Give each matrix that an adapter changes two inputs, A and B; those matrices and their (out, in)."""
     wanted = {tensor for lora in loras for tensor in lora}
+    named = _named(body) if wanted else {}
+    if missing := sorted(wanted - named.keys()):
+        raise EngineError(f"OpenVINO puts no LoRA on {', '.join(missing)}", hint="use `engine: llama` in team.yaml")
     inputs: dict[str, tuple[int, int]] = {}
     added: list[Any] = []
-    for number, product in enumerate(_products(body)):
-        layer, place = divmod(number, len(_PRODUCTS))
-        tensor = f"blk.{layer}.{_PRODUCTS[place]}.weight"
-        if tensor in wanted:
-            rows, columns = product.input(1).get_shape()
-            users = list(product.output(0).get_target_inputs())
-            a, b = _input(f"{tensor}.a", [-1, columns]), _input(f"{tensor}.b", [rows, -1])
-            changed = ops.add(product, ops.matmul(ops.matmul(product.input_value(0), a, False, True), b, False, True))
-            for user in users:
-                user.replace_source_output(changed.output(0))
-            added += [a, b]
-            inputs[tensor] = (rows, columns)
-    if missing := sorted(wanted - inputs.keys()):
-        raise EngineError(f"OpenVINO puts no LoRA on {', '.join(missing)}", hint="use `engine: llama` in team.yaml")
+    for tensor in sorted(wanted):
+        product = named[tensor]
+        rows, columns = product.input(1).get_shape()
+        users = list(product.output(0).get_target_inputs())
+        a, b = _input(f"{tensor}.a", [-1, columns]), _input(f"{tensor}.b", [rows, -1])
+        changed = ops.add(product, ops.matmul(ops.matmul(product.input_value(0), a, False, True), b, False, True))
+        for user in users:
+            user.replace_source_output(changed.output(0))
+        added += [a, b]
+        inputs[tensor] = (rows, columns)
     body.add_parameters(added)
     body.validate_nodes_and_infer_types()
     return inputs
