@@ -68,7 +68,7 @@ class LlamaEngine:
         threads: int | None = None,
     ) -> None:
         adapters = adapters or {}
-        merged = {name: path for name, path in adapters.items() if _is_model(path)}
+        merged = {name: path for name, path in adapters.items() if is_model(path)}
         loras = {name: path for name, path in adapters.items() if name not in merged}
         self._ids = {name: number for number, name in enumerate(loras)}
         self._base = gguf.stem
@@ -150,7 +150,7 @@ class LlamaEngine:
             return self._owners[owner]
 
 
-def _is_model(gguf: Path) -> bool:
+def is_model(gguf: Path) -> bool:
     """Whether a file is a whole model and no adapter."""
     if not gguf.is_file():
         return False

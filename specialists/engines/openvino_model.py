@@ -25,6 +25,7 @@ from ...core.models.gguf import rewrite
 from ...core.settings import settings
 from ..adapters.convert import base_hash
 from ..adapters.merge import lora_pairs
+from .llama import is_model
 
 # OpenVINO's wheel brings a package that reports over the network what was done with it. Without it OpenVINO is silent.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
@@ -126,7 +127,10 @@ class OpenVinoModel:
     def __init__(self, gguf: Path, loras: Mapping[str, Path], *, threads: int, cache: Path | None = None) -> None:
         for path in loras.values():
             if not path.is_file():
-                raise EngineError(f"no such adapter file: {path}")
+                raise EngineError(f"no such model file: {path}")
+            if is_model(path):
+                hint = "give the adapter as it was before merging, or use `engine: llama`"
+                raise EngineError(f"{path} is a whole model; OpenVINO runs adapters beside the base", hint=hint)
         folder = converted(gguf, cache)
         facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
         self.context: int = facts["context"]
@@ -139,8 +143,8 @@ class OpenVinoModel:
         self._loras = {name: self._bound(lora) for name, lora in ((None, {}), *pairs.items())}
         plan = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "ENABLE_CPU_PINNING": False}
         self.body = core.compile_model(body, "CPU", plan)
-        # What the model writes and how sure it is are read off these scores, so nothing is rounded on the way to them.
-        exact = {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0}
+        # What the model writes and how sure it is are read off these scores: in bf16 many would be equal.
+        exact = {"INFERENCE_PRECISION_HINT": "f32"}
         self.head = core.compile_model(head, "CPU", plan | exact)
 
     def _read_tokens(self, folder: Path, special: Sequence[int]) -> None:
