@@ -17,7 +17,7 @@ from metier.core.models.gguf import rewrite
 from metier.specialists.adapters.choose import find_skill, loadable
 from metier.specialists.engines import Sampling
 from metier.specialists.engines.engine import OneOf, Quote
-from metier.specialists.prompt import render
+from metier.specialists.styles.quote import QUOTE
 from metier.tests.engine_parts import FRANCE, local_engine, random_lora
 
 PASSAGES = [
@@ -53,7 +53,7 @@ def engine(gguf: Path, skill: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def asked(task: str) -> list[tuple[str, str]]:
-    return [(message["role"], message["content"]) for message in render("quote", task, PASSAGES)]
+    return [(message["role"], message["content"]) for message in QUOTE.prompt(task, PASSAGES)]
 
 
 def read(chat: Any, task: str) -> int:
