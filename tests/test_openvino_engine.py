@@ -104,7 +104,7 @@ def test_a_trained_adapter_says_what_it_says_under_llama(engine: Any, gguf: Path
 def test_formats_that_openvino_does_not_read_are_written_anew(gguf: Path, tmp_path: Path) -> None:
     reader = GGUFReader(gguf)
     odd = {f"blk.{n}.ffn_down.weight": GGMLQuantizationType.Q5_0 for n in range(30)}
-    rewrite(reader, tmp_path / "odd.gguf", odd, {}, lambda done, of: None)
+    rewrite(reader, tmp_path / "odd.gguf", odd, {})
     engine = local_engine("openvino", tmp_path / "odd.gguf", context=256, slots=1, cache=tmp_path / "cache")
     try:
         assert engine.chat().invoke(FRANCE, **engine.constrain(OneOf(["Paris", "London"]))).content == "Paris"

@@ -84,7 +84,7 @@ def _convert(gguf: Path, folder: Path) -> None:
     facts = _facts(reader)
     source = folder / "base.gguf"
     if odd := {t.name: Format.Q8_0 for t in reader.tensors if t.tensor_type not in _READABLE}:
-        rewrite(reader, source, odd, {}, lambda done, of: None)
+        rewrite(reader, source, odd, {})
     else:
         source.symlink_to(gguf.resolve())
     openvino_genai.LLMPipeline(source, "CPU", enable_save_ov_model=True)
