@@ -257,7 +257,7 @@ def _split(graph: Any) -> tuple[Any, Any]:
     product = _products(graph)[-1]
     states, weights = product.input_value(0), product.input_value(1)
     asked = ops.parameter([-1, weights.get_shape()[1]], openvino.Type.f32)
-    head = openvino.Model([ops.matmul(asked, weights, False, True)], [asked])
+    head = openvino.Model([ops.matmul(asked, weights, False, True)], [asked])  # type: ignore[misc]
     graph.outputs[0].get_node().input(0).replace_source_output(states)
     return graph, head
 
