@@ -13,8 +13,8 @@ from langchain_core.tools import tool
 from metier.core.errors import ContextOverflow, EngineError, ToolError, UnknownAdapter
 from metier.core.models import ModelStore
 from metier.specialists.engines import Sampling
-from metier.specialists.engines.calls import functions_of, tool_call_of, with_functions
 from metier.specialists.engines.engine import OneOf
+from metier.specialists.engines.grammar import functions_of, tool_call_of, with_functions
 from metier.specialists.engines.scripted import ScriptedEngine
 from metier.tests.engine_parts import LOCAL, joined, local_engine
 

@@ -24,10 +24,17 @@ from pydantic import ConfigDict
 
 from ...core.errors import ContextOverflow, EngineError, MissingExtra
 from ...core.settings import settings
-from .calls import call_grammar, functions_of, tool_call_of, with_functions
 from .choose import choose
 from .engine import GREEDY, Constraint, Json, OneOf, Sampling, Select, as_chunk, certainty, check_adapter, safe_messages
-from .grammar import json_grammar, quote_grammar, select_grammar
+from .grammar import (
+    call_grammar,
+    functions_of,
+    json_grammar,
+    quote_grammar,
+    select_grammar,
+    tool_call_of,
+    with_functions,
+)
 from .openvino_model import OpenVinoModel, Reading
 
 try:
