@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import gguf
 import numpy as np
+import pytest
 from langchain_core.messages import AIMessageChunk
+
+from metier.core.errors import MissingExtra
+from metier.specialists.engines import open_engine
+
+LOCAL = ("llama", "openvino")
+"""The engines that run the base from its GGUF with LoRA in GGUF form, and that keep the whole contract."""
 
 FRANCE = [("user", "What is the capital of France?")]
 
@@ -36,3 +43,14 @@ def random_lora(path: Path, seed: int, rank: int = 4, layers: int = 30, width: i
 def joined(chunks: Iterable[Any]) -> AIMessageChunk:
     """A stream's chunks as one message."""
     return functools.reduce(operator.add, chunks)
+
+
+def local_engine(name: str, base: Path, loras: Mapping[str, Path] | None = None, **options: Any) -> Any:
+    """One of `LOCAL` on one thread: on a machine that is busy with other tests, two would wait for each other.
+
+    Without its extra the test is skipped.
+    """
+    try:
+        return open_engine(name, base, loras, threads=1, **options)
+    except MissingExtra as error:
+        pytest.skip(f"NOT TESTED: {error}")

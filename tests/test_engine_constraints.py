@@ -1,4 +1,4 @@
-"""Constraints under the embedded engine with the real small model: options, quotes, JSON."""
+"""Constraints under the engines in this process with the real small model: options, quotes, JSON."""
 
 from __future__ import annotations
 
@@ -17,15 +17,14 @@ from metier.core.models import ModelStore
 from metier.specialists.engines import Sampling, grammar
 from metier.specialists.engines.choose import choose
 from metier.specialists.engines.engine import Json, OneOf, Quote
-from metier.specialists.engines.llama import LlamaEngine
-from metier.tests.engine_parts import FRANCE
+from metier.tests.engine_parts import FRANCE, LOCAL, local_engine
 
 few = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-@pytest.fixture(scope="module")
-def engine(models: ModelStore) -> Iterator[LlamaEngine]:
-    engine = LlamaEngine(models.find("smollm2-135m").files["gguf"], context=1024, slots=3, threads=1)
+@pytest.fixture(scope="module", params=LOCAL)
+def engine(request: pytest.FixtureRequest, models: ModelStore) -> Iterator[Any]:
+    engine = local_engine(request.param, models.find("smollm2-135m").files["gguf"], context=1024, slots=3)
     yield engine
     engine.close()
 
@@ -34,7 +33,7 @@ def engine(models: ModelStore) -> Iterator[LlamaEngine]:
     "options",
     [["Paris", "London", "Berlin"], ["New", "New York", "Newark", "York"], ["é", "è", "ça va"], ['a"b', "c\nd"], ["x"]],
 )
-def test_the_most_probable_option_is_chosen(engine: LlamaEngine, options: list[str]) -> None:
+def test_the_most_probable_option_is_chosen(engine: Any, options: list[str]) -> None:
     chat = engine.chat(slot="choice")
     message = chat.invoke(FRANCE, **engine.constrain(OneOf(options)))
     shares = message.response_metadata["probabilities"]
@@ -42,10 +41,11 @@ def test_the_most_probable_option_is_chosen(engine: LlamaEngine, options: list[s
     assert sum(shares.values()) == pytest.approx(1.0)
     assert message.content == max(shares, key=shares.__getitem__)
     whole = {option: whole_logprob(engine, option) for option in options}
-    assert whole[str(message.content)] == pytest.approx(max(whole.values()), abs=0.1)
+    # Options that are as good as impossible are told apart less sharply: a cache of 8 bits is behind these numbers.
+    assert whole[str(message.content)] == pytest.approx(max(whole.values()), abs=0.1, rel=0.01)
 
 
-def whole_logprob(engine: LlamaEngine, option: str) -> float:
+def whole_logprob(engine: Any, option: str) -> float:
     """Log-probability of an option as the whole answer, by forcing it."""
     forced = engine.chat(slot="choice").invoke(FRANCE, grammar=grammar.one_of([option]))
     assert forced.content == option
@@ -53,7 +53,7 @@ def whole_logprob(engine: LlamaEngine, option: str) -> float:
     return forced.response_metadata["logprob"] * forced.usage_metadata["output_tokens"]
 
 
-def test_greedy_sampling_would_have_chosen_worse(engine: LlamaEngine) -> None:
+def test_greedy_sampling_would_have_chosen_worse(engine: Any) -> None:
     cities = ["Paris", "London", "Berlin"]
     greedy = engine.chat(slot="choice").invoke(FRANCE, grammar=grammar.one_of(cities)).content
     chosen = engine.chat(slot="choice").invoke(FRANCE, **engine.constrain(OneOf(cities))).content
@@ -84,7 +84,7 @@ def token(number: int, text: bytes, p: float, others: dict[int, tuple[bytes, flo
     return {**mine, "top_logprobs": [mine, *beside]}
 
 
-def test_nothing_to_choose_from(engine: LlamaEngine) -> None:
+def test_nothing_to_choose_from(engine: Any) -> None:
     for constraint in (OneOf([]), Quote(["", "  "]), Quote([])):
         with pytest.raises(ValueError, match="no options"):
             engine.chat().invoke(FRANCE, **engine.constrain(constraint))
@@ -95,13 +95,13 @@ texts = st.text(st.sampled_from("ab é日🙂\"\\\n\t.,'-–{}%/"), min_size=1, 
 
 @few
 @given(passages=st.lists(texts, min_size=1, max_size=3))
-def test_quotes_stand_in_the_passages(engine: LlamaEngine, passages: list[str]) -> None:
+def test_quotes_stand_in_the_passages(engine: Any, passages: list[str]) -> None:
     constraint = engine.constrain(Quote(passages, ["not found"]))
     message = engine.chat(Sampling(max_tokens=40), slot="quote").invoke([("user", "\n".join(passages))], **constraint)
     assert message.content == "not found" or any(str(message.content) in passage for passage in passages)
 
 
-def test_a_long_passage_is_quoted_in_whole_words(engine: LlamaEngine) -> None:
+def test_a_long_passage_is_quoted_in_whole_words(engine: Any) -> None:
     passage = " ".join(f"item{n} costs {n * 7 % 91} euros;" for n in range(200))
     chat = engine.chat(Sampling(max_tokens=12), slot="quote")
     said = str(chat.invoke([("user", "What does item77 cost?")], **engine.constrain(Quote([passage]))).content)
@@ -111,7 +111,7 @@ def test_a_long_passage_is_quoted_in_whole_words(engine: LlamaEngine) -> None:
 
 
 @pytest.mark.parametrize("alternative", ["not found", 'say "no"', "ne pas trouvé\n"])
-def test_alternatives_alone(engine: LlamaEngine, alternative: str) -> None:
+def test_alternatives_alone(engine: Any, alternative: str) -> None:
     constraint = engine.constrain(Quote([" "], [alternative]))
     assert engine.chat().invoke(FRANCE, **constraint).content == alternative
 
@@ -139,7 +139,7 @@ schemas = st.recursive(
 
 @few
 @given(schema=schemas)
-def test_json_always_fits_its_schema(engine: LlamaEngine, schema: dict[str, Any]) -> None:
+def test_json_always_fits_its_schema(engine: Any, schema: dict[str, Any]) -> None:
     constraint = engine.constrain(Json(schema))
     message = engine.chat(Sampling(max_tokens=300), slot="json").invoke([("user", "Some JSON, please.")], **constraint)
     assert message.response_metadata["finish_reason"] == "stop"
@@ -170,7 +170,7 @@ def fits(value: Any, schema: dict[str, Any]) -> bool:
             return type(value) is {"boolean": bool, "null": type(None), "integer": int}[kind]
 
 
-def test_json_that_was_cut_off_says_so(engine: LlamaEngine) -> None:
+def test_json_that_was_cut_off_says_so(engine: Any) -> None:
     constraint = engine.constrain(Json({"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}))
     message = engine.chat(Sampling(max_tokens=3)).invoke(FRANCE, **constraint)
     assert message.response_metadata["finish_reason"] == "length"
@@ -179,13 +179,13 @@ def test_json_that_was_cut_off_says_so(engine: LlamaEngine) -> None:
 
 
 @pytest.mark.parametrize("schema", [{"not": {"type": "string"}}, {"type": "strin"}, {"type": "string", "format": "?"}])
-def test_a_schema_that_cannot_be_enforced_is_an_error(engine: LlamaEngine, schema: dict[str, Any]) -> None:
+def test_a_schema_that_cannot_be_enforced_is_an_error(engine: Any, schema: dict[str, Any]) -> None:
     """llama.cpp would only log it, and answer without any constraint."""
     with pytest.raises(EngineError, match="cannot enforce"):
         engine.constrain(Json(schema))
 
 
-def test_what_cannot_be_enforced_may_be_let_pass(engine: LlamaEngine) -> None:
+def test_what_cannot_be_enforced_may_be_let_pass(engine: Any) -> None:
     schema = {"type": "array", "items": {"enum": ["a"]}, "uniqueItems": True, "minItems": 1, "maxItems": 2}
     with pytest.raises(EngineError):
         engine.constrain(Json(schema))

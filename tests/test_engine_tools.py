@@ -1,8 +1,9 @@
-"""Tools on the embedded engine, and the scripted engine that stands in for it."""
+"""Tools on the engines in this process, and the scripted engine that stands in for it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from langchain.agents import create_agent
@@ -13,14 +14,14 @@ from metier.core.errors import ContextOverflow, EngineError, ToolError, UnknownA
 from metier.core.models import ModelStore
 from metier.specialists.engines import Sampling
 from metier.specialists.engines.engine import OneOf
-from metier.specialists.engines.llama import LlamaEngine, functions_of, tool_call_of, with_functions
+from metier.specialists.engines.grammar import functions_of, tool_call_of, with_functions
 from metier.specialists.engines.scripted import ScriptedEngine
-from metier.tests.engine_parts import joined
+from metier.tests.engine_parts import LOCAL, joined, local_engine
 
 
-@pytest.fixture(scope="module")
-def engine(models: ModelStore) -> Iterator[LlamaEngine]:
-    engine = LlamaEngine(models.find("smollm2-135m").files["gguf"], context=512, slots=1, threads=1)
+@pytest.fixture(scope="module", params=LOCAL)
+def engine(request: pytest.FixtureRequest, models: ModelStore) -> Iterator[Any]:
+    engine = local_engine(request.param, models.find("smollm2-135m").files["gguf"], context=512, slots=1)
     yield engine
     engine.close()
 
@@ -31,7 +32,7 @@ def weather(city: str) -> str:
     return f"sunny in {city}"
 
 
-def test_a_tool_is_called_with_fitting_arguments(engine: LlamaEngine) -> None:
+def test_a_tool_is_called_with_fitting_arguments(engine: Any) -> None:
     chat = engine.chat(slot="tools").bind_tools([weather], tool_choice="any")
     asked = [("user", "What is the weather in Rome?")]
     for message in (chat.invoke(asked), joined(chat.stream(asked))):
@@ -40,7 +41,7 @@ def test_a_tool_is_called_with_fitting_arguments(engine: LlamaEngine) -> None:
         assert weather.invoke(call).content.startswith("sunny in ")
 
 
-def test_words_or_a_call_are_free_and_cut_off_calls_are_none(engine: LlamaEngine) -> None:
+def test_words_or_a_call_are_free_and_cut_off_calls_are_none(engine: Any) -> None:
     message = engine.chat(Sampling(max_tokens=8)).bind_tools([weather]).invoke("Hello")
     assert message.tool_calls or not str(message.content).startswith("{")
     cut = engine.chat(Sampling(max_tokens=4)).bind_tools([weather], tool_choice="weather").invoke("Hello")
@@ -49,7 +50,7 @@ def test_words_or_a_call_are_free_and_cut_off_calls_are_none(engine: LlamaEngine
         engine.chat().bind_tools([weather], tool_choice="wether")
 
 
-def test_agents_of_langchain_run_on_it(engine: LlamaEngine) -> None:
+def test_agents_of_langchain_run_on_it(engine: Any) -> None:
     ended = create_agent(engine.chat(Sampling(max_tokens=8)), [weather]).invoke({"messages": [HumanMessage("Hello")]})
     assert isinstance(ended["messages"][-1], AIMessage)
     call = AIMessage("", tool_calls=[{"name": "weather", "args": {"city": "Rome"}, "id": "1"}])

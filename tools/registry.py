@@ -19,7 +19,8 @@ from pydantic import ConfigDict, ValidationError, validate_call
 
 from ..core.errors import ConfigError, ToolError
 from ..core.plugins import load
-from .tool import Effects, ToolContext, declare, tool
+from .policy import Effects
+from .tool import ToolContext, declare, tool
 
 BUILT_IN = {
     "calculator": "metier.tools.builtin.calculator:calculator",

@@ -8,6 +8,7 @@ coarse that they would round an adapter away.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ def merge(
     """
     lora = adapter if adapter.is_file() else gguf_adapter(adapter, base_gguf)
     base = GGUFReader(base_gguf)
-    pairs = _pairs(lora, base)
+    pairs = lora_pairs(lora, {t.name: tuple(int(n) for n in t.shape) for t in base.tensors})
     formats = {t.name: t.tensor_type if t.tensor_type in _PLAIN else quantised for t in base.tensors if t.name in pairs}
     made_of = hashes(adapter)
     said: dict[str, str | int] = {
@@ -88,12 +89,18 @@ def merge(
     rewrite(base, target, formats, said, part_of(progress, "merging adapter and base"), added_up)
 
 
-def _pairs(lora: Path, base: GGUFReader) -> dict[str, tuple[_Matrix, _Matrix]]:
-    """Tensor of the base to A (rank x in) and B (out x rank), the scale in B."""
+def lora_pairs(lora: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[_Matrix, _Matrix]]:
+    """Tensor of the base to A (rank x in) and B (out x rank), the scale in B, of a LoRA in GGUF form.
+
+    Args:
+        shapes: Of the base's tensors, (in, out).
+
+    Raises:
+        ConfigError: not a plain LoRA, or one for another base.
+    """
     reader = _read(lora)
     alpha = float(_field(reader, "adapter.lora.alpha", 0.0))
     halves = {t.name: weights(t) for t in reader.tensors}
-    shapes = {t.name: tuple(int(n) for n in t.shape) for t in base.tensors}
     pairs: dict[str, tuple[_Matrix, _Matrix]] = {}
     for name in sorted({name.rpartition(".lora_")[0] for name in halves}):
         a, b = halves.get(f"{name}.lora_a"), halves.get(f"{name}.lora_b")
@@ -117,7 +124,7 @@ def _read(lora: Path) -> GGUFReader:
         raise ConfigError(f"cannot be read as GGUF: {error}", file=lora) from error
     kind = _field(reader, "adapter.type", "none")
     if kind != "lora" or "adapter.alora.invocation_tokens" in reader.fields:
-        raise ConfigError(f"no plain LoRA (adapter.type: {kind}), so it cannot be merged", file=lora)
+        raise ConfigError(f"no plain LoRA (adapter.type: {kind})", file=lora)
     return reader
 
 

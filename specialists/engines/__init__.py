@@ -14,6 +14,7 @@ __all__ = ["ENGINES", "Engine", "Sampling", "open_engine"]
 
 ENGINES = {
     "llama": "metier.specialists.engines.llama:LlamaEngine",
+    "openvino": "metier.specialists.engines.openvino:OpenVinoEngine",
     "transformers": "metier.specialists.engines.transformers:TransformersEngine",
     "remote": "metier.specialists.engines.remote:RemoteEngine",
 }

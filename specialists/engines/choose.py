@@ -11,12 +11,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from .grammar import one_of
-from .llama_server import Body
 
 MOST_CALLS = 8
 """A trained model needs one call or two; an untrained one with many options stops here with the best so far."""
+
 
 _WATCHED = 100
 """Tokens whose probability is looked at in each position. The others are bounded by the least probable of these."""
@@ -128,3 +129,6 @@ def choose(
     best = max(search.found, key=lambda option: search.found[option][0])
     shares = {option.decode(): share for option, share in search.shares().items()}
     return ChosenOption(best.decode(), shares, answers, search.found[best][1])
+
+
+Body = dict[str, Any]

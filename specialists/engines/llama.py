@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import atexit
+import http.client
 import json
+import os
 import queue
+import secrets
 import struct
 import threading
 import weakref
@@ -14,39 +17,183 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import xllamacpp
 from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import (
     AIMessage,
     AIMessageChunk,
     BaseMessage,
-    SystemMessage,
-    ToolCall,
-    ToolMessage,
-    convert_to_messages,
 )
 from langchain_core.messages.ai import InputTokenDetails, UsageMetadata
-from langchain_core.messages.tool import tool_call
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
-from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import ConfigDict
 
-from ...core.errors import EngineError, ToolError, unknown
+from ...core.errors import ContextOverflow, EngineError
 from ...core.settings import settings
-from ..functions import call_schema, signature, write_call
-from .choose import choose
+from .choose import Body, choose
 from .engine import GREEDY, Constraint, Json, OneOf, Sampling, Select, as_chunk, certainty, check_adapter, safe_messages
-from .grammar import LARK, json_grammar, json_rule, quote_grammar, select_grammar
-from .llama_server import Body, LlamaServer
+from .grammar import (
+    call_grammar,
+    functions_of,
+    json_grammar,
+    quote_grammar,
+    select_grammar,
+    tool_call_of,
+    with_functions,
+)
+
+# llama.cpp's server inside this process, with errors of ours instead of silence and error objects.
+
+
+Receive = Callable[[Body], None]
+"""Takes one streamed part; whatever it raises ends the request."""
+
+
+_native: Any = xllamacpp
+
+
+_QUIET, _LOUD = -1, 3
+
+
+class LlamaServer:
+    """One loaded base with its adapters. Thread-safe; other Python threads run while it works.
+
+    It also listens on a loopback port of its own choosing (`address`), closed to whoever does not have the random
+    `key` of this object.
+
+    Raises:
+        EngineError: A file is missing or is not what llama.cpp can load.
+    """
+
+    def __init__(self, gguf: Path, adapters: Sequence[Path], *, context: int, slots: int, threads: int) -> None:
+        for path in (gguf, *adapters):
+            if not path.is_file():
+                raise EngineError(f"no such model file: {path}")
+        self.key = secrets.token_hex(16)
+        params = _params(gguf, adapters, context=context, slots=slots, threads=threads)
+        params.api_keys = [self.key]
+        try:
+            self._native: Any = _native.Server(params)
+        except (RuntimeError, ValueError) as error:
+            raise EngineError(f"llama.cpp cannot load {gguf}: {error}", hint="METIER_LOG=1 shows its log") from error
+        self.address: str = self._native.listening_address
+        # Its loop begins in a thread of its own; a server that is freed before that never ends. One task says it runs.
+        self._native.handle_completions({"prompt": "1", "max_tokens": 0})
+
+    def complete(self, body: Body) -> Body:
+        """One chat completion.
+
+        Raises:
+            ContextOverflow: The prompt is longer than the window of a slot.
+            EngineError: llama.cpp refused the request, or the server is closed.
+        """
+        return _checked(_guarded(self._alive().handle_chat_completions, body))
+
+    def stream(self, body: Body, receive: Receive) -> None:
+        """One chat completion in parts; returns after the last one. Raises what `complete` and `receive` raise."""
+        failed: list[BaseException] = []
+
+        def take(part: Body) -> bool:
+            try:
+                receive(_checked(part))
+            except BaseException as error:
+                failed.append(error)
+            return bool(failed)
+
+        _guarded(self._alive().handle_chat_completions, {**body, "stream": True}, take)
+        if failed:
+            raise failed[0]
+
+    def accepts(self, rule: str) -> bool:
+        """Whether a grammar compiles. llama.cpp only logs that one does not, and goes on without it.
+
+        The test: a grammar that demands a sign before the rule yields that sign, whatever the model would say.
+        """
+        sign = "~"
+        head, _, rest = rule.partition("start: ")
+        probe = f'{head}start: "{sign}" probed\nprobed: {rest}'
+        answer = self._alive().handle_completions({"prompt": "1", "max_tokens": 1, "grammar": probe})
+        return _checked(answer)["choices"][0]["text"] == sign
+
+    def get(self, path: str) -> Body:
+        """One of the server's own pages, such as `/props`."""
+        return self._http("GET", path, None)
+
+    def tokenize(self, text: str) -> list[int]:
+        """Token ids of a text, as it stands inside a message."""
+        return self.post("/tokenize", {"content": text})["tokens"]
+
+    def post(self, path: str, body: Body) -> Body:
+        """One of the server's own functions, such as `/tokenize`."""
+        return self._http("POST", path, json.dumps(body))
+
+    def close(self) -> None:
+        """Free it. Calls under way hold their own reference: llama.cpp stops when the last of them has ended."""
+        self._native = None
+
+    def _http(self, method: str, path: str, body: str | None) -> Body:
+        self._alive()
+        connection = http.client.HTTPConnection(urlsplit(self.address).netloc, timeout=60)
+        try:
+            headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
+            connection.request(method, path, body and body.encode(), headers)
+            return _checked(json.loads(connection.getresponse().read()))
+        finally:
+            connection.close()
+
+    def _alive(self) -> Any:
+        native = self._native
+        if native is None:
+            raise EngineError("this engine is closed", hint="open a new one")
+        return native
+
+
+def _params(gguf: Path, adapters: Sequence[Path], *, context: int, slots: int, threads: int) -> Any:
+    params = _native.CommonParams()
+    params.model.path, params.model_alias = str(gguf), {gguf.stem}
+    # At scale 0: llama.cpp would otherwise apply all adapters to every request that names none.
+    params.lora_adapters = [_native.CommonAdapterLoraInfo(str(path), 0.0) for path in adapters]
+    params.n_ctx, params.n_parallel = context * slots, slots
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
+    # Its RAM prompt cache is keyed by tokens only and would hand one adapter's state to another.
+    params.cache_ram_mib = 0
+    # No speculative decoding: n-gram drafts quote 1.3 times faster, but llama.cpp reports probability 1 for each
+    # accepted token, and confidence is made of these probabilities.
+    params.ui, params.endpoint_slots, params.n_threads_http = False, False, 2
+    params.verbosity = _LOUD if os.environ.get("METIER_LOG") else _QUIET
+    return params
+
+
+def _guarded(call: Callable[..., Body], *args: Any) -> Body:
+    try:
+        return call(*args)
+    except (RuntimeError, ValueError) as error:
+        raise EngineError(f"llama.cpp refused the request: {error}") from error
+
+
+def _checked(answer: Body) -> Body:
+    error = answer.get("error")
+    if not error:
+        return answer
+    if error.get("type") == "exceed_context_size_error":
+        asked, window = error["n_prompt_tokens"], error["n_ctx"]
+        raise ContextOverflow(
+            f"the prompt has {asked} tokens, the window {window}",
+            hint=f"shorten it by at least {asked - window + 1} tokens, or open the engine with a larger context",
+        )
+    raise EngineError(f"llama.cpp: {error.get('message', error)}")
+
 
 _MODEL = b"general.type" + struct.pack("<IQ", 8, 5) + b"model"
 """How a whole model says what it is, at the beginning of its GGUF: the key, then a text (8) of five letters."""
 
+
 _ASK: Body = {"logprobs": True, "top_logprobs": 1}
-_HOW = 'To call a function, answer with JSON: {"name": …, "arguments": …}. Otherwise answer in words. Functions:'
 
 
 class LlamaEngine:
@@ -76,7 +223,7 @@ class LlamaEngine:
         threads: int | None = None,
     ) -> None:
         adapters = adapters or {}
-        merged = {name: path for name, path in adapters.items() if _is_model(path)}
+        merged = {name: path for name, path in adapters.items() if is_model(path)}
         loras = {name: path for name, path in adapters.items() if name not in merged}
         self._ids = {name: number for number, name in enumerate(loras)}
         self._base = gguf.stem
@@ -158,7 +305,7 @@ class LlamaEngine:
             return self._owners[owner]
 
 
-def _is_model(gguf: Path) -> bool:
+def is_model(gguf: Path) -> bool:
     """Whether a file is a whole model and no adapter."""
     if not gguf.is_file():
         return False
@@ -335,53 +482,3 @@ def _usage(usage: Mapping[str, Any]) -> UsageMetadata:
         total_tokens=usage["total_tokens"],
         input_token_details=InputTokenDetails(cache_read=usage["prompt_tokens_details"]["cached_tokens"]),
     )
-
-
-def functions_of(tools: Sequence[Any]) -> list[dict[str, Any]]:
-    """`{"name", "description", "parameters"}` of whatever LangChain takes for a tool."""
-    return [convert_to_openai_tool(tool)["function"] for tool in tools]
-
-
-def call_grammar(tools: Sequence[dict[str, Any]], choice: str | None) -> str:
-    """A function call, or an answer in words (which does not begin with a brace).
-
-    Args:
-        choice: None or `auto`: either; `any` or `required`: a call; a function's name: a call of that one.
-
-    Raises:
-        ToolError: `choice` is a name that no function has.
-    """
-    names = [tool["name"] for tool in tools]
-    free, forced = choice in (None, "auto", "none"), choice in ("any", "required")
-    if not free and not forced and choice not in names:
-        raise ToolError(unknown("function", str(choice), names))
-    wanted = [tool for tool in tools if free or forced or tool["name"] == choice]
-    rule = json_rule(call_schema(wanted), lenient=True)
-    start = "call | words\nwords: /[^{\\s](?s:.*)/" if free else "call"
-    return f"{LARK}start: {start}\ncall: {rule}\n"
-
-
-def with_functions(messages: Sequence[BaseMessage], tools: Sequence[dict[str, Any]]) -> list[BaseMessage]:
-    """The messages with the functions' descriptions in the system message, and calls and results as plain turns."""
-    system = "\n".join([_HOW, *map(signature, tools)])
-    plain = [_plain(message) for message in messages]
-    if plain and isinstance(plain[0], SystemMessage):
-        return [SystemMessage(f"{plain[0].text}\n{system}"), *plain[1:]]
-    return [SystemMessage(system), *plain]
-
-
-def tool_call_of(text: str, number: int) -> ToolCall | None:
-    """The call that a model wrote; None for words, and for JSON that was cut off."""
-    try:
-        call = json.loads(text)
-        return tool_call(name=call["name"], args=call["arguments"], id=f"call_{number}")
-    except (ValueError, KeyError, TypeError):
-        return None
-
-
-def _plain(message: BaseMessage) -> BaseMessage:
-    if isinstance(message, AIMessage) and message.tool_calls:
-        return AIMessage("\n".join(write_call(c["name"], c["args"]) for c in message.tool_calls))
-    if isinstance(message, ToolMessage):
-        return convert_to_messages([("user", f"Result of {message.name or 'the call'}: {message.text}")])[0]
-    return message

@@ -20,11 +20,19 @@ from ...core.errors import KnowledgeError, UnreadableDocument
 from ...core.files import sha256
 from ...core.run import Progress, no_progress
 from ..card import KnowledgeCard
-from . import generations
 from .documents import Document, split
 from .indexes import Index, Lexical, index_type
 from .readers import READERS, READING, Reader, read, with_readers
-from .store import PASSAGES_FILE, NewPassage, PassageStore
+from .store import (
+    PASSAGES_FILE,
+    NewPassage,
+    PassageStore,
+    current_generation,
+    discard_drafts,
+    draft_generation,
+    locked_store,
+    publish_generation,
+)
 
 INDEX_FORMAT = 4
 """Raised when the files change, so that old indexes cannot be opened and are built anew."""
@@ -206,8 +214,8 @@ def build_index(
     listed = scan(sources, root, readers)
     try:
         wanted = {source: sha256(path) for source, path in listed.files.items()}
-        with generations.locked(store):
-            before = _contents(generations.current(store), index_fingerprint(embedder, card))
+        with locked_store(store):
+            before = _contents(current_generation(store), index_fingerprint(embedder, card))
             after, embedded = before, 0
             if after is None or anew or after.versions != wanted:
                 draft = _draft(store, index_fingerprint(embedder, card), before, anew)
@@ -219,7 +227,7 @@ def build_index(
                     after, embedded = _Contents.of(passages), indexer.embedded
                     _publish(store, draft, passages, before, index, card.backend_options)
     except (OSError, sqlite3.Error) as error:
-        generations.discard(store)
+        discard_drafts(store)
         raise KnowledgeError(
             f"the index in {store} could not be written: {error}",
             hint="free some disk space or correct the permissions; the index that was there is unchanged",
@@ -270,10 +278,10 @@ def _contents(folder: Path | None, fingerprint: dict[str, Any]) -> _Contents | N
 
 def _draft(store: Path, fingerprint: dict[str, Any], before: _Contents | None, anew: bool) -> Path:
     """A folder whose passages fit: left by a killed build, else a copy of the valid index, else empty."""
-    folder, valid = generations.draft(store), generations.current(store)
+    folder, valid = draft_generation(store), current_generation(store)
     if anew or _contents(folder, fingerprint) is None:
-        generations.discard(store)
-        folder = generations.draft(store)
+        discard_drafts(store)
+        folder = draft_generation(store)
         if valid is not None and before is not None and not anew:
             shutil.copyfile(valid / PASSAGES_FILE, folder / PASSAGES_FILE)
     return folder
@@ -288,7 +296,7 @@ def _publish(
     options: dict[str, Any],
 ) -> None:
     """Index what the draft holds, and make it the valid generation."""
-    valid = generations.current(store)
+    valid = current_generation(store)
     with ExitStack() as stack:
         old = None
         if valid is not None and before is not None:
@@ -296,7 +304,7 @@ def _publish(
         Lexical.build(passages.terms(), draft)
         np.save(draft / "rows.npy", passages.rows())
         index.build(draft, passages, options, old)
-        generations.publish(store)
+        publish_generation(store)
         if old is not None:
             index.retire(passages, options, old)
 

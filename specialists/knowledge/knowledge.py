@@ -17,11 +17,10 @@ from ...core.run import Progress, no_progress
 from ...core.text import terms
 from ...core.types import Passage
 from ..card import KnowledgeCard
-from . import generations
 from .abbreviations import Abbreviations
 from .build import INDEX_FORMAT, IndexReport, build_index
 from .indexes import Lexical, index_type
-from .store import PASSAGES_FILE, DocumentInfo, PassageStore
+from .store import PASSAGES_FILE, DocumentInfo, PassageStore, current_generation
 
 if TYPE_CHECKING:
     from .llama_index import LangChainRetriever, LlamaIndexRetriever
@@ -93,13 +92,13 @@ class Knowledge:
 
     @classmethod
     def _open(cls, store: Path, embedder: Embedder, report: IndexReport | None) -> Knowledge:
-        folder = generations.current(store)
+        folder = current_generation(store)
         if folder is None:
             raise KnowledgeError(f"there is no index in {store}", hint="metier build")
         try:
             return cls(store, folder, embedder, report)
         except (OSError, EOFError, RuntimeError, ValueError, KeyError, sqlite3.Error) as error:
-            if folder != generations.current(store):  # replaced by another process while it was opened
+            if folder != current_generation(store):  # replaced by another process while it was opened
                 return cls._open(store, embedder, report)
             raise DamagedIndex(f"the index in {store} is damaged: {error}", hint="metier build") from error
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,15 +15,19 @@ from typing import Any
 from uuid import NAMESPACE_OID, uuid5
 
 import numpy as np
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from ...core.embedding import Vectors
+from ...core.errors import KnowledgeError
+from ...core.files import write_atomic
 from ...core.text import terms
 from ...core.types import Passage
 from .abbreviations import Definition, definitions
 
 PASSAGES_FILE = "passages.sqlite"
 """In the folder of a generation."""
+
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -36,8 +42,13 @@ CREATE TABLE abbreviations (document INTEGER NOT NULL REFERENCES documents ON DE
 CREATE INDEX abbreviations_by_document ON abbreviations (document);
 """
 
+
 _JOINED = "passages p JOIN documents d ON d.id = document"
+
+
 _PASSAGE = "source, ordinal, start, end, page, heading, p.text"
+
+
 _ALL = f"FROM {_JOINED} ORDER BY source, ordinal"
 """All passages in an order that does not tell in which order the documents came."""
 
@@ -243,3 +254,63 @@ def _passage(source: str, ordinal: int, start: int, end: int, page: int | None, 
     titles = tuple(json.loads(heading))
     name = f"{source}#{ordinal}"
     return Passage(id=name, text=text, source=source, heading=titles, page=page, start=start, end=end)
+
+
+# A folder whose content is replaced as a whole, with a draft that survives being killed.
+
+
+_POINTER = "current"
+
+
+def current_generation(store: Path) -> Path | None:
+    """The folder of the valid generation; None when nothing was ever finished here."""
+    try:
+        name = (store / _POINTER).read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return store / name if name and (store / name).is_dir() else None
+
+
+def draft_generation(store: Path) -> Path:
+    """The folder in which the next generation grows; it may hold what a killed build left."""
+    folder = store / "draft"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def publish_generation(store: Path) -> Path:
+    """Make the draft the valid generation, in one step, and clear away what came before."""
+    before = current_generation(store)
+    number = int(before.name[1:]) + 1 if before else 1
+    folder = store / f"g{number:06d}"
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(store / "draft", folder)
+    write_atomic(store / _POINTER, folder.name + "\n")
+    for old in store.glob("g[0-9]*"):
+        if old != folder:
+            shutil.rmtree(old, ignore_errors=True)
+    return folder
+
+
+def discard_drafts(store: Path) -> None:
+    """Throw the draft away."""
+    shutil.rmtree(store / "draft", ignore_errors=True)
+
+
+@contextmanager
+def locked_store(store: Path) -> Iterator[None]:
+    """Only one process at a time builds here; the lock ends with the process, however it ends.
+
+    Raises:
+        KnowledgeError: another process is at work.
+    """
+    store.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(store / "lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise KnowledgeError(f"another process is building {store}", hint="wait until it is done") from error
+    try:
+        yield
+    finally:
+        lock.release()

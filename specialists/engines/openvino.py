@@ -1,0 +1,409 @@
+"""OpenVINO in this process: one GGUF base, LoRA adapters per request, prompts remembered apart; no torch."""
+
+from __future__ import annotations
+
+import codecs
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from langchain_core.callbacks import CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.language_models.chat_models import generate_from_stream
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages.ai import InputTokenDetails, UsageMetadata
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable
+from langchain_core.tools import BaseTool
+from numpy.typing import NDArray
+from pydantic import ConfigDict
+
+from ...core.errors import ContextOverflow, EngineError, MissingExtra
+from ...core.settings import settings
+from .choose import choose
+from .engine import GREEDY, Constraint, Json, OneOf, Sampling, Select, as_chunk, certainty, check_adapter, safe_messages
+from .grammar import (
+    call_grammar,
+    functions_of,
+    json_grammar,
+    quote_grammar,
+    select_grammar,
+    tool_call_of,
+    with_functions,
+)
+from .openvino_model import OpenVinoModel, Reading
+
+try:
+    from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
+except ImportError as error:
+    raise MissingExtra(f"the engine 'openvino' ({error.name})", "openvino") from error
+
+_Scores = NDArray[np.float32]
+
+
+class Written(NamedTuple):
+    """One token of an answer."""
+
+    token: int
+    logprobs: _Scores
+    """(vocabulary) The model's own, of this position: no constraint, no temperature."""
+    cached: int
+    """Tokens of the prompt that had been read before."""
+
+
+class OpenVinoEngine:
+    """One base and its adapters in this process. An `Engine`.
+
+    Prompts are remembered for each adapter by itself: a request goes on with the memory that begins as its own prompt
+    does, whoever asked before, so that `slot` needs not be told.
+
+    Args:
+        gguf: The base; converted once, in the cache of models.
+        adapters: Name to LoRA in GGUF form.
+        context: Window of one request in tokens; the model's own window is the upper limit.
+        slots: Requests that run side by side, and prompts that are remembered.
+        threads: CPU threads; None means `settings().threads`.
+        cache: Where converted bases are kept.
+
+    Raises:
+        EngineError: A file is missing or is not what OpenVINO can load.
+        ConfigError: An adapter is no plain LoRA, or one for another base.
+    """
+
+    name = "openvino"
+
+    def __init__(
+        self,
+        gguf: Path,
+        adapters: Mapping[str, Path] | None = None,
+        *,
+        context: int = 4096,
+        slots: int = 4,
+        threads: int | None = None,
+        cache: Path | None = None,
+    ) -> None:
+        adapters = adapters or {}
+        model = OpenVinoModel(gguf, adapters, threads=threads or settings().threads, cache=cache)
+        self._model: OpenVinoModel | None = model
+        self._adapters = tuple(adapters)
+        self._window = min(context, model.context)
+        self.base = gguf.stem
+        self._guidance = LLTokenizer(TokenizerWrapper(_Vocabulary(model)))
+        self._end = model.tokens[model.end].decode()
+        # The one that was not used for the longest time stands first.
+        self._free = [Reading(model) for _ in range(slots)]
+        self._freed = threading.Condition()
+
+    @property
+    def context(self) -> int:
+        return self._window
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        return self._adapters
+
+    def chat(self, sampling: Sampling = GREEDY, *, adapter: str | None = None, slot: str | None = None) -> OpenVinoChat:
+        check_adapter(adapter, self.adapters)
+        return OpenVinoChat(engine=self, adapter=adapter, model_name=adapter or self.base, sampling=sampling)
+
+    def constrain(self, constraint: Constraint) -> dict[str, Any]:
+        """`options` for a choice, `grammar` for the rest.
+
+        Raises:
+            EngineError: LLGuidance cannot enforce this JSON Schema.
+        """
+        if isinstance(constraint, OneOf):
+            return {"options": list(constraint.options)}
+        if isinstance(constraint, Json):
+            rule = json_grammar(constraint.schema, lenient=constraint.lenient)
+            if fault := LLMatcher.validate_grammar(rule, self._guidance):
+                raise EngineError(f"LLGuidance cannot enforce this JSON Schema: {fault}")
+            return {"grammar": rule}
+        if isinstance(constraint, Select):
+            return {"grammar": select_grammar(constraint.columns, self._end)}
+        return {"grammar": quote_grammar(constraint.texts, constraint.alternatives, self._end)}
+
+    def count(self, text: str) -> int:
+        return len(self.model.ids(text))
+
+    def close(self) -> None:
+        with self._freed:
+            self._model = None
+            self._free.clear()
+            self._freed.notify_all()
+
+    @property
+    def model(self) -> OpenVinoModel:
+        """The loaded base; raises EngineError after `close`."""
+        model = self._model
+        if model is None:
+            raise EngineError("this engine is closed", hint="open a new one")
+        return model
+
+    def write(
+        self, adapter: str | None, ids: Sequence[int], sampling: Sampling, rule: str | None, *, cache: bool = True
+    ) -> Iterator[Written]:
+        """The answer's tokens as they are written, the end of the turn included.
+
+        Args:
+            ids: The prompt.
+            rule: A grammar for LLGuidance.
+            cache: Whether what was read before may be used.
+
+        Raises:
+            ContextOverflow: The prompt leaves no room.
+            EngineError: The engine is closed, or the grammar is not understood.
+        """
+        end, room = self.model.end, self._window - len(ids)
+        if room <= 0:
+            asked = f"the prompt has {len(ids)} tokens, the window {self._window}"
+            more = f"shorten it by at least {1 - room} tokens, or open the engine with a larger context"
+            raise ContextOverflow(asked, hint=more)
+        matcher = self._matcher(rule) if rule is not None else None
+        chance = np.random.default_rng(sampling.seed)
+        with self._reading(adapter, ids) as reading:
+            # A prompt read in two parts gives slightly other scores than in one, and chance would answer otherwise.
+            cached = reading.start(adapter, ids, fresh=not cache or sampling.temperature > 0)
+            unread = list(ids[cached:])
+            for _ in range(min(sampling.max_tokens, room)):
+                scores = reading.read(unread)
+                token = _pick(_allowed(scores, matcher), sampling.temperature, chance)
+                yield Written(token, _log_softmax(scores), cached)
+                if token == end:
+                    return
+                if matcher is not None:
+                    matcher.consume_token(token)
+                unread = [token]
+
+    @contextmanager
+    def _reading(self, adapter: str | None, ids: Sequence[int]) -> Iterator[Reading]:
+        """The free memory that knows most of this prompt, else the one that was not used for the longest time."""
+        with self._freed:
+            self._freed.wait_for(lambda: self._free or self._model is None)
+            _ = self.model
+            reading = max(self._free, key=lambda one: one.common(adapter, ids))
+            self._free.remove(reading)
+        try:
+            yield reading
+        finally:
+            with self._freed:
+                if self._model is not None:
+                    self._free.append(reading)
+                self._freed.notify()
+
+    def _matcher(self, rule: str) -> Any:
+        matcher = LLMatcher(self._guidance, rule)
+        if matcher.is_error():
+            raise EngineError(f"LLGuidance cannot enforce this grammar: {matcher.get_error()}")
+        return matcher
+
+
+class _Vocabulary:
+    """A base's tokens, as LLGuidance asks for them."""
+
+    bos_token_id = None
+
+    def __init__(self, model: OpenVinoModel) -> None:
+        self.eos_token_id, self.special_token_ids = model.end, sorted(model.special)
+        self.tokens = model.tokens
+        self._ids = model.ids
+
+    def __call__(self, text: bytes) -> list[int]:
+        return self._ids(text.decode())
+
+
+class OpenVinoChat(BaseChatModel):
+    """Base + adapter behind `invoke`, `stream`, `batch` and their async twins (which run in threads).
+
+    Made by `OpenVinoEngine.chat`. A call takes `stop` and the keyword arguments that `OpenVinoEngine.constrain` gives,
+    and may override `max_tokens`, `temperature` and `seed`; with `cache_prompt=False` the whole prompt is read again.
+    With tools or options the answer is streamed as one chunk, because it is only known as a whole.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    engine: OpenVinoEngine
+    adapter: str | None
+    model_name: str
+    sampling: Sampling
+
+    @property
+    def _llm_type(self) -> str:
+        return "metier-openvino"
+
+    @property
+    def _identifying_params(self) -> Mapping[str, Any]:
+        return {"model_name": self.model_name, **asdict(self.sampling)}
+
+    def bind_tools(
+        self,
+        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
+        *,
+        tool_choice: str | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """The model with tools: it calls one of them or answers in words; a grammar sees to it.
+
+        Args:
+            tool_choice: None or `auto`, `any`, or the name of the one to call.
+        """
+        known = functions_of(tools)
+        return self.bind(functions=known, grammar=call_grammar(known, tool_choice), **kwargs)
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        *,
+        options: Sequence[str] | None = None,
+        functions: Sequence[dict[str, Any]] | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        if functions is not None:
+            messages = with_functions(messages, functions)
+        ids = self._ids(messages)
+        if options is not None:
+            message = self._choose(ids, options)
+            return ChatResult(generations=[ChatGeneration(message=message)])
+        chunks = self._chunks(ids, stop or [], **kwargs)
+        result = generate_from_stream(ChatGenerationChunk(message=chunk) for chunk in chunks)
+        message = result.generations[0].message
+        if functions is not None and (call := tool_call_of(message.text, len(messages))):
+            message = message.model_copy(update={"content": "", "tool_calls": [call]})
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        if kwargs.get("options") is not None or kwargs.get("functions") is not None:
+            whole = self._generate(messages, stop, **kwargs).generations[0].message
+            chunks = iter([as_chunk(whole)])
+        else:
+            chunks = self._chunks(self._ids(messages), stop or [], **kwargs)
+        for message in chunks:
+            chunk = ChatGenerationChunk(message=message)
+            if run_manager:
+                run_manager.on_llm_new_token(message.text, chunk=chunk)
+            yield chunk
+
+    def _ids(self, messages: list[BaseMessage]) -> list[int]:
+        model = self.engine.model
+        return model.ids(model.tokenizer.apply_chat_template(safe_messages(messages), add_generation_prompt=True))
+
+    def _chunks(
+        self, ids: list[int], stop: list[str], *, grammar: str | None = None, cache_prompt: bool = True, **kwargs: Any
+    ) -> Iterator[AIMessageChunk]:
+        model, text, finish = self.engine.model, _Text(stop), "length"
+        cached, logprobs = 0, []
+        sampling = replace(self.sampling, **kwargs)
+        for written in self.engine.write(self.adapter, ids, sampling, grammar, cache=cache_prompt):
+            token, cached = written.token, written.cached
+            logprobs.append(float(written.logprobs[token]))
+            if part := text.add(b"" if token in model.special else model.tokens[token]):
+                yield AIMessageChunk(content=part)
+            if token == model.end or text.stopped:
+                finish = "stop"
+                break
+        if part := text.rest():
+            yield AIMessageChunk(content=part)
+        yield AIMessageChunk(
+            content="",
+            response_metadata=self._metadata(finish, logprobs),
+            usage_metadata=_usage(len(ids), len(logprobs), cached),
+            chunk_position="last",
+        )
+
+    def _choose(self, ids: list[int], options: Sequence[str]) -> AIMessage:
+        choice = choose(lambda body: self._told(ids, body), self.engine.model.ids, {}, options)
+        written = sum(len(answer["choices"][0]["logprobs"]["content"]) for answer in choice.answers)
+        return AIMessage(
+            choice.option,
+            response_metadata=self._metadata("stop", [choice.logprob]) | {"probabilities": choice.probabilities},
+            usage_metadata=_usage(len(ids), written, choice.answers[0]["cached"]),
+        )
+
+    def _told(self, ids: list[int], body: Mapping[str, Any]) -> dict[str, Any]:
+        """What `choose` asks for, in the form of llama.cpp's server."""
+        model, content, cached = self.engine.model, [], 0
+
+        def one(token: int, scores: _Scores) -> dict[str, Any]:
+            piece = b"" if token in model.special else model.tokens[token]
+            return {"id": token, "bytes": list(piece), "logprob": float(scores[token])}
+
+        sampling, watched = Sampling(max_tokens=body["max_tokens"]), body["top_logprobs"]
+        for written in self.engine.write(self.adapter, ids, sampling, body["grammar"]):
+            scores, cached = written.logprobs, written.cached
+            best = np.argpartition(-scores, watched)[:watched]
+            content.append(one(written.token, scores) | {"top_logprobs": [one(int(other), scores) for other in best]})
+        return {"choices": [{"logprobs": {"content": content}}], "cached": cached}
+
+    def _metadata(self, finish: str, logprobs: list[float]) -> dict[str, Any]:
+        return {"model_name": self.model_name, "finish_reason": finish} | certainty(logprobs)
+
+
+class _Text:
+    """An answer's bytes as text, given on as soon as no more of it can belong to a character or a stop word."""
+
+    def __init__(self, stop: Sequence[str]) -> None:
+        self._stop, self._held = stop, ""
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self.stopped = False
+
+    def add(self, piece: bytes) -> str:
+        """What can be shown now."""
+        self._held += self._decoder.decode(piece)
+        if ends := [at for word in self._stop if (at := self._held.find(word)) >= 0]:
+            self.stopped, self._held = True, self._held[: min(ends)]
+        longest = max(map(len, self._stop), default=1) - 1
+        return self._give(len(self._held) - (0 if self.stopped else longest))
+
+    def rest(self) -> str:
+        """What is left at the end."""
+        if not self.stopped:
+            self._held += self._decoder.decode(b"", final=True)
+        return self._give(len(self._held))
+
+    def _give(self, length: int) -> str:
+        cut = max(0, length)
+        given, self._held = self._held[:cut], self._held[cut:]
+        return given
+
+
+def _allowed(scores: _Scores, matcher: Any) -> _Scores:
+    """The scores, minus infinity where the grammar forbids a token."""
+    if matcher is None:
+        return scores
+    allowed = np.frombuffer(matcher.compute_logit_bias(), np.uint8).astype(bool)
+    masked = np.full_like(scores, -np.inf)
+    masked[: len(allowed)][allowed] = scores[: len(allowed)][allowed]
+    return masked
+
+
+def _pick(scores: _Scores, temperature: float, chance: np.random.Generator) -> int:
+    if temperature <= 0:
+        return int(scores.argmax())
+    # The Gumbel-max trick draws from softmax(scores / temperature).
+    return int((scores / temperature + chance.gumbel(size=len(scores))).argmax())
+
+
+def _log_softmax(scores: _Scores) -> _Scores:
+    top = scores.max()
+    return scores - top - np.log(np.exp(scores - top).sum())
+
+
+def _usage(read: int, written: int, cached: int) -> UsageMetadata:
+    return UsageMetadata(
+        input_tokens=read,
+        output_tokens=written,
+        total_tokens=read + written,
+        input_token_details=InputTokenDetails(cache_read=cached),
+    )

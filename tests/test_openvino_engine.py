@@ -1,0 +1,139 @@
+"""What is the OpenVINO engine's own: prompts kept apart by adapter, conversion, LoRA on every matrix, silence."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gguf import GGMLQuantizationType, GGUFReader
+
+from metier.core.errors import EngineError
+from metier.core.models import LocalModel, ModelStore
+from metier.core.models.gguf import rewrite
+from metier.specialists.adapters.choose import find_skill, loadable
+from metier.specialists.engines import Sampling
+from metier.specialists.engines.engine import OneOf, Quote
+from metier.specialists.styles.quote import QUOTE
+from metier.tests.engine_parts import FRANCE, local_engine, random_lora
+
+PASSAGES = [
+    "Staff use the network office-staff, whose password is changed every month.",
+    "Guests use the network office-guest; its password hangs in the hall.",
+]
+
+
+@pytest.fixture(scope="module")
+def base(models: ModelStore) -> LocalModel:
+    return models.find("smollm2-135m")
+
+
+@pytest.fixture(scope="module")
+def gguf(base: LocalModel) -> Path:
+    return base.files["gguf"]
+
+
+@pytest.fixture(scope="module")
+def skill(base: LocalModel) -> Path:
+    """A trained LoRA on all seven matrices of each layer."""
+    path = loadable(find_skill("quote"), base)
+    assert path
+    return path
+
+
+@pytest.fixture(scope="module")
+def engine(gguf: Path, skill: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    red = random_lora(tmp_path_factory.mktemp("loras") / "red.gguf", 0)
+    engine = local_engine("openvino", gguf, {"quote": skill, "red": red}, context=1024, slots=2)
+    yield engine
+    engine.close()
+
+
+def asked(task: str) -> list[tuple[str, str]]:
+    return [(message["role"], message["content"]) for message in QUOTE.prompt(task, PASSAGES)]
+
+
+def read(chat: Any, task: str) -> int:
+    """Tokens of the prompt that had been read before."""
+    return chat.invoke(asked(task)).usage_metadata["input_token_details"]["cache_read"]
+
+
+def test_what_one_adapter_has_read_is_nothing_to_another(engine: Any) -> None:
+    """The very same prompt, asked through each adapter in turn: whoever comes first reads all of it."""
+    quote, red, bare = (engine.chat(Sampling(max_tokens=1), adapter=name) for name in ("quote", "red", None))
+    assert read(quote, "Which network do guests use?") == 0
+    assert read(red, "Which network do guests use?") == 0
+    # Two prompts are remembered: that of `quote` is given up for the third.
+    assert read(red, "Which network do guests use?") > 50
+    assert read(bare, "Which network do guests use?") == 0
+    assert read(quote, "Which network do guests use?") == 0
+    assert read(bare, "Which network do guests use?") > 50
+
+
+def test_a_second_question_over_the_same_passages_reads_only_itself(engine: Any) -> None:
+    chat = engine.chat(Sampling(max_tokens=4), adapter="quote")
+    questions = ["Which network do guests use?", "Where does the password hang?", "What is changed every month?"]
+    afresh = [chat.invoke(asked(task), cache_prompt=False) for task in questions]
+    for task, before in zip(questions, afresh, strict=True):
+        again = chat.invoke(asked(task))
+        usage = again.usage_metadata
+        assert usage["input_tokens"] - usage["input_token_details"]["cache_read"] < 20
+        assert again.content == before.content
+        assert again.response_metadata["logprob"] == pytest.approx(before.response_metadata["logprob"], abs=0.3)
+
+
+def test_a_trained_adapter_says_what_it_says_under_llama(engine: Any, gguf: Path, skill: Path) -> None:
+    other = local_engine("llama", gguf, {"quote": skill}, context=1024, slots=1)
+    try:
+        for task in ("Which network do guests use?", "What is changed every month?", "Who?"):
+            one, two = (
+                e.chat(adapter="quote").invoke(asked(task), **e.constrain(Quote(PASSAGES, ["not found"])))
+                for e in (engine, other)
+            )
+            assert one.content == two.content
+            assert one.response_metadata["logprob"] == pytest.approx(two.response_metadata["logprob"], abs=0.2)
+        bare = engine.chat().invoke(asked("Who?"), **engine.constrain(Quote(PASSAGES, ["not found"])))
+        assert (bare.content != "not found", one.content) == (True, "not found")
+    finally:
+        other.close()
+
+
+def test_formats_that_openvino_does_not_read_are_written_anew(gguf: Path, tmp_path: Path) -> None:
+    reader = GGUFReader(gguf)
+    odd = {f"blk.{n}.ffn_down.weight": GGMLQuantizationType.Q5_0 for n in range(30)}
+    rewrite(reader, tmp_path / "odd.gguf", odd, {})
+    engine = local_engine("openvino", tmp_path / "odd.gguf", context=256, slots=1, cache=tmp_path / "cache")
+    try:
+        assert engine.chat().invoke(FRANCE, **engine.constrain(OneOf(["Paris", "London"]))).content == "Paris"
+        (folder,) = (tmp_path / "cache").iterdir()
+        assert not list(folder.glob("*.gguf"))
+    finally:
+        engine.close()
+
+
+def test_a_whole_model_is_no_adapter(gguf: Path) -> None:
+    with pytest.raises(EngineError, match=r"is a whole model"):
+        local_engine("openvino", gguf, {"merged": gguf})
+
+
+SILENT = """
+import socket, sys
+def refuse(*args, **kwargs):
+    raise SystemExit(f"asked the network: {args}")
+socket.getaddrinfo = socket.gethostbyname = socket.socket.connect = refuse
+from pathlib import Path
+from metier.specialists.engines import open_engine
+engine = open_engine("openvino", Path(sys.argv[1]), context=256, slots=1, threads=1)
+engine.chat().invoke("hi", max_tokens=2)
+engine.close()
+print([name for name in sys.modules if name.startswith("openvino_telemetry.")])
+"""
+
+
+def test_nothing_is_reported(engine: Any, gguf: Path) -> None:
+    """The package that would is never loaded, and nothing in Python asks for a name or a connection."""
+    done = subprocess.run([sys.executable, "-c", SILENT, str(gguf)], capture_output=True, text=True, timeout=200)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")
