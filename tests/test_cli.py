@@ -145,8 +145,9 @@ def test_ctrl_c_drops_the_question_and_not_the_chat(office):
         # What starts the tests in the background may have taught them to ignore Ctrl-C, which children inherit.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-    streams = {"stdin": terminal, "stdout": terminal, "stderr": terminal}
-    with subprocess.Popen(command, **streams, start_new_session=True, preexec_fn=interruptible) as chat:
+    with subprocess.Popen(
+        command, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True, preexec_fn=interruptible
+    ) as chat:
         os.close(terminal)
         until("›")
         chat.send_signal(signal.SIGINT)
