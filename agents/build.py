@@ -21,7 +21,7 @@ from ..core.onnx_embedder import load_embedder
 from ..core.run import Progress, no_progress, part_of
 from ..core.types import Answer, Brief, Value
 from ..router.decision import RouteRules
-from ..router.example import Example
+from ..router.features import Example
 from ..router.router import PASSAGES, Router
 from ..specialists.adapters.choose import adapter_version, loadable, trained_on
 from ..specialists.engines import open_engine

@@ -29,7 +29,7 @@ from metier.core.embedding import Embedder
 from metier.core.metrics import expected_calibration_error
 from metier.core.onnx_embedder import load_embedder
 from metier.core.types import Choice, Route
-from metier.router.example import Example
+from metier.router.features import Example
 from metier.router.report import Scored, score
 from metier.router.router import Router
 

@@ -21,7 +21,7 @@ from sklearn.svm import LinearSVC
 
 from metier.core.embedding import Embedder
 from metier.core.models import ModelStore
-from metier.router.example import Example
+from metier.router.features import Example
 from metier.specialists.engines import Sampling
 from metier.specialists.engines.engine import OneOf
 from metier.specialists.engines.llama import LlamaEngine

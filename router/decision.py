@@ -18,8 +18,7 @@ import numpy as np
 from ..core.embedding import Embedder
 from ..core.errors import ConfigError
 from ..core.types import Choice, Part, Route, Value
-from .example import Example
-from .features import normalise_example
+from .features import Example, normalise_example
 from .model import CONFIDENCE_LEVEL, SHORTCUT_ERROR, SIGNALS, Calibration, Floats, Model, Predictions
 
 _SEAM = re.compile(

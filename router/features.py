@@ -1,4 +1,4 @@
-"""How alike two tasks are: one similarity out of meaning (embedding), words and pieces of words."""
+"""What a router learns from, and how alike two tasks are: by meaning (embedding), words and pieces of words."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from ..core.embedding import Vectors
-from ..core.scorers import Matrix
+from ..core.kernel_ridge import Matrix
 from ..core.text import plain_words, with_pairs
+from ..core.types import Value
 
 Sparse = csr_matrix
 """Shape (number of texts, number of terms); rows have length 1 or 0."""
@@ -162,3 +163,36 @@ class Features:
     def rows(self, texts: Sequence[str], vectors: Vectors) -> FeatureRows:
         """The texts with their vectors as the kernel sees them."""
         return FeatureRows(vectors, self.words.transform(texts), self.pieces.transform(texts))
+
+
+class Example(Value):
+    """A text, and who it belongs to."""
+
+    text: str
+    label: str | None = None
+    """A specialist's name; None means that nobody on the team should answer."""
+    kind: Literal["task", "description", "document"] = "task"
+    """Only tasks are what people will type; the others are trusted less and never used to calibrate."""
+
+
+TaskExamples = Sequence[Example] | Mapping[str, Sequence[str]]
+"""Either form is taken wherever examples are: a list, or a specialist's name to its tasks."""
+
+
+def flatten(examples: TaskExamples) -> list[Example]:
+    """As a list of normalised texts without blanks; of equal texts with one label the first is kept."""
+    if isinstance(examples, Mapping):
+        examples = [Example(text=text, label=name) for name, texts in examples.items() for text in texts]
+    kept: dict[tuple[str, str | None], Example] = {}
+    for example in examples:
+        text = normalise_example(example.text)
+        if text:
+            kept.setdefault((text, example.label), example.model_copy(update={"text": text}))
+    return list(kept.values())
+
+
+def as_examples(
+    label: str | None, kind: Literal["task", "description", "document"], texts: Iterable[str]
+) -> list[Example]:
+    """Texts of one kind for one specialist."""
+    return [Example(text=text, label=label, kind=kind) for text in texts]

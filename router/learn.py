@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.embedding import Vectors
-from ..core.scorers import Matrix, fit_kernel_ridge
-from .example import Example
-from .features import Features, Mix, Similarities, similarities
+from ..core.kernel_ridge import Matrix, fit_kernel_ridge
+from .features import Example, Features, Mix, Similarities, similarities
 from .model import (
     Calibration,
     Model,

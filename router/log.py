@@ -15,8 +15,7 @@ from pydantic import Field
 from ..core.errors import ConfigError, StateError, unknown
 from ..core.files import read_jsonl, write_atomic
 from ..core.types import Route, Value
-from .example import Example
-from .features import normalise_example
+from .features import Example, normalise_example
 from .router import Router
 
 

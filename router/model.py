@@ -17,7 +17,7 @@ from scipy.sparse import csr_matrix
 from scipy.special import bdtr, bdtrik, expit, log_softmax, softmax
 
 from ..core.embedding import Vectors
-from ..core.scorers import Matrix
+from ..core.kernel_ridge import Matrix
 from ..core.text import plain_words
 from .features import FeatureRows, Features, Mix, lexicon_words
 

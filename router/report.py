@@ -15,8 +15,7 @@ from ..core.errors import MissingExtra
 from ..core.metrics import expected_calibration_error, risk_coverage
 from ..core.types import Route, Value
 from .decision import DOUBT, Decider
-from .example import Example
-from .features import normalise_example
+from .features import Example, normalise_example
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

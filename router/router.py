@@ -23,8 +23,18 @@ from ..core.errors import InputError, RouterError, unknown
 from ..core.files import replace_folder
 from ..core.types import Route
 from .decision import Decider, RouteRules, Rules, SecondLook, by_model, fit_least, prediction_of, segments, strength
-from .example import Example, TaskExamples, as_examples, flatten
-from .features import FeatureRows, Features, Lexicon, Mix, Sparse, normalise_example
+from .features import (
+    Example,
+    FeatureRows,
+    Features,
+    Lexicon,
+    Mix,
+    Sparse,
+    TaskExamples,
+    as_examples,
+    flatten,
+    normalise_example,
+)
 from .learn import MOST_EXAMPLES, RouterTargets, learn_router, spread
 from .model import NEVER, Calibration, Model, Shortcut
 from .report import Explanation, explain

@@ -16,7 +16,7 @@ from .options import AsJson, TeamFolder, blueprint_of, command_line, next_lines,
 
 if TYPE_CHECKING:
     from ..agents.cards import Blueprint
-    from ..router.example import Example
+    from ..router.features import Example
     from ..router.log import DecisionLog
     from ..router.report import Explanation, RouterReport
     from ..router.router import Router
@@ -170,7 +170,7 @@ def _log(team: Path) -> DecisionLog:
 
 def _read(files: list[Path], router: Router) -> list[Example]:
     from ..core.files import read_jsonl
-    from ..router.example import Example
+    from ..router.features import Example
 
     def example(row: dict[str, Any]) -> Example:
         label = row.get("specialist")

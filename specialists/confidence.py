@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from ..core.scorers import Logistic
+from ..core.logistic import Logistic
 from ..core.text import content_words, coverage
 from ..core.types import Passage
 from .grounding import with_context

@@ -14,7 +14,18 @@ import networkx as nx
 import pytest
 from packaging.requirements import Requirement
 
-from metier.tests.house import AREAS, PACKAGE, ROOT, Module, python_files
+from metier.tests.house import (
+    AREAS,
+    PACKAGE,
+    ROOT,
+    Module,
+    circles,
+    public_names,
+    python_files,
+    small_with_one_importer,
+    twice,
+    unreachable,
+)
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LAYER = {"core": 0, "router": 1, "tools": 1, "memory": 1, "specialists": 2, "agents": 3, "serving": 4, "": 5}
@@ -90,9 +101,19 @@ def test_libraries_stay_in_their_area() -> None:
 
 
 def test_there_are_no_import_cycles() -> None:
-    graph = nx.DiGraph((m.name, i.target) for m in PACKAGE for i in m.imports if i.own and not (i.lazy or i.typing))
-    circles = [sorted(names) for names in nx.strongly_connected_components(graph) if len(names) > 1]
-    assert not circles, "\n" + "\n".join(map(str, circles))
+    assert circles(PACKAGE) == [], "late and typing imports count, too"
+
+
+def test_a_public_name_means_one_thing() -> None:
+    assert twice(public_names(PACKAGE)) == []
+
+
+def test_a_small_file_with_one_importer_is_part_of_it() -> None:
+    assert small_with_one_importer(PACKAGE) == []
+
+
+def test_a_user_can_reach_every_module() -> None:
+    assert unreachable(PACKAGE) == []
 
 
 def test_late_imports_are_for_the_doors_and_for_extras() -> None:

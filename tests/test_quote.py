@@ -15,7 +15,7 @@ from metier.specialists.card import SpecialistCard
 from metier.specialists.engines import Engine, Sampling
 from metier.specialists.engines.llama import LlamaEngine
 from metier.specialists.engines.scripted import ScriptedEngine
-from metier.specialists.styles.quote import quote
+from metier.specialists.styles.quote import QUOTE
 from metier.specialists.work import Draft, Work
 
 CARD = SpecialistCard(name="porter", description="Knows the gates.", style="quote")
@@ -35,7 +35,8 @@ def draft(engine: Engine, task: str, adapter: str | None = None) -> Draft:
     passage = Passage(id="1", source="gates.md", text=TEXT, start=0, end=len(TEXT), score=1.0)
     brief = Brief(task=task, budget=Budget())
     chat = engine.chat(Sampling(max_tokens=24), adapter=adapter)
-    return quote(Work(CARD, brief, [passage], engine, chat, Meter(brief.budget), ignore))
+    meter = Meter(brief.budget)
+    return QUOTE.answer(Work(CARD, brief, [passage], engine, chat, meter, ignore, instruction=QUOTE.instruction))
 
 
 @pytest.mark.parametrize("said", ["not", "The", "at", "be", "Not found", "not found", "is not"])
@@ -55,5 +56,4 @@ def test_a_not_found_that_the_grammar_cuts_short_is_no_answer(skilled: LlamaEngi
     """The model wants to say "not found" and is sure of it; the passages hold a "not"."""
     found = draft(skilled, "What is the phone number of the dentist?", "quote")
     assert not found.found
-    assert found.certainty["first_logprob"] > -0.7, "the confidence would not have caught it"
     assert draft(skilled, "When must gate 3 stay closed?", "quote").found

@@ -9,8 +9,7 @@ import pytest
 from metier.core.embedding import Vectors
 from metier.core.errors import ConfigError, InputError, RouterError
 from metier.router.decision import RouteRules
-from metier.router.example import Example
-from metier.router.features import normalise_example
+from metier.router.features import Example, normalise_example
 from metier.router.router import Router, everyday
 
 PLANT = Path(__file__).parents[1] / "examples" / "plant"

@@ -12,12 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metier.core.errors import StateError
+from metier.core.kernel_ridge import fit_kernel_ridge
 from metier.core.metrics import expected_calibration_error, risk_coverage
-from metier.core.scorers import fit_kernel_ridge
 from metier.core.types import Choice, Part, Route
 from metier.router.decision import RouteRules, Rules, assign, fit_least, segments, strength
-from metier.router.example import Example, flatten
-from metier.router.features import Lexicon, lexicon_words, normalise_example, pieces
+from metier.router.features import Example, Lexicon, flatten, lexicon_words, normalise_example, pieces
 from metier.router.log import DecisionLog
 from metier.router.model import (
     NEVER,

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metier.core.scorers import Logistic, fit_kernel_ridge, sigmoid
+from metier.core.kernel_ridge import fit_kernel_ridge
+from metier.core.logistic import Logistic, sigmoid
 from metier.core.text import (
     HASH_BUCKETS,
     codes,

@@ -20,7 +20,7 @@ from safetensors.numpy import save
 
 from ...core.embedding import Embedder
 from ...core.files import write_atomic
-from ...core.scorers import sigmoid
+from ...core.logistic import sigmoid
 from ...core.text import hash_bucket, piece_buckets
 
 _READ = 4000

@@ -8,7 +8,7 @@ from functools import cache
 from itertools import pairwise
 from typing import NamedTuple
 
-from ...core.scorers import Logistic
+from ...core.logistic import Logistic
 from ...core.text import STOPWORDS, plain_words, sentences, stem
 from .guard import HEADS, Check, GuardContext, Verdict, passed, refused
 

@@ -20,7 +20,7 @@ from scipy import sparse
 from ....core.embedding import Embedder
 from ....core.errors import InputError, StateError
 from ....core.files import write_atomic
-from ....core.scorers import Matrix, fit_kernel_ridge
+from ....core.kernel_ridge import Matrix, fit_kernel_ridge
 from ....core.text import HASH_BUCKETS, hash_bucket, plain_words, with_pairs, word_pieces
 
 LABEL_FORM = "head-2"

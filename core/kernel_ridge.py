@@ -1,16 +1,12 @@
-"""Two small trained models that everybody shares: kernel ridge regression, and logistic models that ship as JSON."""
+"""Kernel ridge regression: a linear model of how alike texts are, solved exactly, with its own held-out scores."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve, get_lapack_funcs
-
-from .types import Value
 
 Matrix = NDArray[np.float32]
 
@@ -48,22 +44,3 @@ def fit_kernel_ridge(kernel: Matrix, targets: Matrix, ridge: Matrix | float) -> 
     diagonal = np.array([column @ column for column in (inverse[i:, i] for i in range(len(inverse)))])
     held_out = targets - coefficients / diagonal[:, None]
     return KernelRidge(np.ascontiguousarray(coefficients), prior, held_out)
-
-
-def sigmoid(logit: float) -> float:
-    """The probability of log-odds."""
-    return 1 / (1 + math.exp(-max(-30.0, min(30.0, logit))))
-
-
-class Logistic(Value):
-    """A logistic model over a few named measures; as JSON it is what ships."""
-
-    weights: dict[str, float]
-    """By the name of the measure."""
-    bias: float
-    made_by: str = ""
-    """The command that fitted it, for people."""
-
-    def probability(self, measures: Mapping[str, float]) -> float:
-        """Probability (0 to 1) of the positive class; each weight needs its measure."""
-        return sigmoid(self.bias + sum(weight * measures[name] for name, weight in self.weights.items()))
