@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 # The threads of a model wait for one another at each layer. Waiting by spinning costs little on a quiet machine, but
-# as soon as another process wants a core, an answer takes many times as long: so they spin for microseconds, then sleep.
+# as soon as another process wants a core, an answer takes many times as long: so they spin for microseconds only.
 # The library reads this when it is loaded.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
