@@ -26,9 +26,8 @@ from numpy.typing import NDArray
 from metier.agents.cards import Blueprint
 from metier.core.embedding import Embedder
 from metier.core.files import read_jsonl, write_atomic
-from metier.core.logistic import Logistic
 from metier.core.metrics import expected_calibration_error, token_f1
-from metier.core.types import Brief, Outcome
+from metier.core.types import Brief, Logistic, Outcome
 from metier.specialists.confidence import CONFIDENCE_FILE, FEATURES, confidence_features
 from metier.specialists.engines import Engine
 from metier.specialists.knowledge.knowledge import Knowledge

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from ..core.logistic import Logistic
 from ..core.text import content_words, coverage
-from ..core.types import Passage
+from ..core.types import Logistic, Passage
 from .grounding import with_context
 from .work import CERTAINTY, Draft
 

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metier.core.kernel_ridge import fit_kernel_ridge
-from metier.core.logistic import Logistic, sigmoid
 from metier.core.text import (
     HASH_BUCKETS,
     codes,
@@ -26,6 +25,7 @@ from metier.core.text import (
     stem,
     word_pieces,
 )
+from metier.core.types import Logistic, sigmoid
 
 
 @pytest.mark.parametrize(

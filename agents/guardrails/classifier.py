@@ -20,8 +20,8 @@ from safetensors.numpy import save
 
 from ...core.embedding import Embedder
 from ...core.files import write_atomic
-from ...core.logistic import sigmoid
 from ...core.text import hash_bucket, piece_buckets
+from ...core.types import sigmoid
 
 _READ = 4000
 """Characters of a text that are looked at."""

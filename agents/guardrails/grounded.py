@@ -8,8 +8,8 @@ from functools import cache
 from itertools import pairwise
 from typing import NamedTuple
 
-from ...core.logistic import Logistic
 from ...core.text import STOPWORDS, plain_words, sentences, stem
+from ...core.types import Logistic
 from .guard import HEADS, Check, GuardContext, Verdict, passed, refused
 
 GROUNDED_FILE = HEADS / "grounded.json"

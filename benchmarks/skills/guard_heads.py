@@ -27,9 +27,9 @@ from metier.agents.guardrails.injection import order_parts
 from metier.agents.guardrails.pii import NAME_KINDS, NAMES_FILE, TAG_BUCKETS, Tagger, history, token_features, tokens_of
 from metier.core.embedding import Embedder
 from metier.core.files import read_jsonl, write_atomic
-from metier.core.logistic import Logistic
 from metier.core.onnx_embedder import load_embedder
 from metier.core.text import HASH_BUCKETS
+from metier.core.types import Logistic
 from metier.specialists.knowledge.documents import Outline, split
 from metier.specialists.knowledge.readers.text import add_paragraphs
 

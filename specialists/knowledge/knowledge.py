@@ -17,10 +17,9 @@ from ...core.run import Progress, no_progress
 from ...core.text import terms
 from ...core.types import Passage
 from ..card import KnowledgeCard
-from .abbreviations import Abbreviations
 from .build import INDEX_FORMAT, IndexReport, build_index
 from .indexes import Lexical, index_type
-from .store import PASSAGES_FILE, DocumentInfo, PassageStore, current_generation
+from .store import PASSAGES_FILE, Abbreviations, DocumentInfo, PassageStore, current_generation
 
 if TYPE_CHECKING:
     from .llama_index import LangChainRetriever, LlamaIndexRetriever

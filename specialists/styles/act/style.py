@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ....core.errors import ConfigError, unknown
-from ....core.logistic import sigmoid
 from ....core.run import Event, timing
-from ....core.types import ToolCall, Usage, Value
+from ....core.types import ToolCall, Usage, Value, sigmoid
 from ...adapters.folder import DECISION
 from ...engines.engine import Json
 from ...evaluation.measures import Scoring, call_columns, call_scores
