@@ -89,12 +89,14 @@ def test_stream_and_async_and_batch_say_the_same(engine: Any) -> None:
 
 def test_a_stream_that_nobody_reads_on_ends_early(engine: Any) -> None:
     stream = engine.chat(Sampling(max_tokens=900), slot="left").stream([("user", "Count to one thousand.")])
+    before = {*threading.enumerate()}
     next(stream)
+    writing = {*threading.enumerate()} - before
     stream.close()  # type: ignore[attr-defined]
-    for thread in threading.enumerate():
-        if thread.name == "metier-stream":
-            thread.join(timeout=20)
-            assert not thread.is_alive()
+    for thread in writing:
+        thread.join(timeout=60)
+        assert not thread.is_alive()
+    assert engine.chat(Sampling(max_tokens=4), slot="left").invoke(FRANCE).content, "the slot is free again"
 
 
 def test_stop_ends_the_answer(engine: Any) -> None:

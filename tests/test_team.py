@@ -17,7 +17,7 @@ from metier.agents.assemble import decisions
 from metier.agents.build import build, changed_since_build
 from metier.agents.cards import Blueprint
 from metier.agents.team import Team
-from metier.core.errors import ConfigError, InputError, StateError
+from metier.core.errors import ConfigError, StateError
 from metier.router.log import route_summary
 from metier.serving.project import init_team
 from metier.specialists.card import KnowledgeCard, SpecialistCard
@@ -40,6 +40,7 @@ def test_an_answer_names_its_specialist_version_source_and_place(team):
     assert answer.route.choice == "helpdesk"
     assert {"route", "retrieve", "model", "total"} <= set(answer.timings)
     assert answer.usage.calls == 1
+    assert answer.citations, "what is answered is cited"
     for citation in answer.citations:
         text = team.specialists["helpdesk"].knowledge.text(citation.source)
         assert text[citation.start : citation.end] == citation.quote
@@ -62,7 +63,7 @@ def test_bad_tasks_are_refused_in_words(team, task):
     answer = team.ask(task)
     assert answer.kind == "abstain"
     assert answer.reason
-    assert answer.timings["total"] < 2
+    assert answer.usage.calls == 0, "the model is not asked"
 
 
 def test_a_thread_goes_on_after_a_restart(office, models, team):
@@ -187,11 +188,13 @@ def test_the_same_team_in_a_few_lines_of_python(tmp_path, models):
         description="Answers questions about the leases of our buildings.",
         knowledge=KnowledgeCard(sources=["leases"]),
         examples=["When does the lease of the depot end?", "What is the rent of the office?"],
+        abstain_below=0.0,
     )
     with Team.of("desk", leases, folder=tmp_path) as team:
         answer = team.ask("Until when do we rent the depot?", specialist="leases")
     assert answer.specialist == "leases"
-    assert all(c.source == "leases/depot.md" for c in answer.citations)
+    assert "31 March 2031" in answer.text
+    assert [citation.source for citation in answer.citations] == ["leases/depot.md"]
 
 
 def test_cards_that_do_not_fit_together_are_refused(tmp_path):
@@ -201,10 +204,6 @@ def test_cards_that_do_not_fit_together_are_refused(tmp_path):
         Team.of("pair", card, two, folder=tmp_path)
     with pytest.raises(ConfigError, match="two specialists are called two"):
         Team.of("pair", two, two, folder=tmp_path)
-
-
-def test_an_empty_task_on_the_command_line_is_an_input_error():
-    assert InputError("x").exit_code == 2
 
 
 def test_every_route_is_kept_and_a_correction_counts_from_the_next_build_on(copy, models):
