@@ -180,6 +180,9 @@ class Answer(Value):
     specialist: str | None = None
     version: str | None = None
     citations: tuple[Citation, ...] = ()
+    evidence: tuple[Citation, ...] = ()
+    """Of an abstention: the passages that come nearest, best first. `quote` is the likely sentence, unconfirmed,
+    `context` the passage around it."""
     confidence: float = 0.0
     reason: str = ""
     """Why it abstained, or which check it passed."""
