@@ -109,6 +109,12 @@ def quantile(q: float) -> Statistic:
     return lambda scores: float(np.quantile(scores, q))
 
 
+def auroc(scores: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+    """Probability that a right answer (`y` is 1) scores higher than a wrong one (0)."""
+    right, wrong = scores[y == 1], scores[y == 0]
+    return float(np.mean((right[:, None] > wrong).astype(float) + 0.5 * (right[:, None] == wrong)))
+
+
 def bootstrap(
     scores: ArrayLike, statistic: Statistic = mean, *, seed: int = 0, resamples: int = 1000
 ) -> tuple[float, float]:

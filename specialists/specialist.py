@@ -15,12 +15,12 @@ from typing import Any
 from ..core.errors import BudgetExceeded
 from ..core.run import Emit, Event, Journal, Meter, Unkept, ignore, timing
 from ..core.text import codes, content_words
-from ..core.types import Answer, Brief, Handoff, Outcome, Passage
+from ..core.types import Answer, Brief, Citation, Handoff, Outcome, Passage
 from ..tools.session import SpecialistTools
 from .card import SpecialistCard
 from .confidence import confidence
 from .engines.engine import Engine, Sampling
-from .grounding import supporting_sentence, with_context
+from .grounding import nearest_evidence, supporting_sentence, with_context
 from .knowledge.knowledge import Knowledge
 from .prompt import NOT_FOUND
 from .styles.style import Style
@@ -188,12 +188,15 @@ class Specialist:
         return Handoff(name=to, brief=passed, reason=reason, usage=work.meter.usage)
 
     def _answer(self, draft: Draft, sure: float, work: Work, reason: str) -> Answer:
+        task = work.brief.query or work.brief.task
+        evidence = nearest_evidence(task, draft.citations, work.passages) if reason else ()
         return Answer(
-            text=draft.text if not reason else f"I do not know: {reason}.",
+            text=_doubt(reason, evidence) if reason else draft.text,
             kind="abstain" if reason else "answer",
             specialist=self.card.name,
             version=self.version,
             citations=() if reason else draft.citations,
+            evidence=evidence,
             confidence=sure,
             reason=reason,
             data=None if reason else draft.data,
@@ -201,3 +204,9 @@ class Specialist:
             touched=work.touched,
             usage=work.meter.usage,
         )
+
+
+def _doubt(reason: str, evidence: Sequence[Citation]) -> str:
+    if evidence:
+        return "I am not sure. These passages come nearest; whether they answer it, nobody has confirmed."
+    return f"I do not know: {reason}."

@@ -16,6 +16,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from ...core.errors import ToolError, unknown
 from ..functions import call_schema, signature, write_call
+from .engine import Quote
 
 LARK = "%llguidance {}\n"
 
@@ -56,8 +57,8 @@ def json_rule(schema: Mapping[str, Any], *, lenient: bool = False) -> str:
     return "%json " + _literal(_closed(schema) | {"x-guidance": _DENSE | {"lenient": lenient}})
 
 
-def quote_grammar(texts: Sequence[str], alternatives: Sequence[str] = (), end: str = "") -> str:
-    """A run of whole words from one of the texts, or one of the alternatives.
+def quote_grammar(quote: Quote, end: str = "") -> str:
+    """Runs of whole words from the texts, one a line, or one of the alternatives.
 
     Args:
         end: The base's end-of-turn token, such as `<|im_end|>`. Without it llama.cpp lets the model stop only where
@@ -66,13 +67,17 @@ def quote_grammar(texts: Sequence[str], alternatives: Sequence[str] = (), end: s
     Raises:
         ValueError: There is nothing to say: all texts are blank and there are no alternatives.
     """
-    full = [text for text in texts if text.strip()]
+    full = [text for text in quote.texts if text.strip()]
     if not full:
-        return one_of(alternatives)
-    branches = [f"quote{number}" for number in range(len(full))] + ([_any(alternatives)] if alternatives else [])
-    rules = [f"quote{number}: %regex {_literal({'substring_words': text})}\n" for number, text in enumerate(full)]
+        return one_of(quote.alternatives)
+    openings = _any([line + "\n" for line in quote.openings])
+    opening = f"({openings})? " if openings else ""
+    more = f' ("\\n" quote){{0,{quote.most - 1}}}' if quote.most > 1 else ""
+    other = f" | {_any(quote.alternatives)}" if quote.alternatives else ""
     stop = f" {end}" if _NAMED.fullmatch(end) else ""
-    return f"{LARK}start: ({' | '.join(branches)}){stop}\n{''.join(rules)}"
+    names = " | ".join(f"quote{number}" for number in range(len(full)))
+    rules = [f"quote{number}: %regex {_literal({'substring_words': text})}\n" for number, text in enumerate(full)]
+    return f"{LARK}start: ({opening}quote{more}{other}){stop}\nquote: {names}\n{''.join(rules)}"
 
 
 _SELECT = r"""

@@ -271,7 +271,7 @@ class LlamaEngine:
             return {"grammar": self._schema_grammar(constraint)}
         if isinstance(constraint, Select):
             return {"grammar": select_grammar(constraint.columns, self._end)}
-        return {"grammar": quote_grammar(constraint.texts, constraint.alternatives, self._end)}
+        return {"grammar": quote_grammar(constraint, self._end)}
 
     def count(self, text: str) -> int:
         return len(self.server.tokenize(text))

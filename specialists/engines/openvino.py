@@ -125,7 +125,7 @@ class OpenVinoEngine:
             return {"grammar": rule}
         if isinstance(constraint, Select):
             return {"grammar": select_grammar(constraint.columns, self._end)}
-        return {"grammar": quote_grammar(constraint.texts, constraint.alternatives, self._end)}
+        return {"grammar": quote_grammar(constraint, self._end)}
 
     def count(self, text: str) -> int:
         return len(self.model.ids(text))

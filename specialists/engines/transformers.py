@@ -103,7 +103,7 @@ class TransformersEngine:
         end = str(self._tokenizer.eos_token)
         if isinstance(constraint, Select):
             return {"grammar": select_grammar(constraint.columns, end)}
-        return {"grammar": quote_grammar(constraint.texts, constraint.alternatives, end)}
+        return {"grammar": quote_grammar(constraint, end)}
 
     def count(self, text: str) -> int:
         return len(self._ids(text))

@@ -11,13 +11,14 @@ from ...core.plugins import load
 from ..card import SpecialistCard
 from ..work import Draft, Work
 from .act.style import ACT
+from .answer import ANSWER
 from .label.style import LABEL
 from .quote import QUOTE
 from .sql.style import SQL
 from .style import Style
 from .written import FREE, JSON
 
-STYLES: dict[str, Style] = {style.name: style for style in (QUOTE, FREE, LABEL, JSON, ACT, SQL)}
+STYLES: dict[str, Style] = {style.name: style for style in (ANSWER, QUOTE, FREE, LABEL, JSON, ACT, SQL)}
 
 
 def find_style(name: str, folders: Sequence[Path] = ()) -> Style:
