@@ -22,7 +22,7 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, Send
 
 from ..core.errors import ConfigError, InputError, MetierError
-from ..core.run import Emit, Event, Plain, record, timing
+from ..core.run import Emit, Event, Plain, check_cancelled, record, timing
 from ..core.types import Answer, Brief, Budget, Handoff, Outcome, Part, Route, Turn, Usage, Value
 from ..memory.window import ContextualQuery, recall, roll
 from .guardrails import Guard
@@ -291,6 +291,7 @@ def _plain(value: Value) -> Plain:
 
 
 def _emit(event: Event) -> None:
+    check_cancelled()
     get_stream_writer()(event)
 
 

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Generic, Protocol, TypeVar
 from uuid import uuid4
 
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command
@@ -25,7 +26,7 @@ from ..core.errors import ConfigError, StateError, unknown
 from ..core.models import ModelStore
 from ..core.onnx_embedder import load_embedder
 from ..core.run import Emit, Event
-from ..core.types import Answer, Route
+from ..core.types import Answer, Route, Turn
 from ..memory.store import Owner
 from ..router.router import Router
 from ..specialists.card import SpecialistCard
@@ -121,6 +122,11 @@ class Team:
         return self._current.thing.plan.card
 
     @property
+    def blueprint(self) -> Blueprint:
+        """All cards, and where their files are."""
+        return self._current.thing.plan
+
+    @property
     def specialists(self) -> dict[str, Specialist]:
         """Who is on the team, by name."""
         return self._current.thing.specialists
@@ -196,7 +202,7 @@ class Team:
             ConfigError: there is no such specialist.
             StateError: the thread waits for a decision about its last task, or is another user's.
         """
-        more = {"thread_id": thread_id, "specialist": specialist, "user": user, "tenant": tenant}
+        more: dict[str, Any] = {"thread_id": thread_id, "specialist": specialist, "user": user, "tenant": tenant}
         return _answer(self.stream(task, **more), emit)
 
     def stream(
@@ -207,16 +213,25 @@ class Team:
         specialist: str | None = None,
         user: str | None = None,
         tenant: str | None = None,
+        history: Sequence[Turn] = (),
+        run_id: str | None = None,
     ) -> Iterator[Event]:
-        """The events of `ask` as they happen; the last one is `answer` or `waiting` and holds the whole `Answer`."""
+        """The events of `ask` as they happen; the last one is `answer` or `waiting` and holds the whole `Answer`.
+
+        Args:
+            task, thread_id, specialist, user, tenant: As in `ask`.
+            history: Earlier turns of a conversation that the caller keeps, oldest first; for a task without a thread.
+                What they say was answered counts as text from outside, for anybody may have written it.
+            run_id: Names the run; left out: a new name.
+        """
         with self._current.use() as loaded:
             if specialist is not None and specialist not in loaded.specialists:
                 raise ConfigError(unknown("specialist", specialist, loaded.specialists))
             owner = Owner(user, tenant)
             if thread_id:
                 self.threads.admit(thread_id, owner)
-            given = {"messages": [("user", task)], "attached": specialist}
-            yield from self._work(loaded, given, thread_id or f"once-{uuid4().hex}", str(uuid4()), owner)
+            given = {"messages": [*map(_message, history), ("user", task)], "attached": specialist}
+            yield from self._work(loaded, given, thread_id or f"once-{uuid4().hex}", run_id or str(uuid4()), owner)
 
     def resume(self, thread_id: str, decisions: Sequence[Decision] = (), *, emit: Emit | None = None) -> Answer:
         """Go on with a task that waits for a person or that was broken off, also in another process.
@@ -305,6 +320,13 @@ class Team:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+
+def _message(turn: Turn) -> AnyMessage:
+    if turn.role == "user":
+        return HumanMessage(turn.text)
+    touched = sorted({*turn.touched, "untrusted"})
+    return AIMessage(turn.text, response_metadata={"metier": {"touched": touched}})
 
 
 def _answer(events: Iterator[Event], emit: Emit | None) -> Answer:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import re
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
@@ -39,6 +41,7 @@ class ScriptedEngine:
         script: The replies, one a call, or a function of the messages.
         adapters: Names that `chat` takes.
         context: Words that a prompt may have.
+        pause: Seconds between the words of a reply that is streamed; None streams it as one piece.
 
     >>> engine = ScriptedEngine(["forty-two"])
     >>> engine.chat().invoke("how many?").content
@@ -47,8 +50,11 @@ class ScriptedEngine:
 
     name = "scripted"
 
-    def __init__(self, script: Script, adapters: Sequence[str] = (), *, context: int = 4096) -> None:
+    def __init__(
+        self, script: Script, adapters: Sequence[str] = (), *, context: int = 4096, pause: float | None = None
+    ) -> None:
         self.calls: list[Call] = []
+        self.pause = pause
         self._adapters, self._context = tuple(adapters), context
         self._numbers = itertools.count()
         self._script = script
@@ -146,5 +152,11 @@ class ScriptedChat(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        """The whole reply as one chunk."""
-        yield ChatGenerationChunk(message=as_chunk(self._generate(messages, **kwargs).generations[0].message))
+        """The whole reply as one chunk, or word by word where the engine pauses between them."""
+        message = self._generate(messages, **kwargs).generations[0].message
+        if self.engine.pause is not None and not getattr(message, "tool_calls", None):
+            for word in re.findall(r"\s*\S+", message.text):
+                yield ChatGenerationChunk(message=AIMessageChunk(word))
+                time.sleep(self.engine.pause)
+            message = message.model_copy(update={"content": ""})
+        yield ChatGenerationChunk(message=as_chunk(message))
