@@ -142,6 +142,11 @@ class Team:
         return self._current.thing.engine
 
     @property
+    def embedder(self) -> Embedder:
+        """What makes vectors of texts, for router, knowledge and memory."""
+        return self._shared.embedder
+
+    @property
     def graph(self) -> CompiledStateGraph:
         """The team as a LangGraph graph without a checkpointer of its own: a node for any graph with `messages`.
 

@@ -40,12 +40,13 @@ STORY = "write: once there was a small machine that counted all the lamps in the
 
 def script(messages: list[BaseMessage]) -> str:
     """The model: `write: …` is written, `pay(7)` is a call, and everything else is quoted from the leases."""
-    task = messages[-1].text
+    prompt = messages[-1].text
+    task = prompt.rpartition("Question:")[2]
     if "write:" in task:
         return task.rpartition("write:")[2].strip()
     if re.search(r"\w+\(\w+\)", task):
         return planned(messages)
-    return QUOTE if "depot" in task.rpartition("lease")[2] or "depot" in task else "not found"
+    return QUOTE if "depot" in task else "not found"
 
 
 def cards(folder: Path) -> list[SpecialistCard]:

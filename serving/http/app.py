@@ -16,13 +16,17 @@ from fastapi.staticfiles import StaticFiles
 
 from ..._version import __version__
 from ...agents.team import Team
-from . import run_routes
-from .caller import Identify, Whoever, anybody
+from .caller import Identify, anybody
+from .documents import document_routes
 from .errors import install_errors
+from .openai_chat import chat_routes
+from .openai_responses import response_routes
+from .run_routes import run_routes
 from .runs import RunService
 
 _WEB = Path(__file__).parent / "web"
 """The chat page."""
+_ROUTES = (run_routes, chat_routes, response_routes, document_routes)
 
 
 def create_app(
@@ -49,7 +53,8 @@ def create_app(
     app.state.identify, app.state.team = identify, team
     app.state.runs = RunService(team, workers=workers, queue=queue)
     install_errors(app)
-    app.include_router(run_routes.router)
+    for routes in _ROUTES:
+        app.include_router(routes)
     _health(app)
     app.mount("/", StaticFiles(directory=_WEB, html=True, check_dir=False), name="web")
     return app
@@ -66,13 +71,3 @@ def _health(app: FastAPI) -> None:
         """It takes tasks: 503 while it is about to end."""
         draining = request.app.state.runs.draining
         return JSONResponse({"status": "draining" if draining else "ready"}, 503 if draining else 200)
-
-    @app.get("/v1/models", tags=["openai"])
-    async def models(who: Whoever) -> dict[str, object]:
-        """The team (`metier`) and each of its specialists (`metier/NAME`) as models."""
-        team: Team = app.state.team
-        names = ["metier", *(f"metier/{name}" for name in team.specialists)]
-        return {
-            "object": "list",
-            "data": [{"id": n, "object": "model", "created": 0, "owned_by": team.card.name} for n in names],
-        }

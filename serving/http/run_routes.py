@@ -15,7 +15,7 @@ from .caller import Whoever
 from .runs import Run, RunRequest, RunService, RunView
 from .stream import QUIET, SSE, attached, sse, stream_response, while_connected
 
-router = APIRouter(prefix="/v1/runs", tags=["runs"])
+run_routes = APIRouter(prefix="/v1/runs", tags=["runs"])
 
 RunId = Annotated[str, Path(max_length=100)]
 
@@ -48,7 +48,7 @@ def service_of(request: Request) -> RunService:
     return request.app.state.runs
 
 
-@router.post("", response_model=RunView, status_code=202)
+@run_routes.post("", response_model=RunView, status_code=202)
 async def create_run(
     asked: NewRun,
     request: Request,
@@ -61,13 +61,13 @@ async def create_run(
     return await _respond(request, service, run, stream=asked.stream, wait=asked.wait)
 
 
-@router.get("/{run_id}", response_model=RunView)
+@run_routes.get("/{run_id}", response_model=RunView)
 async def get_run(run_id: RunId, request: Request, who: Whoever) -> RunView:
     """How a run stands."""
     return service_of(request).get(who, run_id).view
 
 
-@router.get("/{run_id}/events", responses=SSE)
+@run_routes.get("/{run_id}/events", responses=SSE)
 async def follow_run(
     run_id: RunId, request: Request, who: Whoever, last_event_id: Annotated[str | None, Header()] = None
 ) -> Response:
@@ -77,7 +77,7 @@ async def follow_run(
     return stream_response(_events(run, after))
 
 
-@router.post("/{run_id}/cancel", response_model=RunView)
+@run_routes.post("/{run_id}/cancel", response_model=RunView)
 async def cancel_run(run_id: RunId, request: Request, who: Whoever) -> RunView:
     """Call a run off."""
     service = service_of(request)
@@ -87,7 +87,7 @@ async def cancel_run(run_id: RunId, request: Request, who: Whoever) -> RunView:
     return run.view
 
 
-@router.post("/{run_id}/resume", response_model=RunView, status_code=202)
+@run_routes.post("/{run_id}/resume", response_model=RunView, status_code=202)
 async def resume_run(run_id: RunId, decided: Decisions, request: Request, who: Whoever) -> Response:
     """Decide about the calls that a run waits for (`approve`, `edit`, `reject`, `respond`); it goes on."""
     service = service_of(request)
