@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from time import perf_counter
@@ -21,6 +21,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command
 
+from ..core.background import in_thread
 from ..core.embedding import Embedder
 from ..core.errors import ConfigError, StateError, unknown
 from ..core.models import ModelStore
@@ -351,23 +352,6 @@ def _built(source: Path | str | Blueprint, router: Router | None) -> Blueprint:
     if record is None or set(record.versions) != set(plan.specialists):
         raise StateError(f"team '{plan.card.name}' is not built", hint=f"metier build -t {plan.root}")
     return plan
-
-
-async def in_thread(events: Callable[[], Iterator[Event]]) -> AsyncIterator[Event]:
-    """The events as they come; the work that gives them runs in one thread, and its errors are raised here."""
-    loop, queue = asyncio.get_running_loop(), asyncio.Queue[Event | None]()
-
-    def pump() -> None:
-        try:
-            for event in events():
-                loop.call_soon_threadsafe(queue.put_nowait, event)
-        finally:
-            loop.call_soon_threadsafe(queue.put_nowait, None)
-
-    work = asyncio.create_task(asyncio.to_thread(pump))
-    while (event := await queue.get()) is not None:
-        yield event
-    await work
 
 
 class Closable(Protocol):

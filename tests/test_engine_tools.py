@@ -71,7 +71,7 @@ def test_calls_and_results_become_plain_turns() -> None:
     assert system.text.startswith("Be brief.\n")
     assert "\nweather: " in system.text
     assert "- city (string)" in system.text
-    assert tool_call_of(called.text, 3) == {
+    assert tool_call_of(called.text, 3, functions_of([weather])) == {
         "name": "weather",
         "args": {"city": "Rome"},
         "id": "call_3",

@@ -1,0 +1,50 @@
+"""Synchronous work for asynchronous callers: one thread for all of it, which ends when nobody listens."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+async def in_thread(work: Callable[[], Iterator[T]]) -> AsyncIterator[T]:
+    """What the work yields, as it comes. Its errors are raised here; when the caller stops, so does the work.
+
+    A thread of its own, not one of the event loop's pool: that has as many as the machine has cores, and a stream may
+    last for minutes. Context variables are those of the caller.
+    """
+    loop, queue = asyncio.get_running_loop(), asyncio.Queue[tuple[T] | BaseException | None]()
+    left = threading.Event()
+
+    def put(item: tuple[T] | BaseException | None) -> None:
+        try:
+            loop.call_soon_threadsafe(queue.put_nowait, item)
+        except RuntimeError:  # The loop is closed: nobody will ask for more.
+            left.set()
+
+    def pump() -> None:
+        try:
+            items = work()
+            for item in items:
+                put((item,))
+                # At the end of the program too: Python waits for this thread.
+                if left.is_set() or not threading.main_thread().is_alive():
+                    break
+            if isinstance(items, Generator):
+                items.close()
+            put(None)
+        except BaseException as error:
+            put(error)
+
+    threading.Thread(target=contextvars.copy_context().run, args=(pump,), name="metier-work").start()
+    try:
+        while (item := await queue.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item[0]
+    finally:
+        left.set()
