@@ -8,19 +8,19 @@ import threading
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from typing import TypeVar
 
-T = TypeVar("T")
+Item = TypeVar("Item")
 
 
-async def in_thread(work: Callable[[], Iterator[T]]) -> AsyncIterator[T]:
+async def in_thread(work: Callable[[], Iterator[Item]]) -> AsyncIterator[Item]:
     """What the work yields, as it comes. Its errors are raised here; when the caller stops, so does the work.
 
     A thread of its own, not one of the event loop's pool: that has as many as the machine has cores, and a stream may
     last for minutes. Context variables are those of the caller.
     """
-    loop, queue = asyncio.get_running_loop(), asyncio.Queue[tuple[T] | BaseException | None]()
+    loop, queue = asyncio.get_running_loop(), asyncio.Queue[tuple[Item] | BaseException | None]()
     left = threading.Event()
 
-    def put(item: tuple[T] | BaseException | None) -> None:
+    def put(item: tuple[Item] | BaseException | None) -> None:
         try:
             loop.call_soon_threadsafe(queue.put_nowait, item)
         except RuntimeError:  # The loop is closed: nobody will ask for more.
