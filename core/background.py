@@ -8,6 +8,8 @@ import threading
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from typing import TypeVar
 
+from .run import cancellable
+
 Item = TypeVar("Item")
 
 
@@ -26,21 +28,8 @@ async def in_thread(work: Callable[[], Iterator[Item]]) -> AsyncIterator[Item]:
         except RuntimeError:  # The loop is closed: nobody will ask for more.
             left.set()
 
-    def pump() -> None:
-        try:
-            items = work()
-            for item in items:
-                put((item,))
-                # At the end of the program too: Python waits for this thread.
-                if left.is_set() or not threading.main_thread().is_alive():
-                    break
-            if isinstance(items, Generator):
-                items.close()
-            put(None)
-        except BaseException as error:
-            put(error)
-
-    threading.Thread(target=contextvars.copy_context().run, args=(pump,), name="metier-work").start()
+    context = contextvars.copy_context()
+    threading.Thread(target=context.run, args=(_pump, work, put, left), name="metier-work").start()
     try:
         while (item := await queue.get()) is not None:
             if isinstance(item, BaseException):
@@ -48,3 +37,26 @@ async def in_thread(work: Callable[[], Iterator[Item]]) -> AsyncIterator[Item]:
             yield item[0]
     finally:
         left.set()
+
+
+def _pump(
+    work: Callable[[], Iterator[Item]],
+    put: Callable[[tuple[Item] | BaseException | None], None],
+    left: threading.Event,
+) -> None:
+    def done() -> bool:
+        # At the end of the program too: Python waits for this thread.
+        return left.is_set() or not threading.main_thread().is_alive()
+
+    try:
+        with cancellable(done):
+            items = work()
+            for item in items:
+                put((item,))
+                if done():
+                    break
+            if isinstance(items, Generator):
+                items.close()
+        put(None)
+    except BaseException as error:
+        put(error)
