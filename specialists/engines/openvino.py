@@ -12,20 +12,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.ai import InputTokenDetails, UsageMetadata
+from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
 from numpy.typing import NDArray
 
-from ...core.errors import ContextOverflow, EngineError, MissingExtra
+from ...core.errors import ContextOverflow, EngineError
 from ...core.settings import settings
 from .chat_model import ChatModel, gathered
 from .choose import choose
 from .engine import GREEDY, Constraint, Json, OneOf, Sampling, Select, certainty, check_adapter, safe_messages
 from .grammar import json_grammar, quote_grammar, select_grammar
 from .openvino_model import OpenVinoModel, Reading
-
-try:
-    from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
-except ImportError as error:
-    raise MissingExtra(f"the engine 'openvino' ({error.name})", "openvino") from error
 
 _Scores = NDArray[np.float32]
 
