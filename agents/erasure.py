@@ -5,6 +5,7 @@
     effects.sqlite    what their tasks did               by thread
     decisions.jsonl   how their tasks were routed        by user or thread
     inbox/            what was said about the answers    by thread
+    requests.sqlite   what was asked over HTTP           by user or thread
 
 A router that learnt from a correction of an erased task is fitted again without it. Facts for everybody are nobody's,
 and examples that were accepted belong to the team's own files: neither is touched, unless everything is erased.
@@ -23,6 +24,7 @@ from langchain_core.messages import AnyMessage
 from ..core.errors import InputError
 from ..core.types import Value
 from ..memory.facts import Facts
+from ..memory.records import RECORDS_FILE, Record, Records
 from ..memory.store import Fact, Owner
 from ..memory.threads import scrub
 from ..router.log import LoggedDecision
@@ -76,6 +78,8 @@ class Kept(Value):
     threads: tuple[Conversation, ...]
     decisions: tuple[LoggedDecision, ...]
     notes: tuple[Note, ...]
+    requests: tuple[dict[str, Any], ...] = ()
+    """What was asked over HTTP: runs, files, batches."""
 
 
 class Erased(Value):
@@ -85,6 +89,7 @@ class Erased(Value):
     threads: int
     decisions: int
     notes: int
+    requests: int
     router_fitted: bool
     """The router had learnt from it and was fitted again."""
 
@@ -103,6 +108,7 @@ def export(plan: Blueprint, scope: Scope) -> Kept:
             threads=tuple(_conversation(threads, name) for name in names),
             decisions=tuple(d for d in decisions(plan).decisions() if _about(scope, names, d.origin)),
             notes=tuple(note for note in _notes(plan) if scope.all or note.thread_id in _threads(scope, names)),
+            requests=tuple(record.body for record in _requests(plan, scope, names, erase=False)),
         )
 
 
@@ -128,6 +134,7 @@ def erase(plan: Blueprint, scope: Scope) -> Erased:
         notes = [note for note in _notes(plan) if scope.all or note.thread_id in _threads(scope, names)]
         for note in notes:
             open_inbox(plan).settle(note.specialist, note.id)
+    requests = len(_requests(plan, scope, names, erase=True))
     if scope.all:
         shutil.rmtree(plan.state / "output", ignore_errors=True)
     for path in plan.state.glob("*.sqlite"):
@@ -135,7 +142,14 @@ def erase(plan: Blueprint, scope: Scope) -> Erased:
             scrub(connection, path)
     if corrections:
         build(plan)
-    return Erased(facts=count, threads=len(names), decisions=lines, notes=len(notes), router_fitted=bool(corrections))
+    return Erased(
+        facts=count,
+        threads=len(names),
+        decisions=lines,
+        notes=len(notes),
+        requests=requests,
+        router_fitted=bool(corrections),
+    )
 
 
 def scope_of(user: str | None, tenant: str | None, thread: str | None, everything: bool) -> Scope:
@@ -170,6 +184,19 @@ def _threads(scope: Scope, names: list[str]) -> set[str]:
 
 def _about(scope: Scope, names: list[str], origin: Mapping[str, Any]) -> bool:
     return scope.holds(origin) or origin.get("thread_id") in names
+
+
+def _requests(plan: Blueprint, scope: Scope, names: list[str], *, erase: bool) -> list[Record]:
+    """What was asked over HTTP; afterwards it is gone, if it is to be erased."""
+    path = plan.state / RECORDS_FILE
+    if not path.exists():
+        return []
+    whose = [(scope.owner, None)] if scope.thread is None else [(None, n) for n in _threads(scope, names)]
+    with closing(Records(path)) as records:
+        found = [record for owner, thread in whose for record in records.of(owner, thread)]
+        for owner, thread in whose if erase else ():
+            records.erase(owner, thread)
+    return found
 
 
 def _facts(facts: Facts, scope: Scope) -> Iterator[Fact]:

@@ -38,7 +38,7 @@ from metier.core.files import read_jsonl
 TRAIN = Path(__file__).resolve().parents[2] / "shared" / "data"
 """Where training and tuning read, unless `--train` says otherwise."""
 
-PACKAGES = ("metier", "numpy", "scikit-learn", "onnxruntime", "tokenizers", "xllamacpp", "langgraph", "langchain-core")
+PACKAGES = ("metier", "numpy", "scikit-learn", "openvino", "tokenizers", "xllamacpp", "langgraph", "langchain-core")
 
 Item = TypeVar("Item")
 

@@ -37,6 +37,37 @@ def ignore(event: Event) -> None:
     """The `Emit` of those who do not listen."""
 
 
+# How a run ends early.
+
+
+class Cancelled(Exception):
+    """The run was called off. Not a `MetierError`: whoever makes an abstention out of those must let this one pass."""
+
+
+_called_off: ContextVar[Callable[[], bool] | None] = ContextVar("metier_called_off", default=None)
+
+
+@contextmanager
+def cancellable(called_off: Callable[[], bool]) -> Iterator[None]:
+    """Work inside the block ends with `Cancelled` at its next event once `called_off()` is true."""
+    token = _called_off.set(called_off)
+    try:
+        yield
+    finally:
+        _called_off.reset(token)
+
+
+def check_cancelled() -> None:
+    """Asked by a run wherever it tells an event, each token among them.
+
+    Raises:
+        Cancelled: somebody called it off.
+    """
+    called_off = _called_off.get()
+    if called_off is not None and called_off():
+        raise Cancelled("the run was called off")
+
+
 # How far long work is.
 
 

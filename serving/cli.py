@@ -19,7 +19,7 @@ from rich.markup import escape
 
 from .._version import __version__
 from ..core.errors import MetierError
-from . import ask, doctor, knowledge, learn, memory, models, project, registry, route, threads
+from . import ask, doctor, knowledge, learn, memory, models, project, registry, route, serve, threads
 
 app = typer.Typer(
     name="metier",
@@ -33,6 +33,7 @@ app.command("build")(learn.build)
 app.command("ask")(ask.ask)
 app.command("chat")(ask.chat)
 app.command("approve")(ask.approve)
+app.command("serve")(serve.serve)
 app.add_typer(threads.app, name="threads")
 app.add_typer(route.app, name="route")
 app.command("train")(learn.train)

@@ -12,8 +12,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from langchain_core.language_models import LanguageModelInput
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.tools import BaseTool
+from pydantic import BaseModel
+
 from ..core.errors import BudgetExceeded
 from ..core.run import Emit, Event, Journal, Meter, Unkept, ignore, timing
+from ..core.runnable import as_tool, task_of
 from ..core.text import codes, content_words
 from ..core.types import Answer, Brief, Citation, Handoff, Outcome, Passage
 from ..tools.session import SpecialistTools
@@ -34,8 +40,8 @@ LEAST_COLLEAGUE = 0.10
 """Below this routing probability a colleague is not worth asking when this specialist has no answer."""
 
 
-class Specialist:
-    """One trade, ready to work.
+class Specialist(Runnable[LanguageModelInput, Answer]):
+    """One trade, ready to work: on a brief (`run`), or as a LangChain Runnable on a text or messages.
 
     Args:
         card: What it is.
@@ -78,6 +84,41 @@ class Specialist:
     def functions(self) -> list[dict[str, Any]]:
         """Name, description and parameters (JSON Schema) of each of its tools."""
         return self._tools.functions if self._tools else []
+
+    def invoke(self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any) -> Answer:
+        """Answer a text, or the last of some messages; the turns before it are what it may refer to.
+
+        Args:
+            kwargs: Other fields of the `Brief`: `facts`, `budget` …
+
+        Raises:
+            InputError: there is no task.
+            EngineError: the model's engine failed.
+        """
+
+        def work(given: LanguageModelInput) -> Answer:
+            task, window = task_of(given)
+            outcome = self.run(Brief(task=task, window=tuple(window), **kwargs))
+            assert isinstance(outcome, Answer)  # nobody else is named in the brief
+            return outcome
+
+        return self._call_with_config(work, input, config)
+
+    def as_tool(
+        self,
+        args_schema: type[BaseModel] | None = None,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        arg_types: dict[str, type] | None = None,
+    ) -> BaseTool:
+        """A LangChain tool that asks this specialist; the artifact of a call is the `Answer`.
+
+        Args:
+            name, description: Left out: the card's.
+            args_schema, arg_types: LangChain's; the tool takes a `question` in any case.
+        """
+        return as_tool(self, name or self.card.name, description or self.card.description)
 
     def run(self, brief: Brief, emit: Emit = ignore) -> Outcome:
         """Work on a brief. Never raises for a used-up budget: that is an abstention with its reason.

@@ -14,7 +14,7 @@ from langchain_core.messages import AIMessage, BaseMessage, SystemMessage, ToolC
 from langchain_core.messages.tool import tool_call
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
-from ...core.errors import ToolError, unknown
+from ...core.errors import InputError, ToolError, unknown
 from ..functions import call_schema, signature, write_call
 from .engine import Quote
 
@@ -153,23 +153,38 @@ def functions_of(tools: Sequence[Any]) -> list[dict[str, Any]]:
     return [convert_to_openai_tool(tool)["function"] for tool in tools]
 
 
-def call_grammar(tools: Sequence[dict[str, Any]], choice: str | None) -> str:
-    """A function call, or an answer in words (which does not begin with a brace).
+def call_grammar(tools: Sequence[dict[str, Any]], choice: str | None, answer: Mapping[str, Any] | None = None) -> str:
+    """A function call, or an answer: in words (which do not begin with a brace), or as JSON.
 
     Args:
-        choice: None or `auto`: either; `any` or `required`: a call; a function's name: a call of that one.
+        choice: None or `auto`: either; `none`: an answer; `any` or `required`: a call; a function's name: a call of it.
+        answer: JSON Schema of an answer; left out: words.
 
     Raises:
         ToolError: `choice` is a name that no function has.
     """
     names = [tool["name"] for tool in tools]
-    free, forced = choice in (None, "auto", "none"), choice in ("any", "required")
-    if not free and not forced and choice not in names:
+    if choice not in (None, "auto", "none", "any", "required", *names):
         raise ToolError(unknown("function", str(choice), names))
-    wanted = [tool for tool in tools if free or forced or tool["name"] == choice]
-    rule = json_rule(call_schema(wanted), lenient=True)
-    start = "call | words\nwords: /[^{\\s](?s:.*)/" if free else "call"
-    return f"{LARK}start: {start}\ncall: {rule}\n"
+    wanted = [tool for tool in tools if choice == tool["name"] or choice not in ("none", *names)]
+    starts = {"call": json_rule(call_schema(wanted), lenient=True)} if wanted else {}
+    if not wanted or choice in (None, "auto"):
+        starts["answer"] = json_rule(answer, lenient=True) if answer else r"/[^{\s](?s:.*)/"
+    rules = "".join(f"{name}: {rule}\n" for name, rule in starts.items())
+    return f"{LARK}start: {' | '.join(starts)}\n{rules}"
+
+
+def schema_of(response_format: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The JSON Schema of OpenAI's `response_format`; `json_object` allows any object.
+
+    Raises:
+        InputError: it is of another type.
+    """
+    kind = response_format.get("type")
+    schema = (response_format.get("json_schema") or {}).get("schema") if kind == "json_schema" else None
+    if schema is None and kind != "json_object":
+        raise InputError(f"response_format has type {kind!r}, known are json_schema and json_object")
+    return schema or {"type": "object"}
 
 
 def with_functions(messages: Sequence[BaseMessage], tools: Sequence[dict[str, Any]]) -> list[BaseMessage]:
@@ -181,10 +196,12 @@ def with_functions(messages: Sequence[BaseMessage], tools: Sequence[dict[str, An
     return [SystemMessage(system), *plain]
 
 
-def tool_call_of(text: str, number: int) -> ToolCall | None:
-    """The call that a model wrote; None for words, and for JSON that was cut off."""
+def tool_call_of(text: str, number: int, tools: Sequence[dict[str, Any]]) -> ToolCall | None:
+    """The call of one of these functions that a model wrote; None for other answers, and for JSON that was cut off."""
     try:
         call = json.loads(text)
+        if not any(tool["name"] == call["name"] for tool in tools):
+            return None
         return tool_call(name=call["name"], args=call["arguments"], id=f"call_{number}")
     except (ValueError, KeyError, TypeError):
         return None

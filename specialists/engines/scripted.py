@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from langchain_core.callbacks import CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel, LanguageModelInput
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.language_models import LanguageModelInput
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
-from pydantic import ConfigDict
 
 from ...core.errors import ContextOverflow, EngineError
+from .chat_model import ChatModel
 from .engine import GREEDY, Constraint, OneOf, Sampling, as_chunk, check_adapter
 
 ScriptedReply = str | AIMessage
@@ -39,6 +39,7 @@ class ScriptedEngine:
         script: The replies, one a call, or a function of the messages.
         adapters: Names that `chat` takes.
         context: Words that a prompt may have.
+        pause: Seconds between the words of a reply that is streamed; None streams it as one piece.
 
     >>> engine = ScriptedEngine(["forty-two"])
     >>> engine.chat().invoke("how many?").content
@@ -47,8 +48,11 @@ class ScriptedEngine:
 
     name = "scripted"
 
-    def __init__(self, script: Script, adapters: Sequence[str] = (), *, context: int = 4096) -> None:
+    def __init__(
+        self, script: Script, adapters: Sequence[str] = (), *, context: int = 4096, pause: float | None = None
+    ) -> None:
         self.calls: list[Call] = []
+        self.pause = pause
         self._adapters, self._context = tuple(adapters), context
         self._numbers = itertools.count()
         self._script = script
@@ -64,7 +68,7 @@ class ScriptedEngine:
 
     def chat(self, sampling: Sampling = GREEDY, *, adapter: str | None = None, slot: str | None = None) -> ScriptedChat:
         check_adapter(adapter, self._adapters)
-        return ScriptedChat(engine=self, adapter=adapter, slot=slot)
+        return ScriptedChat(engine=self, model_name=self.name, adapter=adapter, sampling=sampling, slot=slot)
 
     def constrain(self, constraint: Constraint) -> dict[str, Any]:
         return {"constraint": constraint}
@@ -106,45 +110,38 @@ class ScriptedEngine:
         return self._script[number]
 
 
-class ScriptedChat(BaseChatModel):
-    """What `ScriptedEngine.chat` hands out."""
-
-    model_config = ConfigDict(arbitrary_types_allowed=True)
+class ScriptedChat(ChatModel):
+    """Made by `ScriptedEngine.chat`. A script that calls tools has `AIMessage`s with `tool_calls` in it."""
 
     engine: ScriptedEngine
-    adapter: str | None = None
     slot: str | None = None
 
-    @property
-    def _llm_type(self) -> str:
-        return "metier-scripted"
-
-    @property
-    def _identifying_params(self) -> Mapping[str, Any]:
-        return {"adapter": self.adapter, "slot": self.slot}
-
     def bind_tools(self, tools: Sequence[Any], **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
-        """The same model: a script that calls tools has `AIMessage`s with `tool_calls` in it."""
+        """The same model: the script knows what it calls."""
         return self.bind()
 
-    def _generate(
+    def _complete(
         self,
         messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
+        stop: Sequence[str],
+        sampling: Sampling,
         *,
         constraint: Constraint | None = None,
-        **kwargs: Any,
-    ) -> ChatResult:
-        message = self.engine.answer(Call(messages, self.adapter, self.slot, constraint))
-        return ChatResult(generations=[ChatGeneration(message=message)])
+        **how: Any,
+    ) -> AIMessage:
+        return self.engine.answer(Call(messages, self.adapter, self.slot, constraint))
 
-    def _stream(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> Iterator[ChatGenerationChunk]:
-        """The whole reply as one chunk."""
-        yield ChatGenerationChunk(message=as_chunk(self._generate(messages, **kwargs).generations[0].message))
+    def _choose(self, messages: list[BaseMessage], options: Sequence[str]) -> AIMessage:
+        return self.engine.answer(Call(messages, self.adapter, self.slot, OneOf(options)))
+
+    def _write(
+        self, messages: list[BaseMessage], stop: Sequence[str], sampling: Sampling, **how: Any
+    ) -> Iterator[AIMessageChunk]:
+        """The whole reply as one chunk, or word by word where the engine pauses between them."""
+        message = self._complete(messages, stop, sampling, **how)
+        if self.engine.pause is not None and not message.tool_calls:
+            for word in re.findall(r"\s*\S+", message.text):
+                yield AIMessageChunk(word)
+                time.sleep(self.engine.pause)
+            message = message.model_copy(update={"content": ""})
+        yield as_chunk(message)

@@ -1,0 +1,52 @@
+"""Who is asking. Every route gets its caller here and nowhere else."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from ...core.types import Value
+from ...memory.store import Owner
+from ..options import ME
+
+
+class Caller(Value):
+    """Somebody who asks over HTTP, and what they may do."""
+
+    user: str | None
+    """Whose memory is used, and whose threads and runs are shown; None keeps nothing of a person."""
+    tenant: str | None = None
+    groups: tuple[str, ...] = ()
+    """What they may see: documents and specialists can be limited to groups."""
+    scopes: tuple[str, ...] = ("ask", "read", "write", "admin")
+    """`ask` the team, `read` threads and documents, `write` feedback and threads, `admin` the team itself."""
+
+    @property
+    def owner(self) -> Owner:
+        """As memory and threads name them."""
+        return Owner(self.user, self.tenant)
+
+
+LOCAL = Caller(user=ME)
+"""The one person at this machine: who asks a server that has no users."""
+
+Identify = Callable[[Request], Caller | Awaitable[Caller]]
+"""Says who sent a request, or raises a `ServingError` with 401 or 403."""
+
+
+def anybody(request: Request) -> Caller:
+    """The `Identify` of a server without users."""
+    return LOCAL
+
+
+async def caller(request: Request) -> Caller:
+    """The dependency of every route: who asks. `create_app(identify=…)` decides."""
+    who = request.app.state.identify(request)
+    return await who if inspect.isawaitable(who) else who
+
+
+Whoever = Annotated[Caller, Depends(caller)]
+"""The type of a route's parameter that is the caller."""

@@ -1,0 +1,76 @@
+"""`metier serve`: the team over HTTP, and where a running server of a team is found."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from ..core.errors import InputError, MissingExtra
+from ..core.files import write_atomic
+from .ask import open_team
+from .options import TeamFolder
+
+_DRAIN = 30.0
+"""Seconds that tasks may go on when the server is told to end."""
+
+
+def serve(
+    team: TeamFolder = Path(),
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0: any free one.")] = 8321,
+    workers: Annotated[int, typer.Option(min=1, help="Tasks that are worked on at the same time.")] = 8,
+    queue: Annotated[int, typer.Option(min=0, help="Tasks that may wait; more are sent away (429).")] = 64,
+) -> None:
+    """Serve the team: a chat page, an OpenAI-compatible API and more, until Ctrl-C."""
+    try:
+        import uvicorn
+
+        from .http.app import create_app
+    except ImportError as error:
+        raise MissingExtra(error.name or "fastapi", "serve") from None
+    with _listen(host, port) as listening, open_team(team) as opened:
+        app = create_app(opened, workers=workers, queue=queue, drain_seconds=_DRAIN)
+        url = f"http://{_shown(host)}:{listening.getsockname()[1]}"
+        console = Console(stderr=True)
+        console.print(f"[bold]{opened.card.name}[/] at {url}/ · API {url}/v1 · Ctrl-C ends", highlight=False)
+        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=int(_DRAIN) + 10)
+        with _found_at(opened.blueprint.state, url):
+            uvicorn.Server(config).run(sockets=[listening])
+
+
+@contextmanager
+def _listen(host: str, port: int) -> Iterator[socket.socket]:
+    """The socket, bound before the team is loaded: a port that is taken is said at once."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((host, port))
+        except OSError as error:
+            raise InputError(
+                f"cannot listen on {host}:{port}: {error.strerror}", hint="--port 0 takes a free one"
+            ) from error
+        yield listening
+
+
+def _shown(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+@contextmanager
+def _found_at(state: Path, url: str) -> Iterator[None]:
+    """Say beside the team that it is served, so that `metier ask` finds it."""
+    path = state / "server.json"
+    write_atomic(path, json.dumps({"url": url, "pid": os.getpid()}))
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
