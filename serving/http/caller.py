@@ -42,8 +42,14 @@ def anybody(request: Request) -> Caller:
     return LOCAL
 
 
+CALLER = "metier.caller"
+"""Key of a request's scope under which the server itself names whom it asks for: a batch's owner."""
+
+
 async def caller(request: Request) -> Caller:
     """The dependency of every route: who asks. `create_app(identify=…)` decides."""
+    if known := request.scope.get(CALLER):
+        return known
     who = request.app.state.identify(request)
     return await who if inspect.isawaitable(who) else who
 
