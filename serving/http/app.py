@@ -19,6 +19,7 @@ from ...agents.team import Team
 from .caller import Identify, anybody
 from .documents import document_routes
 from .errors import install_errors
+from .mcp import add_mcp, mcp_running
 from .openai_chat import chat_routes
 from .openai_responses import response_routes
 from .run_routes import run_routes
@@ -44,8 +45,9 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        yield
-        await app.state.runs.drain(drain_seconds)
+        async with mcp_running(app):
+            yield
+            await app.state.runs.drain(drain_seconds)
 
     app = FastAPI(
         title=f"metier: {team.card.name}", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
@@ -56,6 +58,7 @@ def create_app(
     for routes in _ROUTES:
         app.include_router(routes)
     _health(app)
+    add_mcp(app)
     app.mount("/", StaticFiles(directory=_WEB, html=True, check_dir=False), name="web")
     return app
 
