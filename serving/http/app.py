@@ -16,6 +16,8 @@ from fastapi.staticfiles import StaticFiles
 
 from ..._version import __version__
 from ...agents.team import Team
+from .a2a import add_a2a
+from .agui import agui_routes
 from .caller import Identify, anybody
 from .documents import document_routes
 from .errors import install_errors
@@ -27,7 +29,7 @@ from .runs import RunService
 
 _WEB = Path(__file__).parent / "web"
 """The chat page."""
-_ROUTES = (run_routes, chat_routes, response_routes, document_routes)
+_ROUTES = (run_routes, chat_routes, response_routes, document_routes, agui_routes)
 
 
 def create_app(
@@ -59,6 +61,7 @@ def create_app(
         app.include_router(routes)
     _health(app)
     add_mcp(app)
+    add_a2a(app)
     app.mount("/", StaticFiles(directory=_WEB, html=True, check_dir=False), name="web")
     return app
 

@@ -9,12 +9,10 @@ from fastapi import FastAPI
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.requests import Request
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ...core.types import Answer
 from ..mcp_server import McpQuestion, Place, mcp_server, tell
-from .caller import Caller, anybody, caller
-from .errors import error_response
+from .caller import Caller, Known, anybody
 from .runs import RunRequest, RunService
 from .stream import attached
 
@@ -48,7 +46,7 @@ def add_mcp(app: FastAPI) -> None:
     inner = server.streamable_http_app(streamable_http_path=_PATH, stateless_http=True, transport_security=security)
     app.state.mcp = server
     app.router.routes.extend(
-        Route(route.path, _Known(route.app), methods=None) for route in inner.routes if isinstance(route, Route)
+        Route(route.path, Known(route.app), methods=None) for route in inner.routes if isinstance(route, Route)
     )
 
 
@@ -57,19 +55,3 @@ async def mcp_running(app: FastAPI) -> AsyncIterator[None]:
     """What MCP's requests need while the app serves."""
     async with app.state.mcp.session_manager.run():
         yield
-
-
-class _Known:
-    """Lets a request through once it is known who sent it."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive)
-        try:
-            request.state.caller = await caller(request)
-        except Exception as error:
-            await error_response(error)(scope, receive, send)
-            return
-        await self._app(scope, receive, send)
