@@ -269,7 +269,8 @@ class Team(Runnable[LanguageModelInput, Answer]):
         """The state after a turn that is part of the run of another graph, or of none."""
         with self._current.use() as loaded:
             _check(specialist, loaded)
-            return loaded.inner.invoke({"messages": [*messages], "attached": specialist})
+            given: Any = {"messages": [*messages], "attached": specialist}
+            return loaded.inner.invoke(given)
 
     # A chain takes the answer from it; events are for those who ask it directly.
     def stream(  # pyright: ignore[reportIncompatibleMethodOverride]

@@ -18,7 +18,7 @@ from rich.console import Console
 from ..core.errors import InputError, MissingExtra
 from ..core.files import write_atomic
 from .ask import open_team
-from .options import TeamFolder
+from .options import ME, TeamFolder, User
 
 _DRAIN = 30.0
 """Seconds that tasks may go on when the server is told to end."""
@@ -51,6 +51,16 @@ def serve(
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
         with _found_at(opened.blueprint.state, url):
             uvicorn.Server(config).run(sockets=[listening])
+
+
+def mcp(team: TeamFolder = Path(), user: User = ME) -> None:
+    """Serve the team as an MCP server on standard input and output, for a host that starts it."""
+    try:
+        from .mcp_server import ask_directly, mcp_server
+    except ImportError as error:
+        raise MissingExtra(error.name or "mcp", "mcp") from None
+    with open_team(team, quiet=True) as opened:
+        mcp_server(opened, lambda question, ctx: ask_directly(opened, question, ctx, user)).run("stdio")
 
 
 @contextmanager

@@ -18,9 +18,12 @@ from ..._version import __version__
 from ...agents.team import Team
 from ...memory.records import RECORDS_FILE, Records
 from .batch_routes import Batches, batch_routes
+from .a2a import add_a2a
+from .agui import agui_routes
 from .caller import Identify, anybody
 from .documents import document_routes
 from .errors import install_errors
+from .mcp import add_mcp, mcp_running
 from .openai_chat import chat_routes
 from .openai_responses import response_routes
 from .run_routes import run_routes
@@ -29,7 +32,7 @@ from .webhooks import Webhooks
 
 _WEB = Path(__file__).parent / "web"
 """The chat page."""
-_ROUTES = (run_routes, chat_routes, response_routes, batch_routes, document_routes)
+_ROUTES = (run_routes, chat_routes, response_routes, batch_routes, document_routes, agui_routes)
 
 
 def create_app(
@@ -60,9 +63,10 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         runs.recover()
         app.state.batches.recover()
-        yield
-        await app.state.batches.stop()
-        await runs.drain(drain_seconds)
+        async with mcp_running(app):
+            yield
+            await app.state.batches.stop()
+            await runs.drain(drain_seconds)
         records.close()
 
     app = FastAPI(
@@ -74,6 +78,8 @@ def create_app(
     for routes in _ROUTES:
         app.include_router(routes)
     _health(app)
+    add_mcp(app)
+    add_a2a(app)
     app.mount("/", StaticFiles(directory=_WEB, html=True, check_dir=False), name="web")
     return app
 

@@ -141,7 +141,7 @@ class ScriptedChat(ChatModel):
         message = self._complete(messages, stop, sampling, **how)
         if self.engine.pause is not None and not message.tool_calls:
             for word in re.findall(r"\s*\S+", message.text):
-                yield AIMessageChunk(word)
+                yield AIMessageChunk(content=word)
                 time.sleep(self.engine.pause)
             message = message.model_copy(update={"content": ""})
         yield as_chunk(message)
