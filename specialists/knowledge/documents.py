@@ -52,6 +52,8 @@ class Document:
     """In order of `start`; they do not overlap."""
     pages: tuple[int, ...] = ()
     """Offset at which page 1, 2, … begins; empty where the format has no pages."""
+    notes: tuple[str, ...] = ()
+    """What of the file is not in `text`, or looks wrong in it, in words for people."""
 
     def page(self, offset: int) -> int | None:
         """Page number (from 1) of a character offset."""
@@ -89,6 +91,8 @@ class Outline:
         """The first heading of level 1; empty when there is none."""
         self.length = 0
         """Characters written so far."""
+        self.notes: list[str] = []
+        """What is left out or looks wrong."""
         self._parts: list[str] = []
         self._blocks: list[Block] = []
         self._path: list[tuple[int, str]] = []
@@ -143,7 +147,7 @@ class Outline:
         self._keep_bare(0)
         text = "".join(self._parts)
         pages = (0, *(found.end() for found in re.finditer(PAGE_BREAK, text))) if self._paged else ()
-        return Document(source, " ".join(clean(title).split()), text, tuple(self._blocks), pages)
+        return Document(source, " ".join(clean(title).split()), text, tuple(self._blocks), pages, tuple(self.notes))
 
     def _add(self, text: str, joined: bool, row: bool = False, label: str = "") -> None:
         if not text.strip():

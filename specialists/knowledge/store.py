@@ -25,6 +25,7 @@ from ...core.errors import KnowledgeError
 from ...core.files import write_atomic
 from ...core.text import terms
 from ...core.types import Passage
+from .documents import Document
 
 # Short forms that the documents define themselves: "work order (WO)".
 
@@ -126,7 +127,7 @@ PASSAGES_FILE = "passages.sqlite"
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE documents (id INTEGER PRIMARY KEY, source TEXT NOT NULL UNIQUE, sha256 TEXT NOT NULL,
-    title TEXT NOT NULL, text TEXT NOT NULL, refused TEXT);
+    title TEXT NOT NULL, text TEXT NOT NULL, refused TEXT, notes TEXT NOT NULL DEFAULT '[]');
 CREATE TABLE passages (id INTEGER PRIMARY KEY, document INTEGER NOT NULL REFERENCES documents ON DELETE CASCADE,
     ordinal INTEGER NOT NULL, start INTEGER NOT NULL, end INTEGER NOT NULL, page INTEGER, heading TEXT NOT NULL,
     text TEXT NOT NULL, context TEXT NOT NULL, terms TEXT NOT NULL, vector BLOB NOT NULL, node TEXT NOT NULL UNIQUE);
@@ -225,6 +226,11 @@ class PassageStore:
         """Source to reason of the documents that could not be read."""
         return dict(self._query("SELECT source, refused FROM documents WHERE refused IS NOT NULL ORDER BY source"))
 
+    def notes(self) -> dict[str, tuple[str, ...]]:
+        """Source to what is left out of it or looks wrong, of the documents with which something is."""
+        rows = self._query("SELECT source, notes FROM documents WHERE notes != '[]' ORDER BY source")
+        return {source: tuple(json.loads(notes)) for source, notes in rows}
+
     def documents(self) -> list[DocumentInfo]:
         """The documents that could be read, by name."""
         rows = self._query(
@@ -238,12 +244,12 @@ class PassageStore:
         rows = self._query("SELECT text FROM documents WHERE source = ? AND refused IS NULL", (source,))
         return rows[0][0] if rows else None
 
-    def add(self, source: str, sha256: str, title: str, text: str, new: Sequence[NewPassage], vectors: Vectors) -> None:
+    def add(self, read: Document, sha256: str, new: Sequence[NewPassage], vectors: Vectors) -> None:
         """Put a document in, in place of an older version. `vectors` has one row a passage."""
-        document = self._replace(source, sha256, title, text, None)
+        document = self._replace(read.source, sha256, read, None)
         blobs = [vector.astype("<f2").tobytes() for vector in vectors]
         words = [" ".join(terms(passage.searchable)) for passage in new]
-        nodes = [node_id(source, sha256, n) for n in range(len(new))]
+        nodes = [node_id(read.source, sha256, n) for n in range(len(new))]
         rows = [
             (document, n, p.start, p.end, p.page, json.dumps(p.heading), p.text, p.context, *searched)
             for n, (p, *searched) in enumerate(zip(new, words, blobs, nodes, strict=True))
@@ -253,12 +259,16 @@ class PassageStore:
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             rows,
         )
-        pairs = sorted(set(definitions(text)))
+        pairs = sorted(set(definitions(read.text)))
         self._db.executemany("INSERT INTO abbreviations VALUES (?, ?, ?)", [(document, *pair) for pair in pairs])
 
     def refuse(self, source: str, sha256: str, reason: str) -> None:
         """Remember that a document could not be read, so that it is not tried again until it changes."""
-        self._replace(source, sha256, "", "", reason)
+        self._replace(source, sha256, Document(source, "", "", ()), reason)
+
+    def rename(self, source: str, to: str) -> None:
+        """Give a document another name; it counts as changed until it is added under that."""
+        self._db.execute("UPDATE documents SET source = ?, sha256 = '' WHERE source = ?", (to, source))
 
     def remove(self, source: str) -> None:
         """Forget a document."""
@@ -327,11 +337,11 @@ class PassageStore:
         rows = self._query(f"SELECT p.id FROM {_JOINED} WHERE source = ? AND ordinal = ?", values)
         return rows[0][0] if rows else None
 
-    def _replace(self, source: str, sha256: str, title: str, text: str, refused: str | None) -> int | None:
+    def _replace(self, source: str, sha256: str, read: Document, refused: str | None) -> int | None:
         self.remove(source)
         return self._db.execute(
-            "INSERT INTO documents (source, sha256, title, text, refused) VALUES (?, ?, ?, ?, ?)",
-            (source, sha256, title, text, refused),
+            "INSERT INTO documents (source, sha256, title, text, refused, notes) VALUES (?, ?, ?, ?, ?, ?)",
+            (source, sha256, read.title, read.text, refused, json.dumps(read.notes)),
         ).lastrowid
 
     def _query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Sequence
 from itertools import zip_longest
@@ -12,11 +11,7 @@ from ....core.csv_table import decode_text
 from ....core.errors import UnreadableDocument
 from ..documents import Document, Outline, clean
 
-_log = logging.getLogger(__name__)
-
 _PARAGRAPH = re.compile(r"\n[ \t]*\n+")
-_TWICE_ENCODED = re.compile("[ÃÂâ][\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]")
-
 _UNDERLINE = re.compile(r"([=\-~^\"'`#*+.:_<>])\1{2,}[ \t]*")
 _NUMBERED = re.compile(r"(\d{1,3}(?:\.\d{1,3}){0,4})[.)]?[ \t]+(?=\S*[^\W\d_])\S.{0,78}(?<![.;,:!?])")
 _ASCIIDOC = re.compile(r"(={1,6}|#{1,6})[ \t]+(\S.*)")
@@ -25,17 +20,14 @@ _LONG_TITLE = 120
 
 
 def decode(data: bytes) -> str:
-    """Bytes to text: UTF-8, UTF-16, else Windows' cp1252. Text that was encoded twice is told in the log.
+    """Bytes to text: UTF-8, UTF-16, else Windows' cp1252.
 
     Raises `UnreadableDocument` for binary data.
     """
     try:
-        text = clean(decode_text(data))
+        return clean(decode_text(data))
     except ValueError as error:
         raise UnreadableDocument(str(error)) from error
-    if _TWICE_ENCODED.search(text):
-        _log.warning("some text looks encoded twice (%r): save it again as UTF-8", _TWICE_ENCODED.findall(text)[0])
-    return text
 
 
 def title_of(source: str) -> str:
