@@ -177,6 +177,19 @@ class NewPassage:
         return f"{self.context}\n{self.text}" if self.context else self.text
 
 
+def ordinals(name: str) -> tuple[str, int, int]:
+    """Source, first and last number of a passage's id: `source#3`, or `source#3-5` for several that are read as one.
+
+    >>> ordinals("a.md#3-5")
+    ('a.md', 3, 5)
+    """
+    source, _, numbers = name.rpartition("#")
+    first, _, last = numbers.partition("-")
+    if not first.isdecimal() or not (last or first).isdecimal():
+        return source, -1, -1
+    return source, int(first), int(last or first)
+
+
 class PassageStore:
     """Reads and, when opened with `write`, changes the SQLite file. Safe to use from several threads.
 
@@ -287,6 +300,11 @@ class PassageStore:
         for (words,) in self._db.execute(f"SELECT terms {_ALL}"):
             yield words.split()
 
+    def texts(self) -> Iterator[str]:
+        """What is searched of all passages, in the order of `rows`."""
+        for context, text in self._db.execute(f"SELECT context, p.text {_ALL}"):
+            yield f"{context}\n{text}"
+
     def vectors(self, rows: Iterable[int] | None = None) -> Vectors:
         """Vectors of all passages in the order of `rows()`, or of the rows asked for."""
         if rows is None:
@@ -330,12 +348,22 @@ class PassageStore:
         passages = {row: _passage(*values) for row, *values in self._query(query, [int(row) for row in rows])}
         return [passages[row] for row in rows]
 
-    def row(self, name: str) -> int | None:
-        """The row of a passage by its id, `source#ordinal`."""
-        source, _, ordinal = name.rpartition("#")
-        values = (source, int(ordinal) if ordinal.isdecimal() else -1)
-        rows = self._query(f"SELECT p.id FROM {_JOINED} WHERE source = ? AND ordinal = ?", values)
-        return rows[0][0] if rows else None
+    def run(self, source: str, first: int, last: int) -> list[Passage]:
+        """The passages `first` to `last` of a document, as far as it has them."""
+        query = f"SELECT {_PASSAGE} FROM {_JOINED} WHERE source = ? AND ordinal BETWEEN ? AND ? ORDER BY ordinal"
+        return [_passage(*row) for row in self._query(query, (source, first, last))]
+
+    def joined(self, source: str, first: int, last: int) -> Passage | None:
+        """The passages `first` to `last` of a document as one; None when it does not have them all."""
+        parts = self.run(source, first, last)
+        if len(parts) != last - first + 1:
+            return None
+        if len(parts) == 1:
+            return parts[0]
+        start, end = parts[0].start, parts[-1].end
+        query = "SELECT substr(text, ?, ?) FROM documents WHERE source = ?"
+        text = self._query(query, (start + 1, end - start, source))[0][0]
+        return parts[0].model_copy(update={"id": f"{source}#{first}-{last}", "text": text, "end": end})
 
     def _replace(self, source: str, sha256: str, read: Document, refused: str | None) -> int | None:
         self.remove(source)

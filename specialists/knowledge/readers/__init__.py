@@ -14,7 +14,8 @@ from ..documents import Document
 from .markup import read_html, read_markdown
 from .pdf import read_pdf
 from .records import read_csv, read_json, read_json_lines, read_sqlite
-from .text import read_asciidoc, read_rst, read_text_file
+from .restructured import read_rst
+from .text import read_asciidoc, read_text_file
 from .word import read_docx
 
 __all__ = ["MAX_DOCUMENT_BYTES", "READERS", "READING", "Reader", "read", "with_readers"]

@@ -211,7 +211,7 @@ class _Buffer:
         if self.level:
             self.sink.heading(self.level, text)
         else:
-            self.sink.paragraph(self.prefix + text, joined=bool(self.prefix))
+            self.sink.paragraph(self.prefix + text, joined=bool(self.prefix or self.lists))
             self.prefix = ""
 
     def write(self, text: str | None) -> None:

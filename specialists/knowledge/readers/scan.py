@@ -1,4 +1,4 @@
-"""Text recognition for pages that are pictures of text. It needs the extra `ocr`, whose models come with its package."""
+"""Text recognition for pages that are pictures of text. Needs the extra `ocr`, whose models come with its package."""
 
 from __future__ import annotations
 
