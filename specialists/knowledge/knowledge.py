@@ -136,12 +136,15 @@ class Knowledge:
         """Passages joined with those neighbours without which they are torn."""
         whole: list[Passage] = []
         for passage in found:
-            source, ordinal, _ = _place(passage)
-            if any(name == source and first <= ordinal <= last for name, first, last in map(_place, whole)):
+            source, ordinal, _ = ordinals(passage.id)
+            given = [(first, last) for name, first, last in (ordinals(p.id) for p in whole) if name == source]
+            if any(first <= ordinal <= last for first, last in given):
                 continue
-            near = self._passages.run(source, ordinal - REACH, ordinal + REACH)
+            after = max((last + 1 for _, last in given if last < ordinal), default=0)
+            before = min((first - 1 for first, _ in given if first > ordinal), default=ordinal + REACH)
+            near = self._passages.run(source, max(ordinal - REACH, after), min(ordinal + REACH, before))
             run = stretch(passage, near, found, self._size)
-            joined = self._passages.joined(source, _place(run[0])[1], _place(run[-1])[1]) or passage
+            joined = self._passages.joined(source, ordinals(run[0].id)[1], ordinals(run[-1].id)[1]) or passage
             whole.append(joined.model_copy(update={"score": passage.score, "signals": passage.signals}))
         return whole
 
@@ -198,10 +201,6 @@ class Knowledge:
     def close(self) -> None:
         """Let go of the files."""
         self._passages.close()
-
-
-def _place(passage: Passage) -> tuple[str, int, int]:
-    return ordinals(passage.id)
 
 
 def _retrievers() -> Any:

@@ -34,7 +34,8 @@ class Spelling:
         self._lock = threading.Lock()
         self._counts: Mapping[str, int] | None = None
         self._stems: frozenset[str] = frozenset()
-        self._near: dict[tuple[str, int], list[str]] = {}
+        self._near: Mapping[tuple[str, int], list[str]] = {}
+        """First or second letter, and length, to words."""
 
     @staticmethod
     def build(texts: Iterable[str], folder: Path) -> None:
@@ -66,7 +67,8 @@ class Spelling:
                 counts = {word: int(count) for word, _, count in pairs}
                 near = defaultdict(list)
                 for word in counts:
-                    near[word[0], len(word)].append(word)
+                    for letter in word[:2]:
+                        near[letter, len(word)].append(word)
                 self._near, self._stems, self._counts = near, frozenset(map(stem, counts)), counts
             return self._counts
 
@@ -82,7 +84,7 @@ class Spelling:
         best: tuple[int, int, str] | None = None
         for length in range(len(word) - errors, len(word) + errors + 1):
             for other in (*self._near.get((word[0], length), ()), *self._near.get((word[1], length), ())):
-                # a first letter that is not right was swapped with the second, or is one too many: that is one error
+                # a first letter that is not right is one error: swapped with the second, missing, or one too many
                 allowed = errors if other[0] == word[0] else 1
                 distance = OSA.distance(word, other, score_cutoff=allowed)
                 if distance <= allowed:

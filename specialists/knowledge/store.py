@@ -184,10 +184,8 @@ def ordinals(name: str) -> tuple[str, int, int]:
     ('a.md', 3, 5)
     """
     source, _, numbers = name.rpartition("#")
-    first, _, last = numbers.partition("-")
-    if not first.isdecimal() or not (last or first).isdecimal():
-        return source, -1, -1
-    return source, int(first), int(last or first)
+    found = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", numbers)
+    return (source, int(found[1]), int(found[2] or found[1])) if found else (source, -1, -1)
 
 
 class PassageStore:
@@ -356,7 +354,7 @@ class PassageStore:
     def joined(self, source: str, first: int, last: int) -> Passage | None:
         """The passages `first` to `last` of a document as one; None when it does not have them all."""
         parts = self.run(source, first, last)
-        if len(parts) != last - first + 1:
+        if not parts or len(parts) != last - first + 1:
             return None
         if len(parts) == 1:
             return parts[0]
