@@ -207,9 +207,11 @@ class BuildReport(Value):
         lines = []
         for name, report in self.knowledge.items():
             changes = [("new", report.added), ("changed", report.changed), ("removed", report.removed)]
+            changes += [("renamed", tuple(report.renamed))]
             done = ", ".join(f"{len(files)} {word}" for word, files in changes if files) or "nothing changed"
             lines.append(f"{name}: {done}; {report.passages} passages")
             lines += [f"  skipped {source}: {reason}" for source, reason in report.skipped.items()]
+            lines += [f"  {source}: {note}" for source, notes in report.notes.items() for note in notes]
         lines.append(f"router: {'fitted' if self.router_fitted else 'nothing changed'}")
         for verdict in self.gate:
             did = "is the champion now" if verdict.promoted else "stays the challenger"

@@ -97,6 +97,10 @@ class OnnxEmbedder:
             vectors[rows] = self._run([encoded[i] for i in rows])
         return vectors
 
+    def has_word(self, word: str) -> bool:
+        """Whether the model's vocabulary holds a word, in lower case, as a whole: then it is no typing error."""
+        return len(self._tokenizer.encode(word, add_special_tokens=False).ids) == 1
+
     def _embed_one(self, text: str) -> Vectors:
         with self._lock:
             if text in self._recent:

@@ -17,9 +17,9 @@ from fastapi.staticfiles import StaticFiles
 from ..._version import __version__
 from ...agents.team import Team
 from ...memory.records import RECORDS_FILE, Records
-from .batch_routes import Batches, batch_routes
 from .a2a import add_a2a
 from .agui import agui_routes
+from .batch_routes import Batches, batch_routes
 from .caller import Identify, anybody
 from .documents import document_routes
 from .errors import install_errors
