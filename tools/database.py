@@ -23,9 +23,9 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from ..core.csv_table import decode_text, parse_csv
 from ..core.errors import MissingExtra, ToolDenied, ToolError
 from ..core.types import Value
+from .csv_files import SUFFIXES, find_csv, load_csv, table_name
 
 QUERY_ROWS = 1000
 """Rows of one query that are read, unless fewer are asked for."""
@@ -216,10 +216,9 @@ class SqliteDatabase(Database):
 
     @classmethod
     def of_csv(cls, files: Mapping[str, Path], *, seconds: float = QUERY_SECONDS) -> SqliteDatabase:
-        """Tables in memory, one per CSV file, named as given; whole and decimal numbers become numbers."""
+        """Tables in memory, one per CSV file, named as given; numbers and dates become such."""
         memory = sqlite3.connect(":memory:", check_same_thread=False)
-        for name, path in files.items():
-            _load_csv(memory, name, path)
+        load_csv(memory, files)
         database = cls.__new__(cls)
         database._open("", memory, seconds)
         return database
@@ -288,56 +287,19 @@ def _authorize(action: int, first: str | None, second: str | None, *_: Any) -> i
 
 
 def open_database(place: Path, *, seconds: float = QUERY_SECONDS) -> SqliteDatabase:
-    """A `.sqlite` file, a `.csv` file, or a folder of CSV files (one table each, named as the file)."""
-    files = sorted(place.glob("*.csv")) if place.is_dir() else [place] if place.suffix.lower() == ".csv" else []
-    if files:
-        return SqliteDatabase.of_csv({_identifier(f.stem): f for f in files}, seconds=seconds)
+    """A `.sqlite` file, a `.csv` or `.tsv` file, or a folder of those (one table each, named as the file).
+
+    Raises:
+        ToolError: there is no such file, or it cannot be read.
+    """
+    if place.is_dir():
+        files = find_csv(place)
+        if not files:
+            raise ToolError(f"no CSV file in {place}", hint="give the path of a .sqlite file or a folder of .csv files")
+        return SqliteDatabase.of_csv(files, seconds=seconds)
+    if place.suffix.lower() in SUFFIXES and place.is_file():
+        return SqliteDatabase.of_csv({table_name(place): place}, seconds=seconds)
     return SqliteDatabase(place, seconds=seconds)
-
-
-def _load_csv(connection: sqlite3.Connection, table: str, path: Path) -> None:
-    try:
-        table_read = parse_csv(decode_text(path.read_bytes()))
-    except (OSError, ValueError) as error:
-        raise ToolError(f"cannot read {path.name} as a CSV table: {error}") from None
-    columns = _columns(table_read.columns or [""] * max(map(len, table_read.rows), default=0))
-    if not columns:
-        raise ToolError(f"cannot read {path.name} as a CSV table: there is nothing in it")
-    padded = [(row + [""] * len(columns))[: len(columns)] for row in table_read.rows]
-    kinds = [_kind([row[i] for row in padded]) for i in range(len(columns))]
-    definition = ", ".join(f'"{c}" {k}' for c, k in zip(columns, kinds, strict=True))
-    connection.execute(f'CREATE TABLE "{table}" ({definition})')
-    marks = ", ".join("?" * len(columns))
-    connection.executemany(f'INSERT INTO "{table}" VALUES ({marks})', ([v or None for v in row] for row in padded))
-    connection.commit()
-
-
-def _columns(header: Sequence[str]) -> list[str]:
-    """Plain names; empty ones are numbered, repeated ones (SQLite ignores case) get their position."""
-    columns: list[str] = []
-    for place, name in enumerate(header, 1):
-        plain = _identifier(name) or f"column_{place}"
-        taken = plain.lower() in (c.lower() for c in columns)
-        columns.append(f"{plain}_{place}" if taken else plain)
-    return columns
-
-
-def _identifier(name: str) -> str:
-    return re.sub(r"\W+", "_", name.strip()).strip("_")
-
-
-_INTEGER = re.compile(r"[+-]?(?:0|[1-9]\d{0,17})")
-
-_DECIMAL = re.compile(r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|[+-]?\.\d+")
-
-
-def _kind(values: Sequence[str]) -> str:
-    """The column's SQLite type. Codes with leading zeros stay text."""
-    present = [v for v in values if v]
-    if present and all(_INTEGER.fullmatch(v) for v in present):
-        return "INTEGER"
-    coded = any(re.match(r"0\d", v) for v in present)
-    return "REAL" if present and not coded and all(_DECIMAL.fullmatch(v) for v in present) else "TEXT"
 
 
 # PostgreSQL (extra `postgres`).
