@@ -1,4 +1,4 @@
-"""What the cells of a column mean: numbers and dates as people write them. The whole column tells, and its file helps."""
+"""What the cells of a column mean: numbers and dates as people write them. The whole column tells."""
 
 from __future__ import annotations
 

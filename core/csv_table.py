@@ -132,7 +132,8 @@ def _has_header(rows: Sequence[Sequence[str]]) -> bool:
         kind, often = Counter(map(_kind, values)).most_common(1)[0] if values else ("", 0)
         if not kind or often < 0.8 * len(values):
             continue
-        if _kind(name) != kind or _YEAR.fullmatch(name):
+        year = _YEAR.fullmatch(name) and not all(map(_YEAR.fullmatch, values))
+        if _kind(name) != kind or year:
             return True
         same += 1
     return same == 0

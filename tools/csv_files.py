@@ -1,4 +1,4 @@
-"""CSV files as tables of a SQLite database in memory: numbers become numbers and dates ISO dates, as each column tells."""
+"""CSV files as tables of a SQLite database in memory: numbers become numbers and dates ISO dates."""
 
 from __future__ import annotations
 

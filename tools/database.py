@@ -7,6 +7,7 @@ transaction, and should have a role that may only SELECT.
 
 from __future__ import annotations
 
+import logging
 import re
 import sqlite3
 import threading
@@ -27,6 +28,8 @@ from ..core.errors import MissingExtra, ToolDenied, ToolError
 from ..core.types import Value
 from .csv_files import SUFFIXES, find_csv, load_csv, table_name
 
+_log = logging.getLogger(__name__)
+
 QUERY_ROWS = 1000
 """Rows of one query that are read, unless fewer are asked for."""
 
@@ -36,6 +39,9 @@ QUERY_SECONDS = 5.0
 _SHOWN_ROWS = 10
 _CELL_CHARACTERS = 80
 _MAX_VALUE_BYTES = 1_000_000
+
+NUMBER_TYPE = r"int|real|num|dec|double|float|money|serial"
+"""A declared type that means numbers has one of these in it."""
 
 Dialect = Literal["sqlite", "postgres"]
 
@@ -89,6 +95,11 @@ def same_rows(result: QueryResult, truth: QueryResult, *, ordered: bool) -> bool
 def _rounded(value: Any) -> Any:
     """Sums of floats differ with the order of rows."""
     return float(f"{value:.9g}") if isinstance(value, (int, float)) else value
+
+
+def quote_name(name: str) -> str:
+    """A table's or column's name in quotes."""
+    return '"' + name.replace('"', '""') + '"'
 
 
 # Is a text one query that only reads? Decided on the parsed tree, not on words in the text.
@@ -188,7 +199,20 @@ class Database(ABC):
 
 def _result(columns: Sequence[str], fetched: Sequence[Sequence[Any]], rows: int) -> QueryResult:
     """Of one row more than wanted, which shows whether there are more."""
-    return QueryResult(columns=tuple(columns), rows=tuple(map(tuple, fetched[:rows])), complete=len(fetched) <= rows)
+    kept = tuple(tuple(map(_sayable, row)) for row in fetched[:rows])
+    return QueryResult(columns=tuple(columns), rows=kept, complete=len(fetched) <= rows)
+
+
+def _sayable(value: Any) -> Any:
+    """A value that can be shown and saved: of bytes their text, or how many they are."""
+    if isinstance(value, bytes | memoryview):
+        data = bytes(value)
+        try:
+            text = data.decode()
+        except UnicodeDecodeError:
+            text = ""
+        return text if text and text.isprintable() else f"({len(data)} bytes)"
+    return value
 
 
 # SQLite files, and CSV files held in memory.
@@ -249,16 +273,10 @@ class SqliteDatabase(Database):
         with self._connection(guarded=False) as connection:
             try:
                 names = connection.execute("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')").fetchall()
-                return {
-                    name: {
-                        column: kind
-                        for column, kind in connection.execute("SELECT name, type FROM pragma_table_info(?)", (name,))
-                    }
-                    for (name,) in names
-                    if not name.startswith("sqlite_")
-                }
             except sqlite3.DatabaseError as error:
                 raise ToolError(f"not a SQLite database: {error}") from None
+            tables = {name: _columns_of(connection, name) for (name,) in names if not name.startswith("sqlite_")}
+        return {name: columns for name, columns in tables.items() if columns}
 
     @contextmanager
     def _connection(self, guarded: bool = True) -> Iterator[sqlite3.Connection]:
@@ -268,8 +286,29 @@ class SqliteDatabase(Database):
                 yield self._memory
             return
         with closing(sqlite3.connect(self._uri, uri=True)) as connection:
+            connection.text_factory = _text
             _guard(connection, guarded)
             yield connection
+
+
+def _columns_of(connection: sqlite3.Connection, table: str) -> dict[str, str]:
+    """Columns, computed ones too, and their declared types; none where a view or a module of SQLite is broken."""
+    columns = "SELECT name, type FROM pragma_table_xinfo(?) WHERE hidden <> 1"  # 1: hidden columns of virtual tables
+    try:
+        found = dict(connection.execute(columns, (table,)).fetchall())
+        connection.execute(f"SELECT 1 FROM {quote_name(table)} LIMIT 0")
+    except sqlite3.DatabaseError as error:
+        _log.warning("left out: %s cannot be read (%s)", table, error)
+        return {}
+    return found
+
+
+def _text(data: bytes) -> str:
+    """SQLite does not check that texts are UTF-8; those of old programs are not."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data.decode("cp1252", errors="replace")
 
 
 def _guard(connection: sqlite3.Connection, on: bool) -> None:
