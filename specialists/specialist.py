@@ -16,7 +16,7 @@ from ..core.errors import BudgetExceeded
 from ..core.run import Emit, Event, Journal, Meter, Unkept, ignore, timing
 from ..core.text import codes, content_words
 from ..core.types import Answer, Brief, Handoff, Outcome, Passage
-from ..tools.session import SpecialistTools
+from ..tools.session import SpecialistTools, WaitingTools
 from .card import SpecialistCard
 from .confidence import confidence
 from .engines.engine import Engine, Sampling
@@ -59,7 +59,7 @@ class Specialist:
         *,
         style: Style | None = None,
         adapter: str | None = None,
-        tools: SpecialistTools | None = None,
+        tools: SpecialistTools | WaitingTools | None = None,
         resources: Any = None,
         sift: Sift | None = None,
         journal: Journal | None = None,
@@ -84,6 +84,7 @@ class Specialist:
 
         Raises:
             EngineError: the model's engine failed.
+            ToolUnreachable: a server that its tools come from does not answer.
         """
         passages, guards = self._retrieve(brief, emit)
         outcome = self._work(brief, passages, emit)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from time import monotonic
 from typing import Any
 
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
+from ..core.errors import ToolUnreachable
 from ..core.run import Journal, Unkept
 from ..core.types import ToolCall, Touch
 from .policy import (
@@ -74,6 +77,46 @@ class SpecialistTools:
         if self.runner is None:
             return _DrySession(self.functions)
         return _LiveSession(self, self.runner, RunFacts(**dict.fromkeys(touched, True)))
+
+
+class WaitingTools:
+    """The tools of a specialist whose server does not answer: asked for again when there is work.
+
+    Args:
+        make: Makes them, or raises `ToolUnreachable`.
+        why: Why they could not be made at first.
+        rest: Seconds after which they are asked for again, at the earliest.
+    """
+
+    def __init__(self, make: Callable[[], SpecialistTools], why: ToolUnreachable, *, rest: float = 10.0) -> None:
+        self._make, self._why, self._rest = make, why, rest
+        self._made: SpecialistTools | None = None
+        self._again, self._lock = monotonic() + rest, threading.Lock()
+
+    @property
+    def functions(self) -> list[dict[str, Any]]:
+        """Of the tools, once they are there."""
+        return self._made.functions if self._made else []
+
+    def open(self, touched: Iterable[Touch] = ()) -> ToolSession:
+        """Begin to work on a brief.
+
+        Raises:
+            ToolUnreachable: the server still does not answer.
+        """
+        with self._lock:
+            if self._made is None:
+                self._made = self._try()
+            return self._made.open(touched)
+
+    def _try(self) -> SpecialistTools:
+        if monotonic() < self._again:
+            raise self._why
+        try:
+            return self._make()
+        except ToolUnreachable as error:
+            self._why, self._again = error, monotonic() + self._rest
+            raise
 
 
 class ToolSession(ABC):

@@ -64,7 +64,7 @@ def test_doubt_is_counted_and_said(source: SqlSource) -> None:
     assert doubts > 0
     assert source.remarks(query)[0].startswith("job.due is compared as text: its dates may have the day or the month")
     card = SpecialistCard(name="works", description="Jobs of the works.", style="sql", database="works.sqlite")
-    specialist = Specialist(card, ScriptedEngine([short]), resources=source, abstain_below=0.0)
+    specialist = Specialist(card, ScriptedEngine(lambda messages: short), resources=source, abstain_below=0.0)
     assert "job.due is compared as text" in specialist.run(Brief(task="Which job is due last?")).text  # type: ignore
 
 

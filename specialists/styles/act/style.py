@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ....core.errors import ConfigError, unknown
+from ....core.errors import ConfigError, MetierError, unknown
 from ....core.run import Event, timing
 from ....core.types import ToolCall, Usage, Value, sigmoid
 from ...adapters.folder import DECISION
@@ -87,11 +87,23 @@ def act(work: Work) -> Draft:
             break
         given = " ".join(c.result for c in calls)
         fitting = calling.shortlist.fitting(work.brief.task, work.tools.functions, given)
-        reply = _ask(work, fitting, calls)
-    results = [c.result for c in calls if c.error is None]
-    found = bool(results) and calls[-1].error is None
+        try:
+            reply = _ask(work, fitting, calls)
+        except MetierError:
+            if all(c.error is not None for c in calls):
+                raise
+            break  # what the calls gave is there, although no further one can be asked for
+    return _draft(calls, certainty, sure)
+
+
+def _draft(calls: Sequence[ToolCall], certainty: dict[str, float], sure: float | None) -> Draft:
+    """What the calls came to. A failure that no later call made good is told beside what the others gave."""
+    found = any(c.error is None for c in calls)
+    mended = [c.error is not None and any(d.error is None for d in calls[place:]) for place, c in enumerate(calls)]
+    lines = [c.result if c.error is None else f"{c.name} failed: {c.error}" for c in calls]
+    text = "\n".join(line for line, gone in zip(lines, mended, strict=True) if not gone)
     return Draft(
-        text="\n".join(results) if found else NOT_FOUND,
+        text=text if found else NOT_FOUND,
         found=found,
         certainty=certainty,
         probability=sure if found else None,
