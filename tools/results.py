@@ -15,12 +15,12 @@ from langchain_core.messages import BaseMessage
 from langchain_core.tools import BaseTool
 from pydantic_core import to_json
 
-from ..core.csv_table import decode_text
 from ..core.text import savable
 from .tool import effects_of, shorten_text
 
 _MOST_ITEMS = 1000
 """Items that are taken out of a generator, which may never end."""
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]")
 _ADDRESS = re.compile(r" (?:object )?at 0x[0-9a-fA-F]+")
 
 
@@ -80,6 +80,8 @@ def _text(given: Any) -> str:
         return ""
     if isinstance(given, bytes | bytearray | memoryview):
         return _of_bytes(bytes(given))
+    if isinstance(given, Enum):
+        return _text(given.value)
     if isinstance(given, BaseMessage):
         return str(given.text)
     if blocks := _blocks(given):
@@ -95,10 +97,14 @@ def _text(given: Any) -> str:
 
 
 def _of_bytes(data: bytes) -> str:
-    try:
-        return decode_text(data)
-    except ValueError:
-        return f"({len(data)} bytes that are no text)"
+    for encoding in ("utf-8", "cp1252"):
+        try:
+            text = data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        if not _CONTROL.search(text):
+            return text
+    return f"({len(data)} bytes that are no text)"
 
 
 def _blocks(given: Any) -> list[str]:

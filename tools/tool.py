@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar, overload
 
 from langchain_core.tools import BaseTool, StructuredTool
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from ..core.errors import ToolError
 from ..core.types import Passage
@@ -70,6 +70,18 @@ def tool(
 
 def _is_async(function: Callable[..., Any]) -> bool:
     return iscoroutinefunction(function) or iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
+
+
+class RecognisingTool(StructuredTool):
+    """A tool that sees for sure when a task is its own, and reads the arguments out of it: no model is asked then."""
+
+    recognise: Callable[[str], dict[str, Any] | None] = Field(exclude=True)
+    """Task to arguments; None for every task that is not surely and wholly its own."""
+
+    @classmethod
+    def of(cls, subject: StructuredTool, recognise: Callable[[str], dict[str, Any] | None]) -> RecognisingTool:
+        """The same tool, which recognises its tasks."""
+        return cls(**{name: getattr(subject, name) for name in type(subject).model_fields}, recognise=recognise)
 
 
 def declare(subject: ToolT, effects: Effects) -> ToolT:
