@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 
 from ..core.embedding import Embedder
-from ..core.errors import StateError
+from ..core.errors import StateError, ToolUnreachable
 from ..core.files import write_atomic
 from ..core.models import LocalModel, ModelStore
 from ..core.onnx_embedder import load_embedder
@@ -50,6 +51,8 @@ from .cards import Blueprint, blueprint_at, fingerprint
 from .evaluate import Evaluation, threshold
 from .feedback import answered_examples
 from .guardrails import build_guards
+
+_log = logging.getLogger(__name__)
 
 # The gate of a team: challengers that are better than what is in use become champions; others stay, with a reason.
 
@@ -294,7 +297,7 @@ def _forget(blueprint: Blueprint) -> None:
 
 
 def check_names(blueprint: Blueprint) -> None:
-    """Do all names in the cards exist? Better asked now than in the first turn.
+    """Do all names in the cards exist? Better asked now than in the first turn. A server that is away is only told.
 
     Raises:
         ConfigError: an unknown style, guardrail or tool.
@@ -304,7 +307,10 @@ def check_names(blueprint: Blueprint) -> None:
     for name, card in blueprint.specialists.items():
         blueprint.style(name)
         search = (lambda _: []) if card.knowledge else None
-        build_tools(card.tools, ToolContext(blueprint.folders[name], search=search, team=blueprint.root))
+        try:
+            build_tools(card.tools, ToolContext(blueprint.folders[name], search=search, team=blueprint.root))
+        except ToolUnreachable as error:
+            _log.warning("specialist '%s' cannot work at present: %s", name, error)
 
 
 def changed_since_build(blueprint: Blueprint) -> list[str] | None:

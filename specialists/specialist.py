@@ -22,7 +22,7 @@ from ..core.run import Emit, Event, Journal, Meter, Unkept, ignore, timing
 from ..core.runnable import as_tool, task_of
 from ..core.text import codes, content_words
 from ..core.types import Answer, Brief, Citation, Handoff, Outcome, Passage
-from ..tools.session import SpecialistTools
+from ..tools.session import SpecialistTools, WaitingTools
 from .card import SpecialistCard
 from .confidence import confidence
 from .engines.engine import Engine, Sampling
@@ -65,7 +65,7 @@ class Specialist(Runnable[LanguageModelInput, Answer]):
         *,
         style: Style | None = None,
         adapter: str | None = None,
-        tools: SpecialistTools | None = None,
+        tools: SpecialistTools | WaitingTools | None = None,
         resources: Any = None,
         sift: Sift | None = None,
         journal: Journal | None = None,
@@ -125,6 +125,7 @@ class Specialist(Runnable[LanguageModelInput, Answer]):
 
         Raises:
             EngineError: the model's engine failed.
+            ToolUnreachable: a server that its tools come from does not answer.
         """
         passages, guards = self._retrieve(brief, emit)
         outcome = self._work(brief, passages, emit)
