@@ -32,7 +32,7 @@ _NOT_PLAIN = (
 )  # fmt: skip
 """What an `adapter_config.json` may ask for that llama.cpp does not do."""
 _CHANGES_BASE = ("pissa", "olora", "corda", "loftq")
-"""Ways of initialising that change the base's own weights: the adapter alone is wrong on the base as it is published."""
+"""Ways of initialising that change the base's own weights: alone, the adapter is wrong on the published base."""
 
 
 class _Lora(BaseModel):
