@@ -106,7 +106,7 @@ class TurnMemory:
         """
         if self._forgets(task):
             return True
-        if _tells(task, recalled):
+        if _tells(task, recalled) or (_requests(task) and not _asks(task)):
             return self._notes() and evidence() < _SPOKEN_OF
         quotes = _bearing(task, recalled)
         return bool(quotes) and quotes[0].relevance >= evidence() + _AHEAD

@@ -68,6 +68,8 @@ def statements(text: str) -> list[str]:
     kept = [statement for part in parts if (statement := _statement(part))]
     if any(_SPEAKER.search(part) and not _WISH.search(part) for part in kept) or (parts and _NOTE.search(parts[0])):
         return kept
+    if any(map(_REMEMBER.search, kept)):
+        return kept
     only_tells = len(kept) == len(parts) and all(_TELLING.search(part) and not _WISH.search(part) for part in kept)
     return kept if only_tells else []
 
