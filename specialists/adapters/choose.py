@@ -13,7 +13,7 @@ from ..card import SpecialistCard
 from ..styles.table import STYLES
 from .convert import gguf_adapter
 from .folder import CONFIG, WEIGHTS, hashes, open_adapter
-from .merge import merged_gguf
+from .merge import checked_gguf, merged_gguf
 
 _BASE_ALONE = "none"
 """The name on a card that asks for the base alone."""
@@ -68,14 +68,15 @@ def loadable(
 
     Raises:
         ConfigError: not a plain LoRA, or one for another base.
-        IntegrityError: the weights are not safetensors, or were changed.
+        IntegrityError: the weights are not safetensors, damaged, no numbers, or were changed.
     """
     if not isinstance(source, Path):
         return None
     if merged:
         return merged_gguf(source, base.files["gguf"], progress)
-    as_it_is = source.is_file() or engine == "transformers"
-    return source if as_it_is else gguf_adapter(source, base.files["gguf"])
+    if source.is_file():
+        return checked_gguf(source)
+    return source if engine == "transformers" else gguf_adapter(source, base.files["gguf"])
 
 
 def adapter_version(source: Adapter) -> dict[str, str] | str | None:
