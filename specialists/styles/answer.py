@@ -25,17 +25,17 @@ _MOST = 6
 
 
 def answer(work: Work) -> Draft:
-    """Let the model point at what answers; if it declines, at what comes nearest, as evidence."""
+    """Let the model point at what answers; if it declines, at what comes nearest: how sure to be of that is then asked
+    with `declined` among the signs."""
     if not work.passages:
         return Draft(text=NOT_FOUND, found=False)
     prompt = work.prompt()
     shape = Quote(work.texts, [NOT_FOUND], openings=_OPENINGS, most=_MOST)
-    reply = work.ask(prompt, shape)
-    draft = _draft(reply, work.passages)
-    if draft.found or not work.card.knowledge:
+    draft = _draft(work.ask(prompt, shape), work.passages)
+    if draft.found:
         return draft
     nearest = _draft(work.ask(prompt, replace(shape, alternatives=()), seed=0), work.passages)
-    return replace(nearest, found=False)
+    return replace(nearest, certainty={**nearest.certainty, "declined": 1.0})
 
 
 def _draft(reply: Reply, passages: Sequence[Passage]) -> Draft:
