@@ -15,7 +15,7 @@ import random
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from ruamel.yaml import YAML
@@ -23,10 +23,10 @@ from ruamel.yaml import YAML
 from metier.benchmarks.skills import quote
 from metier.core.files import sha256, write_atomic
 from metier.core.models import ModelStore
-from metier.core.types import Passage
+from metier.core.types import Passage, Turn
 from metier.specialists.adapters.folder import WEIGHTS
 from metier.specialists.knowledge.citation import cite
-from metier.specialists.prompt import NOT_FOUND, TrainingExample
+from metier.specialists.prompt import NOT_FOUND, Message, TrainingExample
 from metier.specialists.styles.answer import ANSWER
 from metier.specialists.training.config import TrainConfig
 from metier.specialists.training.train import train_adapter
@@ -34,15 +34,15 @@ from metier.specialists.training.train import train_adapter
 OWN = Path(__file__).with_name("answer_lessons.yaml")
 
 SHARES = {
-    "dstc9_faq": 130,
+    "dstc9_faq": 80,
     "integreat_en": 30,
     "integreat_de": 15,
     "integreat_across": 45,
-    "selqa": 60,
-    "nq_open_oracle": 70,
+    "selqa": 40,
+    "nq_open_oracle": 60,
     "fairytaleqa": 30,
-    "wikitablequestions": 50,
-    "timeqa": 30,
+    "wikitablequestions": 40,
+    "timeqa": 20,
 }
 """How many lessons of each set: sets in which people ask naturally get more (`integreat_across`: a German question
 about an English text)."""
@@ -60,6 +60,8 @@ class Item(NamedTuple):
     task: str
     answer: str
     passages: list[str]
+    before: tuple[str, ...] = ()
+    """An earlier question and its answer, which the task refers to."""
 
 
 def own(dice: random.Random, rounds: int = 2) -> Iterator[Item]:
@@ -69,7 +71,7 @@ def own(dice: random.Random, rounds: int = 2) -> Iterator[Item]:
             for _ in range(rounds):
                 passages = [text.strip() for text in document["passages"]]
                 dice.shuffle(passages)
-                yield Item(question["q"], _own_answer(question), passages)
+                yield Item(question["q"], _own_answer(question), passages, tuple(question.get("before", ())))
 
 
 def _own_answer(question: dict[str, Any]) -> str:
@@ -77,7 +79,7 @@ def _own_answer(question: dict[str, Any]) -> str:
         return NOT_FOUND
     if "yes" in question:
         return f"Yes.\n{question['yes']}"
-    return f"No.\n{question['no']}" if "no" in question else question["a"]
+    return f"No.\n{question['no']}" if "no" in question else str(question["a"])
 
 
 def corpora(folder: Path, dice: random.Random) -> Iterator[Item]:
@@ -144,7 +146,7 @@ def _stands(line: str, text: str) -> bool:
     return cite(line, [Passage(id="", text=text, source="")]) is not None
 
 
-def public(folder: Path, dice: random.Random, each: int = 60) -> Iterator[Item]:
+def public(folder: Path, dice: random.Random, each: int = 50) -> Iterator[Item]:
     """Annual reports and extension bulletins: the training part of the evaluation sets, short answers."""
     for name in ("finance_tatqa_span", "agri_agxqa"):
         rows = [q for q in quote.questions(folder, [name]) if not quote.aside(q)]
@@ -158,13 +160,21 @@ def lessons(data: Path, sets: Path, seed: int) -> list[TrainingExample]:
     dice = random.Random(seed)
     items = [*own(dice), *corpora(sets, dice), *public(data, dice)]
     dice.shuffle(items)
-    return [TrainingExample(ANSWER.prompt(item.task, item.passages), item.answer) for item in items]
+    return [TrainingExample(_prompt(item), item.answer) for item in items]
+
+
+def _prompt(item: Item) -> list[Message]:
+    roles: tuple[Literal["user", "assistant"], ...] = ("user", "assistant")
+    window = [Turn(role=role, text=text) for role, text in zip(roles, item.before, strict=False)]
+    return ANSWER.prompt(item.task, item.passages, window=window)
 
 
 def main() -> None:
     args = _arguments()
     examples = lessons(args.data, args.corpora, args.seed)
-    config = TrainConfig(minutes=args.minutes, epochs=1, seed=args.seed, learning_rate=args.rate, longest=640)
+    config = TrainConfig(
+        minutes=args.minutes, epochs=1, seed=args.seed, learning_rate=args.rate, longest=640, patience=99
+    )
     with Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn()) as bars:
         bar = bars.add_task("starting", total=None)
         report = train_adapter(
