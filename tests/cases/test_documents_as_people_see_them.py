@@ -191,6 +191,106 @@ def test_headings_of_rst(tmp_path):
     ]
 
 
+def test_rst_without_what_is_not_text(tmp_path):
+    text = """..
+  A note to writers.
+
+.. _top:
+
+Crane
+=====
+
+See :ref:`the yard <yard>`, `the rules <https://rules.example/c>`__ and ``hoist --up``.
+
+.. versionadded:: 2.1
+   Brakes are tested.
+
+.. odd-box:: Mind the hook.
+
+.. toctree::
+   other
+
+.. include:: /etc/hostname
+
+.. csv-table::
+   :file: /etc/passwd
+
+- oil the rope
+- wipe it
+
+  twice
+
+Rope
+    A wire of 12 mm.
+
++-------+---------------+
+| Day   | Load          |
+|       +-------+-------+
+|       | near  | far   |
++=======+=======+=======+
+| May   | 3 t   | 2 t   |
++-------+-------+-------+
+"""
+    document = reading(tmp_path, "a.rst", text)
+    assert texts(document) == [
+        "See the yard, the rules (https://rules.example/c) and hoist --up.",
+        "2.1 Brakes are tested.",
+        "Mind the hook.",
+        "- oil the rope",
+        "- wipe it",
+        "twice",
+        "Rope: A wire of 12 mm.",
+        "Day: May; Load near: 3 t; Load far: 2 t",
+    ]
+
+
+def test_asciidoc_without_what_is_not_text(tmp_path):
+    text = """= Crane
+:toc: left
+
+// A note to writers.
+See xref:yard.adoc[the yard] and https://rules.example/c[the rules].
+
+[source,bash]
+----
+hoist --up
+== 3 t
+----
+
+. Stop it.
+. Lock it.
+
+* oil
+* rope
+
+.Loads
+[cols="1,1",options="header"]
+|===
+|Day
+|Load
+|May
+|3 t
+|June
+|2 t
+|===
+
+NOTE: Mind the hook.
+"""
+    document = reading(tmp_path, "a.adoc", text)
+    assert texts(document) == [
+        "See the yard and the rules (https://rules.example/c).",
+        "hoist --up\n== 3 t",
+        "1. Stop it.",
+        "2. Lock it.",
+        "- oil",
+        "- rope",
+        "Loads",
+        "Day: May; Load: 3 t",
+        "Day: June; Load: 2 t",
+        "NOTE: Mind the hook.",
+    ]
+
+
 def test_headings_of_asciidoc(tmp_path):
     text = "= Pumps\n\nIntro.\n\n== Care\nOil them.\n\n----\n== no heading\n----\n"
     document = reading(tmp_path, "a.adoc", text)

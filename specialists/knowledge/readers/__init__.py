@@ -11,11 +11,12 @@ from pathlib import Path
 from ....core.errors import UnreadableDocument
 from ....core.plugins import load
 from ..documents import Document
+from .asciidoc import read_asciidoc
 from .markup import read_html, read_markdown
 from .pdf import read_pdf
 from .records import read_csv, read_json, read_json_lines, read_sqlite
 from .restructured import read_rst
-from .text import read_asciidoc, read_text_file
+from .text import read_text_file
 from .word import read_docx
 
 __all__ = ["MAX_DOCUMENT_BYTES", "READERS", "READING", "Reader", "read", "with_readers"]

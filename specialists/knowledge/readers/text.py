@@ -1,4 +1,4 @@
-"""Plain text and AsciiDoc: paragraphs below their headings; and what all text formats share."""
+"""Plain text: paragraphs below their headings; and what all text formats share."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from ..documents import Document, Outline, clean
 _PARAGRAPH = re.compile(r"\n[ \t]*\n+")
 _UNDERLINE = re.compile(r"([=\-~^\"'`#*+.:_<>])\1{2,}[ \t]*")
 _NUMBERED = re.compile(r"(\d{1,3}(?:\.\d{1,3}){0,4})[.)]?[ \t]+(?=\S*[^\W\d_])\S.{0,78}(?<![.;,:!?])")
-_ASCIIDOC = re.compile(r"(={1,6}|#{1,6})[ \t]+(\S.*)")
-_DELIMITER = re.compile(r"(?:-{4,}|\.{4,}|={4,}|\*{4,}|_{4,}|\+{4,}|/{4,}|\|={3,}|```.*)")
 _LONG_TITLE = 120
 _ITEM = re.compile(r"\s*(?:[-*+•–]|\(?(?:\d{1,3}|[a-z])[.)])[ \t]+\S")
 """The begin of a list's item."""
@@ -47,28 +45,20 @@ def add_paragraphs(outline: Outline, text: str) -> None:
         outline.paragraph(paragraph)
 
 
+def is_list_item(text: str) -> bool:
+    """Whether a paragraph begins as an item of a list does.
+
+    >>> [is_list_item(text) for text in ("- oil", "2. oil", "b) oil", "2026 was dry.")]
+    [True, True, True, False]
+    """
+    return bool(_ITEM.match(text))
+
+
 def read_text_file(path: Path, source: str) -> Document:
     """A text file; paragraphs are separated by blank lines. Headings are underlined, numbered or in capitals."""
     outline = Outline()
     _add_under_headings(outline, decode(path.read_bytes()))
     return outline.document(source, title_of(source))
-
-
-def read_asciidoc(path: Path, source: str) -> Document:
-    """AsciiDoc: headings by their equals signs; everything else as it stands there."""
-    outline, lines, delimiter = Outline(), [], ""
-    for line in decode(path.read_bytes()).split("\n"):
-        heading = _ASCIIDOC.fullmatch(line.rstrip()) if not delimiter else None
-        if heading:
-            add_paragraphs(outline, "\n".join(lines))
-            outline.heading(len(heading[1]), heading[2])
-            lines = []
-            continue
-        if _DELIMITER.fullmatch(line.rstrip()):
-            delimiter = "" if delimiter == line.rstrip()[:4] else delimiter or line.rstrip()[:4]
-        lines.append(line)
-    add_paragraphs(outline, "\n".join(lines))
-    return outline.document(source, outline.main_title or title_of(source))
 
 
 def _add_under_headings(outline: Outline, text: str) -> None:
@@ -87,7 +77,7 @@ def _add_under_headings(outline: Outline, text: str) -> None:
         elif (level := _plain_level(paragraph)) and level != _plain_level(following) and following.strip():
             outline.heading(level, paragraph)
         else:
-            outline.paragraph(paragraph, joined=bool(_ITEM.match(paragraph)))
+            outline.paragraph(paragraph, joined=is_list_item(paragraph))
 
 
 def _is_underlined(lines: Sequence[str]) -> bool:
