@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from .fact_rules import attribute
+
 _KIN = (
     "wife|husband|partner|girlfriend|boyfriend|fianc[eé]e?|spouse|mother|mum|mom|father|dad|parents?|sisters?|brothers?|"
     "sons?|daughters?|kids?|child(?:ren)?|baby|uncle|aunt|cousin|nephew|niece|grand(?:mother|father|ma|pa|son|daughter)|"
@@ -54,7 +56,8 @@ def of_another(question: str, sentence: str) -> bool:
     found = _PERSON_ASKED.search(question)
     person = ((found["kin"] or found["name"]) if found else "").lower()
     if person and person not in _CONTRACTED:
-        return person not in sentence.lower() and (not who or who not in asked)
+        # A value of one's own, such as one's telephone number; other sentences may well tell something of that person.
+        return not who and person not in sentence.lower() and attribute(sentence) is not None
     somebody = who and (
         re.fullmatch(_KIN, who) or who in ("he", "she", "they", "his", "her", "their") or _is_name(sentence)
     )
