@@ -342,11 +342,13 @@ def test_optional_arguments_are_mended_before_a_call_is_made() -> None:
     assert made == [{"include_expired": False, "limit": 5}]
 
 
+@tool(effect="read", untrusted_output=False, sensitive=False)
 def thermometer(hall: str) -> str:
     """How warm a hall is, in degrees Celsius."""
     return f"{hall}: 19 °C"
 
 
+@tool(effect="write", untrusted_output=False, sensitive=False)
 def report(title: str, urgent: bool = False) -> str:
     """Report a fault to the workshop.
 
@@ -372,7 +374,7 @@ def test_the_shipped_skill_calls_what_it_never_saw(models: ModelStore, embedder:
         outcome = one.run(Brief(task=task))
         assert isinstance(outcome, Answer)
         said[outcome.kind] = outcome
-    house = [tool(thermometer), tool(report), *calculator(ToolContext(root=Path()))]
+    house = [thermometer, report, *calculator(ToolContext(root=Path()))]
     porter = Specialist(
         CARD, engine, adapter="call", tools=SpecialistTools(house), resources=Calling(ToolShortlist(embedder), decision)
     )

@@ -83,18 +83,21 @@ _SEVERAL = re.compile(
 )
 
 
+INVALID = "invalid"
+"""Name of what was no call at all."""
 _SMALL = stems(" ".join(STOPWORDS))
 
 
 def is_asked_for(call: ToolCall, function: Function, task: str, calls: Sequence[ToolCall]) -> bool:
     """Whether a later call is: it goes on from what they gave, or is spoken of in a task of several parts.
 
-    After a failure every call is another try.
+    After a failure it may be another try with the same function, or with one that the task speaks of.
     """
-    if calls[-1].error is not None:
+    last = calls[-1]
+    if last.error is not None and last.name in (call.name, INVALID):
         return True
     given = " ".join(c.result for c in calls)
-    said, several = Utterance(task), bool(_SEVERAL.search(task))
+    said, several = Utterance(task), bool(_SEVERAL.search(task)) or last.error is not None
     about = stems(f"{spelled(function['name'])} {function.get('description') or ''}")
     spoken = any(len(word) > 2 for word in (about & said.stems) - _SMALL)
     new = [leaf for leaf in leaves(call.arguments) if len(leaf) > 1 and leaf in given and leaf not in task]

@@ -18,7 +18,7 @@ from ...prompt import NOT_FOUND, TrainingExample
 from ...work import Draft, Reply, Work
 from ..style import ABSENT, Examples, Learner, Opening, Row, Style, lesson_prompt, passage_texts
 from .arguments import invented, mend
-from .said import as_said, is_asked_for
+from .said import INVALID, as_said, is_asked_for
 from .shown_tools import Fitting, ToolShortlist
 
 _PLAIN = 0.99
@@ -192,7 +192,7 @@ def _read(text: str) -> ToolCall | None:
     try:
         return read_call(text)
     except ValueError as error:
-        return ToolCall(name="invalid", error=str(error))
+        return ToolCall(name=INVALID, error=str(error))
 
 
 def _made(call: ToolCall, calls: Sequence[ToolCall]) -> bool:
