@@ -86,7 +86,11 @@ def mcp_server(team: Team, ask: Ask) -> MCPServer[Any]:
     able = "\n".join(f"- {name}: {person.card.description}" for name, person in team.specialists.items())
     about = team.card.description or f"The team '{team.card.name}' of specialists."
     server = MCPServer[Any](
-        team.card.name, description=about, instructions=f"{about} Ask it about:\n{able}", version=__version__
+        team.card.name,
+        description=about,
+        instructions=f"{about} Ask it about:\n{able}",
+        version=__version__,
+        log_level="WARNING",
     )
     _add_tool(server, ask, None, "ask", f"{about} It finds out by itself who of these answers:\n{able}", Reply)
     for name, person in team.specialists.items():
