@@ -19,7 +19,7 @@ from uuid import uuid4
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph.state import CompiledStateGraph
-from langgraph.types import Command
+from langgraph.types import Command, StateSnapshot
 
 from ..core.embedding import Embedder
 from ..core.errors import ConfigError, StateError, unknown
@@ -153,6 +153,19 @@ class Team:
         It keeps the specialists of now, whatever `refresh` brings, until the team is closed.
         """
         return self._current.keep().graph(None)
+
+    def moments(self, thread_id: str, most: int = 1) -> list[StateSnapshot]:
+        """The saved states of a conversation as LangGraph shows them, the latest first; empty where there is none.
+
+        Args:
+            thread_id: Its name.
+            most: How many.
+        """
+        if self.threads.saver is None:
+            return []
+        with self._current.use() as loaded:
+            place: RunnableConfig = {"configurable": {"thread_id": thread_id}}
+            return list(loaded.saved.get_state_history(place, limit=most))
 
     def refresh(self) -> tuple[str, ...]:
         """Take over what was built, promoted or rolled back, and what cards say, since the team was loaded.
