@@ -22,7 +22,7 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langchain_core.runnables.config import merge_configs
 from langchain_core.tools import BaseTool
-from langgraph.types import Command
+from langgraph.types import Command, StateSnapshot
 from pydantic import BaseModel
 
 from ..core.background import in_thread
@@ -164,6 +164,19 @@ class Team(Runnable[LanguageModelInput, Answer]):
         It keeps the specialists of now, whatever `refresh` brings, until the team is closed.
         """
         return self._current.keep().graph(None)
+
+    def moments(self, thread_id: str, most: int = 1) -> list[StateSnapshot]:
+        """The saved states of a conversation as LangGraph shows them, the latest first; empty where there is none.
+
+        Args:
+            thread_id: Its name.
+            most: How many.
+        """
+        if self.threads.saver is None:
+            return []
+        with self._current.use() as loaded:
+            place: RunnableConfig = {"configurable": {"thread_id": thread_id}}
+            return list(loaded.saved.get_state_history(place, limit=most))
 
     def refresh(self) -> tuple[str, ...]:
         """Take over what was built, promoted or rolled back, and what cards say, since the team was loaded.

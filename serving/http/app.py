@@ -23,16 +23,26 @@ from .batch_routes import Batches, batch_routes
 from .caller import Identify, anybody
 from .documents import document_routes
 from .errors import install_errors
+from .langgraph_routes import langgraph_routes
 from .mcp import add_mcp, mcp_running
 from .openai_chat import chat_routes
 from .openai_responses import response_routes
 from .run_routes import run_routes
 from .runs import RunService
+from .threads import ThreadIndex
 from .webhooks import Webhooks
 
 _WEB = Path(__file__).parent / "web"
 """The chat page."""
-_ROUTES = (run_routes, chat_routes, response_routes, batch_routes, document_routes, agui_routes)
+_ROUTES = (
+    run_routes,
+    chat_routes,
+    response_routes,
+    batch_routes,
+    langgraph_routes,
+    document_routes,
+    agui_routes,
+)
 
 
 def create_app(
@@ -73,7 +83,7 @@ def create_app(
         title=f"metier: {team.card.name}", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
     )
     app.state.identify, app.state.team, app.state.runs, app.state.webhooks = identify, team, runs, webhooks
-    app.state.batches = Batches(app, records)
+    app.state.batches, app.state.threads = Batches(app, records), ThreadIndex(runs)
     install_errors(app)
     for routes in _ROUTES:
         app.include_router(routes)

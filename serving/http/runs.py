@@ -25,6 +25,7 @@ from ...core.errors import MetierError, unknown
 from ...core.run import Cancelled, Event, cancellable
 from ...core.types import Answer, Turn, Value
 from ...memory.records import Records
+from ...memory.store import Owner
 from ...tools.policy import Decision
 from .caller import Caller
 from .errors import ServingError, error_body
@@ -362,6 +363,29 @@ class RunService:
         own = [run for run in known.values() if run.caller.owner == caller.owner]
         return sorted(own, key=lambda run: run.created_at, reverse=True)
 
+    def at_work(self, thread_id: str) -> list[Run]:
+        """The runs of a conversation that wait or are worked on, in their order."""
+        return [run for id in self._active if (run := self._runs[id]).thread_id == thread_id]
+
+    def waiting(self, caller: Caller, thread_id: str) -> Run:
+        """The run that stands still in a conversation, also one of another door: a chat, a command, an earlier server.
+
+        Raises:
+            ServingError: 409, none does; 404, the conversation is another's.
+        """
+        left, owner = self.team.threads.unfinished(thread_id), self.team.threads.owner(thread_id)
+        if owner not in (None, Owner(None), caller.owner):
+            raise ServingError(404, f"there is no thread '{thread_id}'", code="thread_not_found")
+        if left is None:
+            raise ServingError(409, f"nothing is unfinished in thread '{thread_id}'", code="not_waiting")
+        if left.run_id in self._runs or self.records.get("run", left.run_id):
+            return self.get(caller, left.run_id)
+        run = Run(caller, RunRequest(task=left.waiting(thread_id, 0.0).text, thread_id=thread_id), id=left.run_id)
+        run.answer = left.waiting(thread_id, 0.0)
+        run.become("requires_action")
+        self._runs[run.id] = run
+        return run
+
     def cancel(self, run: Run) -> None:
         """Call a run off: it ends at its next event; one that waits does not begin."""
         run.called_off.set()
@@ -372,12 +396,12 @@ class RunService:
             self._ended(run)
 
     def resume(self, run: Run, decisions: Sequence[Decision]) -> None:
-        """Go on with a run that waits for a person.
+        """Go on with a run that waits for a person, or without decisions with one that was broken off.
 
         Raises:
             ServingError: 409, it does not wait; 422, decisions and calls do not fit; 429, 503: as in `start`.
         """
-        if run.status != "requires_action":
+        if run.status in ("queued", "in_progress", "completed"):
             raise ServingError(409, f"run {run.id} waits for nobody: it is {run.status}", code="not_waiting")
         left = self.team.threads.unfinished(run.thread_id)
         if left is None:
