@@ -92,6 +92,7 @@ def open_specialist(
         sift=None if dry else sift(_guards_between(plan, runtime)),
         journal=None if dry else GraphJournal(),
         abstain_below=plan.card.abstain_below,
+        base=plan.card.base,
         version=version_of(plan, name, runtime.base, knowledge, adapter, classifier=classifier),
     )
 
