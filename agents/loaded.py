@@ -21,8 +21,6 @@ from .assemble import (
     BuildRecord,
     Runtime,
     adapter_of,
-    best_evidence,
-    by_evidence,
     decisions,
     engine_name,
     find_base,
@@ -32,6 +30,7 @@ from .assemble import (
 from .cards import Blueprint, fingerprint
 from .graph import Nodes, TeamGraph, compile_graph
 from .guardrails import build_guards
+from .second_look import by_evidence, evidence_of
 from .threads import Threads
 from .turn_memory import TurnMemory
 
@@ -124,7 +123,7 @@ class LoadedTeam:
             guard_in=build_guards(card.guardrails, "in", embedder, [self.plan.root]),
             guard_out=build_guards(card.guardrails, "out", embedder, [self.plan.root]),
             memory=self._shared.memory,
-            evidence=best_evidence(self.specialists),
+            evidence=evidence_of(self.specialists),
             log_route=partial(decisions(self.plan).add, self.router) if card.router.log else None,
         )
 
