@@ -126,6 +126,12 @@ class Team:
         """All cards, and where their files are."""
         return self._current.thing.plan
 
+    @contextmanager
+    def present(self) -> Iterator[LoadedTeam]:
+        """Who works in the team at present, kept open inside the block whatever `refresh` brings meanwhile."""
+        with self._current.use() as loaded:
+            yield loaded
+
     @property
     def specialists(self) -> dict[str, Specialist]:
         """Who is on the team, by name."""

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
-from fastapi.staticfiles import StaticFiles
 
 from ..._version import __version__
 from ...agents.team import Team
@@ -21,12 +19,12 @@ from .documents import document_routes
 from .errors import install_errors
 from .openai_chat import chat_routes
 from .openai_responses import response_routes
+from .page import Page, page_routes
 from .run_routes import run_routes
 from .runs import RunService
+from .team_page import team_routes
 
-_WEB = Path(__file__).parent / "web"
-"""The chat page."""
-_ROUTES = (run_routes, chat_routes, response_routes, document_routes)
+_ROUTES = (run_routes, chat_routes, response_routes, document_routes, page_routes, team_routes)
 
 
 def create_app(
@@ -56,7 +54,7 @@ def create_app(
     for routes in _ROUTES:
         app.include_router(routes)
     _health(app)
-    app.mount("/", StaticFiles(directory=_WEB, html=True, check_dir=False), name="web")
+    app.mount("/", Page(), name="web")
     return app
 
 

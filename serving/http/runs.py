@@ -74,8 +74,8 @@ class RunView(Value):
 class Run:
     """One task on its way. Only the event loop touches it, but for `called_off`."""
 
-    def __init__(self, caller: Caller, asked: RunRequest) -> None:
-        self.id, self.caller, self.asked = str(uuid4()), caller, asked
+    def __init__(self, caller: Caller, asked: RunRequest, id: str | None = None) -> None:
+        self.id, self.caller, self.asked = id or str(uuid4()), caller, asked
         self.thread_id = asked.thread_id or f"once-{self.id}"
         self.status: RunStatus = "queued"
         self.created_at, self.ended_at = time.time(), None
@@ -218,6 +218,19 @@ class RunService:
         if run is None or run.caller.owner != caller.owner:
             raise ServingError(404, f"there is no run '{id}'", code="run_not_found")
         return run
+
+    def waiting(self, caller: Caller, thread_id: str) -> Run | None:
+        """The run that waits for a person in a conversation of this caller, also when an earlier process began it."""
+        left = self.team.threads.unfinished(thread_id)
+        if left is None or not left.questions:
+            return None
+        if left.run_id not in self._runs:
+            task = self.team.threads.turns(thread_id)[-1].task
+            run = Run(caller, RunRequest(task=task, thread_id=thread_id), left.run_id)
+            run.answer = left.waiting(thread_id, 0.0)
+            run.become("requires_action")
+            self._runs[run.id] = run
+        return self._runs[left.run_id]
 
     def cancel(self, run: Run) -> None:
         """Call a run off: it ends at its next event; one that waits does not begin."""

@@ -23,13 +23,13 @@ Bookmark = tuple[int, int, str]
 
 _MOST_BOOKMARKS = 5_000
 _MOST_PAGES = 20_000
-_ONE_AT_A_TIME = threading.Lock()
+ONE_AT_A_TIME = threading.Lock()
 """PDFium is not made for several threads."""
 
 
 def read_pdf(path: Path, source: str) -> Document:
     """A PDF file with a text layer. A page that cannot be read is named in the log and left out; the others stay."""
-    with _ONE_AT_A_TIME:
+    with ONE_AT_A_TIME:
         pages, bookmarks, title = _read(path, source)
     if not any(pages):
         raise UnreadableDocument(f"no text on its {len(pages)} pages: a scan, which would need text recognition first")
