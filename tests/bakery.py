@@ -163,7 +163,7 @@ def open_bakery(folder: Path, *, empty: bool = False, pause: float | None = None
             description="Looks into the store and orders flour, yeast and packaging from suppliers.",
             style="act",
             tools=["metier.tests.bakery:tools"],
-            examples=[BUY, "order 5 kg of yeast", "Please order 100 kg of wheat flour", 
+            examples=[BUY, "order 5 kg of yeast", "Please order 100 kg of wheat flour",
                       "order 12 kg of salt from the mill", "How much rye flour is in the store?"],
             abstain_below=0.0,
         ),

@@ -39,7 +39,7 @@ _LONGEST_COLUMN = 60
 # The text of a document, in pieces that a page can show.
 
 
-class TableCell(Value):
+class CellText(Value):
     """A piece of text and where it begins in the document."""
 
     text: str
@@ -51,7 +51,7 @@ class TableRow(Value):
 
     start: int
     end: int
-    cells: tuple[TableCell | None, ...]
+    cells: tuple[CellText | None, ...]
     """One a column; None where the row says nothing."""
 
 
@@ -150,14 +150,14 @@ def _name(part: str) -> str:
     return name if colon and len(name) <= _LONGEST_COLUMN else ""
 
 
-def _cells(at: int, line: str, columns: Sequence[str]) -> tuple[TableCell | None, ...]:
-    said = dict[str, TableCell]()
+def _cells(at: int, line: str, columns: Sequence[str]) -> tuple[CellText | None, ...]:
+    said = dict[str, CellText]()
     last = ""
     for begin, part in _parts(line):
         name = _name(part)
         if name in columns and name not in said:
             value = len(name) + 2
-            said[name], last = TableCell(text=part[value:], start=at + begin + value), name
+            said[name], last = CellText(text=part[value:], start=at + begin + value), name
         elif last:  # a semicolon within a cell
             said[last] = said[last].model_copy(update={"text": f"{said[last].text}; {part}"})
     return tuple(said.get(name) for name in columns)

@@ -38,7 +38,7 @@ class Chat {
   async show() {
     const { main } = this.world;
     this.writing = this.box();
-    put(main, topBar(this.world.team.name), this.turns, this.writing);
+    put(main, topBar(this.world.team.name), h("h1", { class: "unseen" }, this.world.team.name), this.turns, this.writing);
     this.dropFiles(main);
     if (!this.id) {
       this.greet();
@@ -60,7 +60,7 @@ class Chat {
       h("button", { type: "button", class: `hue-${this.world.names.indexOf(one.name) % 5}`, onclick: () => this.ask(one.tries[0]) },
         h("span", { class: "who" }, dot(one.name, this.world.names), one.name), h("span", {}, one.tries[0])));
     this.hello = h("div", { class: "hello" },
-      h("h1", { class: "greeting" }, t("What would you like to know?")),
+      h("h2", { class: "greeting" }, t("What would you like to know?")),
       h("p", { class: "about" }, team.description || t("{n} specialists answer from their documents, and say where it stands.", { n: team.specialists.length })),
       h("div", { class: "tries" }, tries));
     put(this.turns, this.hello);

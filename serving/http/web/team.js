@@ -20,7 +20,7 @@ export async function openTeam(world, name, more) {
   const { team, main } = world;
   const all = tabs();
   const [tab, title, show] = all.find(([one]) => one === name) ?? all[0];
-  const panel = h("section", { class: "panel", "aria-label": title });
+  const panel = h("div", { class: "panel" });
   const links = all.map(([one, text]) => h("a", { href: one ? `#/team/${one}` : "#/team", "aria-current": one === tab ? "page" : null }, text));
   put(main, topBar(team.name), h("div", { class: "page" },
     h("header", {}, h("h1", { tabindex: "-1" }, team.name), h("p", {}, team.description)),
