@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal
 from uuid import uuid4
 
-from filelock import FileLock
 from langchain_core.messages import AnyMessage
 from langgraph.checkpoint.base import WRITES_IDX_MAP, CheckpointTuple
 from langgraph.graph.message import add_messages
 from pydantic import Field
 
 from ..core.errors import InputError, StateError, unknown
-from ..core.files import write_atomic
 from ..core.types import Answer, Value
 from ..memory.open import open_checkpoints
+from ..memory.records import RECORDS_FILE, Records
 from ..memory.store import Owner
 from ..memory.threads import ThreadSaver
 from ..tools.policy import ApprovalRequest, ApprovalResponse, Decision
@@ -27,6 +24,10 @@ from .turn_memory import owner_of
 
 Standing = Literal["answered", "waiting", "unfinished"]
 """`waiting` for a person's decision; `unfinished` when the process ended in the middle of a task."""
+
+
+_TITLES = "thread"
+"""The kind of the records that hold what conversations are called."""
 
 
 class Thread(Value):
@@ -105,11 +106,11 @@ class Threads:
     Args:
         saver: Where they are saved; None when the team keeps none.
         ledger: The effects of their tasks.
-        titles: The file of their titles, one JSON object; None when nobody may name them.
+        records: Where their titles are; None when nobody may name them.
     """
 
-    def __init__(self, saver: ThreadSaver | None, ledger: Ledger, titles: Path | None = None) -> None:
-        self.saver, self.ledger, self._titles = saver, ledger, titles
+    def __init__(self, saver: ThreadSaver | None, ledger: Ledger, records: Records | None = None) -> None:
+        self.saver, self.ledger, self._records = saver, ledger, records
 
     def list(self, owner: Owner | None = None, search: str = "") -> list[Thread]:
         """Every conversation as it stands, the latest first.
@@ -140,9 +141,11 @@ class Threads:
             StateError: there is no such thread, or nobody may name them.
         """
         self._last(thread_id)
-        if self._titles is None:
+        if self._records is None:
             raise StateError("the conversations of this team have no titles")
-        self._entitle({thread_id: " ".join(title.split())})
+        known = self._records.get(_TITLES, thread_id)
+        body = {**(known.body if known else {}), "title": " ".join(title.split())}
+        self._records.put(_TITLES, thread_id, self.owner(thread_id) or Owner(None), body, thread_id=thread_id)
 
     def turns(self, thread_id: str) -> list[ThreadTurn]:
         """The whole conversation, oldest turn first, as far as it is kept.
@@ -242,25 +245,21 @@ class Threads:
         self._last(thread_id)
         self._kept().delete_thread(thread_id)
         self.ledger.erase(ledger_prefix(thread_id))
-        self._entitle({thread_id: ""})
+        if self._records:
+            self._records.erase(None, thread_id)
 
     def close(self) -> None:
         """Close the files and connections."""
         if self.saver:
             self.saver.close()
         self.ledger.close()
+        if self._records:
+            self._records.close()
 
     def _named(self) -> dict[str, str]:
         """Thread to title, of those that somebody named."""
-        return json.loads(self._titles.read_text(encoding="utf-8")) if self._titles and self._titles.is_file() else {}
-
-    def _entitle(self, titles: dict[str, str]) -> None:
-        """Keep titles; an empty one goes."""
-        if self._titles is None or not (self._titles.is_file() or any(titles.values())):
-            return
-        with FileLock(self._titles.with_suffix(".lock")):
-            named = {name: title for name, title in (self._named() | titles).items() if title}
-            write_atomic(self._titles, json.dumps(named, ensure_ascii=False))
+        records = self._records.list(_TITLES) if self._records else []
+        return {record.id: title for record in records if (title := record.body.get("title"))}
 
     def _kept(self) -> ThreadSaver:
         if self.saver is None:
@@ -288,7 +287,7 @@ def open_threads(plan: Blueprint) -> Threads:
         StateError: the store cannot be opened.
     """
     saver = open_checkpoints(plan.card.memory.checkpoints, plan.state)
-    return Threads(saver, Ledger(plan.state / "effects.sqlite"), plan.state / "titles.json")
+    return Threads(saver, Ledger(plan.state / "effects.sqlite"), Records(plan.state / RECORDS_FILE) if saver else None)
 
 
 def ledger_prefix(thread_id: str) -> str:

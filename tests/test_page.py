@@ -34,12 +34,16 @@ from metier.tests.bakery import (  # noqa: E402
 from metier.tests.desk import served  # noqa: E402
 
 WEB = Path(__file__).parent.parent / "serving" / "http" / "web"
-CHROMIUM = os.environ.get("METIER_CHROMIUM") or next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+CHROMIUM = os.environ.get("METIER_CHROMIUM") or next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None
+)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 PICTURES = os.environ.get("METIER_PICTURES")
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="NO CHROMIUM: the page is not tested (apt-get install chromium)")
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="NO CHROMIUM: the page is not tested (apt-get install chromium)"
+)
 
 
 @pytest.fixture(scope="module")
@@ -402,7 +406,9 @@ def test_nothing_from_people_or_documents_becomes_markup(browser, models, tmp_pa
             page.wait_for_load_state("networkidle")
         assert page.evaluate("window.pwned") is None
         assert page.evaluate("document.querySelectorAll('img[src=x], main script').length") == 0
-        refused = page.evaluate("(() => { try { document.body.innerHTML = '<b>x</b>'; return '' } catch (e) { return e.name } })()")
+        refused = page.evaluate(
+            "(() => { try { document.body.innerHTML = '<b>x</b>'; return '' } catch (e) { return e.name } })()"
+        )
         assert refused == "TypeError", "the browser itself refuses markup from strings"
         visitor.wrong = [w for w in visitor.wrong if "TrustedHTML" not in w and "trusted" not in w.lower()]
         visitor.end()

@@ -208,7 +208,7 @@ def rate(given: AnswerRating, request: Request, who: Whoever) -> Note:
 
 
 @page_routes.get("/document")
-def show_document(
+def show_paper(
     request: Request, who: Whoever, source: DocumentName, start: int = 0, end: int = 0, thread: str | None = None
 ) -> papers.Paper:
     """A document's text in pieces, around an offset when it is long."""
