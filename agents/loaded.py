@@ -30,6 +30,7 @@ from .assemble import (
     knowledge_folder,
     open_specialist,
 )
+from .attachments import AttachedFiles, Attachments
 from .cards import Blueprint, fingerprint
 from .graph import Nodes, compile_graph
 from .guardrails import build_guards
@@ -45,6 +46,7 @@ class Shared:
     embedder: Embedder
     threads: Threads
     memory: TurnMemory
+    attachments: Attachments
     engine: Engine | None = None
     """Runs the language model instead of the one that the card names. Whoever gave it closes it."""
     router: Router | None = None
@@ -111,6 +113,8 @@ class LoadedTeam:
     @cached_property
     def _nodes(self) -> Nodes:
         card, embedder = self.plan.card, self._shared.embedder
+        evidence = best_evidence(self.specialists)
+        readers = [name for name, specialist in self.specialists.items() if specialist.style.name in ("quote", "free")]
         return Nodes(
             self.specialists,
             self.router,
@@ -120,7 +124,8 @@ class LoadedTeam:
             guard_in=build_guards(card.guardrails, "in", embedder, [self.plan.root]),
             guard_out=build_guards(card.guardrails, "out", embedder, [self.plan.root]),
             memory=self._shared.memory,
-            evidence=best_evidence(self.specialists),
+            evidence=evidence,
+            files=AttachedFiles(self._shared.attachments, readers, evidence),
             log_route=partial(decisions(self.plan).add, self.router) if card.router.log else None,
         )
 

@@ -34,6 +34,7 @@ from ..specialists.engines import Engine
 from ..specialists.specialist import Specialist
 from ..tools.policy import Decision
 from .assemble import BuildRecord
+from .attachments import Attachments
 from .build import build
 from .cards import Blueprint, TeamCard
 from .feedback import Note, Rating, note_of, open_inbox
@@ -54,6 +55,7 @@ class Team:
     ) -> None:
         """Made by `load` and `of`."""
         self.threads, self.facts = shared.threads, shared.memory.facts
+        self.attachments = shared.attachments
         self._source, self._shared, self._resources = source, shared, resources
         self._current = Current(loaded)
         self._inbox, self._refreshing = open_inbox(loaded.plan), threading.Lock()
@@ -88,7 +90,7 @@ class Team:
         with ExitStack() as undo:
             threads = undo.enter_context(closing(open_threads(plan)))
             memory = undo.enter_context(closing(open_turn_memory(plan, embedder)))
-            shared = Shared(store, embedder, threads, memory, engine, router)
+            shared = Shared(store, embedder, threads, memory, Attachments(plan, embedder), engine, router)
             return cls(folder, shared, LoadedTeam.open(plan, shared), undo.pop_all())
 
     @classmethod

@@ -19,6 +19,7 @@ from ..memory.store import Owner
 from ..memory.threads import ThreadSaver
 from ..tools.policy import ApprovalRequest, ApprovalResponse, Decision
 from ..tools.runner import Ledger
+from .attachments import Attachments
 from .cards import Blueprint
 from .turn_memory import owner_of
 
@@ -107,10 +108,17 @@ class Threads:
         saver: Where they are saved; None when the team keeps none.
         ledger: The effects of their tasks.
         records: Where their titles are; None when nobody may name them.
+        attachments: Their files.
     """
 
-    def __init__(self, saver: ThreadSaver | None, ledger: Ledger, records: Records | None = None) -> None:
-        self.saver, self.ledger, self._records = saver, ledger, records
+    def __init__(
+        self,
+        saver: ThreadSaver | None,
+        ledger: Ledger,
+        records: Records | None = None,
+        attachments: Attachments | None = None,
+    ) -> None:
+        self.saver, self.ledger, self._records, self._attachments = saver, ledger, records, attachments
 
     def list(self, owner: Owner | None = None, search: str = "") -> list[Thread]:
         """Every conversation as it stands, the latest first.
@@ -158,10 +166,13 @@ class Threads:
         said = dict[str, AnyMessage]()
         answers = dict[str, Answer]()
         for moment in moments:
-            messages = _messages(moment)
+            # A task that has just arrived has no name yet: only the last moment's is of no other moment.
+            last = moment is moments[-1]
+            messages = _messages(moment) if last else moment.checkpoint["channel_values"].get("messages", [])
             said |= {str(message.id): message for message in messages}
             if messages and messages[-1].type == "ai" and "answer" in moment.checkpoint["channel_values"]:
-                answers[str(messages[-1].id)] = _answer(moment, thread_id)
+                # Where the next task has arrived, the run is another already.
+                answers.setdefault(str(messages[-1].id), _answer(moment, thread_id))
         short = moments[0].checkpoint["channel_values"].get("earlier", [])
         return _paired([(turn["role"] == "user", Answer(text=turn["text"])) for turn in short]) + _paired(
             [(m.type == "human", answers.get(str(m.id)) or _of_message(m)) for m in said.values()]
@@ -247,6 +258,8 @@ class Threads:
         self.ledger.erase(ledger_prefix(thread_id))
         if self._records:
             self._records.erase(None, thread_id)
+        if self._attachments:
+            self._attachments.erase(thread_id)
 
     def close(self) -> None:
         """Close the files and connections."""
@@ -287,7 +300,8 @@ def open_threads(plan: Blueprint) -> Threads:
         StateError: the store cannot be opened.
     """
     saver = open_checkpoints(plan.card.memory.checkpoints, plan.state)
-    return Threads(saver, Ledger(plan.state / "effects.sqlite"), Records(plan.state / RECORDS_FILE) if saver else None)
+    records = Records(plan.state / RECORDS_FILE) if saver else None
+    return Threads(saver, Ledger(plan.state / "effects.sqlite"), records, Attachments(plan))
 
 
 def ledger_prefix(thread_id: str) -> str:

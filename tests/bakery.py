@@ -75,9 +75,13 @@ GREASE = "Which lubricant do the piston guides of the divider need?"
 GREASE_QUOTE = "food-grade oil"
 LEAVE = "How early must I ask for a week of leave?"
 LEAVE_QUOTE = "four weeks ahead"
+LEASE = "When does the lease of the shop in Mill Street end?"
+LEASE_QUOTE = "31 March 2031"
+LEASE_FILE = "# Lease\n\nThe lease of the shop in Mill Street ends on 31 March 2031. The rent is 1,900 euros.\n"
 BUY = "Please order 20 kg of rye flour"
 
 SCRIPT = {"descaled": CARE_QUOTE, "rye dough": GEAR_QUOTE, "piston guides": GREASE_QUOTE, "leave": LEAVE_QUOTE}
+SCRIPT |= {"lease of the shop": LEASE_QUOTE}
 
 
 def script(messages: list[BaseMessage]) -> str:

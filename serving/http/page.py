@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path as FilePath
 from typing import Annotated, Any, Literal
 
@@ -11,14 +13,15 @@ from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 from starlette.staticfiles import StaticFiles
 
+from ...agents.attachments import ATTACHED
 from ...agents.erasure import Scope, export
 from ...agents.feedback import Note, Rating, open_inbox
-from ...agents.loaded import LoadedTeam
 from ...agents.team import Team
 from ...agents.threads import Thread, ThreadTurn
 from ...core.types import Answer, Value
 from ...memory.facts import Facts
 from ...memory.store import Fact
+from ...specialists.knowledge.knowledge import Knowledge
 from ...specialists.knowledge.store import DocumentInfo
 from . import papers
 from .caller import Caller, Whoever
@@ -76,6 +79,14 @@ class RatedTurn(ThreadTurn):
     rated: Rating | None = None
 
 
+class AttachedFile(Value):
+    """A file of a conversation."""
+
+    name: str
+    title: str
+    passages: int
+
+
 class ThreadView(Value):
     """A whole conversation."""
 
@@ -86,7 +97,7 @@ class ThreadView(Value):
     """Of the last task, when it waits for a person."""
     run_id: str | None = None
     """Of what waits."""
-    files: tuple[dict[str, Any], ...] = ()
+    files: tuple[AttachedFile, ...] = ()
 
 
 class NewTitle(Value):
@@ -116,6 +127,7 @@ async def show_thread(thread_id: ThreadId, request: Request, who: Whoever) -> Th
         turns=tuple(await run_in_threadpool(_rated_turns, team, thread_id)),
         waiting=run.answer if run else None,
         run_id=run.id if run else None,
+        files=tuple(_files(team, thread_id)),
     )
 
 
@@ -174,6 +186,41 @@ def _place(source: str, page: int | None, heading: tuple[str, ...]) -> str:
     return " › ".join([f"{source}, page {page}" if page else source, *heading])
 
 
+@page_routes.put("/threads/{thread_id}/files/{name}")
+async def attach_file(thread_id: ThreadId, name: Name, request: Request, who: Whoever) -> list[AttachedFile]:
+    """Add a file to a conversation, which may be one that begins with it. Only there it is read."""
+    may(who, "ask")
+    team, data = team_of(request), await request.body()
+    await run_in_threadpool(_admit_files, team, thread_id, who)
+    await run_in_threadpool(team.attachments.add, thread_id, who.owner, name, data)
+    return await run_in_threadpool(_files, team, thread_id)
+
+
+@page_routes.delete("/threads/{thread_id}/files/{name}")
+def detach_file(thread_id: ThreadId, name: Name, request: Request, who: Whoever) -> list[AttachedFile]:
+    """Take a file out of a conversation."""
+    team = team_of(request)
+    if team.attachments.owner(thread_id) != who.owner:
+        raise ServingError(404, f"there is no conversation '{thread_id}' with files", code="thread_not_found")
+    team.attachments.remove(thread_id, name)
+    return _files(team, thread_id)
+
+
+def _admit_files(team: Team, thread_id: str, who: Caller) -> None:
+    """Raises 404 where the conversation, or files for one that has not begun, are another's."""
+    holders = (team.threads.owner(thread_id), team.attachments.owner(thread_id))
+    if any(holder not in (None, who.owner) for holder in holders):
+        raise ServingError(404, f"there is no conversation '{thread_id}'", code="thread_not_found")
+
+
+def _files(team: Team, thread_id: str) -> list[AttachedFile]:
+    known = team.attachments.documents(thread_id)
+    return [
+        AttachedFile(name=one.source.removeprefix(f"{ATTACHED}/"), title=one.title, passages=one.passages)
+        for one in known
+    ]
+
+
 def _own(team: Team, thread_id: str, who: Caller) -> None:
     """Raises 404 unless it is the caller's conversation: another's is as if it did not exist."""
     if team.threads.saver is None or team.threads.owner(thread_id) != who.owner:
@@ -207,25 +254,27 @@ def rate(given: AnswerRating, request: Request, who: Whoever) -> Note:
 # Documents.
 
 
+_InThread = Annotated[str | None, Query(max_length=200, description="Whose attached files are meant.")]
+
+
 @page_routes.get("/document")
 def show_paper(
-    request: Request, who: Whoever, source: DocumentName, start: int = 0, end: int = 0, thread: str | None = None
+    request: Request,
+    who: Whoever,
+    source: DocumentName,
+    start: Annotated[int, Query(ge=0)] = 0,
+    thread: _InThread = None,
 ) -> papers.Paper:
     """A document's text in pieces, around an offset when it is long."""
-    with team_of(request).present() as loaded:
-        specialist, info = _holder(loaded, source)
-        knowledge = loaded.specialists[specialist].knowledge
-        assert knowledge is not None
+    with _held(request, who, source, thread) as (knowledge, info, specialist, path):
         text = knowledge.text(source)
-        first, last = papers.window(text, max(0, start))
+        first, last = papers.window(text, start)
         blocks = papers.blocks_of(text, knowledge.passages(source), first, last)
-        path = papers.original(loaded.plan, source, [specialist])
     drawn = papers.count_pages(path) if path and path.suffix.lower() == ".pdf" else 0
     return papers.Paper(
         source=source,
         title=info.title or source.rsplit("/", 1)[-1],
         specialist=specialist,
-        paged=drawn > 0,
         pages=drawn,
         original=path is not None,
         before=first > 0,
@@ -241,34 +290,50 @@ def show_page(
     source: DocumentName,
     page: int = 1,
     quote: Annotated[str, Query(max_length=5000)] = "",
+    thread: _InThread = None,
 ) -> Response:
     """A page of a PDF document as it looks, with the quote marked."""
-    return Response(papers.draw_page(_file(request, source), page, quote), media_type="image/png")
+    path = _file(request, who, source, thread)
+    if path.suffix.lower() != ".pdf":
+        raise ServingError(404, f"'{source}' has no pages that could be drawn", code="page_not_found")
+    return Response(papers.draw_page(path, page, quote), media_type="image/png")
 
 
 @page_routes.get("/document/original", response_class=Response)
-def get_original(request: Request, who: Whoever, source: DocumentName) -> Response:
+def get_original(request: Request, who: Whoever, source: DocumentName, thread: _InThread = None) -> Response:
     """The file itself, to be saved and never to be run."""
-    data = _file(request, source).read_bytes()
-    return Response(data, media_type="application/octet-stream", headers={"Content-Disposition": "attachment"})
+    data = _file(request, who, source, thread).read_bytes()
+    headers = {"Content-Disposition": "attachment", "X-Content-Type-Options": "nosniff"}
+    return Response(data, media_type="application/octet-stream", headers=headers)
 
 
-def _file(request: Request, source: str) -> FilePath:
-    with team_of(request).present() as loaded:
-        specialist, _ = _holder(loaded, source)
-        path = papers.original(loaded.plan, source, [specialist])
-    if path is None:
-        raise ServingError(404, f"the file of '{source}' is gone", code="document_not_found")
-    return path
+def _file(request: Request, who: Caller, source: str, thread: str | None) -> FilePath:
+    with _held(request, who, source, thread) as (_, _, _, path):
+        if path is None:
+            raise ServingError(404, f"the file of '{source}' is gone", code="document_not_found")
+        return path
 
 
-def _holder(loaded: LoadedTeam, source: str) -> tuple[str, DocumentInfo]:
-    """The specialist that has a document."""
-    for name, specialist in loaded.specialists.items():
-        known = specialist.knowledge.documents() if specialist.knowledge else []
-        info = next((document for document in known if document.source == source), None)
-        if info is not None:
-            return name, info
+@contextmanager
+def _held(
+    request: Request, who: Caller, source: str, thread: str | None
+) -> Iterator[tuple[Knowledge, DocumentInfo, str, FilePath | None]]:
+    """The index that has a document, what it says of it, the specialist (none of an attached file), and the file."""
+    team = team_of(request)
+    with ExitStack() as stack:
+        held: dict[str, Knowledge | None]
+        if thread is not None and source.startswith(f"{ATTACHED}/"):
+            _admit_files(team, thread, who)
+            held = {"": stack.enter_context(team.attachments.knowledge(thread))}
+        else:
+            loaded = stack.enter_context(team.present())
+            held = {name: specialist.knowledge for name, specialist in loaded.specialists.items()}
+        for name, knowledge in held.items():
+            info = next((d for d in (knowledge.documents() if knowledge else []) if d.source == source), None)
+            if knowledge is not None and info is not None:
+                of_thread = team.attachments.file(thread, source) if thread and not name else None
+                yield knowledge, info, name, papers.original(team.blueprint, source, [name]) if name else of_thread
+                return
     raise ServingError(404, f"nobody has a document '{source}'", code="document_not_found")
 
 

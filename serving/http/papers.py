@@ -7,22 +7,21 @@ from __future__ import annotations
 import io
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Literal
 
 import pypdfium2 as pdfium
 from PIL import Image, ImageChops, ImageDraw
 
+from ...agents.attachments import check_document
 from ...agents.cards import Blueprint
-from ...core.errors import InputError, UnreadableDocument
 from ...core.files import write_atomic
 from ...core.types import Passage, Value
 from ...specialists.knowledge.build import scan
 from ...specialists.knowledge.documents import PAGE_BREAK
-from ...specialists.knowledge.readers import MAX_DOCUMENT_BYTES, read, with_readers
+from ...specialists.knowledge.readers import with_readers
 from ...specialists.knowledge.readers.pdf import ONE_AT_A_TIME
 from ..knowledge import documents_folder
 from .errors import ServingError
@@ -33,7 +32,6 @@ _GAP = re.compile(r"\n*\f[\n\f]*|\n{2,}")
 _WIDE = 1100
 """Pixels of a page's picture, from left to right."""
 _MARKED = (255, 229, 120)
-_LONGEST_NAME = 120
 _LONGEST_COLUMN = 60
 
 # The text of a document, in pieces that a page can show.
@@ -75,9 +73,9 @@ class Paper(Value):
     source: str
     title: str
     specialist: str
-    paged: bool = False
-    """Its pages can be drawn."""
+    """Whose it is; empty for an attached file."""
     pages: int = 0
+    """That can be drawn."""
     original: bool = False
     """The file itself can be had."""
     before: bool = False
@@ -241,31 +239,12 @@ def keep(plan: Blueprint, specialist: str, name: str, data: bytes) -> None:
     """Put a document into a specialist's folder, once it is known that it can be read. The next build indexes it.
 
     Raises:
-        InputError: the name is none for a file.
-        ServingError: 413, it is too large; 422, it cannot be read.
+        InputError: the name is none for a file, or the document cannot be read.
         ConfigError: the card names no folder.
     """
     card = plan.specialists[specialist].knowledge
-    kinds = with_readers(card.readers if card else {}, [plan.root])
-    check_readable(name, data, lambda path: read(path, name, kinds))
+    check_document(name, data, with_readers(card.readers if card else {}, [plan.root]))
     write_atomic(documents_folder(plan, specialist) / name, data)
-
-
-def check_readable(name: str, data: bytes, reading: Callable[[Path], Any]) -> None:
-    """Raises `InputError` or `ServingError` when it has no plain name or cannot be read."""
-    if not name or name != Path(name).name or name.startswith(".") or "\\" in name or len(name) > _LONGEST_NAME:
-        raise InputError(f"'{name}' is no name for a document", hint="a plain file name, such as manual.pdf")
-    if any(ord(letter) < 32 for letter in name):
-        raise InputError("the name of a document has no control characters")
-    if len(data) > MAX_DOCUMENT_BYTES:
-        raise ServingError(413, f"{len(data) / 1e6:.0f} MB is more than the limit of {MAX_DOCUMENT_BYTES / 1e6:.0f} MB")
-    with TemporaryDirectory() as folder:
-        path = Path(folder, name)
-        path.write_bytes(data)
-        try:
-            reading(path)
-        except UnreadableDocument as error:
-            raise ServingError(422, error.message, code="unreadable_document") from error
 
 
 def discard(plan: Blueprint, specialist: str, source: str) -> None:

@@ -84,7 +84,7 @@ def show_team(request: Request, who: Whoever) -> TeamView:
             base=card.base,
             specialists=tuple(_person(loaded, name) for name in loaded.specialists),
             graph={"nodes": nodes, "edges": edges},
-            files=False,
+            files=True,
             scopes=who.scopes,
             user=who.user,
         )

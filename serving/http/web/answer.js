@@ -121,7 +121,7 @@ export class Turn {
 
   sources(answer) {
     if (!answer.citations?.length) return null;
-    const cards = answer.citations.map((one, place) => h("li", {}, source(one, place + 1)));
+    const cards = answer.citations.map((one, place) => h("li", {}, source({ ...one, thread: this.chat.id }, place + 1)));
     return h("ol", { class: "sources", "aria-label": t("Sources") }, cards);
   }
 
@@ -129,7 +129,7 @@ export class Turn {
     if (!answer.evidence?.length) return null;
     return h("section", { class: "nearest", "aria-label": t("Passages that come nearest") },
       h("p", {}, h("b", {}, t("I do not know.")), " ", t("These passages come nearest. The marked sentence is likely, but nobody has confirmed it.")),
-      h("ol", { class: "sources" }, answer.evidence.map((one, place) => h("li", {}, source(one, place + 1, "maybe")))));
+      h("ol", { class: "sources" }, answer.evidence.map((one, place) => h("li", {}, source({ ...one, thread: this.chat.id }, place + 1, "maybe")))));
   }
 
   clarify(answer) {

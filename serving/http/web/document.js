@@ -33,25 +33,25 @@ export async function openPaper(place, from = null) {
   put(paper, top(name, place.source, []), h("div", { class: "sheet" }, h("span", { class: "spin" })));
   let found;
   try {
-    found = await api.get(`api/document${api.query({ source: place.source, start: place.start, end: place.end, thread: place.thread })}`);
+    found = await api.get(`api/document${api.query({ source: place.source, start: place.start, thread: place.thread })}`);
   } catch (error) {
     if (mine === asked) put(paper, top(name, place.source, []), h("p", { class: "sheet" }, error.message));
     return;
   }
   if (mine !== asked) return;
-  const sheet = found.paged && place.page ? picture : text;
+  const sheet = found.pages && place.page ? picture : text;
   show(sheet, place, found);
 }
 
 function show(sheet, place, found) {
   const buttons = [];
-  if (found.paged) {
+  if (found.pages) {
     const page = place.page ?? 1;
     const other = sheet === picture ? text : picture;
     buttons.push(h("button", { type: "button", class: "button small", onclick: () => show(other, { ...place, page }, found) }, sheet === picture ? t("Text") : t("Page")));
   }
   if (found.original) buttons.push(iconButton("save", t("Save the original file"), () => save(place)));
-  const where = [place.page && found.paged && t("page {n}", { n: place.page }), ...(place.heading ?? [])].filter(Boolean).join(" › ");
+  const where = [place.page && found.pages && t("page {n}", { n: place.page }), ...(place.heading ?? [])].filter(Boolean).join(" › ");
   put(paper, top(found.title || place.source.split("/").at(-1), where || place.source, buttons), sheet(place, found));
   paper.querySelector("h2").focus({ preventScroll: true });
   const mark = paper.querySelector("mark, tr.here");
