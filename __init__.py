@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from .specialists.engines.scripted import ScriptedEngine
     from .specialists.evaluation.measures import Scoring
     from .specialists.prompt import TrainingExample
+    from .specialists.query_engine import QueryEngine
     from .specialists.specialist import Specialist
     from .specialists.styles.style import Style
     from .specialists.work import Draft, Work
@@ -94,6 +95,7 @@ _HOME = {
     "Outcome": "core.types",
     "Passage": "core.types",
     "PullFailed": "core.errors",
+    "QueryEngine": "specialists.query_engine",
     "Route": "core.types",
     "Router": "router.router",
     "RouterError": "core.errors",
@@ -153,6 +155,7 @@ __all__ = [
     "Outcome",
     "Passage",
     "PullFailed",
+    "QueryEngine",
     "Route",
     "Router",
     "RouterError",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,7 +11,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from ..core.embedding import Embedder
-from ..core.errors import StateError
+from ..core.errors import StateError, ToolUnreachable
 from ..core.files import sha256
 from ..core.models import LocalModel, ModelStore
 from ..core.run import Progress, no_progress, part_of
@@ -24,12 +25,14 @@ from ..specialists.specialist import Specialist
 from ..specialists.styles.style import Opening
 from ..tools.registry import build_tools
 from ..tools.runner import Ledger, ToolRunner
-from ..tools.session import SpecialistTools
+from ..tools.session import SpecialistTools, WaitingTools
 from ..tools.tool import ToolContext
 from .cards import Blueprint, fingerprint
 from .guardrails import build_guards
 from .guardrails.guard import Guard, sift
 from .journal import GraphJournal, ask_person, between
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -95,24 +98,35 @@ def open_specialist(
 
 def _open_tools(
     plan: Blueprint, name: str, runtime: Runtime, knowledge: Knowledge | None, *, dry: bool
-) -> SpecialistTools | None:
-    """The tools of a specialist, under the team's policy; None when its card names none."""
+) -> SpecialistTools | WaitingTools | None:
+    """The tools of a specialist, under the team's policy; None when its card names none.
+
+    A server that does not answer is the trouble of this specialist alone, and asked again when it has work.
+    """
     card = plan.specialists[name]
     if not card.tools:
         return None
     search = (lambda text: knowledge.search(text)) if knowledge else (lambda _: []) if card.knowledge else None
-    output = None if dry else plan.state / "output"
-    tools = build_tools(card.tools, ToolContext(plan.folders[name], output, search, plan.root))
+    context = ToolContext(plan.folders[name], None if dry else plan.state / "output", search, plan.root)
     if dry:
-        return SpecialistTools(tools, dry=True)
-    return SpecialistTools(
-        tools,
-        rules=plan.card.policy,
-        runner=ToolRunner(tools, seconds=plan.card.budget.tool_seconds, ledger=runtime.ledger),
-        journal=GraphJournal(),
-        ask=ask_person if plan.card.memory.checkpoints != "none" else None,
-        check=between(_guards_between(plan, runtime)),
-    )
+        return SpecialistTools(build_tools(card.tools, context), dry=True)
+
+    def make() -> SpecialistTools:
+        tools = build_tools(card.tools, context)
+        return SpecialistTools(
+            tools,
+            rules=plan.card.policy,
+            runner=ToolRunner(tools, seconds=plan.card.budget.tool_seconds, ledger=runtime.ledger),
+            journal=GraphJournal(),
+            ask=ask_person if plan.card.memory.checkpoints != "none" else None,
+            check=between(_guards_between(plan, runtime)),
+        )
+
+    try:
+        return make()
+    except ToolUnreachable as error:
+        _log.warning("specialist '%s' cannot work: %s", name, error)
+        return WaitingTools(make, error)
 
 
 def _guards_between(plan: Blueprint, runtime: Runtime) -> Guard:

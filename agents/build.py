@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 
 from ..core.embedding import Embedder
-from ..core.errors import StateError
+from ..core.errors import StateError, ToolUnreachable
 from ..core.files import write_atomic
 from ..core.models import LocalModel, ModelStore
 from ..core.onnx_embedder import load_embedder
@@ -50,6 +51,8 @@ from .cards import Blueprint, blueprint_at, fingerprint
 from .evaluate import Evaluation, threshold
 from .feedback import answered_examples
 from .guardrails import build_guards
+
+_log = logging.getLogger(__name__)
 
 # The gate of a team: challengers that are better than what is in use become champions; others stay, with a reason.
 
@@ -207,9 +210,11 @@ class BuildReport(Value):
         lines = []
         for name, report in self.knowledge.items():
             changes = [("new", report.added), ("changed", report.changed), ("removed", report.removed)]
+            changes += [("renamed", tuple(report.renamed))]
             done = ", ".join(f"{len(files)} {word}" for word, files in changes if files) or "nothing changed"
             lines.append(f"{name}: {done}; {report.passages} passages")
             lines += [f"  skipped {source}: {reason}" for source, reason in report.skipped.items()]
+            lines += [f"  {source}: {note}" for source, notes in report.notes.items() for note in notes]
         lines.append(f"router: {'fitted' if self.router_fitted else 'nothing changed'}")
         for verdict in self.gate:
             did = "is the champion now" if verdict.promoted else "stays the challenger"
@@ -292,7 +297,7 @@ def _forget(blueprint: Blueprint) -> None:
 
 
 def check_names(blueprint: Blueprint) -> None:
-    """Do all names in the cards exist? Better asked now than in the first turn.
+    """Do all names in the cards exist? Better asked now than in the first turn. A server that is away is only told.
 
     Raises:
         ConfigError: an unknown style, guardrail or tool.
@@ -302,7 +307,10 @@ def check_names(blueprint: Blueprint) -> None:
     for name, card in blueprint.specialists.items():
         blueprint.style(name)
         search = (lambda _: []) if card.knowledge else None
-        build_tools(card.tools, ToolContext(blueprint.folders[name], search=search, team=blueprint.root))
+        try:
+            build_tools(card.tools, ToolContext(blueprint.folders[name], search=search, team=blueprint.root))
+        except ToolUnreachable as error:
+            _log.warning("specialist '%s' cannot work at present: %s", name, error)
 
 
 def changed_since_build(blueprint: Blueprint) -> list[str] | None:

@@ -8,6 +8,7 @@ nobody gets the same brief twice.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -16,18 +17,21 @@ from typing import Annotated, Any, Protocol, TypedDict, TypeVar
 from langchain_core.messages import AIMessage, AnyMessage, RemoveMessage
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.config import get_stream_writer
+from langgraph.errors import GraphBubbleUp
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, Send
 
 from ..core.errors import ConfigError, InputError, MetierError
-from ..core.run import Emit, Event, Plain, check_cancelled, record, timing
+from ..core.run import Cancelled, Emit, Event, Plain, check_cancelled, record, timing
 from ..core.types import Answer, Brief, Budget, Handoff, Outcome, Part, Route, Turn, Usage, Value
 from ..memory.window import ContextualQuery, recall, roll
 from .attachments import AttachedFiles
 from .guardrails import Guard
 from .turn_memory import TurnMemory, for_specialist, origin
+
+_log = logging.getLogger("metier")
 
 STATIONS = ("guard_in", "recall", "route", "join", "guard_out", "remember")
 """Names that no specialist can have."""
@@ -79,6 +83,10 @@ class State(TypedDict):
     """Every station: seconds per stage."""
     answer: Plain
     """`guard_out`: the Answer that leaves."""
+
+
+TeamGraph = CompiledStateGraph[State, None, State, State]
+"""What the stations form."""
 
 
 class Assignment(TypedDict):
@@ -251,6 +259,11 @@ class Nodes:
         except MetierError as error:
             text = f"I could not work on this: {error.message}"
             return _abstention(name, text, f"{type(error).__name__}: {error.message}")
+        except (GraphBubbleUp, Cancelled):  # a question to a person; the end that somebody wanted
+            raise
+        except Exception as error:  # a style, tool or agent of somebody else may raise anything
+            _log.exception("%s failed", name)
+            return _abstention(name, f"I could not work on this: {error}", f"{type(error).__name__}: {error}")
 
     def join(self, state: State) -> Update:
         """One answer out of the specialists' outcomes."""
@@ -399,7 +412,7 @@ def compile_graph(
     *,
     name: str,
     checkpointer: BaseCheckpointSaver | None = None,
-) -> CompiledStateGraph:
+) -> TeamGraph:
     """A LangGraph graph that reads and writes `messages`, so that it fits as a node into any other graph.
 
     Args:

@@ -27,12 +27,12 @@ class GraphJournal:
 
     def once(self, step: Callable[[], Plain]) -> Plain:
         """Do the step as a task of the station; its result is saved with the thread."""
-        return _step(step).result() if _place() else step()
+        return _step(step).result() if graph_place() else step()
 
     def key(self) -> str:
         """Thread and task: the same whenever the station begins again. Without a thread nothing can begin again."""
-        place = _place()
-        return f"{ledger_prefix(place['thread_id'])}{place['checkpoint_ns']}" if "thread_id" in place else uuid4().hex
+        at = graph_place()
+        return f"{ledger_prefix(at['thread_id'])}{at['checkpoint_ns']}" if "thread_id" in at else uuid4().hex
 
 
 @task(name="step")
@@ -40,16 +40,16 @@ def _step(step: Callable[[], Plain]) -> Plain:
     return step()
 
 
-def _place() -> Plain:
+def graph_place() -> Plain:
     """Thread and task that this code runs in; empty outside of a graph."""
     config = var_child_runnable_config.get() or {}
-    place = config.get("configurable", {})
-    return place if "checkpoint_ns" in place else {}
+    configurable = config.get("configurable", {})
+    return configurable if "checkpoint_ns" in configurable else {}
 
 
 def ask_person(call: ToolCall, why: str) -> Decision:
     """Stop the run until a person has decided about the call."""
-    if not _place():
+    if not graph_place():
         return Reject(message=f"{why}; nobody can be asked here")
     request = ApprovalRequest.of((call, why))
 
@@ -71,7 +71,7 @@ def between(guard: Guard) -> ResultCheck:
         field = "result" if call.error is None else "error"
         verdict = guard(getattr(call, field), message=True)
         for name, did in verdict.acted.items():
-            if _place():
+            if graph_place():
                 get_stream_writer()(Event(name="guard", data={"guard": name, "did": did, "side": "between"}))
         left = {"result": "", "error": verdict.reason} if verdict.refusal else {field: verdict.text}
         return call.model_copy(update={**left, "guards": verdict.acted})

@@ -8,7 +8,6 @@ from functools import cached_property, partial
 from pathlib import Path
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
-from langgraph.graph.state import CompiledStateGraph
 
 from ..core.embedding import Embedder
 from ..core.models import ModelStore
@@ -32,7 +31,7 @@ from .assemble import (
 )
 from .attachments import AttachedFiles, Attachments
 from .cards import Blueprint, fingerprint
-from .graph import Nodes, compile_graph
+from .graph import Nodes, TeamGraph, compile_graph
 from .guardrails import build_guards
 from .threads import Threads
 from .turn_memory import TurnMemory
@@ -101,11 +100,16 @@ class LoadedTeam:
             return cls(plan, shared, specialists, router, engine, undo.pop_all(), made_of)
 
     @cached_property
-    def saved(self) -> CompiledStateGraph:
+    def saved(self) -> TeamGraph:
         """The graph that keeps its conversations."""
         return self.graph(self._shared.threads.saver)
 
-    def graph(self, checkpointer: BaseCheckpointSaver | None) -> CompiledStateGraph:
+    @cached_property
+    def inner(self) -> TeamGraph:
+        """The graph as a part of whatever graph it is called in, which keeps its state and its interrupts."""
+        return self.graph(None)
+
+    def graph(self, checkpointer: BaseCheckpointSaver | None) -> TeamGraph:
         """The graph over these specialists."""
         handoffs = {n: [h.to for h in s.card.handoffs] for n, s in self.specialists.items()}
         return compile_graph(self._nodes, handoffs, name=self.plan.card.name, checkpointer=checkpointer)

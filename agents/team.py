@@ -8,24 +8,30 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, overload
 from uuid import uuid4
 
+from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
-from langchain_core.runnables import RunnableConfig
-from langgraph.graph.state import CompiledStateGraph
-from langgraph.types import Command
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
+from langchain_core.runnables.config import merge_configs
+from langchain_core.tools import BaseTool
+from langgraph.types import Command, StateSnapshot
+from pydantic import BaseModel
 
+from ..core.background import in_thread
 from ..core.embedding import Embedder
 from ..core.errors import ConfigError, StateError, unknown
 from ..core.models import ModelStore
 from ..core.onnx_embedder import load_embedder
 from ..core.run import Emit, Event
+from ..core.runnable import as_tool, task_of
 from ..core.types import Answer, Route, Turn
 from ..memory.store import Owner
 from ..router.router import Router
@@ -38,16 +44,21 @@ from .attachments import Attachments
 from .build import build
 from .cards import Blueprint, TeamCard
 from .feedback import Note, Rating, note_of, open_inbox
-from .graph import RECURSION_LIMIT
+from .graph import RECURSION_LIMIT, TeamGraph
+from .journal import graph_place
 from .loaded import LoadedTeam, Shared, stamp
 from .threads import open_threads
 from .turn_memory import configured, open_turn_memory
 
 
-class Team:
+class Team(Runnable[LanguageModelInput, Answer]):
     """Specialists, router, memory and guardrails, compiled into one LangGraph graph.
 
     Use it as a context manager, or call `close` at the end; the model's memory is freed then.
+
+    It is a LangChain Runnable from a text or messages to an `Answer`; `stream` gives events, the last of which holds
+    the answer. Inside another LangGraph graph it is part of that graph's run: the graph saves its state, and where a
+    person must decide, the graph is interrupted.
     """
 
     def __init__(
@@ -155,12 +166,25 @@ class Team:
         return self._shared.embedder
 
     @property
-    def graph(self) -> CompiledStateGraph:
+    def graph(self) -> TeamGraph:
         """The team as a LangGraph graph without a checkpointer of its own: a node for any graph with `messages`.
 
         It keeps the specialists of now, whatever `refresh` brings, until the team is closed.
         """
         return self._current.keep().graph(None)
+
+    def moments(self, thread_id: str, most: int = 1) -> list[StateSnapshot]:
+        """The saved states of a conversation as LangGraph shows them, the latest first; empty where there is none.
+
+        Args:
+            thread_id: Its name.
+            most: How many.
+        """
+        if self.threads.saver is None:
+            return []
+        with self._current.use() as loaded:
+            place: RunnableConfig = {"configurable": {"thread_id": thread_id}}
+            return list(loaded.saved.get_state_history(place, limit=most))
 
     def refresh(self) -> tuple[str, ...]:
         """Take over what was built, promoted or rolled back, and what cards say, since the team was loaded.
@@ -218,9 +242,62 @@ class Team:
         more: dict[str, Any] = {"thread_id": thread_id, "specialist": specialist, "user": user, "tenant": tenant}
         return _answer(self.stream(task, **more), emit)
 
-    def stream(
+    @overload
+    def invoke(self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any) -> Answer: ...
+    @overload
+    def invoke(
+        self, input: Mapping[str, Any], config: RunnableConfig | None = None, **kwargs: Any
+    ) -> dict[str, list[AnyMessage]]: ...
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        """`ask` as LangChain calls it.
+
+        Args:
+            input: A text, or messages, of which the last is the task and the others are what it may refer to; or a
+                graph's state with `messages`: then it gives the message to add to them, as a node does.
+            config: `thread_id`, `user_id` and `tenant` of its `configurable` are those of `ask`.
+            kwargs: As `ask` takes them.
+
+        Raises:
+            InputError: there is no task. Otherwise as `ask`.
+        """
+        given: Any = input
+        work: Any = self._as_node if isinstance(input, Mapping) else self._as_runnable
+        return self._call_with_config(partial(work, **kwargs), given, config)
+
+    @overload
+    async def ainvoke(
+        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> Answer: ...
+    @overload
+    async def ainvoke(
+        self, input: Mapping[str, Any], config: RunnableConfig | None = None, **kwargs: Any
+    ) -> dict[str, list[AnyMessage]]: ...
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        """`invoke` for asynchronous callers; the work runs in one thread."""
+        return await super().ainvoke(input, config, **kwargs)
+
+    def _as_runnable(self, input: LanguageModelInput, config: RunnableConfig, **more: Any) -> Answer:
+        if not graph_place():
+            return _answer(self.stream(input, config, **more), None)
+        task, history = task_of(input)
+        state = self._inside([*map(_message, history), HumanMessage(task)], more.get("specialist"))
+        return Answer.model_validate({**state["answer"], "timings": state["timings"]})
+
+    def _as_node(self, state: Mapping[str, Any], **more: Any) -> dict[str, list[AnyMessage]]:
+        return {"messages": self._inside(state["messages"], more.get("specialist"))["messages"][-1:]}
+
+    def _inside(self, messages: Sequence[AnyMessage], specialist: str | None) -> dict[str, Any]:
+        """The state after a turn that is part of the run of another graph, or of none."""
+        with self._current.use() as loaded:
+            _check(specialist, loaded)
+            given: Any = {"messages": [*messages], "attached": specialist}
+            return loaded.inner.invoke(given)
+
+    # A chain takes the answer from it; events are for those who ask it directly.
+    def stream(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
-        task: str,
+        task: LanguageModelInput,
+        config: RunnableConfig | None = None,
         *,
         thread_id: str | None = None,
         specialist: str | None = None,
@@ -232,19 +309,57 @@ class Team:
         """The events of `ask` as they happen; the last one is `answer` or `waiting` and holds the whole `Answer`.
 
         Args:
-            task, thread_id, specialist, user, tenant: As in `ask`.
+            task: In the user's words; or messages, of which the last is the task. Without a thread, the others are
+                what it may refer to.
+            config: LangChain's: callbacks, tags, and in `configurable` what is left out of the next four.
+            thread_id, specialist, user, tenant: As in `ask`.
             history: Earlier turns of a conversation that the caller keeps, oldest first; for a task without a thread.
                 What they say was answered counts as text from outside, for anybody may have written it.
             run_id: Names the run; left out: a new name.
         """
+        named = (config or {}).get("configurable", {})
+        thread_id = thread_id or named.get("thread_id")
+        owner = Owner(user or named.get("user_id"), tenant or named.get("tenant"))
+        text, before = task_of(task)
+        turns = [*history, *(() if thread_id else before)]
         with self._current.use() as loaded:
-            if specialist is not None and specialist not in loaded.specialists:
-                raise ConfigError(unknown("specialist", specialist, loaded.specialists))
-            owner = Owner(user, tenant)
+            _check(specialist, loaded)
             if thread_id:
                 self.threads.admit(thread_id, owner)
-            given = {"messages": [*map(_message, history), ("user", task)], "attached": specialist}
-            yield from self._work(loaded, given, thread_id or f"once-{uuid4().hex}", run_id or str(uuid4()), owner)
+            given = {"messages": [*map(_message, turns), ("user", text)], "attached": specialist}
+            place = _Place(thread_id or f"once-{uuid4().hex}", run_id or str(uuid4()), owner, config or {})
+            yield from self._work(loaded, given, place)
+
+    def transform(
+        self, input: Iterator[LanguageModelInput], config: RunnableConfig | None = None, **kwargs: Any
+    ) -> Iterator[Answer]:
+        """As a part of a chain that is streamed: the answer, once it is whole."""
+        yield from RunnableLambda(self.invoke).transform(input, config, **kwargs)
+
+    async def atransform(
+        self, input: AsyncIterator[LanguageModelInput], config: RunnableConfig | None = None, **kwargs: Any
+    ) -> AsyncIterator[Answer]:
+        """`transform` for asynchronous callers."""
+        async for answer in RunnableLambda(self.invoke, self.ainvoke).atransform(input, config, **kwargs):
+            yield answer
+
+    def as_tool(
+        self,
+        args_schema: type[BaseModel] | None = None,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        arg_types: dict[str, type] | None = None,
+    ) -> BaseTool:
+        """A LangChain tool that asks this team; the artifact of a call is the `Answer`.
+
+        Args:
+            name, description: Left out: the team's, with what its specialists are for.
+            args_schema, arg_types: LangChain's; the tool takes a `question` in any case.
+        """
+        able = [f"{person.card.name}: {person.card.description}" for person in self.specialists.values()]
+        about = "\n".join([self.card.description or "Asks a team of specialists.", *able])
+        return as_tool(self, name or self.card.name, description or about)
 
     def resume(self, thread_id: str, decisions: Sequence[Decision] = (), *, emit: Emit | None = None) -> Answer:
         """Go on with a task that waits for a person or that was broken off, also in another process.
@@ -273,15 +388,18 @@ class Team:
         decided = left.resume(decisions)
         owner = self.threads.owner(thread_id) or Owner(None)
         with self._current.use() as loaded:
-            yield from self._work(loaded, Command(resume=decided) if decided else None, thread_id, left.run_id, owner)
+            place = _Place(thread_id, left.run_id, owner)
+            yield from self._work(loaded, Command(resume=decided) if decided else None, place)
 
-    def _work(self, loaded: LoadedTeam, given: Any, thread: str, run: str, owner: Owner) -> Iterator[Event]:
-        config: RunnableConfig = {
-            "configurable": {"thread_id": thread, **configured(owner)},
+    def _work(self, loaded: LoadedTeam, given: Any, place: _Place) -> Iterator[Event]:
+        thread, run = place.thread, place.run
+        own: RunnableConfig = {
+            "configurable": {"thread_id": thread, **configured(place.owner)},
             "recursion_limit": RECURSION_LIMIT,
             "run_name": loaded.plan.card.name,
             "metadata": {"run_id": run},
         }
+        config = merge_configs(place.config, own)
         start, event = perf_counter(), None
         saved: Any = loaded.saved
         durability = loaded.plan.card.memory.durability if self.threads.saver else None
@@ -308,9 +426,11 @@ class Team:
         """`ask` for asynchronous callers; the work runs in a thread."""
         return await asyncio.to_thread(self.ask, task, **more)
 
-    async def astream(self, task: str, **more: Any) -> AsyncIterator[Event]:
-        """`stream` for asynchronous callers; the work runs in one thread."""
-        async for event in in_thread(lambda: self.stream(task, **more)):
+    async def astream(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, task: LanguageModelInput, config: RunnableConfig | None = None, **more: Any
+    ) -> AsyncIterator[Event]:
+        """`stream` for asynchronous callers; the work runs in one thread, and ends when the caller leaves."""
+        async for event in in_thread(lambda: self.stream(task, config, **more)):
             yield event
 
     def route(self, task: str, *, context: Sequence[str] = ()) -> Route:
@@ -333,6 +453,21 @@ class Team:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+
+class _Place(NamedTuple):
+    """Where a turn belongs."""
+
+    thread: str
+    run: str
+    owner: Owner
+    config: RunnableConfig = RunnableConfig()
+    """The caller's."""
+
+
+def _check(specialist: str | None, loaded: LoadedTeam) -> None:
+    if specialist is not None and specialist not in loaded.specialists:
+        raise ConfigError(unknown("specialist", specialist, loaded.specialists))
 
 
 def _message(turn: Turn) -> AnyMessage:
@@ -359,23 +494,6 @@ def _built(source: Path | str | Blueprint, router: Router | None) -> Blueprint:
     if record is None or set(record.versions) != set(plan.specialists):
         raise StateError(f"team '{plan.card.name}' is not built", hint=f"metier build -t {plan.root}")
     return plan
-
-
-async def in_thread(events: Callable[[], Iterator[Event]]) -> AsyncIterator[Event]:
-    """The events as they come; the work that gives them runs in one thread, and its errors are raised here."""
-    loop, queue = asyncio.get_running_loop(), asyncio.Queue[Event | None]()
-
-    def pump() -> None:
-        try:
-            for event in events():
-                loop.call_soon_threadsafe(queue.put_nowait, event)
-        finally:
-            loop.call_soon_threadsafe(queue.put_nowait, None)
-
-    work = asyncio.create_task(asyncio.to_thread(pump))
-    while (event := await queue.get()) is not None:
-        yield event
-    await work
 
 
 class Closable(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any, Literal
 from uuid import uuid4
 
@@ -28,7 +29,7 @@ Standing = Literal["answered", "waiting", "unfinished"]
 
 
 _TITLES = "thread"
-"""The kind of the records that hold what conversations are called."""
+"""The kind of the records that hold what is noted of conversations: `{metadata: {title: …}, at: …}`."""
 
 
 class Thread(Value):
@@ -152,7 +153,8 @@ class Threads:
         if self._records is None:
             raise StateError("the conversations of this team have no titles")
         known = self._records.get(_TITLES, thread_id)
-        body = {**(known.body if known else {}), "title": " ".join(title.split())}
+        metadata = {**(known.body["metadata"] if known else {}), "title": " ".join(title.split())}
+        body = {"metadata": metadata, "at": datetime.now(UTC).isoformat()}
         self._records.put(_TITLES, thread_id, self.owner(thread_id) or Owner(None), body, thread_id=thread_id)
 
     def turns(self, thread_id: str) -> list[ThreadTurn]:
@@ -272,7 +274,7 @@ class Threads:
     def _named(self) -> dict[str, str]:
         """Thread to title, of those that somebody named."""
         records = self._records.list(_TITLES) if self._records else []
-        return {record.id: title for record in records if (title := record.body.get("title"))}
+        return {record.id: title for record in records if (title := record.body["metadata"].get("title"))}
 
     def _kept(self) -> ThreadSaver:
         if self.saver is None:

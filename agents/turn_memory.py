@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from datetime import date
 from typing import Any
 
 from langgraph.config import get_config
@@ -17,9 +18,12 @@ from ..core.run import Plain
 from ..core.text import sentences
 from ..core.types import Answer, Citation, Route
 from ..memory.fact_rules import NewFact, asks, extract_facts
-from ..memory.facts import LONGEST, FactQuote, Facts
+from ..memory.facts import LONGEST, FactQuote, Facts, forget_requests
+from ..memory.forgetting import forget_request
 from ..memory.open import open_facts
+from ..memory.secrets import holds_secret
 from ..memory.store import Owner
+from ..memory.times import relative
 from .cards import Blueprint
 
 _SOURCE = "memory"
@@ -30,6 +34,9 @@ _AHEAD = 0.1
 """By so much a user's own words must speak more of a question than any document, to be asked before a specialist."""
 _SPOKEN_OF = 0.4
 """From this evidence on, documents speak of what a task tells: "My account is locked" is for a specialist."""
+_NO_SECRETS = "This reads like a password or another secret; secrets are not kept."
+_NOTHING_NOTED = "Nothing like that is noted about you."
+_OVER = " (That is over.)"
 _OWN = re.compile(r"\b(?:I|me|my|mine|myself|we|us|our|ours)\b", re.IGNORECASE)
 
 
@@ -69,6 +76,8 @@ class TurnMemory:
         """
         if self.facts is None:
             return []
+        if _requests(queries[0]):
+            return []
         owner = _owner()
         for query in dict.fromkeys(queries):
             if quotes := self.facts.quotes(query, owner):
@@ -95,18 +104,35 @@ class TurnMemory:
             recalled: What the station `recall` wrote.
             evidence: How much their documents speak of the task; only asked where memory has something.
         """
-        if _tells(task, recalled):
+        if self._forgets(task):
+            return True
+        if _tells(task, recalled) or (_requests(task) and not _asks(task)):
             return self._notes() and evidence() < _SPOKEN_OF
         quotes = _bearing(task, recalled)
         return bool(quotes) and quotes[0].relevance >= evidence() + _AHEAD
 
     def answer(self, task: str, recalled: Plain, route: Route) -> Answer | None:
-        """The answer of the team itself, where no specialist was asked: what was said, or that it is noted."""
-        if _tells(task, recalled):
-            noted = Answer(text="Noted.", confidence=1.0, reason="a fact to remember, no question", route=route)
-            return noted if self._notes() else None
+        """The answer of the team itself, where no specialist was asked: what was said, or what became of it."""
+        if self._notes() and (told := self._told(task, recalled)):
+            return Answer(text=told[0], confidence=1.0, reason=told[1], route=route)
         quotes = _bearing(task, recalled)
         return _quoting(quotes, route) if quotes else None
+
+    def _told(self, task: str, recalled: Plain) -> tuple[str, str] | None:
+        """What to say to a task that asks nothing but tells something, and why; None for others."""
+        if _requests(task) and not _asks(task):
+            return ("Forgotten.", "asked to forget") if self._forgets(task) else (_NOTHING_NOTED, "nothing to forget")
+        if not _tells(task, recalled):
+            return None
+        if not holds_secret(task):
+            return "Noted.", "a fact to remember, no question"
+        return (f"Noted. {_NO_SECRETS}" if recalled.get("stated") else _NO_SECRETS), "secrets are not kept"
+
+    def _forgets(self, task: str) -> bool:
+        """Does a task only ask to forget, and is there something that it means?"""
+        if self.facts is None or not self._notes() or _asks(task):
+            return False
+        return any(self.facts.meant(what, _owner()) for what in _requests(task))
 
     def _notes(self) -> bool:
         return self.facts is not None and _owner().user is not None
@@ -125,13 +151,24 @@ def open_turn_memory(plan: Blueprint, embedder: Embedder | None = None) -> TurnM
 
 
 def for_specialist(facts: Sequence[Plain], specialist: str) -> tuple[str, ...]:
-    """The quotes that a specialist is told."""
-    return tuple(quote["text"] for quote in facts if quote["fact"]["specialist"] in (None, specialist))
+    """The quotes that a specialist is told: not what is over."""
+    current = [quote for quote in facts if not quote.get("passed")]
+    return tuple(quote["text"] for quote in current if quote["fact"]["specialist"] in (None, specialist))
+
+
+def _requests(task: str) -> list[str]:
+    return forget_requests(task[:LONGEST])
+
+
+def _asks(task: str) -> bool:
+    """Is there a question, apart from "Could you forget …?"?"""
+    return any(asks(sentence) for sentence in sentences(task) if forget_request(sentence) is None)
 
 
 def _tells(task: str, recalled: Plain) -> bool:
     """Does a task only state something, and ask nothing?"""
-    return bool(recalled.get("stated")) and not any(map(asks, sentences(task)))
+    secret = _OWN.search(task) is not None and holds_secret(task[:LONGEST])
+    return (bool(recalled.get("stated")) or secret) and not _asks(task)
 
 
 def _bearing(task: str, recalled: Plain) -> list[FactQuote]:
@@ -145,7 +182,7 @@ def _owner() -> Owner:
 
 def _quoting(quotes: Sequence[FactQuote], route: Route) -> Answer:
     return Answer(
-        text="\n".join(f"{_who(quote)} “{quote.text}”" for quote in quotes),
+        text="\n".join(f"{_who(quote)} “{quote.text}”{_OVER * quote.passed}" for quote in quotes),
         citations=tuple(_cited(quote) for quote in quotes),
         confidence=min(1.0, quotes[0].relevance),
         reason="from memory",
@@ -154,7 +191,10 @@ def _quoting(quotes: Sequence[FactQuote], route: Route) -> Answer:
 
 
 def _who(quote: FactQuote) -> str:
-    return "It is on record:" if quote.fact.user is None else "You said:"
+    said = "It is on record" if quote.fact.user is None else "You said"
+    day = date.fromisoformat(quote.fact.when[:10])
+    when = f" on {day.day} {day:%B %Y}" if quote.passed or (relative(quote.text) and day != date.today()) else ""
+    return f"{said}{when}:"
 
 
 def _cited(quote: FactQuote) -> Citation:

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 from grounded import Corpus, opened, pairs
-from harness import Report, parser, progress, sample, say
+from harness import Report, auroc, parser, progress, sample, say
 from numpy.typing import NDArray
 
 from metier.agents.cards import Blueprint
@@ -111,12 +111,6 @@ def out_of_fold(x: NDArray[np.float64], y: NDArray[np.float64], documents: list[
     for k in range(FOLDS):
         out[where == k] = predict(x[where == k], fit(x[where != k], y[where != k]))
     return out
-
-
-def auroc(scores: NDArray[np.float64], y: NDArray[np.float64]) -> float:
-    """Probability that a right answer scores higher than a wrong one."""
-    right, wrong = scores[y == 1], scores[y == 0]
-    return float(np.mean((right[:, None] > wrong).astype(float) + 0.5 * (right[:, None] == wrong)))
 
 
 def gather(args: Namespace) -> list[dict[str, Any]]:

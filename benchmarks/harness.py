@@ -38,7 +38,7 @@ from metier.core.files import read_jsonl
 TRAIN = Path(__file__).resolve().parents[2] / "shared" / "data"
 """Where training and tuning read, unless `--train` says otherwise."""
 
-PACKAGES = ("metier", "numpy", "scikit-learn", "onnxruntime", "tokenizers", "xllamacpp", "langgraph", "langchain-core")
+PACKAGES = ("metier", "numpy", "scikit-learn", "openvino", "tokenizers", "xllamacpp", "langgraph", "langchain-core")
 
 Item = TypeVar("Item")
 
@@ -107,6 +107,12 @@ def mean(scores: NDArray[Any]) -> float:
 def quantile(q: float) -> Statistic:
     """A statistic for latencies: `report.add(…, "p99_s", seconds, quantile(0.99))`."""
     return lambda scores: float(np.quantile(scores, q))
+
+
+def auroc(scores: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+    """Probability that a right answer (`y` is 1) scores higher than a wrong one (0)."""
+    right, wrong = scores[y == 1], scores[y == 0]
+    return float(np.mean((right[:, None] > wrong).astype(float) + 0.5 * (right[:, None] == wrong)))
 
 
 def bootstrap(

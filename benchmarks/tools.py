@@ -58,6 +58,9 @@ class Noted:
     def open(self, touched: Iterable[Touch] = ()) -> Noted:
         return self
 
+    def recognised(self, task: str) -> None:
+        """No tool reads a call out of a task."""
+
     def begin(self, *, untrusted: bool) -> Callable[[ToolCall], ToolCall]:
         return lambda call: call
 

@@ -9,12 +9,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .cells import is_date, is_missing, is_number
+
 SEPARATORS = ",;\t|"
 _SAMPLE = 65_536
 """Characters from which the separator is told."""
 _LONG_CELL = 200
 """Lines in one cell from which a quote is taken for a stray one, not for the begin of a quoted cell."""
-_NUMBER = re.compile(r"[-+(]*[$€£¥]?\s?\d+(?:[.,'’\u00a0\u202f ]\d{3})*(?:[.,]\d+)?\s?[%$€£¥)]?(?:[eE][-+]?\d+)?")
 _YEAR = re.compile(r"(?:19|20)\d\d")
 _NAMED_SEPARATOR = re.compile(r"\A\ufeff?\"?sep=(.)\"?[ \t]*\r?\n", re.IGNORECASE)
 
@@ -29,6 +30,7 @@ class CsvTable:
     """Cells as they stand there; a row may be shorter or longer than `columns`. Empty rows are left out."""
     titles: tuple[str, ...] = ()
     """Lines above the header."""
+    separator: str = ","
 
 
 def decode_text(data: bytes) -> str:
@@ -63,11 +65,11 @@ def parse_csv(text: str, separator: str = "") -> CsvTable:
     rows = [[cell.strip() for cell in row] for row in _rows(text, separator)]
     rows = [row for row in rows if any(row)]
     first = _first_row(rows)
-    titles = tuple(next(filter(None, row)) for row in rows[:first])
+    titles = tuple(" ".join(filter(None, row)) for row in rows[:first])
     rows = rows[first:]
     if not _has_header(rows):
-        return CsvTable((), rows, titles)
-    return CsvTable(tuple(rows[0]), rows[1:], titles)
+        return CsvTable((), rows, titles, separator)
+    return CsvTable(tuple(rows[0]), rows[1:], titles, separator)
 
 
 def find_separator(text: str) -> str:
@@ -99,8 +101,7 @@ def _fit(sample: str, separator: str) -> tuple[float, int]:
 
 def _looks_torn(cell: str, others: str) -> bool:
     """Another separator stands between two letters or digits, and it is no number."""
-    cell = cell.strip()
-    return not _NUMBER.fullmatch(cell) and bool(re.search(rf"\S[{re.escape(others)}]\S", cell))
+    return bool(re.search(rf"\S[{re.escape(others)}]\S", cell)) and not is_number(cell)
 
 
 def _rows(text: str, separator: str) -> list[list[str]]:
@@ -115,27 +116,29 @@ def _rows(text: str, separator: str) -> list[list[str]]:
 
 
 def _first_row(rows: Sequence[Sequence[str]]) -> int:
-    """Index of the first row that belongs to the table: title lines above it fill one cell only."""
+    """Index of the first row that belongs to the table: title lines above it fill few of its cells."""
     filled = [sum(map(bool, row)) for row in rows]
-    if not filled or Counter(filled).most_common(1)[0][0] < 2:
-        return 0
-    return next((index for index, count in enumerate(filled) if count > 1), 0)
+    usual = Counter(filled).most_common(1)[0][0] if filled else 0
+    return next((index for index, count in enumerate(filled) if 2 * count > usual), 0)
 
 
 def _has_header(rows: Sequence[Sequence[str]]) -> bool:
     """False when the first row is made of the same as those below it: numbers over numbers, and no name over them."""
     if len(rows) < 2:
-        return bool(rows) and not any(map(_is_number, rows[0]))
+        return bool(rows) and not any(map(_kind, rows[0]))
     same = 0
     for place, name in enumerate(rows[0]):
-        values = [row[place] for row in rows[1:] if place < len(row) and row[place]]
-        if not values or sum(map(_is_number, values)) < 0.8 * len(values):
+        values = [row[place] for row in rows[1:] if place < len(row) and not is_missing(row[place])]
+        kind, often = Counter(map(_kind, values)).most_common(1)[0] if values else ("", 0)
+        if not kind or often < 0.8 * len(values):
             continue
-        if not _is_number(name) or _YEAR.fullmatch(name):
+        year = _YEAR.fullmatch(name) and not all(map(_YEAR.fullmatch, values))
+        if _kind(name) != kind or year:
             return True
         same += 1
     return same == 0
 
 
-def _is_number(cell: str) -> bool:
-    return bool(_NUMBER.fullmatch(cell))
+def _kind(cell: str) -> str:
+    """`number`, `date`, or nothing for any other text."""
+    return "number" if is_number(cell) else "date" if is_date(cell) else ""

@@ -25,3 +25,12 @@ class Embedder(Protocol):
     def dimension(self) -> int: ...
 
     def embed(self, texts: Sequence[str]) -> Vectors: ...
+
+
+@runtime_checkable
+class KnowsWords(Protocol):
+    """An embedder that can tell a rare word from a typing error."""
+
+    def has_word(self, word: str) -> bool:
+        """Whether its vocabulary holds a word, in lower case, as a whole."""
+        ...

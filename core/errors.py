@@ -16,7 +16,8 @@
     │   └── UnreadableDocument  a file that is not what its name says
     ├── RouterError             not fitted, or fitted for another team
     ├── ToolError
-    │   └── ToolDenied          the policy said no
+    │   ├── ToolDenied          the policy said no
+    │   └── ToolUnreachable     a server that its tools come from does not answer (retryable)
     ├── BudgetExceeded          steps, tokens, seconds or hand-offs are used up
     └── StateError              a saved thread or build that cannot be read
 
@@ -142,6 +143,12 @@ class ToolDenied(ToolError):
     """The policy does not allow this call."""
 
     exit_code = 4
+
+
+class ToolUnreachable(ToolError):
+    """What a tool is made of does not answer now: its specialist cannot work, and the others can."""
+
+    retryable = True
 
 
 class BudgetExceeded(MetierError):

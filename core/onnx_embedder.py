@@ -1,4 +1,4 @@
-"""A sentence embedder on ONNX Runtime: MiniLM and others of its kind (mean pooling, unit length).
+"""A sentence embedder from an ONNX file, on OpenVINO: MiniLM and others of its kind (mean pooling, unit length).
 
 Pooling and normalisation follow Sentence-BERT (Reimers and Gurevych, 2019, arXiv:1908.10084). The built-in MiniLM keeps
 its weights as int8 in the file and computes in float32, so a text's vector does not depend on its neighbours in a batch
@@ -14,13 +14,13 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from .embedding import Vectors
 from .errors import ModelError
 from .models import LocalModel, ModelStore
+from .openvino_library import openvino
 from .run import timing
 from .settings import settings
 
@@ -36,10 +36,11 @@ class OnnxEmbedder:
     """Text to unit vectors. Thread-safe; the same texts give the same vectors."""
 
     def __init__(
-        self, session: ort.InferenceSession, tokenizer: Tokenizer, name: str, remembered: int = REMEMBERED
+        self, model: openvino.CompiledModel, tokenizer: Tokenizer, name: str, remembered: int = REMEMBERED
     ) -> None:
-        self._session = session
-        self._inputs = {item.name for item in session.get_inputs()}
+        self._model = model
+        self._inputs = {item.get_any_name() for item in model.inputs}
+        self._requests = threading.local()
         self._tokenizer = tokenizer
         self._name = name
         self._recent: OrderedDict[str, Vectors] = OrderedDict()
@@ -56,18 +57,20 @@ class OnnxEmbedder:
         """
         if not {"onnx", "tokenizer"} <= set(model.files):
             raise ModelError(f"model '{model.name}' is a {model.kind}, not an embedder", hint="metier models list")
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = settings().threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        # Threads that spin while they wait would take the cores from the language model beside us.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Computed in float32 through and through: OpenVINO otherwise rounds to bf16, and activations to 8 bits.
+        plan = {
+            "INFERENCE_NUM_THREADS": settings().threads,
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": "f32",
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
+            "ENABLE_CPU_PINNING": False,
+        }
         try:
             tokenizer = Tokenizer.from_file(str(model.files["tokenizer"]))
-            session = ort.InferenceSession(str(model.files["onnx"]), options, providers=["CPUExecutionProvider"])
+            compiled = openvino.Core().compile_model(model.files["onnx"], "CPU", plan)
             tokenizer.no_padding()
             tokenizer.enable_truncation(MAX_TOKENS)
-            return cls(session, tokenizer, f"{model.name}-{model.sha256('onnx')[:12]}", remembered)
+            return cls(compiled, tokenizer, f"{model.name}-{model.sha256('onnx')[:12]}", remembered)
         except Exception as error:  # Both libraries raise their own kinds, some of them plain Exception.
             raise ModelError(
                 f"model '{model.name}' cannot be opened: {error}", hint=f"metier models pull {model.name}"
@@ -94,6 +97,10 @@ class OnnxEmbedder:
             vectors[rows] = self._run([encoded[i] for i in rows])
         return vectors
 
+    def has_word(self, word: str) -> bool:
+        """Whether the model's vocabulary holds a word, in lower case, as a whole: then it is no typing error."""
+        return len(self._tokenizer.encode(word, add_special_tokens=False).ids) == 1
+
     def _embed_one(self, text: str) -> Vectors:
         with self._lock:
             if text in self._recent:
@@ -115,8 +122,15 @@ class OnnxEmbedder:
             mask[row, : len(tokens)] = 1
         feeds = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
         with timing("embed"):
-            hidden = self._session.run(None, {name: feeds[name] for name in self._inputs})[0]
-        return _pool(np.asarray(hidden, dtype=np.float32), mask)
+            request = self._request()
+            request.infer({name: feeds[name] for name in self._inputs}, share_inputs=True)
+            return _pool(request.get_output_tensor(0).data, mask)
+
+    def _request(self) -> openvino.InferRequest:
+        """This thread's own: a request holds the tensors of one run."""
+        if not hasattr(self._requests, "own"):
+            self._requests.own = self._model.create_infer_request()
+        return self._requests.own
 
 
 def _pool(hidden: NDArray[np.float32], mask: NDArray[np.int64]) -> Vectors:

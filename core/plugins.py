@@ -57,7 +57,7 @@ def load(
         module = _module(path, [folder.resolve() for folder in folders])
     except MetierError:
         raise
-    except Exception as error:  # a module of the user's may raise anything
+    except (Exception, SystemExit) as error:  # a module of the user's may raise anything
         raise ConfigError(
             f"{kind} '{name}' cannot be loaded: {type(error).__name__}: {error}", field=field, hint=_mend(path, error)
         ) from error
@@ -69,7 +69,7 @@ def load(
         raise ConfigError(f"{kind} '{name}' cannot be loaded: {problem}", field=field) from None
 
 
-def _mend(path: str, error: Exception) -> str | None:
+def _mend(path: str, error: BaseException) -> str | None:
     """The way out, where the module itself is what is missing."""
     if not isinstance(error, ModuleNotFoundError) or not f"{path}.".startswith(f"{error.name}."):
         return None

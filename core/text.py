@@ -35,6 +35,17 @@ STOPWORDS = frozenset(_FUNCTION_WORDS.split())
 """Words that say nothing about what a text is about."""
 
 
+def savable(text: str) -> str:
+    """Text that every file and database can hold: half an emoji and NUL become U+FFFD, two halves become whole.
+
+    >>> savable("caf\ud83d"), savable("\ud83d\ude00")
+    ('caf\ufffd', '😀')
+    """
+    if text.isascii() and "\0" not in text:
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").replace("\0", "\ufffd")
+
+
 def terms(text: str) -> list[str]:
     """The terms of a text as BM25 sees them, in order: stems without stop words; identifiers stay whole.
 

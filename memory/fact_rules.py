@@ -15,10 +15,11 @@ its figures.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from ..core.text import sentences, terms
+from .forgetting import forget_request
+from .secrets import without_secrets
 
 _TELLS = r"(?:is|are|was|were|has|have|had|will|won't|isn't|aren't|cannot|can't|must)"
 _TELLING = re.compile(rf"\b{_TELLS}\b", re.IGNORECASE)
@@ -48,11 +49,6 @@ _REQUEST = re.compile(
 )
 _CLAUSE = re.compile(r"\s*[—;]\s*|,\s+(?=(?:(?:so|and|but)\s+)?(?:what|who|where|when|how|which|could|can|do|is)\b)")
 _NOTE = re.compile(r"^\w[\w&/' -]{0,30}(?::|\s?[—–])\s*\S")
-_SECRET = re.compile(
-    r"\b(?:pass(?:word|code|phrase)|pin|cvv|cvc|(?:api|access|secret|private) ?(?:key|token)|secret|token)"
-    r"(?: number| code)?\b[^.]{0,30}?(?:\bis\b|:|=)\s*\S",
-    re.IGNORECASE,
-)
 
 
 def asks(sentence: str) -> bool:
@@ -68,9 +64,11 @@ def statements(text: str) -> list[str]:
     >>> statements("Hi! I ride a Trek Domane, what tyres fit? My budget is 200 euros.")
     ['I ride a Trek Domane', 'My budget is 200 euros.']
     """
-    parts = sentences(text)
+    parts = [*without_secrets(text)]
     kept = [statement for part in parts if (statement := _statement(part))]
     if any(_SPEAKER.search(part) and not _WISH.search(part) for part in kept) or (parts and _NOTE.search(parts[0])):
+        return kept
+    if any(map(_REMEMBER.search, kept)):
         return kept
     only_tells = len(kept) == len(parts) and all(_TELLING.search(part) and not _WISH.search(part) for part in kept)
     return kept if only_tells else []
@@ -82,7 +80,7 @@ def _statement(sentence: str) -> str:
     if asks(sentence):
         clauses = _CLAUSE.split(sentence)
         sentence = clauses[0] if len(clauses) > 1 and re.match(r"(?:I|we|my|our)\b", clauses[0], re.IGNORECASE) else ""
-    if _REQUEST.search(sentence) or _SECRET.search(sentence):
+    if _REQUEST.search(sentence) or forget_request(sentence):
         return ""
     least = 1 if re.match(r"(?:I|we|call me)\s", sentence, re.IGNORECASE) else 2
     return sentence if len(terms(sentence)) >= least else ""
@@ -116,7 +114,6 @@ _ATTRIBUTES = (
     (re.compile(r"^we (?:now )?use .{1,40}? (?P<thing>(?:for|as) .+)$", re.IGNORECASE), "we use"),
     (re.compile(r"^I (?:now )?prefer .{1,40}? (?P<thing>(?:for|when|in) .+)$", re.IGNORECASE), "prefer"),
 )
-_FURTHER = re.compile(r",?\s+(?:and|but|so)\s+(?=(?:I|we|my|our|this|it)\b)", re.IGNORECASE)
 _PLAIN = re.compile(r"^(?:I (?:now )?prefer|we (?:now )?use|I(?:'m|’m| am) allergic to|my favou?rite)\b", re.IGNORECASE)
 
 
@@ -164,12 +161,6 @@ def attribute(sentence: str) -> str | None:
     return None
 
 
-def _signature(sentence: str) -> tuple[str, ...]:
-    """The same for two sentences that say the same in nearly the same words; numbers and negations count."""
-    negated = re.findall(r"\b(?:not|no|never)\b|n['’]t\b", sentence.lower())
-    return (*terms(sentence), *(["not"] * len(negated)))
-
-
 def about(text: str) -> str:
     """The attributes that a fact gives the values of; helps to find "Call me Ann." by "What is my name?".
 
@@ -177,29 +168,6 @@ def about(text: str) -> str:
     'name'
     """
     return "; ".join(dict.fromkeys(name for sentence in sentences(text) if (name := attribute(sentence))))
-
-
-class Supersession:
-    """What new sentences do to older facts.
-
-    >>> Supersession(["Call me Bea."]).rest_of("My name is Ann and I ride a Domane.")
-    'I ride a Domane.'
-    """
-
-    def __init__(self, new: Sequence[str]) -> None:
-        self._same = {_signature(sentence) for sentence in new}
-        self._replaced = {name for sentence in new if (name := attribute(sentence))}
-
-    def rest_of(self, old: str) -> str:
-        """The older fact without what they repeat or replace; empty when nothing is left of it."""
-        left: list[str] = []
-        for sentence in sentences(old):
-            if self._replaced and attribute(sentence) in self._replaced:
-                further = _FURTHER.search(sentence)
-                left += [sentence[further.end() :]] if further else []
-            elif _signature(sentence) not in self._same:
-                left.append(sentence)
-        return " ".join(left)
 
 
 def _groups(parts: list[str]) -> list[str]:

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from langchain_core.language_models import LanguageModelInput
+from langchain_core.runnables import Runnable, RunnableConfig
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from scipy.sparse import csr_matrix
@@ -21,6 +23,7 @@ from scipy.sparse import csr_matrix
 from ..core.embedding import Embedder, Vectors
 from ..core.errors import InputError, RouterError, unknown
 from ..core.files import replace_folder
+from ..core.runnable import task_of
 from ..core.types import Route
 from .decision import Decider, RouteRules, Rules, SecondLook, by_model, fit_least, prediction_of, segments, strength
 from .features import (
@@ -61,8 +64,11 @@ class RouterData(NamedTuple):
     seed: int
 
 
-class Router:
-    """Routes texts. Made by `fit` or `load`; it never changes, so it may be shared between threads."""
+class Router(Runnable[LanguageModelInput, Route]):
+    """Routes texts. Made by `fit` or `load`; it never changes, so it may be shared between threads.
+
+    As a LangChain Runnable it gives the `Route` of a text, or of the last of some messages.
+    """
 
     def __init__(
         self,
@@ -137,6 +143,10 @@ class Router:
             attachments: Names of files that come with it.
         """
         return self._decider.decide(text, context, attachments)
+
+    def invoke(self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any) -> Route:
+        """`route` as LangChain calls it; `kwargs` are its arguments. Raises InputError where there is no task."""
+        return self._call_with_config(lambda given: self.route(task_of(given)[0], **kwargs), input, config)
 
     def explain(self, text: str, *, context: Sequence[str] = (), attachments: Sequence[str] = ()) -> Explanation:
         """`route` with its reasons: nearest examples, what each word adds, and what would have changed it."""

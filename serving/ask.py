@@ -217,7 +217,17 @@ def show_answer(console: Console, answer: Answer) -> None:
     for citation in answer.citations:
         console.print(f"  [green]“{escape(shorten(citation.context or citation.quote))}”[/]", highlight=False)
         console.print(f"  [cyan]{escape(place(citation))}[/]", highlight=False)
+    for citation in answer.evidence:
+        console.print(f"  [cyan]{escape(place(citation))}[/]", highlight=False)
+        console.print(f"    {_marked(citation)}", highlight=False)
     console.print(f"  [dim]{escape(_signature(answer))}[/]", highlight=False)
+
+
+def _marked(citation: Citation) -> str:
+    """The words around a likely sentence, and the sentence marked."""
+    before, quote, after = citation.context.partition(citation.quote)
+    near = (escape(" ".join(before.split())[-80:]), escape(shorten(quote)), escape(" ".join(after.split())[:80]))
+    return "…{} [yellow]»{}«[/] {}…".format(*near)
 
 
 def place(found: Citation | Passage) -> str:

@@ -39,7 +39,8 @@ _LEAST_MEMORY, _LEAST_DISK = 2e9, 1e9
 
 _COMPILED = {
     "xllamacpp": "xllamacpp",
-    "onnxruntime": "onnxruntime",
+    "openvino-genai": "metier.core.openvino_library",
+    "llguidance": "llguidance",
     "tokenizers": "tokenizers",
     "faiss-cpu": "faiss",
     "scipy": "scipy",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +18,7 @@ from rich.console import Console
 from ..core.errors import InputError, MissingExtra
 from ..core.files import write_atomic
 from .ask import open_team
-from .options import TeamFolder
+from .options import ME, TeamFolder, User
 
 _DRAIN = 30.0
 """Seconds that tasks may go on when the server is told to end."""
@@ -28,6 +30,9 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0: any free one.")] = 8321,
     workers: Annotated[int, typer.Option(min=1, help="Tasks that are worked on at the same time.")] = 8,
     queue: Annotated[int, typer.Option(min=0, help="Tasks that may wait; more are sent away (429).")] = 64,
+    webhook_host: Annotated[
+        list[str] | None, typer.Option(help="Host of the local network that webhooks may reach; again for more.")
+    ] = None,
 ) -> None:
     """Serve the team: a chat page, an OpenAI-compatible API and more, until Ctrl-C."""
     try:
@@ -37,13 +42,25 @@ def serve(
     except ImportError as error:
         raise MissingExtra(error.name or "fastapi", "serve") from None
     with _listen(host, port) as listening, open_team(team) as opened:
-        app = create_app(opened, workers=workers, queue=queue, drain_seconds=_DRAIN)
+        app = create_app(opened, workers=workers, queue=queue, drain_seconds=_DRAIN, webhook_hosts=webhook_host or ())
         url = f"http://{_shown(host)}:{listening.getsockname()[1]}"
         console = Console(stderr=True)
         console.print(f"[bold]{opened.card.name}[/] at {url}/ · API {url}/v1 · Ctrl-C ends", highlight=False)
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=int(_DRAIN) + 10)
+        # uvicorn ends in its own time and raises the signal once more then: that must still close the team.
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
         with _found_at(opened.blueprint.state, url):
             uvicorn.Server(config).run(sockets=[listening])
+
+
+def mcp(team: TeamFolder = Path(), user: User = ME) -> None:
+    """Serve the team as an MCP server on standard input and output, for a host that starts it."""
+    try:
+        from .mcp_server import ask_directly, mcp_server
+    except ImportError as error:
+        raise MissingExtra(error.name or "mcp", "mcp") from None
+    with open_team(team, quiet=True) as opened:
+        mcp_server(opened, lambda question, ctx: ask_directly(opened, question, ctx, user)).run("stdio")
 
 
 @contextmanager

@@ -72,7 +72,7 @@ class SpecialistCard(Section):
     description: str = Field(min_length=10)
     """What it knows and does, in a sentence or two. The router learns from it."""
     style: str = "quote"
-    """How it answers: `quote`, `free`, `label`, `json`, `act`, `sql`, or `module:STYLE` of your own."""
+    """How it answers: `answer`, `quote`, `free`, `label`, `json`, `act`, `sql`, or `module:STYLE` of your own."""
     instructions: str = ""
     """Added to the style's own instructions. Short ones work best with small models."""
     knowledge: KnowledgeCard | None = None

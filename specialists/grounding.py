@@ -44,6 +44,27 @@ def with_context(citation: Citation, passages: Sequence[Passage]) -> Citation:
     return citation.model_copy(update={"context": passage.text[touched[0][0] : touched[-1][1]]})
 
 
+EVIDENCE = 3
+"""Passages that are shown instead of an answer."""
+
+
+def nearest_evidence(task: str, cited: Sequence[Citation], passages: Sequence[Passage]) -> tuple[Citation, ...]:
+    """What may be shown in doubt: the passages that come nearest, best first, each with its likely sentence as quote.
+
+    Args:
+        cited: What an answer that was not given rests on; its sentences are the likely ones.
+    """
+    places = {citation.passage: with_context(citation, passages) for citation in cited}
+    best = [p for p in passages if p.id in places] + [p for p in passages if p.id not in places]
+    shown: list[Citation] = []
+    for passage in best[:EVIDENCE]:
+        likely = places.get(passage.id)
+        sentence = cite(likely.context, [passage]) if likely else supporting_sentence(task, [passage], least=0.0)
+        if sentence:
+            shown.append(sentence.model_copy(update={"context": passage.text}))
+    return tuple(shown)
+
+
 def in_view(task: str, passages: Sequence[Passage], earlier: str = "") -> list[str]:
     """The passages as the model sees them: tables cut down (`focus`), and when the task names a code (`F-112`; names
     from headings do not count), only those that hold it."""

@@ -12,15 +12,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from langchain_core.language_models import LanguageModelInput
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.tools import BaseTool
+from pydantic import BaseModel
+
 from ..core.errors import BudgetExceeded
 from ..core.run import Emit, Event, Journal, Meter, Unkept, ignore, timing
+from ..core.runnable import as_tool, task_of
 from ..core.text import codes, content_words
-from ..core.types import Answer, Brief, Handoff, Outcome, Passage
-from ..tools.session import SpecialistTools
+from ..core.types import Answer, Brief, Citation, Handoff, Outcome, Passage
+from ..tools.session import SpecialistTools, WaitingTools
 from .card import KnowledgeCard, SpecialistCard
 from .confidence import confidence
 from .engines.engine import Engine, Sampling
-from .grounding import supporting_sentence, with_context
+from .grounding import nearest_evidence, supporting_sentence, with_context
 from .knowledge.knowledge import Knowledge
 from .prompt import NOT_FOUND
 from .styles.style import Style
@@ -34,8 +40,8 @@ LEAST_COLLEAGUE = 0.10
 """Below this routing probability a colleague is not worth asking when this specialist has no answer."""
 
 
-class Specialist:
-    """One trade, ready to work.
+class Specialist(Runnable[LanguageModelInput, Answer]):
+    """One trade, ready to work: on a brief (`run`), or as a LangChain Runnable on a text or messages.
 
     Args:
         card: What it is.
@@ -59,7 +65,7 @@ class Specialist:
         *,
         style: Style | None = None,
         adapter: str | None = None,
-        tools: SpecialistTools | None = None,
+        tools: SpecialistTools | WaitingTools | None = None,
         resources: Any = None,
         sift: Sift | None = None,
         journal: Journal | None = None,
@@ -79,11 +85,47 @@ class Specialist:
         """Name, description and parameters (JSON Schema) of each of its tools."""
         return self._tools.functions if self._tools else []
 
+    def invoke(self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any) -> Answer:
+        """Answer a text, or the last of some messages; the turns before it are what it may refer to.
+
+        Args:
+            kwargs: Other fields of the `Brief`: `facts`, `budget` …
+
+        Raises:
+            InputError: there is no task.
+            EngineError: the model's engine failed.
+        """
+
+        def work(given: LanguageModelInput) -> Answer:
+            task, window = task_of(given)
+            outcome = self.run(Brief(task=task, window=tuple(window), **kwargs))
+            assert isinstance(outcome, Answer)  # nobody else is named in the brief
+            return outcome
+
+        return self._call_with_config(work, input, config)
+
+    def as_tool(
+        self,
+        args_schema: type[BaseModel] | None = None,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        arg_types: dict[str, type] | None = None,
+    ) -> BaseTool:
+        """A LangChain tool that asks this specialist; the artifact of a call is the `Answer`.
+
+        Args:
+            name, description: Left out: the card's.
+            args_schema, arg_types: LangChain's; the tool takes a `question` in any case.
+        """
+        return as_tool(self, name or self.card.name, description or self.card.description)
+
     def run(self, brief: Brief, emit: Emit = ignore) -> Outcome:
         """Work on a brief. Never raises for a used-up budget: that is an abstention with its reason.
 
         Raises:
             EngineError: the model's engine failed.
+            ToolUnreachable: a server that its tools come from does not answer.
         """
         passages, guards = self._retrieve(brief, emit)
         outcome = self._work(brief, passages, emit)
@@ -193,12 +235,15 @@ class Specialist:
         return Handoff(name=to, brief=passed, reason=reason, usage=work.meter.usage)
 
     def _answer(self, draft: Draft, sure: float, work: Work, reason: str) -> Answer:
+        task = work.brief.query or work.brief.task
+        evidence = nearest_evidence(task, draft.citations, work.passages) if reason else ()
         return Answer(
-            text=draft.text if not reason else f"I do not know: {reason}.",
+            text=_doubt(reason, evidence) if reason else draft.text,
             kind="abstain" if reason else "answer",
             specialist=self.card.name,
             version=self.version,
             citations=() if reason else draft.citations,
+            evidence=evidence,
             confidence=sure,
             reason=reason,
             data=None if reason else draft.data,
@@ -206,3 +251,9 @@ class Specialist:
             touched=work.touched,
             usage=work.meter.usage,
         )
+
+
+def _doubt(reason: str, evidence: Sequence[Citation]) -> str:
+    if evidence:
+        return "I am not sure. These passages come nearest; whether they answer it, nobody has confirmed."
+    return f"I do not know: {reason}."

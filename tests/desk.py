@@ -4,19 +4,24 @@ agreed. It is served by a real server on loopback, by a model that follows a scr
 
 from __future__ import annotations
 
+import json
 import re
 import socket
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import uvicorn
 from langchain_core.messages import BaseMessage
 
-from metier.agents.cards import MemoryCard
+from metier.agents.build import build
+from metier.agents.cards import Blueprint, MemoryCard
 from metier.agents.team import Team
 from metier.serving.http.app import create_app
 from metier.specialists.card import KnowledgeCard, SpecialistCard
@@ -90,6 +95,73 @@ def open_desk(folder: Path, *, pause: float | None = None, checkpoints: str = "s
         guardrails=["length"],
         **more,
     )
+
+
+def scripted(base: object, adapters: Mapping[str, Path], **options: Any) -> ScriptedEngine:
+    """The engine of a team on the disk: `engine: metier.tests.desk:scripted`. It writes 50 words a second."""
+    return ScriptedEngine(script, list(adapters), pause=0.02)
+
+
+def write_desk(folder: Path) -> Path:
+    """The team as files, for the `metier` command; it is built."""
+    for card in cards(folder):
+        place = folder / card.name
+        place.mkdir(parents=True, exist_ok=True)
+        plain = card.model_dump(mode="json", exclude_defaults=True)
+        if card.knowledge:
+            plain["knowledge"]["sources"] = ["."]
+            (folder / card.name / "contracts.md").write_text(LEASES)
+        (place / "specialist.yaml").write_text(json.dumps(plain))
+    team = {
+        "name": "desk",
+        "specialists": [card.name for card in cards(folder)],
+        "engine": "metier.tests.desk:scripted",
+        "memory": {"facts": "none"},
+        "policy": {"ask": ["pay"]},
+        "guardrails": ["length"],
+    }
+    (folder / "team.yaml").write_text(json.dumps(team))
+    build(Blueprint.read(folder))
+    return folder
+
+
+@contextmanager
+def serve_command(folder: Path, *words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """`metier serve` as a process of its own; gives it and its address. It is killed at the end if it still runs."""
+    (folder / ".metier" / "server.json").unlink(missing_ok=True)
+    command = [sys.executable, "-m", "metier", "serve", "-t", str(folder), "--port", "0", *words]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        found = folder / ".metier" / "server.json"
+        for _ in range(1200):
+            assert process.poll() is None, process.stderr.read() if process.stderr else ""
+            if found.exists() and _answers(url := json.loads(found.read_text())["url"]):
+                yield process, url
+                return
+            time.sleep(0.05)
+        raise AssertionError("the server did not start")
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        if process.stderr:
+            process.stderr.close()
+
+
+def busy(url: str, runs: int) -> None:
+    """Wait until so many runs are at work or wait."""
+    for _ in range(1000):
+        if httpx.get(f"{url}/health").json()["active"] >= runs:
+            return
+        time.sleep(0.01)
+    raise AssertionError("the runs did not begin")
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/ready", timeout=5).is_success
+    except httpx.TransportError:
+        return False
 
 
 @contextmanager

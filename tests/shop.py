@@ -141,13 +141,17 @@ class NoMeaning:
 
 def card(name: str, **more: Any) -> SpecialistCard:
     """A specialist with all tools."""
-    return SpecialistCard(
-        name=name, description=f"The {name} of the shop.", style="act", tools=["metier.tests.shop:tools"], **more
-    )
+    more = {"tools": ["metier.tests.shop:tools"], **more}
+    return SpecialistCard(name=name, description=f"The {name} of the shop.", style="act", **more)
 
 
 def open_shop(
-    folder: Path, *, checkpoints: str = "sqlite", seen: Callable[[str], None] | None = None, **more: Any
+    folder: Path,
+    *,
+    checkpoints: str = "sqlite",
+    seen: Callable[[str], None] | None = None,
+    helper_tools: Sequence[Any] = ("metier.tests.shop:tools",),
+    **more: Any,
 ) -> Team:
     """The team: `clerk` and `helper` with all tools, and `porter`, who hands everything over to the clerk.
 
@@ -155,10 +159,11 @@ def open_shop(
         folder: Where it keeps what it keeps.
         checkpoints: Where its threads are kept.
         seen: Told when the router, or a specialist, begins.
+        helper_tools: What the helper's card names.
         more: Other fields of the team's card.
     """
     porter = card("porter", handoffs=[HandoffCard(to="clerk", when=".")])
-    cards = [card("clerk"), card("helper"), porter]
+    cards = [card("clerk"), card("helper", tools=[*helper_tools]), porter]
     team = TeamCard(
         name="shop",
         specialists=[c.name for c in cards],

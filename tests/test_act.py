@@ -28,8 +28,9 @@ from metier.specialists.functions import NO_CALL, called, read_call, signature, 
 from metier.specialists.specialist import Specialist
 from metier.specialists.styles.act.shown_tools import SHOWN, ToolShortlist
 from metier.specialists.styles.act.style import CallDecision, Calling, log_odds, read_decision
+from metier.tools.builtin.calculator import calculator
 from metier.tools.session import SpecialistTools
-from metier.tools.tool import tool
+from metier.tools.tool import ToolContext, tool
 
 DONE: list[str] = []
 """What the tools did in this test."""
@@ -341,6 +342,23 @@ def test_optional_arguments_are_mended_before_a_call_is_made() -> None:
     assert made == [{"include_expired": False, "limit": 5}]
 
 
+@tool(effect="read", untrusted_output=False, sensitive=False)
+def thermometer(hall: str) -> str:
+    """How warm a hall is, in degrees Celsius."""
+    return f"{hall}: 19 °C"
+
+
+@tool(effect="write", untrusted_output=False, sensitive=False)
+def report(title: str, urgent: bool = False) -> str:
+    """Report a fault to the workshop.
+
+    Args:
+        title: what is wrong, in a few words.
+        urgent: whether somebody has to come at once.
+    """
+    return f"reported: {title}"
+
+
 def test_the_shipped_skill_calls_what_it_never_saw(models: ModelStore, embedder: OnnxEmbedder) -> None:
     base = models.find("smollm2-135m")
     skill = in_use(CARD, Path(), base.name)
@@ -356,7 +374,18 @@ def test_the_shipped_skill_calls_what_it_never_saw(models: ModelStore, embedder:
         outcome = one.run(Brief(task=task))
         assert isinstance(outcome, Answer)
         said[outcome.kind] = outcome
+    house = [thermometer, report, *calculator(ToolContext(root=Path()))]
+    porter = Specialist(
+        CARD, engine, adapter="call", tools=SpecialistTools(house), resources=Calling(ToolShortlist(embedder), decision)
+    )
+    warm, fault = (
+        porter.run(Brief(task=t)) for t in ("How warm is hall H7?", 'Report a fault titled "Gate 3 stays open".')
+    )
     engine.close()
+    assert isinstance(warm, Answer)
+    assert [(c.name, c.arguments) for c in warm.tool_calls] == [("thermometer", {"hall": "H7"})]
+    assert isinstance(fault, Answer)
+    assert [(c.name, c.arguments["title"]) for c in fault.tool_calls] == [("report", "Gate 3 stays open")]
     assert said["answer"].tool_calls[0].arguments == {"part": "P-7"}
     assert said["answer"].text.startswith("P-7: 12 pieces")
     assert not said["abstain"].tool_calls

@@ -41,8 +41,8 @@ ONLY_IN = {
 }
 NEEDS_EXTRA = (
     *("agents.train", "memory.postgres", "tools.builtin.plot", "tools.builtin.python", "tools.mcp"),
-    *("specialists.engines.openvino", "specialists.engines.openvino_model", "specialists.engines.remote"),
-    *("specialists.engines.transformers", "specialists.engines.unpack", "specialists.training", "serving.http"),
+    *("specialists.engines.remote", "specialists.engines.transformers", "specialists.engines.unpack"),
+    *("specialists.training", "serving.http"),
 )
 """Modules and folders that cannot be imported without an extra; all others import them late, behind `MissingExtra`."""
 COMES_WITH = {
@@ -52,7 +52,7 @@ COMES_WITH = {
 }
 """Libraries that are used through the one they belong to, and that it requires in the version it needs."""
 HEAVY = {
-    *("faiss", "langchain", "langchain_core", "langgraph", "llama_index", "networkx", "numpy", "onnxruntime", "openai"),
+    *("faiss", "langchain", "langchain_core", "langgraph", "llama_index", "networkx", "numpy", "openai"),
     *("openvino", "pandas", "scipy", "sklearn", "tokenizers", "torch", "transformers", "xllamacpp"),
 }
 """Must not be loaded by `import metier` or `metier --help`."""

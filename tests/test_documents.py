@@ -214,7 +214,7 @@ def test_truncated_pdf(tmp_path):
 def test_encrypted_pdf_and_scan(tmp_path):
     with pytest.raises(UnreadableDocument, match="password"):
         read(pdf(tmp_path / "e.pdf", ["Secret."], password="pw"), "e.pdf")
-    with pytest.raises(UnreadableDocument, match="scan"):
+    with pytest.raises(UnreadableDocument, match="no text on its 1 page"):
         read(pdf(tmp_path / "s.pdf", [""]), "s.pdf")
 
 

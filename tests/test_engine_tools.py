@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 from langchain.agents import create_agent
+from langchain.agents.structured_output import ProviderStrategy, ToolStrategy
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.tools import tool
+from pydantic import BaseModel, Field
 
-from metier.core.errors import ContextOverflow, EngineError, ToolError, UnknownAdapter
+from metier.core.errors import ContextOverflow, EngineError, InputError, ToolError, UnknownAdapter
 from metier.core.models import ModelStore
 from metier.specialists.engines import Sampling
 from metier.specialists.engines.engine import OneOf
@@ -59,6 +61,33 @@ def test_agents_of_langchain_run_on_it(engine: Any) -> None:
     assert [m.text for m in said] == ["Rome?", "", "sunny in Rome", "It is sunny."]
 
 
+class City(BaseModel):
+    """A city."""
+
+    name: str = Field(max_length=12)
+    large: bool
+
+
+def test_answers_fit_a_schema_with_and_without_tools(engine: Any) -> None:
+    chat = engine.chat(Sampling(max_tokens=48), slot="schema")
+    assert isinstance(chat.with_structured_output(City).invoke("Is Rome a large city?"), City)
+    form = ProviderStrategy(City).to_model_kwargs()
+    assert City.model_validate_json(chat.invoke("Is Rome a large city?", **form).text)
+    assert City.model_validate_json(
+        chat.bind_tools([weather], tool_choice="none", **form).invoke("Is Rome large?").text
+    )
+    said = create_agent(chat, [], response_format=ToolStrategy(City)).invoke({"messages": [HumanMessage("Rome?")]})
+    assert isinstance(said["structured_response"], City)
+    with pytest.raises(InputError, match="type 'text'"):
+        chat.invoke("Hello", response_format={"type": "text"})
+
+
+def test_a_tool_is_chosen_as_openai_says_it(engine: Any) -> None:
+    named = {"type": "function", "function": {"name": "weather"}}
+    for choice in (True, "required", named):
+        assert engine.chat(Sampling(max_tokens=24)).bind_tools([weather], tool_choice=choice).invoke("Rome?").tool_calls
+
+
 def test_calls_and_results_become_plain_turns() -> None:
     call = AIMessage("", tool_calls=[{"name": "weather", "args": {"city": "Rome"}, "id": "1"}])
     history = [
@@ -71,7 +100,7 @@ def test_calls_and_results_become_plain_turns() -> None:
     assert system.text.startswith("Be brief.\n")
     assert "\nweather: " in system.text
     assert "- city (string)" in system.text
-    assert tool_call_of(called.text, 3) == {
+    assert tool_call_of(called.text, 3, functions_of([weather])) == {
         "name": "weather",
         "args": {"city": "Rome"},
         "id": "call_3",

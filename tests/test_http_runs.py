@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from metier.tests.desk import QUESTION, QUOTE, STORY, open_desk, served
+from metier.tests.desk import QUESTION, QUOTE, STORY, busy, open_desk, served
 
 
 @pytest.fixture(scope="module")
@@ -173,5 +173,5 @@ def test_a_server_that_ends_lets_its_runs_end(desk):
     with ThreadPoolExecutor(1) as pool, served(desk) as address:
         body = {"task": STORY, "specialist": "writer", "wait": True}
         asked = pool.submit(httpx.post, f"{address}/v1/runs", json=body, timeout=30)
-        time.sleep(0.15)
+        busy(address, 1)
     assert asked.result().json()["answer"]["text"] == STORY.removeprefix("write: ")

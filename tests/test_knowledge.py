@@ -171,6 +171,41 @@ def test_only_what_changed_is_embedded(docs, words):
     assert first(knowledge, "E3 stuck") == "codes.csv"
 
 
+def test_identical_files_are_indexed_once(docs, words):
+    (docs / "archive").mkdir()
+    for copy in ("archive/pump.md", "pump (copy).md"):
+        (docs / copy).write_bytes((docs / "pump.md").read_bytes())
+    report = built(docs, words).report
+    assert report is not None
+    assert report.skipped == dict.fromkeys(("archive/pump.md", "pump (copy).md"), "the same as pump.md")
+    assert "archive/pump.md" not in report.added
+    (docs / "pump.md").unlink()
+    (docs / "archive/pump.md").unlink()
+    knowledge = built(docs, words)
+    assert {p.source for p in knowledge.search("grease bearings pump", 50)} >= {"pump (copy).md"}
+
+
+def test_a_renamed_file_is_no_new_document(docs, words):
+    built(docs, words)
+    (docs / "pump.md").rename(docs / "pump-2.md")
+    words.texts.clear()
+    knowledge = built(docs, words)
+    report = knowledge.report
+    assert report is not None
+    assert (report.added, report.changed, report.removed) == ((), (), ())
+    assert report.renamed == {"pump-2.md": "pump.md"}
+    assert (report.embedded, words.texts) == (0, [])
+    assert first(knowledge, "grease bearings pump") == "pump-2.md"
+
+
+def test_what_is_left_out_of_a_document_is_in_the_report(docs, words):
+    put(docs / "log.jsonl", '{"text": "one"}\n{"text": \n{"text": "three"}\n')
+    for _ in range(2):  # also when nothing changed
+        report = built(docs, words).report
+        assert report is not None
+        assert [(source, "line 2" in notes[0]) for source, notes in report.notes.items()] == [("log.jsonl", True)]
+
+
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from metier.core.errors import ConfigError, InputError
 from metier.core.text import sentences
-from metier.memory.fact_rules import Supersession, asks, attribute, extract_facts, statements
+from metier.memory.fact_rules import asks, attribute, extract_facts, statements
 from metier.memory.facts import Facts
 from metier.memory.open import open_facts
 from metier.memory.store import FactStore, Owner, SqliteFacts
+from metier.memory.supersession import Supersession
 
 ANNA, BEN = Owner("anna"), Owner("ben")
 
@@ -254,11 +255,11 @@ def test_no_fact_of_another_tenant_or_user_in_any_probe(facts):
     users, tenants = ["a", "a.b", "ab"], ["t", "t.a", "ta", "_"]
     owners = [Owner(user, tenant) for user in users for tenant in tenants]
     for n, owner in enumerate(owners):
-        facts.note(f"Remember that the code of the gate is {1000 + n}.", owner)
+        facts.note(f"Remember that the size of the gate is {1000 + n}.", owner)
     dice = random.Random(0)
     for _ in range(300):
         n = dice.randrange(len(owners))
-        found = facts.recall("What is the code of the gate?", owners[n], least=0.0)
+        found = facts.recall("What is the size of the gate?", owners[n], least=0.0)
         assert [str(1000 + n) in one.fact.text for one in found] == [True]
 
 

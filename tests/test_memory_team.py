@@ -9,8 +9,9 @@ import pytest
 from metier.agents.build import build
 from metier.agents.cards import Blueprint
 from metier.agents.team import Team
+from metier.agents.turn_memory import for_specialist
 from metier.core.errors import StateError
-from metier.memory.store import Owner
+from metier.memory.store import Fact, Owner
 from metier.serving.project import init_team
 
 
@@ -45,6 +46,39 @@ def test_a_thread_of_another_user_cannot_be_joined(team):
     for other in ({}, {"user": "ben"}, {"user": "anna", "tenant": "x"}):
         with pytest.raises(StateError, match="another user's"):
             team.ask("and where is it?", thread_id="private", **other)
+
+
+def test_forgetting_forgets_and_does_not_answer_with_it(team):
+    team.ask("My bike is a Zorvex Domane, model R7.", user="dora", thread_id="d1")
+    answer = team.ask("Please forget my bike.", user="dora", thread_id="d2")
+    assert (answer.kind, answer.text) == ("answer", "Forgotten.")
+    assert team.facts.of(Owner("dora")) == []
+    again = team.ask("Could you forget my bike?", user="dora", thread_id="d2")
+    assert again.text == "Nothing like that is noted about you."
+    assert "Zorvex" not in team.ask("What is my bike's model?", user="dora", thread_id="d3").model_dump_json()
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("My password for the bike app is hunter2.", "This reads like a password"),
+        ("My bike is a Zorvex Domane. My PIN for the bike lock is 4711.", "Noted. This reads like a password"),
+    ],
+)
+def test_secrets_are_not_kept_and_it_is_said(team, said, told):
+    answer = team.ask(said, user="emil", thread_id="e1")
+    assert answer.text.startswith(told)
+    stored = "".join(fact.model_dump_json() for fact in team.facts.of(Owner("emil")))
+    assert "hunter2" not in stored
+    assert "4711" not in stored
+
+
+def test_a_plan_that_is_over_is_told_with_its_day_and_not_to_specialists(team):
+    past = Fact(id="1", text="I'm on a bike trip next week.", how="extracted", when="2020-03-02T08:00:00", user="fay")
+    team.facts.store.write(Owner("fay"), put=[past])
+    answer = team.ask("When is my bike trip?", user="fay", thread_id="f1")
+    assert answer.text == "You said on 2 March 2020: “I'm on a bike trip next week.” (That is over.)"
+    assert for_specialist([{"text": "x", "passed": True, "fact": {"specialist": None}}], "helpdesk") == ()
 
 
 def test_facts_for_everybody_and_for_one_specialist(team):

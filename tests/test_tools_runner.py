@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.tools import BaseTool, InjectedToolArg
 
-from metier.core.errors import ConfigError, ToolError
+from metier.core.errors import ConfigError, ToolError, ToolUnreachable
 from metier.core.types import ToolCall
 from metier.tools.mcp import Connection, tools_of
 from metier.tools.registry import build_tools
@@ -266,5 +266,5 @@ def test_an_mcp_server_in_this_process_is_not_trusted_unasked() -> None:
 
 @pytest.mark.parametrize("server", ["no-such-command-anywhere", f"{sys.executable} -c pass", "http://127.0.0.1:9/mcp"])
 def test_an_mcp_server_that_is_not_there(server: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot reach the MCP server"):
+    with pytest.raises(ToolUnreachable, match="cannot reach the MCP server"):
         build_tools([{"use": "mcp", "server": server}], ToolContext(root=tmp_path))

@@ -7,6 +7,7 @@ transaction, and should have a role that may only SELECT.
 
 from __future__ import annotations
 
+import logging
 import re
 import sqlite3
 import threading
@@ -23,9 +24,11 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from ..core.csv_table import decode_text, parse_csv
 from ..core.errors import MissingExtra, ToolDenied, ToolError
 from ..core.types import Value
+from .csv_files import SUFFIXES, find_csv, load_csv, table_name
+
+_log = logging.getLogger(__name__)
 
 QUERY_ROWS = 1000
 """Rows of one query that are read, unless fewer are asked for."""
@@ -36,6 +39,9 @@ QUERY_SECONDS = 5.0
 _SHOWN_ROWS = 10
 _CELL_CHARACTERS = 80
 _MAX_VALUE_BYTES = 1_000_000
+
+NUMBER_TYPE = r"int|real|num|dec|double|float|money|serial"
+"""A declared type that means numbers has one of these in it."""
 
 Dialect = Literal["sqlite", "postgres"]
 
@@ -89,6 +95,11 @@ def same_rows(result: QueryResult, truth: QueryResult, *, ordered: bool) -> bool
 def _rounded(value: Any) -> Any:
     """Sums of floats differ with the order of rows."""
     return float(f"{value:.9g}") if isinstance(value, (int, float)) else value
+
+
+def quote_name(name: str) -> str:
+    """A table's or column's name in quotes."""
+    return '"' + name.replace('"', '""') + '"'
 
 
 # Is a text one query that only reads? Decided on the parsed tree, not on words in the text.
@@ -188,7 +199,20 @@ class Database(ABC):
 
 def _result(columns: Sequence[str], fetched: Sequence[Sequence[Any]], rows: int) -> QueryResult:
     """Of one row more than wanted, which shows whether there are more."""
-    return QueryResult(columns=tuple(columns), rows=tuple(map(tuple, fetched[:rows])), complete=len(fetched) <= rows)
+    kept = tuple(tuple(map(_sayable, row)) for row in fetched[:rows])
+    return QueryResult(columns=tuple(columns), rows=kept, complete=len(fetched) <= rows)
+
+
+def _sayable(value: Any) -> Any:
+    """A value that can be shown and saved: of bytes their text, or how many they are."""
+    if isinstance(value, bytes | memoryview):
+        data = bytes(value)
+        try:
+            text = data.decode()
+        except UnicodeDecodeError:
+            text = ""
+        return text if text and text.isprintable() else f"({len(data)} bytes)"
+    return value
 
 
 # SQLite files, and CSV files held in memory.
@@ -216,10 +240,9 @@ class SqliteDatabase(Database):
 
     @classmethod
     def of_csv(cls, files: Mapping[str, Path], *, seconds: float = QUERY_SECONDS) -> SqliteDatabase:
-        """Tables in memory, one per CSV file, named as given; whole and decimal numbers become numbers."""
+        """Tables in memory, one per CSV file, named as given; numbers and dates become such."""
         memory = sqlite3.connect(":memory:", check_same_thread=False)
-        for name, path in files.items():
-            _load_csv(memory, name, path)
+        load_csv(memory, files)
         database = cls.__new__(cls)
         database._open("", memory, seconds)
         return database
@@ -250,16 +273,10 @@ class SqliteDatabase(Database):
         with self._connection(guarded=False) as connection:
             try:
                 names = connection.execute("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')").fetchall()
-                return {
-                    name: {
-                        column: kind
-                        for column, kind in connection.execute("SELECT name, type FROM pragma_table_info(?)", (name,))
-                    }
-                    for (name,) in names
-                    if not name.startswith("sqlite_")
-                }
             except sqlite3.DatabaseError as error:
                 raise ToolError(f"not a SQLite database: {error}") from None
+            tables = {name: _columns_of(connection, name) for (name,) in names if not name.startswith("sqlite_")}
+        return {name: columns for name, columns in tables.items() if columns}
 
     @contextmanager
     def _connection(self, guarded: bool = True) -> Iterator[sqlite3.Connection]:
@@ -269,8 +286,29 @@ class SqliteDatabase(Database):
                 yield self._memory
             return
         with closing(sqlite3.connect(self._uri, uri=True)) as connection:
+            connection.text_factory = _text
             _guard(connection, guarded)
             yield connection
+
+
+def _columns_of(connection: sqlite3.Connection, table: str) -> dict[str, str]:
+    """Columns, computed ones too, and their declared types; none where a view or a module of SQLite is broken."""
+    columns = "SELECT name, type FROM pragma_table_xinfo(?) WHERE hidden <> 1"  # 1: hidden columns of virtual tables
+    try:
+        found = dict(connection.execute(columns, (table,)).fetchall())
+        connection.execute(f"SELECT 1 FROM {quote_name(table)} LIMIT 0")
+    except sqlite3.DatabaseError as error:
+        _log.warning("left out: %s cannot be read (%s)", table, error)
+        return {}
+    return found
+
+
+def _text(data: bytes) -> str:
+    """SQLite does not check that texts are UTF-8; those of old programs are not."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data.decode("cp1252", errors="replace")
 
 
 def _guard(connection: sqlite3.Connection, on: bool) -> None:
@@ -288,56 +326,19 @@ def _authorize(action: int, first: str | None, second: str | None, *_: Any) -> i
 
 
 def open_database(place: Path, *, seconds: float = QUERY_SECONDS) -> SqliteDatabase:
-    """A `.sqlite` file, a `.csv` file, or a folder of CSV files (one table each, named as the file)."""
-    files = sorted(place.glob("*.csv")) if place.is_dir() else [place] if place.suffix.lower() == ".csv" else []
-    if files:
-        return SqliteDatabase.of_csv({_identifier(f.stem): f for f in files}, seconds=seconds)
+    """A `.sqlite` file, a `.csv` or `.tsv` file, or a folder of those (one table each, named as the file).
+
+    Raises:
+        ToolError: there is no such file, or it cannot be read.
+    """
+    if place.is_dir():
+        files = find_csv(place)
+        if not files:
+            raise ToolError(f"no CSV file in {place}", hint="give the path of a .sqlite file or a folder of .csv files")
+        return SqliteDatabase.of_csv(files, seconds=seconds)
+    if place.suffix.lower() in SUFFIXES and place.is_file():
+        return SqliteDatabase.of_csv({table_name(place): place}, seconds=seconds)
     return SqliteDatabase(place, seconds=seconds)
-
-
-def _load_csv(connection: sqlite3.Connection, table: str, path: Path) -> None:
-    try:
-        table_read = parse_csv(decode_text(path.read_bytes()))
-    except (OSError, ValueError) as error:
-        raise ToolError(f"cannot read {path.name} as a CSV table: {error}") from None
-    columns = _columns(table_read.columns or [""] * max(map(len, table_read.rows), default=0))
-    if not columns:
-        raise ToolError(f"cannot read {path.name} as a CSV table: there is nothing in it")
-    padded = [(row + [""] * len(columns))[: len(columns)] for row in table_read.rows]
-    kinds = [_kind([row[i] for row in padded]) for i in range(len(columns))]
-    definition = ", ".join(f'"{c}" {k}' for c, k in zip(columns, kinds, strict=True))
-    connection.execute(f'CREATE TABLE "{table}" ({definition})')
-    marks = ", ".join("?" * len(columns))
-    connection.executemany(f'INSERT INTO "{table}" VALUES ({marks})', ([v or None for v in row] for row in padded))
-    connection.commit()
-
-
-def _columns(header: Sequence[str]) -> list[str]:
-    """Plain names; empty ones are numbered, repeated ones (SQLite ignores case) get their position."""
-    columns: list[str] = []
-    for place, name in enumerate(header, 1):
-        plain = _identifier(name) or f"column_{place}"
-        taken = plain.lower() in (c.lower() for c in columns)
-        columns.append(f"{plain}_{place}" if taken else plain)
-    return columns
-
-
-def _identifier(name: str) -> str:
-    return re.sub(r"\W+", "_", name.strip()).strip("_")
-
-
-_INTEGER = re.compile(r"[+-]?(?:0|[1-9]\d{0,17})")
-
-_DECIMAL = re.compile(r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|[+-]?\.\d+")
-
-
-def _kind(values: Sequence[str]) -> str:
-    """The column's SQLite type. Codes with leading zeros stay text."""
-    present = [v for v in values if v]
-    if present and all(_INTEGER.fullmatch(v) for v in present):
-        return "INTEGER"
-    coded = any(re.match(r"0\d", v) for v in present)
-    return "REAL" if present and not coded and all(_DECIMAL.fullmatch(v) for v in present) else "TEXT"
 
 
 # PostgreSQL (extra `postgres`).

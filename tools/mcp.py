@@ -23,7 +23,7 @@ from typing import Any
 
 from langchain_core.tools import BaseTool, StructuredTool
 
-from ..core.errors import ConfigError, MissingExtra, ToolError, unknown
+from ..core.errors import ConfigError, MissingExtra, ToolError, ToolUnreachable, unknown
 from .policy import Effects
 from .tool import ToolContext, declare, shorten_text
 
@@ -34,6 +34,7 @@ except ImportError:
     protocol = StdioServerParameters = None
 
 _MAX_SECONDS = 30.0
+_PING_SECONDS = 5.0
 _MAX_DESCRIPTION = 400
 
 
@@ -50,20 +51,17 @@ def mcp(
 
     Raises:
         MissingExtra: mcp is not installed.
-        ToolError: the server does not answer.
+        ToolUnreachable: the server does not answer.
         ConfigError: a tool that the server does not have.
     """
     if protocol is None or StdioServerParameters is None:
         raise MissingExtra("mcp", "mcp")
     if server.startswith(("http://", "https://")):
-        return tools_of(Connection(server), allow, prefix)
+        return tools_of(Connection(server, server), allow, prefix)
     command, *arguments = shlex.split(server)
     passed_on = {name: os.environ[name] for name in env or [] if name in os.environ}
-    return tools_of(
-        Connection(StdioServerParameters(command=command, args=arguments, env=passed_on, cwd=context.root)),
-        allow,
-        prefix,
-    )
+    started = StdioServerParameters(command=command, args=arguments, env=passed_on, cwd=context.root)
+    return tools_of(Connection(started, server), allow, prefix)
 
 
 def tools_of(connection: Connection, allow: list[str] | None = None, prefix: str = "") -> list[BaseTool]:
@@ -76,28 +74,26 @@ def tools_of(connection: Connection, allow: list[str] | None = None, prefix: str
 
 
 class Connection:
-    """A server's session in a thread with its own event loop, so that sync and async graphs call it alike."""
+    """A server, connected to again when it was away. Sync and async graphs call it alike."""
 
-    def __init__(self, server: Any) -> None:
-        """Connect; `server` is an address, `StdioServerParameters`, or an `MCPServer` object in this process."""
-        self._loop = asyncio.new_event_loop()
-        self._stop = asyncio.Event()
-        self._ready: Future[Any] = Future()
-        thread = threading.Thread(target=self._loop.run_until_complete, args=(self._serve(server),), daemon=True)
-        thread.start()
-        self.close = weakref.finalize(self, _close, self._loop, self._stop, thread)
-        """Ends the session; happens by itself when the process ends."""
-        try:
-            self._client = self._ready.result(_MAX_SECONDS)
-        except FutureTimeout:
-            self.close()
-            raise ToolError(f"the MCP server did not answer within {_MAX_SECONDS:.0f} s") from None
+    def __init__(self, server: Any, name: str = "") -> None:
+        """Connect.
+
+        Args:
+            server: An address, `StdioServerParameters`, or an `MCPServer` object in this process.
+            name: What errors call it.
+
+        Raises:
+            ToolUnreachable: it does not answer.
+        """
+        self._server, self._name, self._lock = server, f"the MCP server {name}".strip(), threading.Lock()
+        self._session = _Session(server, self._name)
 
     def tools(self) -> list[Any]:
         """What the server offers, all pages."""
         tools, cursor = [], None
         while True:
-            page = self._run(self._client.list_tools(cursor=cursor))
+            page = self._run("list_tools", cursor=cursor)
             tools += page.tools
             cursor = page.next_cursor
             if not cursor:
@@ -110,7 +106,7 @@ class Connection:
             ToolError: the tool reports an error.
             TimeoutError, ConnectionError: the server does not answer; whether the tool ran is not known.
         """
-        result = self._run(self._client.call_tool(name, arguments))
+        result = self._run("call_tool", name, arguments)
         texts = [block.text for block in result.content if getattr(block, "text", None)]
         if not texts and result.structured_content is not None:
             texts = [json.dumps(result.structured_content, ensure_ascii=False)]
@@ -119,27 +115,81 @@ class Connection:
             raise ToolError(f"{name}: {text}")
         return text
 
-    def _run(self, coroutine: Any) -> Any:
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+    def close(self) -> None:
+        """End the session; happens by itself when the process ends."""
+        self._session.close()
+
+    def _run(self, method: str, *args: Any, **options: Any) -> Any:
+        session = self._alive()
         try:
-            return future.result(_MAX_SECONDS)
+            return session.run(method, *args, **options)
+        except TimeoutError:
+            session.close()
+            raise TimeoutError(f"{self._name} did not answer within {_MAX_SECONDS:.0f} s") from None
+        except Exception as error:
+            session.close()
+            raise ConnectionError(f"{self._name} failed: {_innermost(error)}") from None
+
+    def _alive(self) -> _Session:
+        """The session, or a new one where the server was away since: nothing has been asked of it yet."""
+        with self._lock:
+            if not self._session.answers():
+                self._session.close()
+                self._session = _Session(self._server, self._name)
+            return self._session
+
+
+class _Session:
+    """One session with a server, in a thread with its own event loop."""
+
+    def __init__(self, server: Any, name: str) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._stop = asyncio.Event()
+        self._ready: Future[Any] = Future()
+        thread = threading.Thread(target=self._loop.run_until_complete, args=(self._serve(server),), daemon=True)
+        thread.start()
+        self.close = weakref.finalize(self, _close, self._loop, self._stop, thread)
+        try:
+            self._client = self._ready.result(_MAX_SECONDS)
+        except FutureTimeout:
+            self.close()
+            raise ToolUnreachable(f"{name} did not answer within {_MAX_SECONDS:.0f} s") from None
+        except MissingExtra:
+            raise
+        except BaseException as error:
+            raise ToolUnreachable(f"cannot reach {name}: {_innermost(error)}", hint="is it running?") from None
+
+    def answers(self) -> bool:
+        """Whether the server is still there."""
+        if not self.close.alive or not self._loop.is_running():
+            return False
+        try:
+            self.run("send_ping", seconds=_PING_SECONDS)
+        except Exception as error:
+            # A server that does not know pings is there, too.
+            return "ethod not found" in str(_innermost(error))
+        return True
+
+    def run(self, method: str, *args: Any, seconds: float = _MAX_SECONDS, **options: Any) -> Any:
+        """What a method of the client gives."""
+        future = asyncio.run_coroutine_threadsafe(getattr(self._client, method)(*args, **options), self._loop)
+        try:
+            return future.result(seconds)
         except FutureTimeout:
             future.cancel()
-            raise TimeoutError(f"the MCP server did not answer within {_MAX_SECONDS:.0f} s") from None
-        except Exception as error:
-            raise ConnectionError(f"the MCP server failed: {error}") from None
+            raise TimeoutError from None
 
     async def _serve(self, server: Any) -> None:
         """Opens and closes the session in one task, as its cancel scopes demand."""
-        if protocol is None:
-            raise MissingExtra("mcp", "mcp")
         try:
+            if protocol is None:
+                raise MissingExtra("mcp", "mcp")
             async with protocol.Client(server, read_timeout_seconds=_MAX_SECONDS) as client:
                 self._ready.set_result(client)
                 await self._stop.wait()
         except BaseException as error:
             if not self._ready.done():
-                self._ready.set_exception(ToolError(f"cannot reach the MCP server: {_innermost(error)}"))
+                self._ready.set_exception(error)
 
 
 def _close(loop: asyncio.AbstractEventLoop, stop: asyncio.Event, thread: threading.Thread) -> None:

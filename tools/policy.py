@@ -157,6 +157,8 @@ DecisionName = Literal["approve", "edit", "reject", "respond"]
 class Action(Value):
     """A call that waits."""
 
+    model_config = ConfigDict(frozen=True, extra="ignore")  # Agents of others say more.
+
     name: str
     args: dict[str, Any] = Field(default_factory=dict)
     description: str = ""
@@ -165,6 +167,8 @@ class Action(Value):
 
 class Review(Value):
     """Which answers are possible for an action."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     action_name: str
     allowed_decisions: tuple[DecisionName, ...] = ("approve", "edit", "reject", "respond")

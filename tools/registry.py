@@ -17,7 +17,7 @@ from typing import Any
 from langchain_core.tools import BaseTool
 from pydantic import ConfigDict, ValidationError, validate_call
 
-from ..core.errors import ConfigError, ToolError
+from ..core.errors import ConfigError, ToolError, ToolUnreachable
 from ..core.plugins import load
 from .policy import Effects
 from .tool import ToolContext, declare, tool
@@ -46,6 +46,7 @@ def build_tools(specs: Sequence[Spec], context: ToolContext) -> list[BaseTool]:
     Raises:
         ConfigError: an unknown name or option, or two tools of the same name.
         MissingExtra: a tool whose library is not installed.
+        ToolUnreachable: a server that tools come from does not answer.
     """
     tools: list[BaseTool] = []
     for spec in specs:
@@ -83,6 +84,8 @@ def _make(use: str, found: Any, context: ToolContext, options: dict[str, Any]) -
     try:
         factory: Any = validate_call(config=ConfigDict(arbitrary_types_allowed=True))(found)
         return list(factory(context, **options))
+    except ToolUnreachable as error:
+        raise ToolUnreachable(f"tool '{use}': {error.message}", hint=error.hint) from None
     except ToolError as error:
         raise ConfigError(f"tool '{use}': {error.message}", field="tools", hint=error.hint) from None
     except ValidationError as error:

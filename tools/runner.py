@@ -17,8 +17,10 @@ from pydantic import ValidationError
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from ..core.errors import MetierError, ToolError, unknown
+from ..core.text import savable
 from ..core.types import ToolCall, Value
 from .policy import call_key
+from .results import call_tool, result_text
 from .tool import effects_of, shorten_text
 
 Clock = Callable[[], float]
@@ -167,11 +169,9 @@ class ToolRunner:
         started = self._clock()
         result, error = "", None
         try:
-            result = shorten_text(self._run(call, f"{key} {call_key(call)}"))
-        except (ToolError, ToolException, ValidationError) as problem:
-            error = _words(problem)
+            result = self._run(call, f"{key} {call_key(call)}")
         except Exception as problem:
-            error = f"{type(problem).__name__}: {problem}"
+            error = savable(shorten_text(_words(problem)))
         return call.model_copy(update={"result": result, "error": error, "seconds": self._clock() - started})
 
     def unsettled(self, call: ToolCall, key: str) -> bool:
@@ -234,13 +234,16 @@ class ToolRunner:
 
     def _within_time(self, tool: BaseTool, arguments: dict[str, Any]) -> str:
         """Run in a thread of its own. Threads cannot be stopped: a late one is left behind and its result is lost."""
-        done: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+        done: queue.SimpleQueue[tuple[str, Exception | None]] = queue.SimpleQueue()
 
         def work() -> None:
             try:
-                done.put((tool.invoke(arguments), None))
-            except BaseException as problem:
-                done.put((None, problem))
+                # A little longer than it is waited for: that it is late is said here, and in the same words for all.
+                done.put((result_text(call_tool(tool, arguments, self._seconds + 0.2), tool), None))
+            except Exception as problem:
+                done.put(("", problem))
+            except BaseException as problem:  # SystemExit and its like would end the team
+                done.put(("", _Ended(f"{tool.name} tried to end the program: {type(problem).__name__}: {problem}")))
 
         context = contextvars.copy_context()
         threading.Thread(target=context.run, args=(work,), daemon=True, name=f"tool-{tool.name}").start()
@@ -250,7 +253,11 @@ class ToolRunner:
             raise TimeoutError(f"{tool.name} took longer than {self._seconds:g} s") from None
         if problem is not None:
             raise problem
-        return result if isinstance(result, str) else str(result)
+        return result
+
+
+class _Ended(Exception):
+    """A tool wanted to end the process. Whether it did anything before is not known."""
 
 
 def _opaque(key: str) -> str:
@@ -274,7 +281,8 @@ def _passing(problem: BaseException) -> bool:
 
 
 def _words(problem: Exception) -> str:
-    """For the model: what is wrong with which argument, in one short line."""
+    """For the model: what is wrong, and with which argument, in one short line."""
     if isinstance(problem, ValidationError):
         return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'arguments'}: {e['msg']}" for e in problem.errors()[:3])
-    return str(problem)
+    own = isinstance(problem, MetierError | ToolException | _Ended)
+    return str(problem) if own else f"{type(problem).__name__}: {problem}"

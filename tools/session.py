@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from time import monotonic
 from typing import Any
 
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
+from ..core.errors import ToolUnreachable
 from ..core.run import Journal, Unkept
 from ..core.types import ToolCall, Touch
 from .policy import (
@@ -27,7 +30,7 @@ from .policy import (
     call_key,
 )
 from .runner import ToolRunner
-from .tool import effects_of
+from .tool import RecognisingTool, effects_of
 
 AskPerson = Callable[[ToolCall, str], Decision]
 """Asks a person about a call, with the reason. May end the run here; it then goes on with the decision later."""
@@ -62,6 +65,8 @@ class SpecialistTools:
         """
         self.functions: list[dict[str, Any]] = [convert_to_openai_tool(t)["function"] for t in tools]
         """Name, description and parameters (JSON Schema) of each tool, for the model."""
+        self.recognisers = {t.name: t.recognise for t in tools if isinstance(t, RecognisingTool)}
+        """What reads a whole call out of a task, by the tool's name."""
         self.effects = {t.name: effects_of(t) for t in tools}
         self.policy = Policy(granted=self.effects, team=rules or TeamRules())
         self.runner = None if dry else runner or ToolRunner(tools)
@@ -72,22 +77,70 @@ class SpecialistTools:
     def open(self, touched: Iterable[Touch] = ()) -> ToolSession:
         """Begin to work on a brief, whose text has been in touch with `touched` already."""
         if self.runner is None:
-            return _DrySession(self.functions)
+            return _DrySession(self)
         return _LiveSession(self, self.runner, RunFacts(**dict.fromkeys(touched, True)))
+
+
+class WaitingTools:
+    """The tools of a specialist whose server does not answer: asked for again when there is work.
+
+    Args:
+        make: Makes them, or raises `ToolUnreachable`.
+        why: Why they could not be made at first.
+        rest: Seconds after which they are asked for again, at the earliest.
+    """
+
+    def __init__(self, make: Callable[[], SpecialistTools], why: ToolUnreachable, *, rest: float = 10.0) -> None:
+        self._make, self._why, self._rest = make, why, rest
+        self._made: SpecialistTools | None = None
+        self._again, self._lock = monotonic() + rest, threading.Lock()
+
+    @property
+    def functions(self) -> list[dict[str, Any]]:
+        """Of the tools, once they are there."""
+        return self._made.functions if self._made else []
+
+    def open(self, touched: Iterable[Touch] = ()) -> ToolSession:
+        """Begin to work on a brief.
+
+        Raises:
+            ToolUnreachable: the server still does not answer.
+        """
+        with self._lock:
+            if self._made is None:
+                self._made = self._try()
+            return self._made.open(touched)
+
+    def _try(self) -> SpecialistTools:
+        if monotonic() < self._again:
+            raise self._why
+        try:
+            return self._make()
+        except ToolUnreachable as error:
+            self._why, self._again = error, monotonic() + self._rest
+            raise
 
 
 class ToolSession(ABC):
     """The calls of one brief, in order."""
 
-    def __init__(self, functions: list[dict[str, Any]]) -> None:
-        self.functions = functions
+    def __init__(self, tools: SpecialistTools) -> None:
+        self.functions = tools.functions
         """Name, description and parameters (JSON Schema) of each tool, for the model."""
+        self._recognisers = tools.recognisers
         self._done: list[ToolCall] = []
 
     @property
     def done(self) -> tuple[ToolCall, ...]:
         """The calls that were made until now."""
         return tuple(self._done)
+
+    def recognised(self, task: str) -> ToolCall | None:
+        """The call that a tool reads out of the task by itself: nothing is left for a model to decide."""
+        for name, recognise in self._recognisers.items():
+            if (arguments := recognise(task)) is not None:
+                return ToolCall(name=name, arguments=arguments)
+        return None
 
     @property
     @abstractmethod
@@ -126,7 +179,7 @@ class _LiveSession(ToolSession):
     """What the calls touch decides what may still be done."""
 
     def __init__(self, tools: SpecialistTools, runner: ToolRunner, facts: RunFacts) -> None:
-        super().__init__(tools.functions)
+        super().__init__(tools)
         self._tools, self._runner, self._facts, self._key = tools, runner, facts, tools.journal.key()
         self._replaced: dict[str, ToolCall] = {}
         """Calls that a person changed, by key: what was done instead."""

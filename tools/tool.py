@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
 from langchain_core.tools import BaseTool, StructuredTool
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from ..core.errors import ToolError
 from ..core.types import Passage
@@ -42,6 +43,8 @@ def tool(
 ) -> StructuredTool | Callable[[Callable[..., Any]], StructuredTool]:
     """Make a typed function a LangChain tool: schema from annotations, descriptions from a Google-style docstring.
 
+    An `async def` becomes a tool that is awaited, within the time that a tool has.
+
     >>> @tool(effect="read", untrusted_output=False, sensitive=False)
     ... def double(number: int) -> int:
     ...     '''Twice a number.'''
@@ -58,10 +61,27 @@ def tool(
         label = name or getattr(wrapped, "__name__", "tool")
         if not wrapped.__doc__:
             raise ToolError(f"tool '{label}' has no docstring", hint="say in one sentence what it does")
-        made = StructuredTool.from_function(wrapped, name=label, parse_docstring=True, error_on_invalid_docstring=False)
-        return declare(made, effects)
+        form = "coroutine" if _is_async(wrapped) else "func"
+        described = {"name": label, "parse_docstring": True, "error_on_invalid_docstring": False}
+        return declare(StructuredTool.from_function(**{form: wrapped}, **described), effects)
 
     return make if function is None else make(function)
+
+
+def _is_async(function: Callable[..., Any]) -> bool:
+    return iscoroutinefunction(function) or iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
+
+
+class RecognisingTool(StructuredTool):
+    """A tool that sees for sure when a task is its own, and reads the arguments out of it: no model is asked then."""
+
+    recognise: Callable[[str], dict[str, Any] | None] = Field(exclude=True)
+    """Task to arguments; None for every task that is not surely and wholly its own."""
+
+    @classmethod
+    def of(cls, subject: StructuredTool, recognise: Callable[[str], dict[str, Any] | None]) -> RecognisingTool:
+        """The same tool, which recognises its tasks."""
+        return cls(**{name: getattr(subject, name) for name in type(subject).model_fields}, recognise=recognise)
 
 
 def declare(subject: ToolT, effects: Effects) -> ToolT:

@@ -26,6 +26,15 @@ from ...core.types import sigmoid
 _READ = 4000
 """Characters of a text that are looked at."""
 _SIZES = (3, 4, 5)
+_DENSE = re.compile("[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]")
+_DENSE_SIZES = (2, 3, 4)
+"""Of scripts in which two characters may be a word: Thai, Lao, Japanese, Chinese, Korean."""
+_OTHER_SCRIPT = 0.3
+"""Share of letters that are not Latin from which a text is in another script."""
+_LATIN = re.compile(r"[A-Za-z\u00aa-\u024f\u1e00-\u1eff\uff21-\uff5a]")
+_LATIN_TEXT = re.compile(r"[\x00-\u024f\u1e00-\u1eff\u2010-\u2027]+")
+_FEWEST_LATIN = 20
+"""Latin letters in a text of another script that are looked at for themselves."""
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 _DIGITS = re.compile(r"\d")
 
@@ -43,9 +52,21 @@ def ngram_features(texts: Sequence[str]) -> list[list[int]]:
         buckets.update(hash_bucket(f"p{first} {second}") for first, second in pairwise([*tokens, "$"]))
         for token in set(tokens):
             buckets.add(hash_bucket(f"w{token}"))
-            buckets.update(piece_buckets(token, _SIZES))
+            buckets.update(piece_buckets(token, _DENSE_SIZES if _DENSE.match(token) else _SIZES))
         features.append(sorted(buckets))
     return features
+
+
+def in_other_script(text: str) -> bool:
+    """Is much of a text not in Latin letters? An English embedder knows no word of it.
+
+    >>> in_other_script("Où est la clé ?"), in_other_script("Где ключ?"), in_other_script("12.5 %")
+    (False, True, False)
+    """
+    if text.isascii():
+        return False
+    letters = [c for c in text[:_READ] if c.isalpha()]
+    return sum(not _LATIN.match(c) for c in letters) > _OTHER_SCRIPT * len(letters)
 
 
 @dataclass(frozen=True)
@@ -64,16 +85,19 @@ class Linear:
 
 @dataclass(frozen=True)
 class NgramClassifier:
-    """Two classifiers: `words` for the n-grams alone, `both` for n-grams and vector.
+    """Three classifiers: `words` for the n-grams alone, `both` for n-grams and vector, `foreign` for other scripts.
 
     Where there is an embedder of the name that `both` was fitted with, it decides, on what `words` finds suspicious
-    (a logit of `suspicion` or more; −inf: on everything). Elsewhere `words` decides alone, and finds less.
+    (a logit of `suspicion` or more; −inf: on everything). Elsewhere `words` decides alone, and finds less. A text that
+    is not in Latin letters is judged by `foreign`, whose n-grams are of such languages: the vectors of an English
+    embedder are noise there. What is Latin in it is judged for itself.
     """
 
     words: Linear
     both: Linear
     embedder: str
     suspicion: float = -math.inf
+    foreign: Linear | None = None
 
     def score(self, text: str, embedder: Embedder | None = None) -> float:
         """Probability of the positive class, 0 to 1."""
@@ -81,12 +105,21 @@ class NgramClassifier:
 
     def scores(self, texts: Sequence[str], embedder: Embedder | None = None) -> list[float]:
         """The `score` of each text."""
+        usual = [text if not in_other_script(text) else _latin_part(text) for text in texts]
+        found = self._usual_scores(usual, embedder)
+        for place, text in enumerate(texts):
+            if text != usual[place] or in_other_script(text):
+                other = self.foreign.logit(ngram_features([text])[0]) if self.foreign else -math.inf
+                found[place] = max(sigmoid(other), found[place] if usual[place] else 0.0)
+        return found
+
+    def _usual_scores(self, texts: Sequence[str], embedder: Embedder | None) -> list[float]:
         features = ngram_features(texts)
         logits = [self.words.logit(buckets) for buckets in features]
         if embedder is None or embedder.name != self.embedder:
             return [sigmoid(logit) for logit in logits]
         return [
-            sigmoid(self.both.logit(buckets, embedder.embed([text])[0])) if logit >= self.suspicion else 0.0
+            sigmoid(self.both.logit(buckets, embedder.embed([text])[0])) if text and logit >= self.suspicion else 0.0
             for text, buckets, logit in zip(texts, features, logits, strict=True)
         ]
 
@@ -99,14 +132,24 @@ class NgramClassifier:
         bias = stored["bias"]
         words = Linear(stored["words"], float(bias[0]), np.zeros(0, np.float32))
         both = Linear(stored["both"], float(bias[1]), stored["vector"])
-        return cls(words, both, embedder, float(bias[2]))
+        foreign = Linear(stored["foreign"], float(bias[3]), np.zeros(0, np.float32)) if "foreign" in stored else None
+        return cls(words, both, embedder, float(bias[2]), foreign)
 
     def save(self, path: Path) -> None:
         """Write as safetensors, weights in half precision."""
+        foreign = {"foreign": self.foreign.weights.astype(np.float16)} if self.foreign else {}
+        more = [self.foreign.bias] if self.foreign else []
         tensors = {
             "words": self.words.weights.astype(np.float16),
             "both": self.both.weights.astype(np.float16),
             "vector": self.both.vector.astype(np.float16),
-            "bias": np.array([self.words.bias, self.both.bias, self.suspicion], np.float32),
+            "bias": np.array([self.words.bias, self.both.bias, self.suspicion, *more], np.float32),
+            **foreign,
         }
         write_atomic(path, save(tensors, metadata={"embedder": self.embedder}))
+
+
+def _latin_part(text: str) -> str:
+    """The longest run of Latin letters in a text of another script; empty where it is only a name or two."""
+    longest = max(_LATIN_TEXT.findall(text[:_READ]), key=len, default="").strip()
+    return longest if len(_LATIN.findall(longest)) >= _FEWEST_LATIN else ""

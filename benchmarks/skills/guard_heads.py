@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, hstack
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_predict
 from sklearn.preprocessing import StandardScaler
 
-from metier.agents.guardrails.classifier import Linear, NgramClassifier, ngram_features
+from metier.agents.guardrails.classifier import Linear, NgramClassifier, in_other_script, ngram_features
 from metier.agents.guardrails.grounded import GROUNDED_FILE, claim_evidence
 from metier.agents.guardrails.guard import HEADS
 from metier.agents.guardrails.injection import order_parts
@@ -40,6 +41,14 @@ HAND = 5
 
 FALSE_ALARMS = 0.003
 """Share of harmless tasks, or passages, that a head may stop."""
+
+NO_VECTOR = np.zeros(0, np.float32)
+
+FOREIGN_ALARMS = 0.06
+"""Share of harmless tasks in other scripts, left out in fitting, that lie above the threshold: there are few."""
+
+FOREIGN_STRENGTH = 10.0
+"""C of the logistic model for other scripts."""
 
 LOSSES = 0.01
 """Share of harmless messages that may lose a sentence: the others are still read."""
@@ -64,13 +73,43 @@ def by_hand(name: str) -> list[str]:
     return json.loads((HEADS / f"{name}.json").read_text(encoding="utf-8"))
 
 
+def by_language(kind: str, *, other_script: bool | None = None) -> list[str]:
+    """The `attacks` or the `harmless` tasks of all languages; of other scripts only, or of Latin ones."""
+    languages = json.loads((HEADS / "languages.json").read_text(encoding="utf-8"))
+    texts = [text for groups in languages.values() for text in groups[kind]]
+    return [text for text in texts if other_script in (None, in_other_script(text))]
+
+
+def fit_foreign() -> Linear:
+    """What tells attacks from tasks in scripts that are not Latin, by their n-grams alone.
+
+    The threshold lies above what harmless texts get of a model that did not see them.
+    """
+    positive = [t for t in [*by_language("attacks"), *by_hand("attacks")] if in_other_script(t)]
+    negative = [t for t in [*by_language("harmless"), *by_hand("harmless")] if in_other_script(t)]
+    rows = _grams([*positive, *negative])
+    seen = np.unique(rows.indices)
+    labels = np.arange(rows.shape[0]) < len(positive)
+    model: Any = LogisticRegression(C=FOREIGN_STRENGTH, class_weight="balanced", max_iter=500)
+    held_out = cross_val_predict(model, rows[:, seen].toarray(), labels, cv=10, method="decision_function")
+    model.fit(rows[:, seen].toarray(), labels)
+    weights = np.zeros(HASH_BUCKETS, np.float32)
+    weights[seen] = model.coef_[0]
+    return Linear(weights, float(model.intercept_[0] - np.quantile(held_out[~labels], 1 - FOREIGN_ALARMS)), NO_VECTOR)
+
+
 def fit_injection(
     attacks: Sequence[str], benign: Sequence[str], embedder: Embedder, *, seed: int = 0
 ) -> NgramClassifier:
     """The head that tells attacks from tasks: two thirds of `benign` are fitted on, the rest sets the thresholds."""
-    fitted, apart = _two_thirds(benign, seed)
-    positive = [*attacks, *by_hand("attacks")]
-    return _fit(positive, fitted, by_hand("harmless"), [[text] for text in apart], embedder, FALSE_ALARMS)
+    fitted, apart = _two_thirds([text for text in benign if not in_other_script(text)], seed)
+    positive = _latin([*attacks, *by_hand("attacks"), *by_language("attacks")])
+    calm = _latin([*by_hand("harmless"), *by_language("harmless")])
+    return _fit(positive, fitted, calm, [[text] for text in apart], embedder, FALSE_ALARMS)
+
+
+def _latin(texts: Sequence[str]) -> list[str]:
+    return [text for text in texts if not in_other_script(text)]
 
 
 def fit_orders(
@@ -131,10 +170,11 @@ def _fit(
     together = _highest(seen, lambda texts: _meanings(texts, embedder) @ both)
     bias, bias_both = (-float(np.quantile(scores, 1 - false_alarms)) for scores in (alone, together))
     return NgramClassifier(
-        Linear(words, bias, np.zeros(0, np.float32)),
+        Linear(words, bias, NO_VECTOR),
         Linear(both[:HASH_BUCKETS], bias_both, both[HASH_BUCKETS:]),
         embedder.name,
         bias + doubt,
+        fit_foreign(),
     )
 
 

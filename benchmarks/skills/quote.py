@@ -148,9 +148,9 @@ def show(
     count = passages or dice.choices((1, 2, 3, 4), (0.45, 0.2, 0.27, 0.08))[0]
     answerable = bool(question.answer) and (dice.random() >= 0.2 if gold is None else gold)
     others = dice.sample(question.distractors, min(len(question.distractors), count - answerable))
-    texts = [_window(p, "", dice, longest) for p in others]
+    texts = [window(p, "", dice, longest) for p in others]
     if answerable:
-        texts.append(_window(question.passage, question.answer, dice, longest))
+        texts.append(window(question.passage, question.answer, dice, longest))
     dice.shuffle(texts)
     return Shown(question, tuple(texts), answerable)
 
@@ -181,7 +181,7 @@ def _verbatim(answer: str, passage: str) -> str:
     return match[0] if match else ""
 
 
-def _window(passage: str, answer: str, dice: random.Random, longest: int | None) -> str:
+def window(passage: str, answer: str, dice: random.Random, longest: int | None) -> str:
     """At most about `longest` words of the passage, with the answer inside."""
     words = list(re.finditer(r"\S+", passage))
     if longest is None or len(words) <= longest:

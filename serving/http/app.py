@@ -6,7 +6,7 @@ with Team.load("plant") as team:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request
@@ -14,21 +14,45 @@ from fastapi.responses import JSONResponse
 
 from ..._version import __version__
 from ...agents.team import Team
+from ...memory.records import RECORDS_FILE, Records
+from .a2a import add_a2a
+from .agui import agui_routes
+from .batch_routes import Batches, batch_routes
 from .caller import Identify, anybody
 from .documents import document_routes
 from .errors import install_errors
+from .langgraph_routes import langgraph_routes
+from .mcp import add_mcp, mcp_running
 from .openai_chat import chat_routes
 from .openai_responses import response_routes
 from .page import Page, page_routes
 from .run_routes import run_routes
 from .runs import RunService
 from .team_page import team_routes
+from .threads import ThreadIndex
+from .webhooks import Webhooks
 
-_ROUTES = (run_routes, chat_routes, response_routes, document_routes, page_routes, team_routes)
+_ROUTES = (
+    run_routes,
+    chat_routes,
+    response_routes,
+    batch_routes,
+    langgraph_routes,
+    document_routes,
+    agui_routes,
+    page_routes,
+    team_routes,
+)
 
 
 def create_app(
-    team: Team, *, identify: Identify = anybody, workers: int = 8, queue: int = 64, drain_seconds: float = 30.0
+    team: Team,
+    *,
+    identify: Identify = anybody,
+    workers: int = 8,
+    queue: int = 64,
+    drain_seconds: float = 30.0,
+    webhook_hosts: Collection[str] = (),
 ) -> FastAPI:
     """The app that serves a team: its API, and the chat page at `/`.
 
@@ -38,31 +62,43 @@ def create_app(
         workers: Tasks that are worked on at the same time.
         queue: Tasks that may wait; with more, callers get 429 and when to come back.
         drain_seconds: How long tasks may go on when the server is told to end.
+        webhook_hosts: Hosts of the local network that may be told of a run's end; public ones always may.
     """
+    state = team.blueprint.state
+    records = Records(state / RECORDS_FILE if team.threads.saver else None)
+    webhooks = Webhooks(state, webhook_hosts)
+    runs = RunService(team, records, workers=workers, queue=queue, on_end=webhooks.tell)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        yield
-        await app.state.runs.drain(drain_seconds)
+        runs.recover()
+        app.state.batches.recover()
+        async with mcp_running(app):
+            yield
+            await app.state.batches.stop()
+            await runs.drain(drain_seconds)
+        records.close()
 
     app = FastAPI(
         title=f"metier: {team.card.name}", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
     )
-    app.state.identify, app.state.team = identify, team
-    app.state.runs = RunService(team, workers=workers, queue=queue)
+    app.state.identify, app.state.team, app.state.runs, app.state.webhooks = identify, team, runs, webhooks
+    app.state.batches, app.state.threads = Batches(app, records), ThreadIndex(runs)
     install_errors(app)
     for routes in _ROUTES:
         app.include_router(routes)
     _health(app)
+    add_mcp(app)
+    add_a2a(app)
     app.mount("/", Page(), name="web")
     return app
 
 
 def _health(app: FastAPI) -> None:
     @app.get("/health", tags=["server"])
-    async def health() -> dict[str, str]:
-        """The process lives."""
-        return {"status": "ok", "version": __version__}
+    async def health() -> dict[str, str | int]:
+        """The process lives; `active` tasks wait or are worked on."""
+        return {"status": "ok", "version": __version__, "active": app.state.runs.active}
 
     @app.get("/ready", tags=["server"])
     async def ready(request: Request) -> JSONResponse:

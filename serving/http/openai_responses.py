@@ -76,6 +76,8 @@ class ResponseRequest(BaseModel):
     previous_response_id: str | None = Field(default=None, max_length=100)
     stream: bool | None = False
     background: bool | None = False
+    store: bool | None = True
+    """Keep it, so that it can be fetched after the server was started anew."""
     text: TextOptions | None = None
     metadata: dict[str, Any] | None = None
 
@@ -123,7 +125,8 @@ async def create_response(
     kept: dict[str, Any] = (
         {"thread_id": _run(service, who, before).thread_id} if before else {"history": history[-100:]}
     )
-    run = service.start(who, RunRequest(task=task.text, specialist=specialist, **kept), key=idempotency_key)
+    given = RunRequest(task=task.text, specialist=specialist, **kept)
+    run = service.start(who, given, key=idempotency_key, durable=asked.store is not False)
     response = _Response(run, service, base_url(request), asked, formatted)
     if asked.stream:
         await while_connected(request, run.begun())

@@ -120,7 +120,8 @@ async def show_thread(thread_id: ThreadId, request: Request, who: Whoever) -> Th
     """A conversation with all answers that are kept, and what it waits for."""
     team = team_of(request)
     await run_in_threadpool(_own, team, thread_id, who)
-    run = service_of(request).waiting(who, thread_id)
+    left = team.threads.unfinished(thread_id)
+    run = service_of(request).waiting(who, thread_id) if left and left.questions else None
     return ThreadView(
         id=thread_id,
         title=team.threads.title(thread_id),

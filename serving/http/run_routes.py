@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated
 
@@ -9,13 +10,16 @@ from fastapi import APIRouter, Header, Path, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import Field
 
+from ...agents.feedback import Note, Rating
 from ...core.types import Value
+from ...memory.store import Owner
 from ...tools.policy import Decision
 from .caller import Whoever
-from .runs import Run, RunRequest, RunService, RunView
+from .errors import ServingError
+from .runs import Run, RunRequest, RunService, RunView, WebhookTarget
 from .stream import QUIET, SSE, attached, sse, stream_response, while_connected
 
-run_routes = APIRouter(prefix="/v1/runs", tags=["runs"])
+run_routes = APIRouter(prefix="/v1", tags=["runs"])
 
 RunId = Annotated[str, Path(max_length=100)]
 
@@ -27,11 +31,13 @@ class NewRun(RunRequest):
     """Send its events as they happen; the run is called off when the connection closes."""
     wait: bool = False
     """Answer when the run has ended; the run is called off when the connection closes."""
+    webhook: WebhookTarget | None = None
+    """Who is told when the run has ended or waits for a person."""
 
     @property
     def asked(self) -> RunRequest:
         """What is asked of the team."""
-        return RunRequest.model_validate(self.model_dump(exclude={"stream", "wait"}))
+        return RunRequest.model_validate(self.model_dump(exclude={"stream", "wait", "webhook"}))
 
 
 class Decisions(Value):
@@ -48,7 +54,7 @@ def service_of(request: Request) -> RunService:
     return request.app.state.runs
 
 
-@run_routes.post("", response_model=RunView, status_code=202)
+@run_routes.post("/runs", response_model=RunView, status_code=202)
 async def create_run(
     asked: NewRun,
     request: Request,
@@ -57,17 +63,18 @@ async def create_run(
 ) -> Response:
     """Begin a run. It is accepted (202) and goes on by itself, unless `stream` or `wait` is set."""
     service = service_of(request)
-    run = service.start(who, asked.asked, key=idempotency_key)
+    await request.app.state.webhooks.check(asked.webhook)
+    run = service.start(who, asked.asked, key=idempotency_key, durable=True, webhook=asked.webhook)
     return await _respond(request, service, run, stream=asked.stream, wait=asked.wait)
 
 
-@run_routes.get("/{run_id}", response_model=RunView)
+@run_routes.get("/runs/{run_id}", response_model=RunView)
 async def get_run(run_id: RunId, request: Request, who: Whoever) -> RunView:
     """How a run stands."""
     return service_of(request).get(who, run_id).view
 
 
-@run_routes.get("/{run_id}/events", responses=SSE)
+@run_routes.get("/runs/{run_id}/events", responses=SSE)
 async def follow_run(
     run_id: RunId, request: Request, who: Whoever, last_event_id: Annotated[str | None, Header()] = None
 ) -> Response:
@@ -77,7 +84,7 @@ async def follow_run(
     return stream_response(_events(run, after))
 
 
-@run_routes.post("/{run_id}/cancel", response_model=RunView)
+@run_routes.post("/runs/{run_id}/cancel", response_model=RunView)
 async def cancel_run(run_id: RunId, request: Request, who: Whoever) -> RunView:
     """Call a run off."""
     service = service_of(request)
@@ -87,7 +94,7 @@ async def cancel_run(run_id: RunId, request: Request, who: Whoever) -> RunView:
     return run.view
 
 
-@run_routes.post("/{run_id}/resume", response_model=RunView, status_code=202)
+@run_routes.post("/runs/{run_id}/resume", response_model=RunView, status_code=202)
 async def resume_run(run_id: RunId, decided: Decisions, request: Request, who: Whoever) -> Response:
     """Decide about the calls that a run waits for (`approve`, `edit`, `reject`, `respond`); it goes on."""
     service = service_of(request)
@@ -128,3 +135,30 @@ async def _events(run: Run, after: int) -> AsyncIterator[bytes]:
         number += 1
         yield sse(event, event=event.name, id=number)
     yield sse(run.view, event="end")
+
+
+class FeedbackRequest(Value):
+    """What an answer was worth."""
+
+    verdict: Rating
+    correction: str | None = Field(default=None, max_length=20_000)
+    """The right answer; goes with `correction`."""
+    run_id: str | None = Field(default=None, max_length=100)
+    thread_id: str | None = Field(default=None, max_length=200)
+    """Whose last answer is meant, where no run is named."""
+    specialist: str | None = Field(default=None, max_length=200)
+    """Whom it concerns; left out: who answered."""
+
+
+@run_routes.post("/feedback", status_code=201)
+async def give_feedback(said: FeedbackRequest, request: Request, who: Whoever) -> Note:
+    """Say what an answer was worth; the team's owner reviews it, and a correction may become an example."""
+    service = service_of(request)
+    thread = service.get(who, said.run_id).thread_id if said.run_id else said.thread_id
+    if thread is None:
+        raise ServingError(422, "say which answer: run_id or thread_id", param="run_id")
+    threads = service.team.threads
+    if threads.owner(thread) not in (Owner(None), who.owner):
+        raise ServingError(404, f"there is no thread '{thread}'", code="thread_not_found", param="thread_id")
+    more = {"thread_id": thread, "specialist": said.specialist}
+    return await asyncio.to_thread(service.team.feedback, said.verdict, said.correction, **more)

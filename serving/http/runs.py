@@ -6,13 +6,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing
+from functools import partial
 from typing import Any, Literal
 from uuid import uuid4
 
@@ -22,6 +24,8 @@ from ...agents.team import Team
 from ...core.errors import MetierError, unknown
 from ...core.run import Cancelled, Event, cancellable
 from ...core.types import Answer, Turn, Value
+from ...memory.records import Records
+from ...memory.store import Owner
 from ...tools.policy import Decision
 from .caller import Caller
 from .errors import ServingError, error_body
@@ -37,7 +41,9 @@ ENDED: tuple[RunStatus, ...] = ("requires_action", "completed", "failed", "cance
 _HEARTBEAT = 15.0
 """Seconds of silence after which a follower is told that the run is still there."""
 _KEPT = 2_000
-"""Runs that have ended and can still be asked about."""
+"""Runs that have ended and are in memory; of those that are not durable nothing else is known."""
+_KEPT_DAYS = 30
+"""Days for which ended runs are kept on the disk."""
 
 
 class RunRequest(Value):
@@ -51,6 +57,14 @@ class RunRequest(Value):
     """Skip the router and ask this one."""
     history: tuple[Turn, ...] = Field(default=(), max_length=1_000)
     """Earlier turns of a conversation that the caller keeps; for a task without `thread_id`."""
+
+
+class WebhookTarget(Value):
+    """Where to say that a run has ended or waits for a person."""
+
+    url: str = Field(min_length=1, max_length=2_000)
+    secret: str | None = Field(default=None, max_length=200, pattern=r"^whsec_[A-Za-z0-9+/=]{24,}$")
+    """Signs the message; left out: the server's own, in `.metier/webhook.secret`."""
 
 
 class RunView(Value):
@@ -72,15 +86,34 @@ class RunView(Value):
 
 
 class Run:
-    """One task on its way. Only the event loop touches it, but for `called_off`."""
+    """One task on its way. Only the event loop touches it, but for `called_off`.
 
-    def __init__(self, caller: Caller, asked: RunRequest, id: str | None = None) -> None:
+    Args:
+        caller: Who asks.
+        asked: What.
+        durable: It is worth a record, and goes on after the server was killed.
+        webhook: Who is told of its end.
+        id: Its name; left out: a new one.
+    """
+
+    def __init__(
+        self,
+        caller: Caller,
+        asked: RunRequest,
+        *,
+        durable: bool = False,
+        webhook: WebhookTarget | None = None,
+        id: str | None = None,
+    ) -> None:
         self.id, self.caller, self.asked = id or str(uuid4()), caller, asked
+        self.durable, self.webhook = durable, webhook
         self.thread_id = asked.thread_id or f"once-{self.id}"
         self.status: RunStatus = "queued"
         self.created_at, self.ended_at = time.time(), None
         self.answer: Answer | None = None
         self.error: BaseException | None = None
+        self.told = False
+        """Whoever wanted to know of its end does."""
         self.events: list[Event] = []
         self.called_off = threading.Event()
         self.watchers = 0
@@ -105,6 +138,33 @@ class Run:
             answer=self.answer,
             error=error_body(self.error)["error"] if self.error else None,
         )
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """All that is kept of it."""
+        return {
+            "view": self.view.model_dump(mode="json"),
+            "caller": self.caller.model_dump(mode="json"),
+            "asked": self.asked.model_dump(mode="json"),
+            "webhook": self.webhook.model_dump(mode="json") if self.webhook else None,
+            "told": self.told,
+        }
+
+    @classmethod
+    def of(cls, record: dict[str, Any]) -> Run:
+        """The run of a record, without its events."""
+        view, hook = RunView.model_validate(record["view"]), record["webhook"]
+        run = cls(
+            Caller.model_validate(record["caller"]),
+            RunRequest.model_validate(record["asked"]),
+            durable=True,
+            webhook=WebhookTarget.model_validate(hook) if hook else None,
+            id=view.id,
+        )
+        run.thread_id, run.status, run.answer = view.thread_id, view.status, view.answer
+        run.created_at, run.ended_at, run.told = view.created_at, view.ended_at, record["told"]
+        run.error = ServingError(500, view.error["message"], code=view.error["code"]) if view.error else None
+        return run
 
     def add(self, event: Event) -> None:
         """Something happened."""
@@ -163,17 +223,29 @@ class RunService:
 
     Args:
         team: Who works. Whoever opened it closes it.
+        records: What is kept of runs that are worth it.
         workers: Runs that are worked on at the same time.
         queue: Runs that may wait for a worker; with more, callers are sent away (429) and told when to come back.
+        on_end: Told of each run with a webhook that has ended or waits for a person; sets `told`.
     """
 
-    def __init__(self, team: Team, *, workers: int = 8, queue: int = 64) -> None:
-        self.team, self.workers, self.queue = team, workers, queue
+    def __init__(
+        self,
+        team: Team,
+        records: Records,
+        *,
+        workers: int = 8,
+        queue: int = 64,
+        on_end: Callable[[Run], Awaitable[None]] | None = None,
+    ) -> None:
+        self.team, self.records, self.workers, self.queue = team, records, workers, queue
         self.draining = False
+        self._on_end = on_end
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="metier-run")
         self._active: dict[str, asyncio.Task[None]] = {}
+        self._telling: set[asyncio.Task[None]] = set()
         self._runs: OrderedDict[str, Run] = OrderedDict()
-        self._keys: OrderedDict[tuple[Any, ...], tuple[str, str]] = OrderedDict()
+        self._keys: OrderedDict[str, tuple[str, str]] = OrderedDict()
         self._turns: dict[str, tuple[asyncio.Lock, int]] = {}
 
     @property
@@ -181,32 +253,93 @@ class RunService:
         """Runs that are waiting or worked on."""
         return len(self._active)
 
-    def start(self, caller: Caller, asked: RunRequest, *, key: str | None = None) -> Run:
+    def start(
+        self,
+        caller: Caller,
+        asked: RunRequest,
+        *,
+        key: str | None = None,
+        durable: bool = False,
+        webhook: WebhookTarget | None = None,
+    ) -> Run:
         """Begin a run.
 
         Args:
             caller: Who asks.
             asked: What.
             key: The `Idempotency-Key`: the same request with the same key is the same run.
+            durable: Keep it, so that it is known, and goes on, after the server ended.
+            webhook: Who is told of its end.
 
         Raises:
             ServingError: 404 no such specialist, 422 the key belongs to another request, 429 too much is waiting, 503
                 the server is about to end.
         """
-        place = (caller.tenant, caller.user, key)
-        body = hashlib.sha256(asked.model_dump_json().encode()).hexdigest()
-        if key and (known := self._keys.get(place)) and known[1] in self._runs:
+        place = _digest([*caller.owner, key]) if key else ""
+        body = _digest([asked.model_dump(mode="json"), webhook and webhook.url])
+        if place and (known := self._known(place)):
             if known[0] != body:
                 raise ServingError(422, "this Idempotency-Key belongs to another request", code="idempotency_mismatch")
-            return self._runs[known[1]]
+            return self.get(caller, known[1])
         self._admit(asked)
-        run = Run(caller, asked)
+        run = Run(caller, asked, durable=durable, webhook=webhook)
         self._runs[run.id] = run
-        if key:
+        self._save(run)
+        if place:
             self._keys[place] = (body, run.id)
-        more = {"specialist": asked.specialist, "user": caller.user, "tenant": caller.tenant, "run_id": run.id}
-        self._begin(run, lambda: self.team.stream(asked.task, thread_id=run.thread_id, history=asked.history, **more))
+            if durable:
+                self.records.put("key", place, caller.owner, {"body": body, "run": run.id})
+        self._begin(run, self._from_the_start(run))
         return run
+
+    def _known(self, place: str) -> tuple[str, str] | None:
+        """What was asked with a key, and its run."""
+        known = self._keys.get(place)
+        if known is None and (record := self.records.get("key", place)):
+            known = (record.body["body"], record.body["run"])
+        there = known and (known[1] in self._runs or self.records.get("run", known[1]))
+        return known if there else None
+
+    def _from_the_start(self, run: Run) -> Callable[[], Iterator[Event]]:
+        asked, owner = run.asked, run.caller.owner
+        more: dict[str, Any] = {"specialist": asked.specialist, "user": owner.user, "tenant": owner.tenant}
+        return lambda: self.team.stream(
+            asked.task, thread_id=run.thread_id, history=asked.history, run_id=run.id, **more
+        )
+
+    def recover(self) -> int:
+        """Go on with what was not done when the server ended. Returns how many runs that are."""
+        self.records.forget_before(time.time() - _KEPT_DAYS * 86_400)
+        left = [Run.of(record.body) for record in reversed(self.records.list("run", open=True))]
+        for run in left:
+            self._runs[run.id] = run
+            if run.ended:
+                self._tell(run)
+            else:
+                self._go_on(run)
+        return len(left)
+
+    def _go_on(self, run: Run) -> None:
+        """With a run that was broken off: from its last step where the thread has it, else from the beginning."""
+        threads = self.team.threads
+        left = threads.unfinished(run.thread_id)
+        if left is not None and left.run_id == run.id:
+            if left.questions:
+                run.answer = left.waiting(run.thread_id, 0.0)
+                run.become("requires_action")
+                self._save(run)
+                return
+            work = partial(self.team.stream_on, run.thread_id)
+        else:
+            done = threads.answer(run.thread_id) if threads.owner(run.thread_id) is not None and left is None else None
+            if done is not None and done.run_id == run.id:
+                run.answer = done
+                run.become("completed")
+                self._ended(run)
+                return
+            work = self._from_the_start(run)
+        run.become("queued")
+        self._begin(run, work)
 
     def get(self, caller: Caller, id: str) -> Run:
         """A run of this caller.
@@ -215,22 +348,43 @@ class RunService:
             ServingError: 404, there is none; another's is as if it did not exist.
         """
         run = self._runs.get(id)
+        if run is None and (record := self.records.get("run", id)):
+            run = self._runs[id] = Run.of(record.body)
         if run is None or run.caller.owner != caller.owner:
             raise ServingError(404, f"there is no run '{id}'", code="run_not_found")
         return run
 
-    def waiting(self, caller: Caller, thread_id: str) -> Run | None:
-        """The run that waits for a person in a conversation of this caller, also when an earlier process began it."""
-        left = self.team.threads.unfinished(thread_id)
-        if left is None or not left.questions:
-            return None
-        if left.run_id not in self._runs:
-            task = self.team.threads.turns(thread_id)[-1].task
-            run = Run(caller, RunRequest(task=task, thread_id=thread_id), left.run_id)
-            run.answer = left.waiting(thread_id, 0.0)
-            run.become("requires_action")
-            self._runs[run.id] = run
-        return self._runs[left.run_id]
+    def of_thread(self, caller: Caller, thread_id: str) -> list[Run]:
+        """The caller's runs in a conversation that are still known, the latest first."""
+        known = {run.id: run for run in self._runs.values() if run.thread_id == thread_id}
+        for record in self.records.list("run", caller.owner):
+            if record.thread_id == thread_id and record.id not in known:
+                known[record.id] = Run.of(record.body)
+        own = [run for run in known.values() if run.caller.owner == caller.owner]
+        return sorted(own, key=lambda run: run.created_at, reverse=True)
+
+    def at_work(self, thread_id: str) -> list[Run]:
+        """The runs of a conversation that wait or are worked on, in their order."""
+        return [run for id in self._active if (run := self._runs[id]).thread_id == thread_id]
+
+    def waiting(self, caller: Caller, thread_id: str) -> Run:
+        """The run that stands still in a conversation, also one of another door: a chat, a command, an earlier server.
+
+        Raises:
+            ServingError: 409, none does; 404, the conversation is another's.
+        """
+        left, owner = self.team.threads.unfinished(thread_id), self.team.threads.owner(thread_id)
+        if owner not in (None, Owner(None), caller.owner):
+            raise ServingError(404, f"there is no thread '{thread_id}'", code="thread_not_found")
+        if left is None:
+            raise ServingError(409, f"nothing is unfinished in thread '{thread_id}'", code="not_waiting")
+        if left.run_id in self._runs or self.records.get("run", left.run_id):
+            return self.get(caller, left.run_id)
+        run = Run(caller, RunRequest(task=left.waiting(thread_id, 0.0).text, thread_id=thread_id), id=left.run_id)
+        run.answer = left.waiting(thread_id, 0.0)
+        run.become("requires_action")
+        self._runs[run.id] = run
+        return run
 
     def cancel(self, run: Run) -> None:
         """Call a run off: it ends at its next event; one that waits does not begin."""
@@ -239,14 +393,15 @@ class RunService:
             self._active[run.id].cancel()
         elif run.status == "requires_action":
             run.become("cancelled")
+            self._ended(run)
 
     def resume(self, run: Run, decisions: Sequence[Decision]) -> None:
-        """Go on with a run that waits for a person.
+        """Go on with a run that waits for a person, or without decisions with one that was broken off.
 
         Raises:
             ServingError: 409, it does not wait; 422, decisions and calls do not fit; 429, 503: as in `start`.
         """
-        if run.status != "requires_action":
+        if run.status in ("queued", "in_progress", "completed"):
             raise ServingError(409, f"run {run.id} waits for nobody: it is {run.status}", code="not_waiting")
         left = self.team.threads.unfinished(run.thread_id)
         if left is None:
@@ -260,7 +415,8 @@ class RunService:
         self._begin(run, lambda: self.team.stream_on(run.thread_id, decisions))
 
     async def drain(self, seconds: float) -> None:
-        """Take nothing new; let what goes on end, and call off what is still there after that time."""
+        """Take nothing new and let what goes on end. What is still there after that time is broken off; a durable run
+        goes on when the server starts again."""
         self.draining = True
         if self._active:
             await asyncio.wait(list(self._active.values()), timeout=seconds)
@@ -268,6 +424,10 @@ class RunService:
             self.cancel(self._runs[id])
         if self._active:
             await asyncio.wait(list(self._active.values()), timeout=5)
+        if self._telling:
+            await asyncio.wait(list(self._telling), timeout=5)
+        for task in self._telling:
+            task.cancel()  # its record is open: it is told when the server starts again
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _admit(self, asked: RunRequest) -> None:
@@ -299,7 +459,32 @@ class RunService:
             run.become("failed", error)
         finally:
             del self._active[run.id]
+            if not (self.draining and run.status == "cancelled"):
+                self._ended(run)
             self._forget()
+
+    def _ended(self, run: Run) -> None:
+        run.told = False
+        self._save(run)
+        self._tell(run)
+
+    def _save(self, run: Run) -> None:
+        if run.durable:
+            undone = not run.ended or (run.webhook is not None and not run.told)
+            self.records.put("run", run.id, run.caller.owner, run.record, thread_id=run.thread_id, open=undone)
+
+    def _tell(self, run: Run) -> None:
+        """Let the webhook know, beside everything else."""
+        if run.webhook is None or self._on_end is None:
+            return
+
+        async def tell(on_end: Callable[[Run], Awaitable[None]]) -> None:
+            await on_end(run)
+            self._save(run)
+
+        task = asyncio.get_running_loop().create_task(tell(self._on_end))
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
 
     def _work(self, run: Run, work: Callable[[], Iterator[Event]], loop: asyncio.AbstractEventLoop) -> None:
         """In a thread of the pool: the team works, the loop is told."""
@@ -328,10 +513,15 @@ class RunService:
     def _forget(self) -> None:
         """Only the last runs can be asked about; one that waits for a person is never forgotten."""
         for id in list(self._runs)[: max(0, len(self._runs) - _KEPT)]:
-            if self._runs[id].status in ("completed", "failed", "cancelled"):
+            run = self._runs[id]
+            if id not in self._active and (run.durable or run.status != "requires_action"):
                 del self._runs[id]
         while len(self._keys) > _KEPT:
             self._keys.popitem(last=False)
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 async def _in_pool(work: Future[None]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ...core.errors import ConfigError, unknown
@@ -12,8 +12,8 @@ from ...core.run import Progress, no_progress
 from ..card import SpecialistCard
 from ..styles.table import STYLES
 from .convert import gguf_adapter
-from .folder import CONFIG, WEIGHTS, hashes, open_adapter
-from .merge import merged_gguf
+from .folder import CONFIG, RECORD, WEIGHTS, hashes, open_adapter
+from .merge import checked_gguf, merged_gguf
 
 _BASE_ALONE = "none"
 """The name on a card that asks for the base alone."""
@@ -68,14 +68,15 @@ def loadable(
 
     Raises:
         ConfigError: not a plain LoRA, or one for another base.
-        IntegrityError: the weights are not safetensors, or were changed.
+        IntegrityError: the weights are not safetensors, damaged, no numbers, or were changed.
     """
     if not isinstance(source, Path):
         return None
     if merged:
         return merged_gguf(source, base.files["gguf"], progress)
-    as_it_is = source.is_file() or engine == "transformers"
-    return source if as_it_is else gguf_adapter(source, base.files["gguf"])
+    if source.is_file():
+        return checked_gguf(source)
+    return source if engine == "transformers" else gguf_adapter(source, base.files["gguf"])
 
 
 def adapter_version(source: Adapter) -> dict[str, str] | str | None:
@@ -123,10 +124,17 @@ def _on_card(card: SpecialistCard, folder: Path, base: str) -> Path | None:
 
 
 def skill_of(card: SpecialistCard, base: str) -> Path | None:
-    """The shipped skill of the card's style, when it was made for this base."""
+    """The shipped skill for the card's style and this base: one of the style's name, or one for several styles."""
     name = STYLES[card.style].skill or card.style if card.style in STYLES else ""
-    skill = find_skill(name) if name in skill_names() else None
-    return skill if skill and trained_on(skill, base) else None
+    made = [skill for skill in map(find_skill, skill_names()) if trained_on(skill, base)]
+    able = [skill for skill in made if skill.name == name or name in _styles(skill)]
+    return min(able, key=lambda skill: skill.name != name, default=None)
+
+
+def _styles(skill: Path) -> Sequence[str]:
+    """The styles that a skill for several was made for, as its record says."""
+    record = skill / RECORD
+    return json.loads(record.read_text(encoding="utf-8")).get("styles", ()) if record.is_file() else ()
 
 
 def skill_names() -> list[str]:

@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, deserialize, safe_open
+
 from ...core.errors import ConfigError, IntegrityError
 from ...core.files import sha256
 
@@ -19,6 +23,8 @@ README = "README.md"
 DECISION = "decision.json"
 """Of an adapter that calls tools: when it should (`styles/act/style.py`)."""
 
+_FORMATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+"""Number formats of safetensors that are read, as numpy reads their bytes; it does not know BF16, half of an F32."""
 _PICKLED = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 
 
@@ -56,8 +62,8 @@ def open_adapter(path: Path) -> AdapterFolder:
     still have them, and none may have come or gone.
 
     Raises:
-        ConfigError: not a PEFT folder.
-        IntegrityError: pickled weights only, or a file is not the one that was recorded.
+        ConfigError: not a PEFT folder, or weights in a number format that is not read.
+        IntegrityError: weights that are pickled or damaged, or a file is not the one that was recorded.
     """
     if not (path / WEIGHTS).is_file():
         pickled = [f.name for f in path.glob("adapter_model*") if f.suffix in _PICKLED]
@@ -77,7 +83,48 @@ def open_adapter(path: Path) -> AdapterFolder:
     if promised := record.get("files"):
         for name in dict.fromkeys((*promised, *adapter_parts(path))):
             _check(path / name, promised.get(name, "none"))
+    _check_formats(path / WEIGHTS)
     return AdapterFolder(path, config, record)
+
+
+def read_weights(path: Path) -> dict[str, NDArray[np.float32]]:
+    """The tensors of a safetensors file by name, whichever of the usual formats they are in (BF16 too).
+
+    Raises:
+        ConfigError: a number format that is not read.
+        IntegrityError: damaged or cut off, or values that are no numbers.
+    """
+    _check_formats(path)
+    tensors: dict[str, NDArray[np.float32]] = {}
+    for name, held in sorted(deserialize(path.read_bytes())):
+        values = np.frombuffer(held["data"], _FORMATS[held["dtype"]])
+        if held["dtype"] == "BF16":
+            values = (values.astype(np.uint32) << 16).view(np.float32)
+        with np.errstate(over="ignore"):
+            tensors[name] = values.astype(np.float32).reshape(held["shape"])
+        if not np.isfinite(tensors[name]).all():
+            raise IntegrityError(
+                f"{path}: '{name}' holds values that are not finite numbers",
+                hint="its training went wrong: take an earlier checkpoint, or train it again",
+            )
+    return tensors
+
+
+def _check_formats(path: Path) -> None:
+    """A file may carry the right name and be something else, or be cut off."""
+    try:
+        with safe_open(path, framework="np") as file:
+            formats = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise IntegrityError(
+            f"{path} is no safetensors file, or a part of one: {error}",
+            hint="get it again, or save it again with PEFT's save_pretrained",
+        ) from error
+    for name, found in formats.items():
+        if found not in _FORMATS:
+            raise ConfigError(
+                f"'{name}' is in the number format {found}; adapters are read in {', '.join(_FORMATS)}", file=path
+            )
 
 
 def _check(file: Path, promised: str) -> None:

@@ -17,7 +17,7 @@ from gguf import GGMLQuantizationType as Format
 from gguf import GGUFReader, LlamaFileType, ReaderTensor
 from numpy.typing import NDArray
 
-from ...core.errors import ConfigError
+from ...core.errors import ConfigError, IntegrityError
 from ...core.files import replace_file
 from ...core.models.gguf import FILE_TYPE, rewrite, weights
 from ...core.run import Progress, no_progress, part_of
@@ -97,14 +97,13 @@ def lora_pairs(lora: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, t
 
     Raises:
         ConfigError: not a plain LoRA, or one for another base.
+        IntegrityError: values that are no numbers.
     """
-    reader = _read(lora)
-    alpha = float(_field(reader, "adapter.lora.alpha", 0.0))
-    halves = {t.name: weights(t) for t in reader.tensors}
+    alpha, halves = _halves(lora)
     pairs: dict[str, tuple[_Matrix, _Matrix]] = {}
     for name in sorted({name.rpartition(".lora_")[0] for name in halves}):
         a, b = halves.get(f"{name}.lora_a"), halves.get(f"{name}.lora_b")
-        if a is None or b is None:
+        if a is None or b is None or not a.ndim == b.ndim == 2:
             raise ConfigError(f"tensor '{name}' is not part of a plain LoRA", file=lora)
         if shapes.get(name) != (a.shape[-1], b.shape[0]):
             raise ConfigError(
@@ -117,11 +116,32 @@ def lora_pairs(lora: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, t
     return pairs
 
 
+def checked_gguf(lora: Path) -> Path:
+    """The LoRA in GGUF form itself, if it is whole: llama.cpp ends the process over some that are not.
+
+    Raises:
+        ConfigError: cannot be read, or not a plain LoRA.
+        IntegrityError: values that are no numbers.
+    """
+    _halves(lora)
+    return lora
+
+
+def _halves(lora: Path) -> tuple[float, dict[str, _Matrix]]:
+    """Alpha, and the matrices by name."""
+    reader = _read(lora)
+    halves = {t.name: weights(t) for t in reader.tensors}
+    bad = next((name for name, values in halves.items() if not np.isfinite(values).all()), None)
+    if bad:
+        raise IntegrityError(f"{lora}: '{bad}' holds values that are not finite numbers", hint="train it again")
+    return float(_field(reader, "adapter.lora.alpha", 0.0)), halves
+
+
 def _read(lora: Path) -> GGUFReader:
     try:
         reader = GGUFReader(lora)
-    except (ValueError, IndexError) as error:
-        raise ConfigError(f"cannot be read as GGUF: {error}", file=lora) from error
+    except (ValueError, IndexError, KeyError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot be read as GGUF, or only a part of it is there: {error}", file=lora) from error
     kind = _field(reader, "adapter.type", "none")
     if kind != "lora" or "adapter.alora.invocation_tokens" in reader.fields:
         raise ConfigError(f"no plain LoRA (adapter.type: {kind})", file=lora)

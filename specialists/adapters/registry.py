@@ -21,12 +21,11 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 from pydantic import ConfigDict, Field, ValidationError
-from safetensors import SafetensorError, safe_open
 
 from ...core.errors import InputError, IntegrityError, StateError, unknown
 from ...core.files import replace_folder, sha256, write_atomic
 from ...core.types import Value
-from .folder import README, RECORD, WEIGHTS, hashes, open_adapter
+from .folder import README, RECORD, hashes, open_adapter, read_weights
 
 ALIASES = ("champion", "challenger")
 _FILE = "registry.json"
@@ -298,10 +297,9 @@ def write_version(source: Path, record: Mapping[str, Any], parent: Path) -> Vers
 
     Raises:
         ConfigError: no PEFT folder.
-        IntegrityError: weights that are pickled, changed, or no safetensors.
+        IntegrityError: weights that are pickled, changed, damaged, or no numbers.
     """
-    open_adapter(source)
-    _check_weights(source / WEIGHTS)
+    read_weights(open_adapter(source).weights)
     files = hashes(source)
     text = json.dumps({**record, "files": files}, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
     target = parent / hashlib.sha256(text.encode()).hexdigest()[:_ID_LENGTH]
@@ -312,17 +310,6 @@ def write_version(source: Path, record: Mapping[str, Any], parent: Path) -> Vers
             (fresh / RECORD).write_bytes(text.encode())
             (fresh / README).write_text(model_card(record), encoding="utf-8")
     return read_version(target)
-
-
-def _check_weights(path: Path) -> None:
-    """A file may carry the right name and be something else."""
-    try:
-        with safe_open(path, framework="np") as file:
-            list(file.keys())
-    except SafetensorError as error:
-        raise IntegrityError(
-            f"{path} is no safetensors file: {error}", hint="save it again with PEFT's save_pretrained"
-        ) from error
 
 
 def model_card(record: Mapping[str, Any], figures: str = "") -> str:

@@ -35,13 +35,17 @@ class Json:
 
 @dataclass(frozen=True)
 class Quote:
-    """A run of whole words from one of the texts, or one of the alternatives.
+    """A run of whole words from one of the texts, or several, one a line; or one of the alternatives.
 
     Engines that cannot enforce it leave the answer free; the caller verifies quotes in any case.
     """
 
     texts: Sequence[str]
     alternatives: Sequence[str] = ()
+    openings: Sequence[str] = ()
+    """What may stand before the quotes, in a line of its own."""
+    most: int = 1
+    """How many quotes at most."""
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ from langchain_core.messages import AIMessage, BaseMessage, SystemMessage, ToolC
 from langchain_core.messages.tool import tool_call
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
-from ...core.errors import ToolError, unknown
+from ...core.errors import InputError, ToolError, unknown
 from ..functions import call_schema, signature, write_call
+from .engine import Quote
 
 LARK = "%llguidance {}\n"
 
@@ -56,8 +57,8 @@ def json_rule(schema: Mapping[str, Any], *, lenient: bool = False) -> str:
     return "%json " + _literal(_closed(schema) | {"x-guidance": _DENSE | {"lenient": lenient}})
 
 
-def quote_grammar(texts: Sequence[str], alternatives: Sequence[str] = (), end: str = "") -> str:
-    """A run of whole words from one of the texts, or one of the alternatives.
+def quote_grammar(quote: Quote, end: str = "") -> str:
+    """Runs of whole words from the texts, one a line, or one of the alternatives.
 
     Args:
         end: The base's end-of-turn token, such as `<|im_end|>`. Without it llama.cpp lets the model stop only where
@@ -66,13 +67,17 @@ def quote_grammar(texts: Sequence[str], alternatives: Sequence[str] = (), end: s
     Raises:
         ValueError: There is nothing to say: all texts are blank and there are no alternatives.
     """
-    full = [text for text in texts if text.strip()]
+    full = [text for text in quote.texts if text.strip()]
     if not full:
-        return one_of(alternatives)
-    branches = [f"quote{number}" for number in range(len(full))] + ([_any(alternatives)] if alternatives else [])
-    rules = [f"quote{number}: %regex {_literal({'substring_words': text})}\n" for number, text in enumerate(full)]
+        return one_of(quote.alternatives)
+    openings = _any([line + "\n" for line in quote.openings])
+    opening = f"({openings})? " if openings else ""
+    more = f' ("\\n" quote){{0,{quote.most - 1}}}' if quote.most > 1 else ""
+    other = f" | {_any(quote.alternatives)}" if quote.alternatives else ""
     stop = f" {end}" if _NAMED.fullmatch(end) else ""
-    return f"{LARK}start: ({' | '.join(branches)}){stop}\n{''.join(rules)}"
+    names = " | ".join(f"quote{number}" for number in range(len(full)))
+    rules = [f"quote{number}: %regex {_literal({'substring_words': text})}\n" for number, text in enumerate(full)]
+    return f"{LARK}start: ({opening}quote{more}{other}){stop}\nquote: {names}\n{''.join(rules)}"
 
 
 _SELECT = r"""
@@ -148,23 +153,38 @@ def functions_of(tools: Sequence[Any]) -> list[dict[str, Any]]:
     return [convert_to_openai_tool(tool)["function"] for tool in tools]
 
 
-def call_grammar(tools: Sequence[dict[str, Any]], choice: str | None) -> str:
-    """A function call, or an answer in words (which does not begin with a brace).
+def call_grammar(tools: Sequence[dict[str, Any]], choice: str | None, answer: Mapping[str, Any] | None = None) -> str:
+    """A function call, or an answer: in words (which do not begin with a brace), or as JSON.
 
     Args:
-        choice: None or `auto`: either; `any` or `required`: a call; a function's name: a call of that one.
+        choice: None or `auto`: either; `none`: an answer; `any` or `required`: a call; a function's name: a call of it.
+        answer: JSON Schema of an answer; left out: words.
 
     Raises:
         ToolError: `choice` is a name that no function has.
     """
     names = [tool["name"] for tool in tools]
-    free, forced = choice in (None, "auto", "none"), choice in ("any", "required")
-    if not free and not forced and choice not in names:
+    if choice not in (None, "auto", "none", "any", "required", *names):
         raise ToolError(unknown("function", str(choice), names))
-    wanted = [tool for tool in tools if free or forced or tool["name"] == choice]
-    rule = json_rule(call_schema(wanted), lenient=True)
-    start = "call | words\nwords: /[^{\\s](?s:.*)/" if free else "call"
-    return f"{LARK}start: {start}\ncall: {rule}\n"
+    wanted = [tool for tool in tools if choice == tool["name"] or choice not in ("none", *names)]
+    starts = {"call": json_rule(call_schema(wanted), lenient=True)} if wanted else {}
+    if not wanted or choice in (None, "auto"):
+        starts["answer"] = json_rule(answer, lenient=True) if answer else r"/[^{\s](?s:.*)/"
+    rules = "".join(f"{name}: {rule}\n" for name, rule in starts.items())
+    return f"{LARK}start: {' | '.join(starts)}\n{rules}"
+
+
+def schema_of(response_format: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The JSON Schema of OpenAI's `response_format`; `json_object` allows any object.
+
+    Raises:
+        InputError: it is of another type.
+    """
+    kind = response_format.get("type")
+    schema = (response_format.get("json_schema") or {}).get("schema") if kind == "json_schema" else None
+    if schema is None and kind != "json_object":
+        raise InputError(f"response_format has type {kind!r}, known are json_schema and json_object")
+    return schema or {"type": "object"}
 
 
 def with_functions(messages: Sequence[BaseMessage], tools: Sequence[dict[str, Any]]) -> list[BaseMessage]:
@@ -176,10 +196,12 @@ def with_functions(messages: Sequence[BaseMessage], tools: Sequence[dict[str, An
     return [SystemMessage(system), *plain]
 
 
-def tool_call_of(text: str, number: int) -> ToolCall | None:
-    """The call that a model wrote; None for words, and for JSON that was cut off."""
+def tool_call_of(text: str, number: int, tools: Sequence[dict[str, Any]]) -> ToolCall | None:
+    """The call of one of these functions that a model wrote; None for other answers, and for JSON that was cut off."""
     try:
         call = json.loads(text)
+        if not any(tool["name"] == call["name"] for tool in tools):
+            return None
         return tool_call(name=call["name"], args=call["arguments"], id=f"call_{number}")
     except (ValueError, KeyError, TypeError):
         return None

@@ -20,32 +20,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import xllamacpp
-from langchain_core.callbacks import CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel, LanguageModelInput
-from langchain_core.messages import (
-    AIMessage,
-    AIMessageChunk,
-    BaseMessage,
-)
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.ai import InputTokenDetails, UsageMetadata
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
-from langchain_core.runnables import Runnable
-from langchain_core.tools import BaseTool
-from pydantic import ConfigDict
 
 from ...core.errors import ContextOverflow, EngineError
 from ...core.settings import settings
+from .chat_model import ChatModel
 from .choose import Body, choose
-from .engine import GREEDY, Constraint, Json, OneOf, Sampling, Select, as_chunk, certainty, check_adapter, safe_messages
-from .grammar import (
-    call_grammar,
-    functions_of,
-    json_grammar,
-    quote_grammar,
-    select_grammar,
-    tool_call_of,
-    with_functions,
-)
+from .engine import GREEDY, Constraint, Json, OneOf, Sampling, Select, certainty, check_adapter, safe_messages
+from .grammar import json_grammar, quote_grammar, select_grammar
 
 # llama.cpp's server inside this process, with errors of ours instead of silence and error objects.
 
@@ -251,13 +234,13 @@ class LlamaEngine:
     def chat(self, sampling: Sampling = GREEDY, *, adapter: str | None = None, slot: str | None = None) -> LlamaChat:
         # llama.cpp answers with the base when it does not know an adapter: refuse here.
         check_adapter(adapter, self.adapters)
-        body: dict[str, Any] = asdict(sampling)
+        made = partial(LlamaChat, adapter=adapter, sampling=sampling, model_name=adapter or self._base)
         if adapter in self._merged:
-            return LlamaChat(server=self._merged[adapter], model_name=adapter, body=body)
-        body["lora"] = [{"id": i, "scale": 1.0 if name == adapter else 0.0} for name, i in self._ids.items()]
+            return made(server=self._merged[adapter], body={})
+        body: Body = {"lora": [{"id": i, "scale": float(name == adapter)} for name, i in self._ids.items()]}
         if slot is not None:
             body["id_slot"] = self._slot(slot)
-        return LlamaChat(server=self.server, model_name=adapter or self._base, body=body)
+        return made(server=self.server, body=body)
 
     def constrain(self, constraint: Constraint) -> dict[str, Any]:
         """`options` for a choice, `grammar` for the rest.
@@ -271,7 +254,7 @@ class LlamaEngine:
             return {"grammar": self._schema_grammar(constraint)}
         if isinstance(constraint, Select):
             return {"grammar": select_grammar(constraint.columns, self._end)}
-        return {"grammar": quote_grammar(constraint.texts, constraint.alternatives, self._end)}
+        return {"grammar": quote_grammar(constraint, self._end)}
 
     def count(self, text: str) -> int:
         return len(self.server.tokenize(text))
@@ -324,83 +307,15 @@ def _close_at_exit(server: LlamaServer) -> None:
     atexit.register(close)
 
 
-class LlamaChat(BaseChatModel):
-    """Base + adapter behind `invoke`, `stream`, `batch` and their async twins (which run in threads).
-
-    Made by `LlamaEngine.chat`. A call takes `stop` and the keyword arguments that `LlamaEngine.constrain` gives,
-    and may override `max_tokens`, `temperature` and `seed`. With tools or options the answer is streamed as one
-    chunk, because it is only known as a whole.
-    """
-
-    model_config = ConfigDict(arbitrary_types_allowed=True)
+class LlamaChat(ChatModel):
+    """Made by `LlamaEngine.chat`."""
 
     server: LlamaServer
-    model_name: str
     body: Body
-    """What every request of this model has: adapter, slot, sampling."""
+    """What every request of this model has beside its sampling: adapter and slot."""
 
-    @property
-    def _llm_type(self) -> str:
-        return "metier-llama"
-
-    @property
-    def _identifying_params(self) -> Mapping[str, Any]:
-        return {"model_name": self.model_name, **self.body}
-
-    def bind_tools(
-        self,
-        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
-        *,
-        tool_choice: str | None = None,
-        **kwargs: Any,
-    ) -> Runnable[LanguageModelInput, AIMessage]:
-        """The model with tools: it calls one of them or answers in words; a grammar sees to it.
-
-        Args:
-            tool_choice: None or `auto`, `any`, or the name of the one to call.
-        """
-        known = functions_of(tools)
-        rule = call_grammar(known, tool_choice)
-        return self.bind(functions=known, grammar=rule, **kwargs)
-
-    def _generate(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        *,
-        options: Sequence[str] | None = None,
-        functions: Sequence[dict[str, Any]] | None = None,
-        **kwargs: Any,
-    ) -> ChatResult:
-        if functions is not None:
-            messages = with_functions(messages, functions)
-        request = self._request(messages, stop, kwargs)
-        message = self._choose(request, options) if options is not None else self._answer(request)
-        if functions is not None and (call := tool_call_of(message.text, len(messages))):
-            message = message.model_copy(update={"content": "", "tool_calls": [call]})
-        return ChatResult(generations=[ChatGeneration(message=message)])
-
-    def _stream(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> Iterator[ChatGenerationChunk]:
-        if kwargs.get("options") is not None or kwargs.get("functions") is not None:
-            whole = self._generate(messages, stop, **kwargs).generations[0].message
-            chunks = iter([as_chunk(whole)])
-        else:
-            chunks = self._chunks(self._request(messages, stop, kwargs))
-        for message in chunks:
-            chunk = ChatGenerationChunk(message=message)
-            if run_manager:
-                run_manager.on_llm_new_token(message.text, chunk=chunk)
-            yield chunk
-
-    def _answer(self, request: Body) -> AIMessage:
-        answer = self.server.complete(request)
+    def _complete(self, messages: list[BaseMessage], stop: Sequence[str], sampling: Sampling, **how: Any) -> AIMessage:
+        answer = self.server.complete(self._request(messages, stop, sampling, how))
         choice = answer["choices"][0]
         return AIMessage(
             choice["message"].get("content") or "",
@@ -408,7 +323,8 @@ class LlamaChat(BaseChatModel):
             usage_metadata=_usage(answer["usage"]),
         )
 
-    def _choose(self, request: Body, options: Sequence[str]) -> AIMessage:
+    def _choose(self, messages: list[BaseMessage], options: Sequence[str]) -> AIMessage:
+        request = self._request(messages, (), self.sampling, {})
         choice = choose(self.server.complete, self.server.tokenize, request, options)
         first, written = choice.answers[0], sum(a["usage"]["completion_tokens"] for a in choice.answers)
         read = first["usage"]["prompt_tokens"]
@@ -420,7 +336,10 @@ class LlamaChat(BaseChatModel):
             usage_metadata=_usage(usage),
         )
 
-    def _chunks(self, request: Body) -> Iterator[AIMessageChunk]:
+    def _write(
+        self, messages: list[BaseMessage], stop: Sequence[str], sampling: Sampling, **how: Any
+    ) -> Iterator[AIMessageChunk]:
+        request = self._request(messages, stop, sampling, how)
         logprobs: list[float] = []
         finish = None
         for part in _parts(self.server, {**request, "stream_options": {"include_usage": True}}):
@@ -435,8 +354,11 @@ class LlamaChat(BaseChatModel):
                 last.chunk_position = "last"
                 yield last
 
-    def _request(self, messages: list[BaseMessage], stop: list[str] | None, kwargs: Mapping[str, Any]) -> Body:
-        return {**_ASK, **self.body, "messages": safe_messages(messages), "stop": stop or [], **kwargs}
+    def _request(
+        self, messages: list[BaseMessage], stop: Sequence[str], sampling: Sampling, how: Mapping[str, Any]
+    ) -> Body:
+        told = {"messages": safe_messages(messages), "stop": list(stop), **asdict(sampling)}
+        return {**_ASK, **self.body, **told, **how}
 
     def _metadata(self, finish: str | None, logprobs: list[float], timings: Body | None) -> Body:
         found = {"model_name": self.model_name, "finish_reason": finish, "timings": timings or {}}

@@ -4,43 +4,24 @@ from __future__ import annotations
 
 import codecs
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from langchain_core.callbacks import CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel, LanguageModelInput
-from langchain_core.language_models.chat_models import generate_from_stream
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.ai import InputTokenDetails, UsageMetadata
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
-from langchain_core.runnables import Runnable
-from langchain_core.tools import BaseTool
+from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
 from numpy.typing import NDArray
-from pydantic import ConfigDict
 
-from ...core.errors import ContextOverflow, EngineError, MissingExtra
+from ...core.errors import ContextOverflow, EngineError
 from ...core.settings import settings
+from .chat_model import ChatModel, gathered
 from .choose import choose
-from .engine import GREEDY, Constraint, Json, OneOf, Sampling, Select, as_chunk, certainty, check_adapter, safe_messages
-from .grammar import (
-    call_grammar,
-    functions_of,
-    json_grammar,
-    quote_grammar,
-    select_grammar,
-    tool_call_of,
-    with_functions,
-)
+from .engine import GREEDY, Constraint, Json, OneOf, Sampling, Select, certainty, check_adapter, safe_messages
+from .grammar import json_grammar, quote_grammar, select_grammar
 from .openvino_model import OpenVinoModel, Reading
-
-try:
-    from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
-except ImportError as error:
-    raise MissingExtra(f"the engine 'openvino' ({error.name})", "openvino") from error
 
 _Scores = NDArray[np.float32]
 
@@ -125,7 +106,7 @@ class OpenVinoEngine:
             return {"grammar": rule}
         if isinstance(constraint, Select):
             return {"grammar": select_grammar(constraint.columns, self._end)}
-        return {"grammar": quote_grammar(constraint.texts, constraint.alternatives, self._end)}
+        return {"grammar": quote_grammar(constraint, self._end)}
 
     def count(self, text: str) -> int:
         return len(self.model.ids(text))
@@ -216,95 +197,26 @@ class _Vocabulary:
         return self._ids(text.decode())
 
 
-class OpenVinoChat(BaseChatModel):
-    """Base + adapter behind `invoke`, `stream`, `batch` and their async twins (which run in threads).
-
-    Made by `OpenVinoEngine.chat`. A call takes `stop` and the keyword arguments that `OpenVinoEngine.constrain` gives,
-    and may override `max_tokens`, `temperature` and `seed`; with `cache_prompt=False` the whole prompt is read again.
-    With tools or options the answer is streamed as one chunk, because it is only known as a whole.
-    """
-
-    model_config = ConfigDict(arbitrary_types_allowed=True)
+class OpenVinoChat(ChatModel):
+    """Made by `OpenVinoEngine.chat`. With `cache_prompt=False` the whole prompt is read again."""
 
     engine: OpenVinoEngine
-    adapter: str | None
-    model_name: str
-    sampling: Sampling
 
-    @property
-    def _llm_type(self) -> str:
-        return "metier-openvino"
+    def _complete(self, messages: list[BaseMessage], stop: Sequence[str], sampling: Sampling, **how: Any) -> AIMessage:
+        return gathered(self._write(messages, stop, sampling, **how))
 
-    @property
-    def _identifying_params(self) -> Mapping[str, Any]:
-        return {"model_name": self.model_name, **asdict(self.sampling)}
-
-    def bind_tools(
-        self,
-        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
-        *,
-        tool_choice: str | None = None,
-        **kwargs: Any,
-    ) -> Runnable[LanguageModelInput, AIMessage]:
-        """The model with tools: it calls one of them or answers in words; a grammar sees to it.
-
-        Args:
-            tool_choice: None or `auto`, `any`, or the name of the one to call.
-        """
-        known = functions_of(tools)
-        return self.bind(functions=known, grammar=call_grammar(known, tool_choice), **kwargs)
-
-    def _generate(
+    def _write(
         self,
         messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
+        stop: Sequence[str],
+        sampling: Sampling,
         *,
-        options: Sequence[str] | None = None,
-        functions: Sequence[dict[str, Any]] | None = None,
-        **kwargs: Any,
-    ) -> ChatResult:
-        if functions is not None:
-            messages = with_functions(messages, functions)
-        ids = self._ids(messages)
-        if options is not None:
-            message = self._choose(ids, options)
-            return ChatResult(generations=[ChatGeneration(message=message)])
-        chunks = self._chunks(ids, stop or [], **kwargs)
-        result = generate_from_stream(ChatGenerationChunk(message=chunk) for chunk in chunks)
-        message = result.generations[0].message
-        if functions is not None and (call := tool_call_of(message.text, len(messages))):
-            message = message.model_copy(update={"content": "", "tool_calls": [call]})
-        return ChatResult(generations=[ChatGeneration(message=message)])
-
-    def _stream(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> Iterator[ChatGenerationChunk]:
-        if kwargs.get("options") is not None or kwargs.get("functions") is not None:
-            whole = self._generate(messages, stop, **kwargs).generations[0].message
-            chunks = iter([as_chunk(whole)])
-        else:
-            chunks = self._chunks(self._ids(messages), stop or [], **kwargs)
-        for message in chunks:
-            chunk = ChatGenerationChunk(message=message)
-            if run_manager:
-                run_manager.on_llm_new_token(message.text, chunk=chunk)
-            yield chunk
-
-    def _ids(self, messages: list[BaseMessage]) -> list[int]:
-        model = self.engine.model
-        return model.ids(model.tokenizer.apply_chat_template(safe_messages(messages), add_generation_prompt=True))
-
-    def _chunks(
-        self, ids: list[int], stop: list[str], *, grammar: str | None = None, cache_prompt: bool = True, **kwargs: Any
+        grammar: str | None = None,
+        cache_prompt: bool = True,
+        **how: Any,
     ) -> Iterator[AIMessageChunk]:
-        model, text, finish = self.engine.model, _Text(stop), "length"
+        model, ids, text, finish = self.engine.model, self._ids(messages), _Text(stop), "length"
         cached, logprobs = 0, []
-        sampling = replace(self.sampling, **kwargs)
         for written in self.engine.write(self.adapter, ids, sampling, grammar, cache=cache_prompt):
             token, cached = written.token, written.cached
             logprobs.append(float(written.logprobs[token]))
@@ -322,7 +234,8 @@ class OpenVinoChat(BaseChatModel):
             chunk_position="last",
         )
 
-    def _choose(self, ids: list[int], options: Sequence[str]) -> AIMessage:
+    def _choose(self, messages: list[BaseMessage], options: Sequence[str]) -> AIMessage:
+        ids = self._ids(messages)
         choice = choose(lambda body: self._told(ids, body), self.engine.model.ids, {}, options)
         written = sum(len(answer["choices"][0]["logprobs"]["content"]) for answer in choice.answers)
         return AIMessage(
@@ -345,6 +258,10 @@ class OpenVinoChat(BaseChatModel):
             best = np.argpartition(-scores, watched)[:watched]
             content.append(one(written.token, scores) | {"top_logprobs": [one(int(other), scores) for other in best]})
         return {"choices": [{"logprobs": {"content": content}}], "cached": cached}
+
+    def _ids(self, messages: list[BaseMessage]) -> list[int]:
+        model = self.engine.model
+        return model.ids(model.tokenizer.apply_chat_template(safe_messages(messages), add_generation_prompt=True))
 
     def _metadata(self, finish: str, logprobs: list[float]) -> dict[str, Any]:
         return {"model_name": self.model_name, "finish_reason": finish} | certainty(logprobs)

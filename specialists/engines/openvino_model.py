@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,22 +18,15 @@ from gguf import GGMLQuantizationType as Format
 from gguf import GGUFReader, TokenType
 from numpy.typing import NDArray
 
-from ...core.errors import EngineError, MissingExtra
+from ...core.errors import EngineError
 from ...core.files import replace_folder
 from ...core.models.gguf import rewrite
+from ...core.openvino_library import openvino, openvino_genai
+from ...core.openvino_library import opset as ops
 from ...core.settings import settings
 from ..adapters.convert import base_hash
 from ..adapters.merge import lora_pairs
 from .llama import is_model
-
-# OpenVINO's wheel brings a package that reports over the network what was done with it. Without it OpenVINO is silent.
-sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-try:
-    import openvino
-    import openvino.opset13 as ops
-    import openvino_genai
-except ImportError as error:
-    raise MissingExtra(f"the engine 'openvino' ({error.name})", "openvino") from error
 
 _VERSION = 1
 """Part of the cache key; raised whenever the written folder would differ."""

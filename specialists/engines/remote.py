@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import PurePath
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from langchain_core.callbacks import CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
@@ -130,10 +130,6 @@ class RemoteChat(ChatOpenAI):
     `answer` alone.
     """
 
-    _agenerate = BaseChatModel._agenerate
-    _astream = BaseChatModel._astream
-    # Both run the methods below in threads: one code path for sync and async.
-
     def _get_request_payload(
         self, input_: LanguageModelInput, *, schema: dict[str, Any] | None = None, **kwargs: Any
     ) -> dict[str, Any]:
@@ -154,26 +150,59 @@ class RemoteChat(ChatOpenAI):
         **kwargs: Any,
     ) -> ChatResult:
         with _translated():
-            result = super()._generate(messages, stop, run_manager, **kwargs)
-        message, info = result.generations[0].message, result.generations[0].generation_info or {}
-        message.response_metadata.pop("logprobs", None)
-        message.response_metadata |= certainty(_logprobs(info.pop("logprobs", None)))
-        if unwrap:
-            message.content = _unwrapped(message.text)
-        return result
+            return _told(super()._generate(messages, stop, run_manager, **kwargs), unwrap)
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        *,
+        unwrap: bool = False,
+        **kwargs: Any,
+    ) -> ChatResult:
+        with _translated():
+            return _told(await super()._agenerate(messages, stop, run_manager, **kwargs), unwrap)
 
     def _stream(self, *args: Any, unwrap: bool = False, **kwargs: Any) -> Iterator[ChatGenerationChunk]:
         if unwrap:
-            whole = self._generate(*args, unwrap=True, **kwargs).generations[0].message
-            yield ChatGenerationChunk(message=as_chunk(whole))
+            yield _as_stream(self._generate(*args, unwrap=True, **kwargs))
             return
         logprobs: list[float] = []
         with _translated():
             for chunk in super()._stream(*args, **kwargs):
-                logprobs += _logprobs((chunk.generation_info or {}).pop("logprobs", None))
-                if isinstance(chunk.message, AIMessageChunk) and chunk.message.usage_metadata:
-                    chunk.message.response_metadata |= certainty(logprobs)
-                yield chunk
+                yield _with_certainty(chunk, logprobs)
+
+    async def _astream(self, *args: Any, unwrap: bool = False, **kwargs: Any) -> AsyncIterator[ChatGenerationChunk]:
+        if unwrap:
+            yield _as_stream(await self._agenerate(*args, unwrap=True, **kwargs))
+            return
+        logprobs: list[float] = []
+        with _translated():
+            async for chunk in super()._astream(*args, **kwargs):
+                yield _with_certainty(chunk, logprobs)
+
+
+def _told(result: ChatResult, unwrap: bool) -> ChatResult:
+    """The server's answer in the form that `Engine.chat` promises."""
+    message, info = result.generations[0].message, result.generations[0].generation_info or {}
+    message.response_metadata.pop("logprobs", None)
+    message.response_metadata |= certainty(_logprobs(info.pop("logprobs", None)))
+    if unwrap:
+        message.content = _unwrapped(message.text)
+    return result
+
+
+def _as_stream(result: ChatResult) -> ChatGenerationChunk:
+    return ChatGenerationChunk(message=as_chunk(result.generations[0].message))
+
+
+def _with_certainty(chunk: ChatGenerationChunk, logprobs: list[float]) -> ChatGenerationChunk:
+    """The chunk, its probabilities moved to `logprobs`; the last one tells how sure the answer is."""
+    logprobs += _logprobs((chunk.generation_info or {}).pop("logprobs", None))
+    if isinstance(chunk.message, AIMessageChunk) and chunk.message.usage_metadata:
+        chunk.message.response_metadata |= certainty(logprobs)
+    return chunk
 
 
 @contextmanager

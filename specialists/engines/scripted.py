@@ -5,19 +5,17 @@ from __future__ import annotations
 import itertools
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from langchain_core.callbacks import CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
-from pydantic import ConfigDict
 
 from ...core.errors import ContextOverflow, EngineError
+from .chat_model import ChatModel
 from .engine import GREEDY, Constraint, OneOf, Sampling, as_chunk, check_adapter
 
 ScriptedReply = str | AIMessage
@@ -70,7 +68,7 @@ class ScriptedEngine:
 
     def chat(self, sampling: Sampling = GREEDY, *, adapter: str | None = None, slot: str | None = None) -> ScriptedChat:
         check_adapter(adapter, self._adapters)
-        return ScriptedChat(engine=self, adapter=adapter, slot=slot)
+        return ScriptedChat(engine=self, model_name=self.name, adapter=adapter, sampling=sampling, slot=slot)
 
     def constrain(self, constraint: Constraint) -> dict[str, Any]:
         return {"constraint": constraint}
@@ -112,51 +110,38 @@ class ScriptedEngine:
         return self._script[number]
 
 
-class ScriptedChat(BaseChatModel):
-    """What `ScriptedEngine.chat` hands out."""
-
-    model_config = ConfigDict(arbitrary_types_allowed=True)
+class ScriptedChat(ChatModel):
+    """Made by `ScriptedEngine.chat`. A script that calls tools has `AIMessage`s with `tool_calls` in it."""
 
     engine: ScriptedEngine
-    adapter: str | None = None
     slot: str | None = None
 
-    @property
-    def _llm_type(self) -> str:
-        return "metier-scripted"
-
-    @property
-    def _identifying_params(self) -> Mapping[str, Any]:
-        return {"adapter": self.adapter, "slot": self.slot}
-
     def bind_tools(self, tools: Sequence[Any], **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
-        """The same model: a script that calls tools has `AIMessage`s with `tool_calls` in it."""
+        """The same model: the script knows what it calls."""
         return self.bind()
 
-    def _generate(
+    def _complete(
         self,
         messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
+        stop: Sequence[str],
+        sampling: Sampling,
         *,
         constraint: Constraint | None = None,
-        **kwargs: Any,
-    ) -> ChatResult:
-        message = self.engine.answer(Call(messages, self.adapter, self.slot, constraint))
-        return ChatResult(generations=[ChatGeneration(message=message)])
+        **how: Any,
+    ) -> AIMessage:
+        return self.engine.answer(Call(messages, self.adapter, self.slot, constraint))
 
-    def _stream(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> Iterator[ChatGenerationChunk]:
+    def _choose(self, messages: list[BaseMessage], options: Sequence[str]) -> AIMessage:
+        return self.engine.answer(Call(messages, self.adapter, self.slot, OneOf(options)))
+
+    def _write(
+        self, messages: list[BaseMessage], stop: Sequence[str], sampling: Sampling, **how: Any
+    ) -> Iterator[AIMessageChunk]:
         """The whole reply as one chunk, or word by word where the engine pauses between them."""
-        message = self._generate(messages, **kwargs).generations[0].message
-        if self.engine.pause is not None and not getattr(message, "tool_calls", None):
+        message = self._complete(messages, stop, sampling, **how)
+        if self.engine.pause is not None and not message.tool_calls:
             for word in re.findall(r"\s*\S+", message.text):
-                yield ChatGenerationChunk(message=AIMessageChunk(word))
+                yield AIMessageChunk(content=word)
                 time.sleep(self.engine.pause)
             message = message.model_copy(update={"content": ""})
-        yield ChatGenerationChunk(message=as_chunk(message))
+        yield as_chunk(message)

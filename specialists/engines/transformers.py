@@ -7,22 +7,18 @@ import math
 import threading
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from langchain_core.callbacks import CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
-from langchain_core.outputs import ChatGeneration, ChatResult
-from pydantic import ConfigDict
 
 from ...core.errors import ContextOverflow, EngineError, MissingExtra
 from ...core.settings import settings
 from ..adapters.folder import open_adapter
 from ..prompt import Message
+from .chat_model import ChatModel
 from .engine import GREEDY, Constraint, Json, OneOf, Sampling, Select, certainty, check_adapter, safe_messages
 from .grammar import json_grammar, quote_grammar, select_grammar
 
@@ -103,7 +99,7 @@ class TransformersEngine:
         end = str(self._tokenizer.eos_token)
         if isinstance(constraint, Select):
             return {"grammar": select_grammar(constraint.columns, end)}
-        return {"grammar": quote_grammar(constraint.texts, constraint.alternatives, end)}
+        return {"grammar": quote_grammar(constraint, end)}
 
     def count(self, text: str) -> int:
         return len(self._ids(text))
@@ -182,53 +178,32 @@ class TransformersEngine:
         return self._window - read
 
 
-class TransformersChat(BaseChatModel):
-    """Base + adapter. Made by `TransformersEngine.chat`; an answer is streamed as one chunk.
-
-    A call takes `stop` and the keyword arguments that `TransformersEngine.constrain` gives, and may override
-    `max_tokens`, `temperature` and `seed`.
-    """
-
-    model_config = ConfigDict(arbitrary_types_allowed=True)
+class TransformersChat(ChatModel):
+    """Made by `TransformersEngine.chat`; an answer is streamed as one chunk."""
 
     engine: TransformersEngine
-    adapter: str | None
-    model_name: str
-    sampling: Sampling
 
-    @property
-    def _llm_type(self) -> str:
-        return "metier-transformers"
-
-    @property
-    def _identifying_params(self) -> Mapping[str, Any]:
-        return {"model_name": self.model_name, **asdict(self.sampling)}
-
-    def _generate(
+    def _complete(
         self,
         messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
+        stop: Sequence[str],
+        sampling: Sampling,
         *,
-        options: Sequence[str] | None = None,
         grammar: str | None = None,
-        **kwargs: Any,
-    ) -> ChatResult:
+        **how: Any,
+    ) -> AIMessage:
         engine = self.engine
         ids = engine.read(safe_messages(messages))
-        if options is not None:
-            message = self._choose(ids, options)
-        else:
-            tokens, logprobs = engine.write(self.adapter, ids, grammar, replace(self.sampling, **kwargs))
-            text, finish = engine.text(tokens), "stop" if engine.ended(tokens) else "length"
-            for end in stop or []:
-                text, found, _ = text.partition(end)
-                finish = "stop" if found else finish
-            message = self._message(text, finish, len(ids), logprobs)
-        return ChatResult(generations=[ChatGeneration(message=message)])
+        tokens, logprobs = engine.write(self.adapter, ids, grammar, sampling)
+        text, finish = engine.text(tokens), "stop" if engine.ended(tokens) else "length"
+        for end in stop:
+            text, found, _ = text.partition(end)
+            finish = "stop" if found else finish
+        return self._message(text, finish, len(ids), logprobs)
 
-    def _choose(self, ids: list[int], options: Sequence[str]) -> AIMessage:
-        """The option that is most probable as the whole answer; each costs one reading of the prompt."""
+    def _choose(self, messages: list[BaseMessage], options: Sequence[str]) -> AIMessage:
+        """Each option costs one reading of the prompt."""
+        ids = self.engine.read(safe_messages(messages))
         weighed = {option: self.engine.weigh(self.adapter, ids, option) for option in options}
         if not weighed:
             raise ValueError("no options to choose from")

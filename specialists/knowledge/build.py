@@ -23,6 +23,8 @@ from ..card import KnowledgeCard
 from .documents import Document, split
 from .indexes import Index, Lexical, index_type
 from .readers import READERS, READING, Reader, read, with_readers
+from .readers.scan import can_read_scans
+from .spelling import Spelling
 from .store import (
     PASSAGES_FILE,
     NewPassage,
@@ -114,6 +116,9 @@ class Indexer:
         """`files` is source to file, `wanted` source to SHA-256."""
         have = self._passages.versions()
         with self._passages.change():
+            for source, before in _renamed(have, wanted).items():
+                self._passages.rename(before, source)  # read again, as titles may come from names, but not embedded
+                del have[before]
             for source in have.keys() - wanted.keys():
                 self._passages.remove(source)
         changed = [source for source, version in wanted.items() if have.get(source) != version]
@@ -148,7 +153,7 @@ class Indexer:
         with self._passages.change():
             for document, version, new in self._waiting:
                 rows = np.array([vectors[passage.searchable] for passage in new], dtype=np.float32)
-                self._passages.add(document.source, version, document.title, document.text, new, rows)
+                self._passages.add(document, version, new, rows)
         self._waiting.clear()
 
 
@@ -188,6 +193,10 @@ class IndexReport:
     passages: int = 0
     embedded: int = 0
     """Passages that had to be embedded; the others were known."""
+    renamed: dict[str, str] = field(default_factory=dict)
+    """New source to the one that held the same before."""
+    notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Source to what of it is not in the index, or looks wrong there: pages, lines, letters."""
     seconds: float = 0.0
 
 
@@ -213,9 +222,10 @@ def build_index(
     readers, index = with_readers(card.readers, [root] if root else []), index_type(card.backend)
     listed = scan(sources, root, readers)
     try:
-        wanted = {source: sha256(path) for source, path in listed.files.items()}
+        versions = {source: sha256(path) for source, path in listed.files.items()}
         with locked_store(store):
             before = _contents(current_generation(store), index_fingerprint(embedder, card))
+            wanted, copies = _without_copies(versions)
             after, embedded = before, 0
             if after is None or anew or after.versions != wanted:
                 draft = _draft(store, index_fingerprint(embedder, card), before, anew)
@@ -232,7 +242,7 @@ def build_index(
             f"the index in {store} could not be written: {error}",
             hint="free some disk space or correct the permissions; the index that was there is unchanged",
         ) from error
-    report = _report(before.versions if before else {}, after, listed.skipped)
+    report = _report(before.versions if before else {}, after, {**listed.skipped, **copies})
     return replace(report, embedded=embedded, seconds=time.perf_counter() - began)
 
 
@@ -241,6 +251,7 @@ def index_fingerprint(embedder: Embedder, card: KnowledgeCard) -> dict[str, Any]
     return {
         "format": INDEX_FORMAT,
         "reading": READING,
+        "text_recognition": can_read_scans(),
         "embedder": embedder.name,
         "dimension": embedder.dimension,
         "passage_tokens": card.passage_tokens,
@@ -258,11 +269,31 @@ class _Contents:
     """Source to SHA-256 of every document that was looked at, the refused ones too."""
     refused: dict[str, str]
     """Source to reason."""
+    notes: dict[str, tuple[str, ...]]
     passages: int
 
     @classmethod
     def of(cls, passages: PassageStore) -> _Contents:
-        return cls(passages.versions(), passages.refused(), len(passages))
+        return cls(passages.versions(), passages.refused(), passages.notes(), len(passages))
+
+
+def _without_copies(versions: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Of files of one kind with the same content only one is wanted: the one with the shortest way and name.
+
+    The second result is the source of each other one, with the reason to leave it aside.
+    """
+    first: dict[tuple[str, str], str] = {}
+    for source in sorted(versions, key=lambda source: (source.count("/"), len(source), source)):
+        first.setdefault((versions[source], PurePath(source).suffix.lower()), source)
+    kept = {source: first[version, PurePath(source).suffix.lower()] for source, version in versions.items()}
+    wanted = {source: version for source, version in versions.items() if kept[source] == source}
+    return wanted, {source: f"the same as {other}" for source, other in kept.items() if other != source}
+
+
+def _renamed(before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, str]:
+    """New source to the old one, where the old one is gone and the new one holds the same."""
+    gone = {version: source for source, version in before.items() if source not in after}
+    return {source: gone.pop(version) for source, version in after.items() if source not in before and version in gone}
 
 
 def _contents(folder: Path | None, fingerprint: dict[str, Any]) -> _Contents | None:
@@ -302,6 +333,7 @@ def _publish(
         if valid is not None and before is not None:
             old = stack.enter_context(closing(PassageStore(valid / PASSAGES_FILE)))
         Lexical.build(passages.terms(), draft)
+        Spelling.build(passages.texts(), draft)
         np.save(draft / "rows.npy", passages.rows())
         index.build(draft, passages, options, old)
         publish_generation(store)
@@ -316,11 +348,14 @@ def _report(before: Mapping[str, str], after: _Contents, skipped: Mapping[str, s
         reasons = "; ".join(f"{source}: {reason}" for source, reason in list(refused.items())[:5])
         raise KnowledgeError(f"none of the {len(versions)} documents can be read: {reasons}")
     readable = {source: version for source, version in versions.items() if source not in refused}
+    renamed = _renamed(before, readable)
     return IndexReport(
-        added=tuple(source for source in readable if source not in before),
+        added=tuple(source for source in readable if source not in before and source not in renamed),
         changed=tuple(source for source, version in readable.items() if before.get(source, version) != version),
-        removed=tuple(source for source in before if source not in versions),
+        removed=tuple(source for source in before if source not in versions and source not in renamed.values()),
         unchanged=sum(before.get(source) == version for source, version in readable.items()),
         skipped={**skipped, **refused},
         passages=after.passages,
+        renamed=renamed,
+        notes=after.notes,
     )

@@ -52,6 +52,8 @@ class Document:
     """In order of `start`; they do not overlap."""
     pages: tuple[int, ...] = ()
     """Offset at which page 1, 2, … begins; empty where the format has no pages."""
+    notes: tuple[str, ...] = ()
+    """What of the file is not in `text`, or looks wrong in it, in words for people."""
 
     def page(self, offset: int) -> int | None:
         """Page number (from 1) of a character offset."""
@@ -89,6 +91,8 @@ class Outline:
         """The first heading of level 1; empty when there is none."""
         self.length = 0
         """Characters written so far."""
+        self.notes: list[str] = []
+        """What is left out or looks wrong."""
         self._parts: list[str] = []
         self._blocks: list[Block] = []
         self._path: list[tuple[int, str]] = []
@@ -143,7 +147,7 @@ class Outline:
         self._keep_bare(0)
         text = "".join(self._parts)
         pages = (0, *(found.end() for found in re.finditer(PAGE_BREAK, text))) if self._paged else ()
-        return Document(source, " ".join(clean(title).split()), text, tuple(self._blocks), pages)
+        return Document(source, " ".join(clean(title).split()), text, tuple(self._blocks), pages, tuple(self.notes))
 
     def _add(self, text: str, joined: bool, row: bool = False, label: str = "") -> None:
         if not text.strip():
@@ -207,18 +211,41 @@ def split(document: Document, size: int) -> list[Span]:
     """Cut a document into passages of about `size` words and punctuation marks.
 
     A passage never crosses a heading; a section that is too long is cut into pieces of similar length, between
-    blocks where possible, then between sentences. Sentences and table rows stay whole, unless one alone is
-    longer than a passage (rows: longer than `HUGE` passages).
+    paragraphs, lists and tables where possible, then between their items and rows, then between sentences. Sentences
+    and table rows stay whole, unless one alone is longer than a passage (rows: longer than `HUGE` passages).
     """
     spans: list[Span] = []
     for (_, heading), blocks in groupby(document.blocks, key=lambda block: (block.section, block.heading)):
-        units = [unit for block in blocks for unit in _units(document.text, block, size)]
+        units = [unit for run in _runs(document.text, list(blocks)) for unit in _whole_or_cut(document.text, run, size)]
         spans += [Span(start, end, heading) for start, end in _pack(units, size)]
     return spans
 
 
 _Unit = tuple[int, int, int]
 """Start, end, length in words and punctuation marks: what is not cut any further."""
+
+
+def _runs(text: str, blocks: Sequence[Block]) -> Iterator[list[Block]]:
+    """Blocks that belong together: the items of a list, the rows of a table, with the line that announces them."""
+    run: list[Block] = []
+    for block in blocks:
+        if run and not belongs_on(text[run[-1].start : run[-1].end], block.start - run[-1].end):
+            yield run
+            run = []
+        run.append(block)
+    if run:
+        yield run
+
+
+def belongs_on(before: str, gap: int) -> bool:
+    """Whether what follows `gap` characters later goes on with the same list, table or paragraph, or is announced."""
+    return gap <= 1 or (gap <= len("\n\n") and before.rstrip().endswith((":", "：")))
+
+
+def _whole_or_cut(text: str, run: Sequence[Block], size: int) -> list[_Unit]:
+    units = [unit for block in run for unit in _units(text, block, size)]
+    total = sum(length for _, _, length in units)
+    return [(units[0][0], units[-1][1], total)] if total <= size else units
 
 
 def _units(text: str, block: Block, size: int) -> Iterator[_Unit]:

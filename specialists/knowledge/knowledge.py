@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.embedding import Embedder
+from ...core.embedding import Embedder, KnowsWords
 from ...core.errors import KnowledgeError
 from ...core.run import Progress, no_progress
 from ...core.text import terms
@@ -19,7 +19,9 @@ from ...core.types import Passage
 from ..card import KnowledgeCard
 from .build import INDEX_FORMAT, IndexReport, build_index
 from .indexes import Lexical, index_type
-from .store import PASSAGES_FILE, Abbreviations, DocumentInfo, PassageStore, current_generation
+from .neighbours import REACH, stretch
+from .spelling import Spelling
+from .store import PASSAGES_FILE, Abbreviations, DocumentInfo, PassageStore, current_generation, ordinals
 
 if TYPE_CHECKING:
     from .llama_index import LangChainRetriever, LlamaIndexRetriever
@@ -30,6 +32,10 @@ _WORDS = 1.0
 """Weight of the words against the vectors (benchmarks/retrieval_weights.py)."""
 _HALF = 8.0
 """BM25 score that counts half: beyond it, more shared words say little more (same source)."""
+
+
+_LETTERS = 5.0
+"""Letters of a word or punctuation mark and the space behind it, on average."""
 
 
 class DamagedIndex(KnowledgeError):
@@ -51,10 +57,13 @@ class Knowledge:
                 f"needed is format {INDEX_FORMAT} with '{embedder.name}'",
                 hint="metier build",
             )
+        self._size = int(meta["passage_tokens"]) * _LETTERS
         self._rows = np.load(folder / "rows.npy")
         self._ascending = np.argsort(self._rows)
         self._lexical = Lexical.open(folder)
         self._dense = index_type(meta["backend"]).open(folder, self._passages, meta["backend_options"])
+        # without a list of words that are right, every unknown one would count as a typing error
+        self._spelling = Spelling(folder, embedder.has_word) if isinstance(embedder, KnowsWords) else None
         self._abbreviations = Abbreviations(self._passages.abbreviations())
 
     @classmethod
@@ -104,11 +113,13 @@ class Knowledge:
     def search(self, query: str, k: int = 3) -> list[Passage]:
         """The `k` passages that fit best, best first. `score` and `signals` say why.
 
-        Of passages with the same text only the best is given.
+        Of passages with the same text only the best is given. Neighbours among them are joined, and a list or a
+        paragraph that was cut is given whole where that is not too long: then there are fewer than `k`, and an id such
+        as `manual.md#3-4` names all that were joined.
         """
         if not len(self._rows) or not query.strip():
             return []
-        query = self._abbreviations.widen(query)
+        query = self._abbreviations.widen(self._spelling.mend(query) if self._spelling else query)
         rows, signals = self._evidence(query)
         words = signals["bm25"]
         scores = (signals["dense"] + _WORDS * words / (words + _HALF)).astype(np.float32)
@@ -119,7 +130,23 @@ class Knowledge:
             for n, passage in zip(some, self._passages.at(rows[some].tolist()), strict=True):
                 why = {name: float(signal[n]) for name, signal in signals.items()}
                 best.setdefault(passage.text, passage.model_copy(update={"score": float(scores[n]), "signals": why}))
-        return list(best.values())
+        return self._whole(list(best.values()))
+
+    def _whole(self, found: Sequence[Passage]) -> list[Passage]:
+        """Passages joined with those neighbours without which they are torn."""
+        whole: list[Passage] = []
+        for passage in found:
+            source, ordinal, _ = ordinals(passage.id)
+            given = [(first, last) for name, first, last in (ordinals(p.id) for p in whole) if name == source]
+            if any(first <= ordinal <= last for first, last in given):
+                continue
+            after = max((last + 1 for _, last in given if last < ordinal), default=0)
+            before = min((first - 1 for first, _ in given if first > ordinal), default=ordinal + REACH)
+            near = self._passages.run(source, max(ordinal - REACH, after), min(ordinal + REACH, before))
+            run = stretch(passage, near, found, self._size)
+            joined = self._passages.joined(source, ordinals(run[0].id)[1], ordinals(run[-1].id)[1]) or passage
+            whole.append(joined.model_copy(update={"score": passage.score, "signals": passage.signals}))
+        return whole
 
     def _evidence(self, query: str) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float32]]]:
         """Rows that one of the two searches proposes, in the index's order, and what speaks for each."""
@@ -138,10 +165,10 @@ class Knowledge:
 
     def passage(self, id: str) -> Passage:
         """A passage by its id. Raises `KnowledgeError`."""
-        row = self._passages.row(id)
-        if row is None:
+        passage = self._passages.joined(*ordinals(id))
+        if passage is None:
             raise KnowledgeError(f"no passage '{id}' in this index")
-        return self._passages.at([row])[0]
+        return passage
 
     def text(self, source: str) -> str:
         """The full extracted text of a document: what all offsets point into. Raises `KnowledgeError`."""

@@ -25,6 +25,7 @@ from ...core.errors import KnowledgeError
 from ...core.files import write_atomic
 from ...core.text import terms
 from ...core.types import Passage
+from .documents import Document
 
 # Short forms that the documents define themselves: "work order (WO)".
 
@@ -126,7 +127,7 @@ PASSAGES_FILE = "passages.sqlite"
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE documents (id INTEGER PRIMARY KEY, source TEXT NOT NULL UNIQUE, sha256 TEXT NOT NULL,
-    title TEXT NOT NULL, text TEXT NOT NULL, refused TEXT);
+    title TEXT NOT NULL, text TEXT NOT NULL, refused TEXT, notes TEXT NOT NULL DEFAULT '[]');
 CREATE TABLE passages (id INTEGER PRIMARY KEY, document INTEGER NOT NULL REFERENCES documents ON DELETE CASCADE,
     ordinal INTEGER NOT NULL, start INTEGER NOT NULL, end INTEGER NOT NULL, page INTEGER, heading TEXT NOT NULL,
     text TEXT NOT NULL, context TEXT NOT NULL, terms TEXT NOT NULL, vector BLOB NOT NULL, node TEXT NOT NULL UNIQUE);
@@ -174,6 +175,17 @@ class NewPassage:
     def searchable(self) -> str:
         """What is embedded and indexed."""
         return f"{self.context}\n{self.text}" if self.context else self.text
+
+
+def ordinals(name: str) -> tuple[str, int, int]:
+    """Source, first and last number of a passage's id: `source#3`, or `source#3-5` for several that are read as one.
+
+    >>> ordinals("a.md#3-5")
+    ('a.md', 3, 5)
+    """
+    source, _, numbers = name.rpartition("#")
+    found = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", numbers)
+    return (source, int(found[1]), int(found[2] or found[1])) if found else (source, -1, -1)
 
 
 class PassageStore:
@@ -225,6 +237,11 @@ class PassageStore:
         """Source to reason of the documents that could not be read."""
         return dict(self._query("SELECT source, refused FROM documents WHERE refused IS NOT NULL ORDER BY source"))
 
+    def notes(self) -> dict[str, tuple[str, ...]]:
+        """Source to what is left out of it or looks wrong, of the documents with which something is."""
+        rows = self._query("SELECT source, notes FROM documents WHERE notes != '[]' ORDER BY source")
+        return {source: tuple(json.loads(notes)) for source, notes in rows}
+
     def documents(self) -> list[DocumentInfo]:
         """The documents that could be read, by name."""
         rows = self._query(
@@ -238,12 +255,12 @@ class PassageStore:
         rows = self._query("SELECT text FROM documents WHERE source = ? AND refused IS NULL", (source,))
         return rows[0][0] if rows else None
 
-    def add(self, source: str, sha256: str, title: str, text: str, new: Sequence[NewPassage], vectors: Vectors) -> None:
+    def add(self, read: Document, sha256: str, new: Sequence[NewPassage], vectors: Vectors) -> None:
         """Put a document in, in place of an older version. `vectors` has one row a passage."""
-        document = self._replace(source, sha256, title, text, None)
+        document = self._replace(read.source, sha256, read, None)
         blobs = [vector.astype("<f2").tobytes() for vector in vectors]
         words = [" ".join(terms(passage.searchable)) for passage in new]
-        nodes = [node_id(source, sha256, n) for n in range(len(new))]
+        nodes = [node_id(read.source, sha256, n) for n in range(len(new))]
         rows = [
             (document, n, p.start, p.end, p.page, json.dumps(p.heading), p.text, p.context, *searched)
             for n, (p, *searched) in enumerate(zip(new, words, blobs, nodes, strict=True))
@@ -253,12 +270,16 @@ class PassageStore:
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             rows,
         )
-        pairs = sorted(set(definitions(text)))
+        pairs = sorted(set(definitions(read.text)))
         self._db.executemany("INSERT INTO abbreviations VALUES (?, ?, ?)", [(document, *pair) for pair in pairs])
 
     def refuse(self, source: str, sha256: str, reason: str) -> None:
         """Remember that a document could not be read, so that it is not tried again until it changes."""
-        self._replace(source, sha256, "", "", reason)
+        self._replace(source, sha256, Document(source, "", "", ()), reason)
+
+    def rename(self, source: str, to: str) -> None:
+        """Give a document another name; it counts as changed until it is added under that."""
+        self._db.execute("UPDATE documents SET source = ?, sha256 = '' WHERE source = ?", (to, source))
 
     def remove(self, source: str) -> None:
         """Forget a document."""
@@ -276,6 +297,11 @@ class PassageStore:
         """The terms of all passages, in the order of `rows`."""
         for (words,) in self._db.execute(f"SELECT terms {_ALL}"):
             yield words.split()
+
+    def texts(self) -> Iterator[str]:
+        """What is searched of all passages, in the order of `rows`."""
+        for context, text in self._db.execute(f"SELECT context, p.text {_ALL}"):
+            yield f"{context}\n{text}"
 
     def vectors(self, rows: Iterable[int] | None = None) -> Vectors:
         """Vectors of all passages in the order of `rows()`, or of the rows asked for."""
@@ -320,18 +346,28 @@ class PassageStore:
         passages = {row: _passage(*values) for row, *values in self._query(query, [int(row) for row in rows])}
         return [passages[row] for row in rows]
 
-    def row(self, name: str) -> int | None:
-        """The row of a passage by its id, `source#ordinal`."""
-        source, _, ordinal = name.rpartition("#")
-        values = (source, int(ordinal) if ordinal.isdecimal() else -1)
-        rows = self._query(f"SELECT p.id FROM {_JOINED} WHERE source = ? AND ordinal = ?", values)
-        return rows[0][0] if rows else None
+    def run(self, source: str, first: int, last: int) -> list[Passage]:
+        """The passages `first` to `last` of a document, as far as it has them."""
+        query = f"SELECT {_PASSAGE} FROM {_JOINED} WHERE source = ? AND ordinal BETWEEN ? AND ? ORDER BY ordinal"
+        return [_passage(*row) for row in self._query(query, (source, first, last))]
 
-    def _replace(self, source: str, sha256: str, title: str, text: str, refused: str | None) -> int | None:
+    def joined(self, source: str, first: int, last: int) -> Passage | None:
+        """The passages `first` to `last` of a document as one; None when it does not have them all."""
+        parts = self.run(source, first, last)
+        if not parts or len(parts) != last - first + 1:
+            return None
+        if len(parts) == 1:
+            return parts[0]
+        start, end = parts[0].start, parts[-1].end
+        query = "SELECT substr(text, ?, ?) FROM documents WHERE source = ?"
+        text = self._query(query, (start + 1, end - start, source))[0][0]
+        return parts[0].model_copy(update={"id": f"{source}#{first}-{last}", "text": text, "end": end})
+
+    def _replace(self, source: str, sha256: str, read: Document, refused: str | None) -> int | None:
         self.remove(source)
         return self._db.execute(
-            "INSERT INTO documents (source, sha256, title, text, refused) VALUES (?, ?, ?, ?, ?)",
-            (source, sha256, title, text, refused),
+            "INSERT INTO documents (source, sha256, title, text, refused, notes) VALUES (?, ?, ?, ?, ?, ?)",
+            (source, sha256, read.title, read.text, refused, json.dumps(read.notes)),
         ).lastrowid
 
     def _query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:

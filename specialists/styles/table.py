@@ -6,23 +6,28 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from langchain_core.runnables import Runnable
+
 from ...core.errors import ConfigError
 from ...core.plugins import load
 from ..card import SpecialistCard
 from ..work import Draft, Work
 from .act.style import ACT
+from .answer import ANSWER
+from .foreign import Queried, foreign_style
 from .label.style import LABEL
 from .quote import QUOTE
 from .sql.style import SQL
 from .style import Style
 from .written import FREE, JSON
 
-STYLES: dict[str, Style] = {style.name: style for style in (QUOTE, FREE, LABEL, JSON, ACT, SQL)}
+STYLES: dict[str, Style] = {style.name: style for style in (ANSWER, QUOTE, FREE, LABEL, JSON, ACT, SQL)}
 
 
 def find_style(name: str, folders: Sequence[Path] = ()) -> Style:
     """The style of that name, or what `module:name` means, of an installed module or of a file in one of `folders`: a
-    `Style`, or a function `Work -> Draft`, which is then neither trained nor measured but as text.
+    `Style`; or a function `Work -> Draft`, a LangChain Runnable or a query engine of llama-index, which are neither
+    trained nor measured but as text.
 
     Raises:
         ConfigError: there is no such style.
@@ -30,8 +35,12 @@ def find_style(name: str, folders: Sequence[Path] = ()) -> Style:
     style: Any = load(name, "style", STYLES, field="style", folders=folders)
     if isinstance(style, Style):
         return style
+    if isinstance(style, Runnable | Queried):
+        return foreign_style(name, style)
     if not callable(style):
-        raise ConfigError(f"style '{name}' is neither a Style nor a function: {style!r:.60}", field="style")
+        raise ConfigError(
+            f"style '{name}' is neither a Style nor a function nor a Runnable: {style!r:.60}", field="style"
+        )
     return Style(name, cast(Callable[[Work], Draft], style))
 
 

@@ -20,7 +20,7 @@ from metier.specialists.knowledge.readers import READERS, read
 EACH = 60
 """Mutants of each kind of file."""
 LONGEST = 20.0
-"""Seconds that a file may take."""
+"""Seconds of the processor that a file may take, however busy the machine is."""
 
 
 def seeds(folder: Path) -> dict[str, bytes]:
@@ -85,13 +85,13 @@ def mutants(data: bytes, chance: random.Random) -> list[bytes]:
 
 def must_hold(path: Path) -> bool:
     """Whether the file was read; a refusal in words is as good."""
-    began = time.perf_counter()
+    began = time.process_time()
     try:
         document = read(path, path.name)
     except UnreadableDocument:
         return False
     finally:
-        assert time.perf_counter() - began < LONGEST, path
+        assert time.process_time() - began < LONGEST, path
     for entry in passages_of(document, 40):
         assert document.text[entry.start : entry.end] == entry.text
         assert entry.page is None or 1 <= entry.page <= len(document.pages)

@@ -13,8 +13,9 @@ from typing import Any
 import pint
 from langchain_core.tools import BaseTool
 
+from ...core.cells import is_date
 from ...core.errors import ToolError
-from ..tool import ToolContext, tool
+from ..tool import RecognisingTool, ToolContext, tool
 
 _MAX_CHARACTERS = 500
 _MAX_BITS = 20_000
@@ -46,7 +47,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
 
 def calculator(context: ToolContext) -> list[BaseTool]:
     """The tool `calculate`. The context is not used."""
-    return [calculate]
+    return [RecognisingTool.of(calculate, plain_arithmetic)]
 
 
 @tool(effect="read", untrusted_output=False, sensitive=False)
@@ -57,6 +58,46 @@ def calculate(expression: str) -> str:
         expression: what to compute.
     """
     return show_number(calculate_value(expression))
+
+
+_ASKED = re.compile(
+    r"(?:please\s+)?(?:(?:what(?:['’]s|\s+is|\s+are)|how\s+much\s+(?:is|are)|calculate|compute|work\s+out|evaluate|solve|"
+    r"was\s+(?:ist|ergibt)|wie\s*viel\s+(?:ist|sind)|berechne|combien\s+font|calcule)\s*:?\s+)?(?P<sum>.+?)\s*[=?.!\s]*",
+    re.IGNORECASE | re.DOTALL,
+)
+_SAID = (
+    (r"\bmultiplied\s+by\b|\btimes\b", "*"),
+    (r"\bdivided\s+by\b", "/"),
+    (r"\bplus\b", "+"),
+    (r"\bminus\b", "-"),
+    (r"(?<=\d)\s*[x×]\s*(?=\d)", " * "),
+    (r"\bper\s?cent\b", "%"),
+)
+_SUM = re.compile(r"(?:[\d.,\s()+*/^%−×÷·-]|\bof\b)+")
+_NO_SUM = re.compile(r"\d+(?:-\d+)+")
+"""Such as `555-1234`, a telephone number."""
+
+
+def plain_arithmetic(task: str) -> dict[str, Any] | None:
+    """The arguments of `calculate` for a task that is a sum and nothing else; None for any other.
+
+    >>> plain_arithmetic("What is 12 times (3 + 4)?")
+    {'expression': '12 * (3 + 4)'}
+    """
+    match = _ASKED.fullmatch(task.strip())
+    if not match or len(task) > _MAX_CHARACTERS:
+        return None
+    expression = match["sum"]
+    for pattern, sign in _SAID:
+        expression = re.sub(pattern, sign, expression, flags=re.IGNORECASE)
+    numbers = re.findall(r"\d[\d.,]*", expression)
+    if len(numbers) < 2 or not _SUM.fullmatch(expression) or _NO_SUM.fullmatch(expression) or is_date(expression):
+        return None
+    try:
+        calculate_value(expression)
+    except ToolError:
+        return None
+    return {"expression": expression}
 
 
 def calculate_value(expression: str) -> Any:

@@ -7,8 +7,9 @@ import os
 from langchain_core.tools import BaseTool
 
 from ...core.errors import ConfigError
-from ..database import QUERY_ROWS, QUERY_SECONDS, Database, PostgresDatabase, open_database, show_rows
+from ..database import QUERY_ROWS, QUERY_SECONDS, Database, PostgresDatabase, check_select, open_database, show_rows
 from ..policy import Effects
+from ..sql_meaning import DatabaseFacts, as_meant
 from ..tool import ToolContext, declare, tool
 
 
@@ -32,6 +33,7 @@ def sql(
         untrusted: whether strangers may have written some of it.
     """
     source = connect(context, database, seconds=seconds)
+    facts = DatabaseFacts(source)
 
     @tool
     def query_database(query: str) -> str:
@@ -40,7 +42,9 @@ def sql(
         Args:
             query: a single SELECT statement.
         """
-        return show_rows(source.query(query, rows=rows))
+        check_select(query, source.dialect)
+        meant, remarks = as_meant(query, source.dialect, facts)
+        return "\n".join([show_rows(source.query(meant, rows=rows)), *(f"({remark})" for remark in remarks)])
 
     @tool
     def describe_tables() -> str:

@@ -8,9 +8,12 @@ from typing import Any, Literal
 from langchain_core.tools import BaseTool, StructuredTool
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from ...core.cells import dates, numbers
 from ...core.errors import ToolError, unknown
-from ..database import Database, QueryResult, open_database, show_rows
+from ..database import Database, QueryResult, open_database, quote_name, show_rows
 from ..policy import Effects
+from ..sql_meaning import DatabaseFacts
+from ..text_columns import TextColumn
 from ..tool import ToolContext, declare
 
 Operator = Literal["=", "!=", "<", "<=", ">", ">=", "contains", "is empty", "is not empty"]
@@ -80,55 +83,115 @@ def run(database: Database, query: TableQuery) -> QueryResult:
     tables = database.schema()
     if query.table not in tables:
         raise ToolError(unknown("table", query.table, tables))
-    known = tables[query.table]
-
-    def column(name: str) -> str:
-        if name not in known:
-            raise ToolError(unknown(f"column of {query.table}", name, known))
-        return _quote(name)
-
-    shown, grouped = _selection(query, column)
+    columns = _Columns(DatabaseFacts(database), query.table)
+    shown, grouped = _selection(query, columns)
     conditions, values = [], []
     for condition in query.filters:
-        text, value = _condition(column(condition.column), condition)
+        text, value = _condition(columns, condition)
         conditions.append(text)
         values += value
-    sql = f"SELECT {shown} FROM {_quote(query.table)}"
+    sql = f"SELECT {shown} FROM {quote_name(query.table)}"
     sql += f" WHERE {' AND '.join(conditions)}" if conditions else ""
     sql += f" GROUP BY {grouped}" if grouped else ""
     if query.order_by:
-        order = '"result"' if query.order_by == "result" and query.function else column(query.order_by)
+        order = '"result"' if query.order_by == "result" and query.function else columns.in_order(query.order_by)
         sql += f" ORDER BY {order} {'DESC' if query.descending else 'ASC'}"
     return database.query(sql, values)
 
 
-def _selection(query: TableQuery, column: Any) -> tuple[str, str]:
+class _Columns:
+    """The columns of one table as SQL. What is text there may be numbers or dates: its values tell."""
+
+    def __init__(self, facts: DatabaseFacts, table: str) -> None:
+        self._facts, self._table = facts, table
+
+    def name(self, column: str) -> str:
+        """In quotes."""
+        known = self._facts.names[self._table]
+        if column not in known:
+            raise ToolError(unknown(f"column of {self._table}", column, known))
+        return quote_name(column)
+
+    def text(self, column: str) -> TextColumn | None:
+        """What the texts of a column are; None for a column of numbers."""
+        self.name(column)
+        return self._facts.facts(self._table, column).text
+
+    def in_order(self, column: str) -> str:
+        """As SQL that sorts and compares as people do."""
+        text = self.text(column)
+        if text and text.doubt:
+            raise ToolError(f"'{column}' of {self._table} cannot be compared: {text.doubt}")
+        return text.sql(self.name(column)) if text else self.name(column)
+
+    def amount(self, column: str) -> str:
+        """As SQL that gives numbers."""
+        text = self.text(column)
+        if text and (text.doubt or not text.numbers):
+            why = f": {text.doubt}" if text.doubt else ""
+            raise ToolError(f"'{column}' of {self._table} is text, not numbers{why}")
+        return text.sql(self.name(column)) if text else self.name(column)
+
+
+def _selection(query: TableQuery, columns: _Columns) -> tuple[str, str]:
     """What to select, and what to group by."""
     if query.function is None:
         if query.group_by or query.of:
             raise ToolError("'group_by' and 'of' need a 'function'", hint="count, sum, avg, min or max")
-        return ", ".join(map(column, query.columns)) or "*", ""
+        return ", ".join(map(columns.name, query.columns)) or "*", ""
     if query.function != "count" and not query.of:
         raise ToolError(f"{query.function} of which column?", hint="name it in 'of'")
-    grouped = ", ".join(map(column, query.group_by))
-    measure = f'{query.function.upper()}({column(query.of) if query.of else "*"}) AS "result"'
+    grouped = ", ".join(map(columns.name, query.group_by))
+    measured = {"count": columns.name, "sum": columns.amount, "avg": columns.amount}.get(
+        query.function, columns.in_order
+    )
+    measure = f'{query.function.upper()}({measured(query.of) if query.of else "*"}) AS "result"'
     return f"{grouped}, {measure}" if grouped else measure, grouped
 
 
-def _condition(column: str, condition: Filter) -> tuple[str, list[Any]]:
+def _condition(columns: _Columns, condition: Filter) -> tuple[str, list[Any]]:
+    column, value = columns.name(condition.column), condition.value
     match condition.operator:
         case "is empty":
             return f"({column} IS NULL OR {column} = '')", []
         case "is not empty":
             return f"({column} IS NOT NULL AND {column} <> '')", []
-        case _ if condition.value is None:
+        case _ if value is None:
             raise ToolError(f"the condition on {column} has no value")
         case "contains":
-            return f"INSTR(LOWER({column}), LOWER(?)) > 0", [str(condition.value)]
-        case "=" | "!=" if isinstance(condition.value, str):
-            return f"LOWER({column}) {condition.operator} LOWER(?)", [condition.value]
+            return f"INSTR(LOWER({column}), LOWER(?)) > 0", [str(value)]
+        case "=" | "!=" as operator:
+            return _equal(columns, condition.column, operator, value)
         case operator:
-            return f"{column} {operator} ?", [condition.value]
+            text = columns.text(condition.column)
+            compared = _read(text, value)
+            if text and isinstance(compared, int | float) and not text.numbers:
+                raise ToolError(f"{column} is text and cannot be compared with the number {value}")
+            return f"{columns.in_order(condition.column)} {operator} ?", [compared]
+
+
+def _equal(columns: _Columns, name: str, operator: str, value: str | int | float) -> tuple[str, list[Any]]:
+    """Texts whatever their case; what is said to be not some text may be empty."""
+    column, text = columns.name(name), columns.text(name)
+    compared = _read(text, value)
+    dated = text is not None and text.dates is not None and isinstance(value, str) and text.dates.read(value)
+    if dated or (text is None and compared != value):
+        column = columns.in_order(name)  # a date, or a number, said as text
+    elif isinstance(value, str):
+        column, operator, compared = f"LOWER({column})", f"{operator} LOWER", value
+        return f"({column} {operator}(?){f' OR {column} IS NULL' if '!' in operator else ''})", [compared]
+    return f"{column} {operator} ?", [compared]
+
+
+def _read(text: TextColumn | None, value: str | int | float) -> str | int | float:
+    """A value in the way that a column is written; numbers and dates may come as text."""
+    if not isinstance(value, str):
+        return value
+    if text is not None:
+        return text.value(value)
+    found = numbers([value]) or dates([value])
+    read = found.read(value) if found else None
+    return value if read is None else read
 
 
 def schema(database: Database) -> type[BaseModel]:
@@ -158,7 +221,3 @@ def schema(database: Database) -> type[BaseModel]:
 def _enum(names: Iterable[str]) -> Any:
     """The type of a string that is one of these."""
     return Literal[tuple(sorted(set(names)))]  # pyright: ignore
-
-
-def _quote(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
 from ....core.errors import UnreadableDocument
 from ....core.plugins import load
 from ..documents import Document
+from .asciidoc import read_asciidoc
 from .markup import read_html, read_markdown
 from .pdf import read_pdf
 from .records import read_csv, read_json, read_json_lines, read_sqlite
-from .text import read_asciidoc, read_rst, read_text_file
+from .restructured import read_rst
+from .text import read_text_file
 from .word import read_docx
 
 __all__ = ["MAX_DOCUMENT_BYTES", "READERS", "READING", "Reader", "read", "with_readers"]
@@ -20,12 +24,14 @@ __all__ = ["MAX_DOCUMENT_BYTES", "READERS", "READING", "Reader", "read", "with_r
 Reader = Callable[[Path, str], Document]
 """Takes the file and its source name; raises `UnreadableDocument` with a reason for people."""
 
-READING = 2
+READING = 3
 """Raised when readers, splitter or terms give something else: the next build then reads all documents again. Until then
 an index that is there still opens."""
 
 MAX_DOCUMENT_BYTES = 50_000_000
 """A larger file is refused: it would fill the memory of a small machine."""
+
+_TWICE_ENCODED = re.compile("[ÃÂâ][\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]+")
 
 READERS: dict[str, Reader] = {
     **dict.fromkeys((".md", ".markdown"), read_markdown),
@@ -85,4 +91,14 @@ def read(path: Path, source: str, readers: Mapping[str, Reader] = READERS) -> Do
         raise UnreadableDocument(f"it is damaged: {error or type(error).__name__}") from error
     if not document.blocks:
         raise UnreadableDocument("there is no text in it")
-    return document
+    return replace(document, notes=(*document.notes, *_doubts(document.text)))
+
+
+def _doubts(text: str) -> list[str]:
+    """What looks wrong in a text that could be read."""
+    doubts = []
+    if found := _TWICE_ENCODED.search(text):
+        doubts.append(f"letters look encoded twice ({found[0]!r}): save it again as UTF-8")
+    if lost := text.count("\ufffd"):
+        doubts.append(f"{lost} letter{'s'[: lost > 1]} could not be read")
+    return doubts

@@ -37,10 +37,18 @@ _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 
 
 _UNSEEN = re.compile(
-    r"display\s*:\s*none|visibility\s*:\s*(?:hidden|collapse)|(?:font-size|opacity)\s*:\s*0(?![.\d]*[1-9])|line-through",
+    r"display\s*:\s*none|visibility\s*:\s*(?:hidden|collapse)|(?:font-size|opacity)\s*:\s*0(?![.\d]*[1-9])|line-through"
+    r"|(?<![-\w])(?:left|top|right|text-indent|margin-left|margin-top)\s*:\s*-\d{4,}|(?<![-\w])color\s*:\s*transparent"
+    r"|clip\s*:\s*rect\(\s*(?:0|1)(?:px)?\b|clip-path\s*:\s*inset\(\s*(?:50|100)%|scale\(\s*0\s*\)",
     re.IGNORECASE,
 )
-"""A style that hides text, or strikes it out."""
+"""A style that hides text, moves it off the page, or strikes it out."""
+_CLOSED_BOX = re.compile(r"(?<![-\w])(?:width|height|max-width|max-height)\s*:\s*[01](?:px)?\s*(?:;|\Z)", re.IGNORECASE)
+_CUT_OFF = re.compile(r"overflow\s*:\s*(?:hidden|clip)", re.IGNORECASE)
+_WHITE = re.compile(
+    r"(?<![-\w])color\s*:\s*(?:white|#fff(?:fff)?\b|rgb\(\s*255\s*,\s*255\s*,\s*255\s*\))", re.IGNORECASE
+)
+_GROUND = re.compile(r"background|bgcolor", re.IGNORECASE)
 _CSS_RULE = re.compile(r"([^{}@;]+)\{([^{}]*)\}")
 _CSS_CONDITION = re.compile(r"@[^{};]+\{(?:[^{}]+|\{[^{}]*\})*\}")
 _CSS_NAME = re.compile(r"[a-zA-Z]*([.#][\w-]+)")
@@ -133,18 +141,33 @@ def _hidden_names(tree: Any) -> frozenset[str]:
     """Classes (`.name`) and ids (`#name`) that the page's own style sheets hide."""
     css = " ".join(style.text or "" for style in tree.iter("style"))[:_MOST_CSS]
     rules = _CSS_RULE.findall(_CSS_CONDITION.sub("", css))
-    selectors = (part.strip() for names, style in rules if _UNSEEN.search(style) for part in names.split(","))
+    selectors = (part.strip() for names, style in rules if _hides(style) for part in names.split(","))
     return frozenset(name[1] for name in map(_CSS_NAME.fullmatch, selectors) if name)
+
+
+def _hides(style: str) -> bool:
+    return bool(_UNSEEN.search(style) or (_CUT_OFF.search(style) and _CLOSED_BOX.search(style)))
+
+
+def _is_white_on_white(node: Any, style: str) -> bool:
+    """White letters, where neither the element, nor what it stands in, nor a style sheet speaks of a background."""
+    if not _WHITE.search(style):
+        return False
+    around = (f"{above.get('style') or ''} {' '.join(above.keys())}" for above in (node, *node.iterancestors()))
+    sheets = (sheet.text or "" for sheet in node.getroottree().iter("style"))
+    linked = node.getroottree().find(".//link[@rel='stylesheet']") is not None
+    return not linked and not any(_GROUND.search(text) for text in (*around, *sheets))
 
 
 def _is_unseen(node: Any, hidden: frozenset[str]) -> bool:
     get = node.get
+    style = get("style") or ""
     return (
         node.tag in _SKIPPED
         or get("hidden") is not None
         or get("aria-hidden") == "true"
         or (node.tag == "dialog" and get("open") is None)
-        or bool(_UNSEEN.search(get("style") or ""))
+        or (bool(style) and (_hides(style) or _is_white_on_white(node, style)))
         or (bool(hidden) and not hidden.isdisjoint([f"#{get('id')}", *(f".{c}" for c in (get("class") or "").split())]))
     )
 
@@ -188,7 +211,7 @@ class _Buffer:
         if self.level:
             self.sink.heading(self.level, text)
         else:
-            self.sink.paragraph(self.prefix + text, joined=bool(self.prefix))
+            self.sink.paragraph(self.prefix + text, joined=bool(self.prefix or self.lists))
             self.prefix = ""
 
     def write(self, text: str | None) -> None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import ctypes
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from statistics import median
+from typing import Any
 
 import pypdfium2 as pdfium
 import pypdfium2.raw as pdfium_c
@@ -25,6 +26,10 @@ _STRIP = 2.0
 _MOST_STRIPS = 1_000
 _MOST_LETTERS = 200_000
 """Letters that are read from one page; a page of a book has 3,000."""
+_SMALLEST = 1.0
+"""Letters that are lower than this are not read by anybody."""
+_WHITE = 250
+_MOST_SHAPES = 5_000
 _PAGE_NUMBER = re.compile(
     r"\W*(?:page|seite|p|s|pg)?[.\s]*(?P<number>\d{1,4})(?:\s*(?:of|von|/)\s*\d{1,4})?\W*", re.IGNORECASE
 )
@@ -63,8 +68,13 @@ def lines_of(page: pdfium.PdfPage, text: pdfium.PdfTextPage) -> list[Line]:
     if _is_turned(text):
         plain = [line.strip() for line in _letters(text.get_text_range()).split("\n")]
         return [Line(line, 0, -n, 0, -n) for n, line in enumerate(plain) if line]
+    return in_reading_order(_fragments(text, _Sight(page, text)), height)
+
+
+def in_reading_order(fragments: list[Line], height: float) -> list[Line]:
+    """Pieces of lines put together to lines, and columns one after the other; `height` is that of the page."""
     lines = []
-    for number, zone in enumerate(_zones(_fragments(text))):
+    for number, zone in enumerate(_zones(fragments)):
         for row in _rows(zone):
             box = (row[0].left, min(f.bottom for f in row), row[-1].right, max(f.top for f in row))
             words = " ".join(" ".join(fragment.text for fragment in row).split())
@@ -116,11 +126,11 @@ _Placed = tuple[str, float, float, float, float]
 """A letter with its left, lower, right and upper edge."""
 
 
-def _fragments(text: pdfium.PdfTextPage) -> list[Line]:
+def _fragments(text: pdfium.PdfTextPage, sight: _Sight) -> list[Line]:
     """Pieces of lines as the file draws them, cut where the pen jumps."""
     pieces: list[list[_Placed]] = []
     cut = True
-    for placed in _placed(text):
+    for placed in _placed(text, sight):
         if placed is None:
             cut = True
             continue
@@ -131,8 +141,8 @@ def _fragments(text: pdfium.PdfTextPage) -> list[Line]:
     return [_piece(letters) for letters in pieces]
 
 
-def _placed(text: pdfium.PdfTextPage) -> Iterator[_Placed | None]:
-    """The letters of a page, with None where a line ends; a space is written behind the letter before it."""
+def _placed(text: pdfium.PdfTextPage, sight: _Sight) -> Iterator[_Placed | None]:
+    """The letters that are seen, with None where a line ends; a space is written behind the letter before it."""
     box = pdfium_c.FS_RECTF()
     before: _Placed | None = None
     for index in range(min(text.count_chars(), _MOST_LETTERS)):
@@ -144,8 +154,63 @@ def _placed(text: pdfium.PdfTextPage) -> Iterator[_Placed | None]:
             if before is not None:
                 yield (" ", *before[1:])
         elif letter and pdfium_c.FPDFText_GetLooseCharBox(text, index, ctypes.byref(box)) and _is_finite(box):
-            before = letter, box.left, min(box.bottom, box.top), box.right, max(box.bottom, box.top)
-            yield before
+            placed = letter, box.left, min(box.bottom, box.top), box.right, max(box.bottom, box.top)
+            if sight.sees(index, placed):
+                before = placed
+                yield before
+
+
+class _Sight:
+    """Tells the letters that a reader of the page sees from those that lie outside it or have no colour."""
+
+    def __init__(self, page: pdfium.PdfPage, text: pdfium.PdfTextPage) -> None:
+        self._page, self._text = page, text
+        self._left, self._bottom, self._right, self._top = page.get_bbox()
+        some = range(0, text.count_chars(), max(1, text.count_chars() // 100))
+        self._all_unpainted = all(map(self._is_unpainted, some))
+        """The words of a scan, written under its picture so that they can be searched."""
+        self._grounds: list[tuple[float, float, float, float]] | None = None
+
+    def sees(self, index: int, letter: _Placed) -> bool:
+        _, left, bottom, right, top = letter
+        across, up = (left + right) / 2, (bottom + top) / 2
+        if not (self._left <= across <= self._right and self._bottom <= up <= self._top) or top - bottom < _SMALLEST:
+            return False
+        if not self._all_unpainted and self._is_unpainted(index):
+            return False
+        return not self._is_white(index) or any(
+            ground[0] <= across <= ground[2] and ground[1] <= up <= ground[3] for ground in self._dark_grounds()
+        )
+
+    def _is_unpainted(self, index: int) -> bool:
+        drawn = pdfium_c.FPDFText_GetTextObject(self._text, index)
+        return bool(drawn) and pdfium_c.FPDFTextObj_GetTextRenderMode(drawn) == pdfium_c.FPDF_TEXTRENDERMODE_INVISIBLE
+
+    def _is_white(self, index: int) -> bool:
+        colour = _colour(pdfium_c.FPDFText_GetFillColor, self._text, index)
+        return colour is not None and (min(colour[:3]) >= _WHITE or colour[3] == 0)
+
+    def _dark_grounds(self) -> list[tuple[float, float, float, float]]:
+        """Left, lower, right and upper edges of pictures and coloured shapes, on which white letters are read."""
+        if self._grounds is None:
+            kinds = [pdfium_c.FPDF_PAGEOBJ_PATH, pdfium_c.FPDF_PAGEOBJ_IMAGE, pdfium_c.FPDF_PAGEOBJ_SHADING]
+            shapes = islice(self._page.get_objects(kinds, max_depth=4), _MOST_SHAPES)
+            self._grounds = [shape.get_bounds() for shape in shapes if not _is_white_shape(shape)]
+        return self._grounds
+
+
+def _is_white_shape(shape: pdfium.PdfObject) -> bool:
+    colour = _colour(pdfium_c.FPDFPageObj_GetFillColor, shape) if shape.type == pdfium_c.FPDF_PAGEOBJ_PATH else None
+    return colour is not None and (min(colour[:3]) >= _WHITE or colour[3] == 0)
+
+
+def _colour(ask: Callable[..., int], *of: Any) -> tuple[int, int, int, int] | None:
+    """Red, green, blue and opacity, 0 to 255."""
+    parts = [ctypes.c_uint() for _ in range(4)]
+    if not ask(*of, *map(ctypes.byref, parts)):
+        return None
+    red, green, blue, opacity = (part.value for part in parts)
+    return red, green, blue, opacity
 
 
 def _piece(letters: Sequence[_Placed]) -> Line:

@@ -1,22 +1,21 @@
-"""PDF: text by page in reading order, headings from the bookmarks. Pictures of text (scans) are not read."""
+"""PDF: text by page in reading order, headings from the bookmarks; pictures of text where the extra `ocr` is there."""
 
 from __future__ import annotations
 
-import logging
 import re
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 from pathlib import Path
 
 import pypdfium2 as pdfium
 
-from ....core.errors import UnreadableDocument
+from ....core.errors import UnreadableDocument, install_line
 from ..documents import PAGE_BREAK, Document, Outline
 from .page_layout import Line, lines_of, paragraphs_of, runs_on, without_furniture
+from .scan import can_read_scans, has_picture, recognised_lines
 from .text import title_of
-
-_log = logging.getLogger(__name__)
 
 Bookmark = tuple[int, int, str]
 """Page index, level from 1, title."""
@@ -28,16 +27,60 @@ ONE_AT_A_TIME = threading.Lock()
 
 
 def read_pdf(path: Path, source: str) -> Document:
-    """A PDF file with a text layer. A page that cannot be read is named in the log and left out; the others stay."""
+    """A PDF file. A page that cannot be read is noted and left out; the others stay."""
     with ONE_AT_A_TIME:
-        pages, bookmarks, title = _read(path, source)
-    if not any(pages):
-        raise UnreadableDocument(f"no text on its {len(pages)} pages: a scan, which would need text recognition first")
-    return _assemble(source, title, without_furniture(pages), bookmarks)
+        file = _read(path)
+    if not any(file.pages):
+        pages = f"no text on its {len(file.pages)} page{'s'[: len(file.pages) != 1]}"
+        scan = f": a scan. To read scans: {install_line('ocr')}" if file.pictures and not can_read_scans() else ""
+        raise UnreadableDocument("; ".join([pages + scan, *file.notes]))
+    document = _assemble(source, file.title, without_furniture(file.pages), file.bookmarks)
+    return replace(document, notes=(*document.notes, *file.notes))
 
 
-def _read(path: Path, source: str) -> tuple[list[list[Line]], list[Bookmark], str]:
-    """Lines by page, bookmarks, title."""
+@dataclass
+class _Pages:
+    """What a file holds, and what of it could not be read."""
+
+    pages: list[list[Line]] = field(default_factory=list)
+    bookmarks: list[Bookmark] = field(default_factory=list)
+    title: str = ""
+    damaged: list[int] = field(default_factory=list)
+    pictures: list[int] = field(default_factory=list)
+    """Numbers, from 1, of pages that hold pictures and no text."""
+    recognised: list[int] = field(default_factory=list)
+    """Those of them that text recognition has read."""
+    missing: int = 0
+    """Pages beyond the most that are read."""
+
+    @property
+    def notes(self) -> list[str]:
+        """For people."""
+        unread = [number for number in self.pictures if number not in self.recognised]
+        notes = []
+        if self.damaged:
+            notes.append(f"{_numbers(self.damaged)} cannot be read: damaged")
+        if unread and any(self.pages):
+            way = "" if can_read_scans() else f" (to read scans: {install_line('ocr')})"
+            notes.append(f"{_numbers(unread)}: only a picture, no text{way}")
+        if self.recognised:
+            notes.append(f"{_numbers(self.recognised)}: a picture, read by text recognition")
+        if self.missing:
+            notes.append(f"the last {self.missing} pages are left out")
+        return notes
+
+
+def _numbers(pages: Sequence[int]) -> str:
+    """
+    >>> _numbers([1, 2, 3, 7])
+    'pages 1-3, 7'
+    """
+    runs = [[number for _, number in run] for _, run in groupby(enumerate(pages), lambda pair: pair[1] - pair[0])]
+    said = ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+    return f"page{'s'[: len(pages) > 1]} {said}"
+
+
+def _read(path: Path) -> _Pages:
     try:
         file = pdfium.PdfDocument(path)
     except pdfium.PdfiumError as error:
@@ -45,21 +88,30 @@ def _read(path: Path, source: str) -> tuple[list[list[Line]], list[Bookmark], st
             raise UnreadableDocument("it is protected by a password") from error
         raise UnreadableDocument("it is not a PDF file, or a damaged one") from error
     try:
-        pages = [_page(file, index, source) for index in range(min(len(file), _MOST_PAGES))]
-        return pages, list(_bookmarks(file)), file.get_metadata_value("Title")
+        found = _Pages(missing=max(0, len(file) - _MOST_PAGES))
+        for index in range(min(len(file), _MOST_PAGES)):
+            found.pages.append(_page(file, index, found))
+        found.bookmarks, found.title = list(_bookmarks(file)), file.get_metadata_value("Title")
+        return found
     finally:
         file.close()
 
 
-def _page(file: pdfium.PdfDocument, index: int, source: str) -> list[Line]:
+def _page(file: pdfium.PdfDocument, index: int, found: _Pages) -> list[Line]:
     try:
         page = file[index]
         text = page.get_textpage()
-    except pdfium.PdfiumError as error:
-        _log.warning("%s: page %d cannot be read: %s", source, index + 1, error)
+    except pdfium.PdfiumError:
+        found.damaged.append(index + 1)
         return []
     try:
-        return lines_of(page, text)
+        lines = lines_of(page, text)
+        if lines or not has_picture(page):
+            return lines
+        found.pictures.append(index + 1)
+        lines = recognised_lines(page) if can_read_scans() else []
+        found.recognised += [index + 1] * bool(lines)
+        return lines
     finally:
         text.close()
         page.close()

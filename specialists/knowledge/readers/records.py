@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,8 +17,6 @@ from ..documents import Document, Outline
 from .markup import add_markdown
 from .text import add_paragraphs, decode, title_of
 
-_log = logging.getLogger(__name__)
-
 _BODY = ("text", "content", "body", "passage", "abstract")
 """Fields that hold running text; the first one present is the record's body."""
 
@@ -32,7 +29,7 @@ _MARKDOWN = re.compile(r"^#{1,6} \S", re.MULTILINE)
 
 
 def read_json_lines(path: Path, source: str) -> Document:
-    """One JSON value a line. Lines that are none are named in the log and left out.
+    """One JSON value a line. Lines that are none are left out, and noted.
 
     Raises:
         UnreadableDocument: no line can be read.
@@ -50,7 +47,7 @@ def read_json_lines(path: Path, source: str) -> Document:
     if bad and not outline.length:
         raise bad[0]
     if bad:
-        _log.warning("%s: %d lines left out; the first: %s", source, len(bad), bad[0].message)
+        outline.notes.append(f"{len(bad)} line{'s'[: len(bad) > 1]} left out: {bad[0].message}")
     return outline.document(source, title_of(source))
 
 

@@ -1,8 +1,7 @@
-"""Plain text, reStructuredText and AsciiDoc: paragraphs below their headings; and what all text formats share."""
+"""Plain text: paragraphs below their headings; and what all text formats share."""
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Sequence
 from itertools import zip_longest
@@ -12,30 +11,23 @@ from ....core.csv_table import decode_text
 from ....core.errors import UnreadableDocument
 from ..documents import Document, Outline, clean
 
-_log = logging.getLogger(__name__)
-
 _PARAGRAPH = re.compile(r"\n[ \t]*\n+")
-_TWICE_ENCODED = re.compile("[ÃÂâ][\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]")
-
 _UNDERLINE = re.compile(r"([=\-~^\"'`#*+.:_<>])\1{2,}[ \t]*")
 _NUMBERED = re.compile(r"(\d{1,3}(?:\.\d{1,3}){0,4})[.)]?[ \t]+(?=\S*[^\W\d_])\S.{0,78}(?<![.;,:!?])")
-_ASCIIDOC = re.compile(r"(={1,6}|#{1,6})[ \t]+(\S.*)")
-_DELIMITER = re.compile(r"(?:-{4,}|\.{4,}|={4,}|\*{4,}|_{4,}|\+{4,}|/{4,}|\|={3,}|```.*)")
 _LONG_TITLE = 120
+_ITEM = re.compile(r"\s*(?:[-*+•–]|\(?(?:\d{1,3}|[a-z])[.)])[ \t]+\S")
+"""The begin of a list's item."""
 
 
 def decode(data: bytes) -> str:
-    """Bytes to text: UTF-8, UTF-16, else Windows' cp1252. Text that was encoded twice is told in the log.
+    """Bytes to text: UTF-8, UTF-16, else Windows' cp1252.
 
     Raises `UnreadableDocument` for binary data.
     """
     try:
-        text = clean(decode_text(data))
+        return clean(decode_text(data))
     except ValueError as error:
         raise UnreadableDocument(str(error)) from error
-    if _TWICE_ENCODED.search(text):
-        _log.warning("some text looks encoded twice (%r): save it again as UTF-8", _TWICE_ENCODED.findall(text)[0])
-    return text
 
 
 def title_of(source: str) -> str:
@@ -53,38 +45,23 @@ def add_paragraphs(outline: Outline, text: str) -> None:
         outline.paragraph(paragraph)
 
 
+def is_list_item(text: str) -> bool:
+    """Whether a paragraph begins as an item of a list does.
+
+    >>> [is_list_item(text) for text in ("- oil", "2. oil", "b) oil", "2026 was dry.")]
+    [True, True, True, False]
+    """
+    return bool(_ITEM.match(text))
+
+
 def read_text_file(path: Path, source: str) -> Document:
     """A text file; paragraphs are separated by blank lines. Headings are underlined, numbered or in capitals."""
     outline = Outline()
-    _add_underlined(outline, decode(path.read_bytes()), plain=True)
+    _add_under_headings(outline, decode(path.read_bytes()))
     return outline.document(source, title_of(source))
 
 
-def read_rst(path: Path, source: str) -> Document:
-    """reStructuredText: headings by their underlines; everything else as it stands there."""
-    outline = Outline()
-    _add_underlined(outline, decode(path.read_bytes()), plain=False)
-    return outline.document(source, outline.main_title or title_of(source))
-
-
-def read_asciidoc(path: Path, source: str) -> Document:
-    """AsciiDoc: headings by their equals signs; everything else as it stands there."""
-    outline, lines, delimiter = Outline(), [], ""
-    for line in decode(path.read_bytes()).split("\n"):
-        heading = _ASCIIDOC.fullmatch(line.rstrip()) if not delimiter else None
-        if heading:
-            add_paragraphs(outline, "\n".join(lines))
-            outline.heading(len(heading[1]), heading[2])
-            lines = []
-            continue
-        if _DELIMITER.fullmatch(line.rstrip()):
-            delimiter = "" if delimiter == line.rstrip()[:4] else delimiter or line.rstrip()[:4]
-        lines.append(line)
-    add_paragraphs(outline, "\n".join(lines))
-    return outline.document(source, outline.main_title or title_of(source))
-
-
-def _add_underlined(outline: Outline, text: str, *, plain: bool) -> None:
+def _add_under_headings(outline: Outline, text: str) -> None:
     """Paragraphs and headings. An underline's level is the order in which its kind first comes."""
     kinds: list[tuple[str, bool]] = []
     paragraphs = _PARAGRAPH.split(text)
@@ -97,10 +74,10 @@ def _add_underlined(outline: Outline, text: str, *, plain: bool) -> None:
             kinds += [kind] if kind not in kinds else []
             outline.heading(kinds.index(kind) + 1, lines[0])
             outline.paragraph("\n".join(lines[2:]))
-        elif plain and (level := _plain_level(paragraph)) and level != _plain_level(following) and following.strip():
+        elif (level := _plain_level(paragraph)) and level != _plain_level(following) and following.strip():
             outline.heading(level, paragraph)
         else:
-            outline.paragraph(paragraph)
+            outline.paragraph(paragraph, joined=is_list_item(paragraph))
 
 
 def _is_underlined(lines: Sequence[str]) -> bool:

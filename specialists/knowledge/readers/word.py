@@ -32,6 +32,7 @@ _GONE = {
     "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback",  # the same again, for old programs
 }
 """What is not text, or is struck out."""
+_HIDING = ("vanish", "strike", "dstrike")
 _LETTERS = {
     **dict.fromkeys((f"{_W}tab", f"{_W}ptab"), " "),
     **dict.fromkeys((f"{_W}br", f"{_W}cr"), "\n"),
@@ -50,17 +51,63 @@ def read_docx(path: Path, source: str) -> Document:
     except (zipfile.BadZipFile, PackageNotFoundError, KeyError, ValueError, LxmlError) as error:
         raise UnreadableDocument(f"it is not a Word document: {error}") from error
     outline = Outline()
-    _add_blocks(file.element.body, file, outline)
+    _add_blocks(file.element.body, _Word(file), outline)
     title = file.core_properties.title.strip()
     return outline.document(source, title or outline.main_title or title_of(source))
 
 
-def _add_blocks(parent: Any, file: WordFile, outline: Outline) -> None:
+class _Word:
+    """What the paragraphs of a file refer to."""
+
+    def __init__(self, file: WordFile) -> None:
+        self.body = file._body
+        styles = {style.get(f"{_W}styleId"): style for style in file.styles.element.findall(f"{_W}style")}
+        self.hidden = {name for name in styles if self._is_hidden(name, styles)}
+        """Styles of paragraphs and letters that hide what they are given to, or strike it out."""
+
+    @staticmethod
+    def _is_hidden(name: Any, styles: dict[Any, Any]) -> bool:
+        seen = set()
+        while name in styles and name not in seen:
+            seen.add(name)
+            marks = [mark for mark in map(styles[name].find, (f"{_W}rPr/{_W}{kind}" for kind in _HIDING))]
+            if any(mark is not None for mark in marks):
+                return any(map(_is_on, marks))
+            based = styles[name].find(f"{_W}basedOn")
+            name = based.get(f"{_W}val") if based is not None else None
+        return False
+
+    def is_shown(self, node: Any) -> bool:
+        """Whether the text below a node is: a run may be hidden by itself, by its style, or be white on white."""
+        if not isinstance(node.tag, str) or node.tag in _GONE or node.tag == f"{_W}txbxContent":
+            return False
+        marks = node.find(f"{_W}rPr") if node.tag == f"{_W}r" else None
+        if marks is None:
+            return True
+        own = [marks.find(f"{_W}{name}") for name in _HIDING]
+        if any(mark is not None for mark in own):
+            return not any(map(_is_on, own))
+        style = marks.find(f"{_W}rStyle")
+        return not (style is not None and style.get(f"{_W}val") in self.hidden) and not _is_white(node, marks)
+
+
+def _is_white(run: Any, marks: Any) -> bool:
+    """White letters where nothing has a colour: tables and boxes have styles of their own, with dark grounds."""
+    colour = marks.find(f"{_W}color")
+    if colour is None or colour.get(f"{_W}val", "").upper() != "FFFFFF":
+        return False
+    inside = {f"{_W}tc", f"{_W}txbxContent"}
+    above = list(run.iterancestors())
+    shaded = any(node.find(f"{_W}{kind}/{_W}shd") is not None for node in (run, *above) for kind in ("rPr", "pPr"))
+    return not shaded and marks.find(f"{_W}highlight") is None and not any(node.tag in inside for node in above)
+
+
+def _add_blocks(parent: Any, file: _Word, outline: Outline) -> None:
     for block in _blocks(parent):
         if block.tag == f"{_W}tbl":
             rows = [list(_children(row, f"{_W}tc")) for row in _children(block, f"{_W}tr")]
             if any(len(row) > 1 for row in rows):
-                add_table(outline, _rows(block))
+                add_table(outline, _rows(block, file))
             else:  # one column puts text in its place, and is no table of values
                 for cell in chain.from_iterable(rows):
                     _add_blocks(cell, file, outline)
@@ -79,9 +126,9 @@ def _blocks(parent: Any) -> Iterator[Any]:
             yield from _blocks(child)
 
 
-def _add_paragraph(element: Any, file: WordFile, outline: Outline) -> None:
-    text = _text(element)
-    style = Paragraph(element, file._body).style
+def _add_paragraph(element: Any, file: _Word, outline: Outline) -> None:
+    text = _text(element, file)
+    style = Paragraph(element, file.body).style
     name = (style.name if style is not None else None) or ""
     if name == "Title":
         outline.heading(1, text)
@@ -94,8 +141,11 @@ def _add_paragraph(element: Any, file: WordFile, outline: Outline) -> None:
         outline.paragraph(text)
 
 
-def _text(paragraph: Any) -> str:
+def _text(paragraph: Any, file: _Word) -> str:
     """The paragraph's own text: without its text boxes, and without what is hidden, struck out or deleted."""
+    style = paragraph.find(f"{_W}pPr/{_W}pStyle")
+    if style is not None and style.get(f"{_W}val") in file.hidden:
+        return ""
     parts: list[str] = []
     waiting = list(reversed(paragraph))
     while waiting:
@@ -104,16 +154,9 @@ def _text(paragraph: Any) -> str:
             parts.append(node.text or "")
         elif node.tag in _LETTERS:
             parts.append(_LETTERS[node.tag])
-        elif _is_shown(node):
+        elif file.is_shown(node):
             waiting += reversed(node)
     return "".join(parts)
-
-
-def _is_shown(node: Any) -> bool:
-    if not isinstance(node.tag, str) or node.tag in _GONE or node.tag == f"{_W}txbxContent":
-        return False
-    marks = node.find(f"{_W}rPr") if node.tag == f"{_W}r" else None
-    return marks is None or not any(_is_on(marks.find(f"{_W}{name}")) for name in ("vanish", "strike", "dstrike"))
 
 
 def _is_on(mark: Any) -> bool:
@@ -134,7 +177,7 @@ def _boxes(paragraph: Any) -> Iterator[Any]:
 # Tables
 
 
-def _rows(table: Any) -> list[list[TableCell]]:
+def _rows(table: Any, file: _Word) -> list[list[TableCell]]:
     """Rows with their spans; a cell that goes on from above belongs to the cell where it began."""
     rows: list[list[TableCell]] = []
     open_cells: dict[int, tuple[int, int]] = {}
@@ -154,7 +197,7 @@ def _rows(table: Any) -> list[list[TableCell]]:
                 open_cells.pop(place, None)
                 if merged is not None:
                     open_cells[place] = len(rows), len(cells)
-                cells.append(_cell(element, marked, width))
+                cells.append(_cell(element, file, marked, width))
             place += width
         rows.append(cells)
     return rows
@@ -173,13 +216,13 @@ def _children(parent: Any, tag: str) -> Iterator[Any]:
             yield from _children(child, tag)
 
 
-def _cell(element: Any, marked: bool, width: int) -> TableCell:
+def _cell(element: Any, file: _Word, marked: bool, width: int) -> TableCell:
     texts, tables, bold = [], [], True
     for block in _with_boxes(_blocks(element)):
         if block.tag == f"{_W}tbl":
-            tables.append(_rows(block))
+            tables.append(_rows(block, file))
         else:
-            texts.append(_text(block).strip())
+            texts.append(_text(block, file).strip())
             bold = bold and _is_bold(block)
     text = " ".join(filter(None, texts))
     return TableCell(text, marked or (bold and bool(text)), width, 1, tuple(tables))

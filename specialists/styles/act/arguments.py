@@ -49,7 +49,8 @@ _NO = re.compile(r"\b(no|not|non|never|without|except|exclud\w*|regardless|dont|
 
 def stems(text: str) -> set[str]:
     """The beginnings of a text's words, in small letters; numbers are no words."""
-    return {w[:_STEM].lower() for w in _WORD.findall(text)} | set(_WITHOUT_SPACES.findall(text))
+    words = (w.lower() for w in _WORD.findall(text))
+    return {(w.removesuffix("s") or w)[:_STEM] for w in words} | set(_WITHOUT_SPACES.findall(text))
 
 
 def spelled(name: str) -> str:
@@ -140,9 +141,11 @@ def mend(call: ToolCall, function: Function, task: str, known: str = "") -> Tool
     """
     parameters = function.get("parameters") or {}
     properties: Mapping[str, Any] = parameters.get("properties", {})
-    optional = {name: _set(schema) for name, schema in properties.items() if name not in parameters.get("required", ())}
+    optional = {
+        name: unless_null(schema) for name, schema in properties.items() if name not in parameters.get("required", ())
+    }
     said, all_said = Utterance(task), Utterance(f"{task} {known}")
-    if not _same_language(all_said, function):
+    if not same_language(all_said, function):
         return call
     kept = {n: v for n, v in call.arguments.items() if n not in optional or _grounded(n, v, optional[n], all_said)}
     free = {name: schema for name, schema in optional.items() if name not in kept}
@@ -152,12 +155,12 @@ def mend(call: ToolCall, function: Function, task: str, known: str = "") -> Tool
     return call.model_copy(update={"arguments": {**ordered, **kept}})
 
 
-def _set(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+def unless_null(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     """What an argument is when it is not null: pydantic writes `int | None` as an `anyOf`."""
     return {**schema, **next((o for o in schema.get("anyOf", ()) if o.get("type") != "null"), {})}
 
 
-def _same_language(said: Utterance, function: Function) -> bool:
+def same_language(said: Utterance, function: Function) -> bool:
     """Whether what was said and the function's description share words, were it `for` and `the`: a program cannot see
     that `mit Frühstück` says `breakfast`."""
     properties = (function.get("parameters") or {}).get("properties", {})
@@ -244,4 +247,15 @@ def _texts(call: ToolCall, function: Function) -> Iterator[str]:
         schema: dict[str, Any] = parameters.get("properties", {}).get(name, {})
         value = call.arguments.get(name)
         if isinstance(value, str | list) and "enum" not in schema and "enum" not in schema.get("items", {}):
-            yield str(value)
+            yield " ".join(leaves(value))
+
+
+def leaves(value: Any) -> Iterator[str]:
+    """All texts and numbers in a value, however deep."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from leaves(item)
+    elif value is not None and not isinstance(value, bool):
+        yield str(value)

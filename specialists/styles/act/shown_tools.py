@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -28,6 +28,23 @@ class Fitting:
     """In the order in which they were given, so that prompts begin alike."""
     similarity: float | None
     """Cosine of the task and the nearest of them; None without an embedder."""
+    cosines: Mapping[str, float] = field(default_factory=dict)
+    """Of the task and each of them, by name."""
+
+    def without(self, name: str) -> Fitting:
+        """Those that may be meant besides this one: as near to the task, but for `FAR`, as the nearest."""
+        least = (self.similarity or 0.0) - FAR
+        kept = [f for f in self.functions if f["name"] != name and self.cosines.get(f["name"], 1.0) >= least]
+        return replace(self, functions=kept)
+
+    def far(self, name: str) -> bool:
+        """Whether another function is so much nearer to the task that this one cannot be meant."""
+        return self.similarity is not None and self.cosines.get(name, 1.0) < self.similarity - FAR
+
+
+FAR = 0.25
+"""Of 500 tasks of the Berkeley leaderboard, each with the functions of seven others, one asks for a function whose
+cosine is so much below the best."""
 
 
 class ToolShortlist:
@@ -51,7 +68,8 @@ class ToolShortlist:
         missing = set[str]().union(*(needs(functions[i]) for i in nearest[: self._shown] if not known))
         first = [i for i in nearest if takes(functions[i], result) or any(finds(functions[i], n) for n in missing)]
         shown = list(dict.fromkeys([*first, *nearest]))[: self._shown + bool(first)]
-        return Fitting([functions[i] for i in sorted(shown)], float(cosines.max()))
+        near = {functions[i]["name"]: float(cosines[i]) for i in shown}
+        return Fitting([functions[i] for i in sorted(shown)], float(cosines.max()), near)
 
     def _vectors(self, functions: Sequence[Function]) -> Vectors:
         assert self._embedder is not None

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ....core.errors import ConfigError, unknown
+from ....core.errors import ConfigError, MetierError, unknown
 from ....core.run import Event, timing
 from ....core.types import ToolCall, Usage, Value, sigmoid
 from ...adapters.folder import DECISION
@@ -18,8 +18,11 @@ from ...prompt import NOT_FOUND, TrainingExample
 from ...work import Draft, Reply, Work
 from ..style import ABSENT, Examples, Learner, Opening, Row, Style, lesson_prompt, passage_texts
 from .arguments import invented, mend
+from .said import INVALID, as_said, is_asked_for
 from .shown_tools import Fitting, ToolShortlist
 
+_PLAIN = 0.99
+"""Probability of a call that the tool itself reads out of the task."""
 _SUREST = 8.0
 """Log-odds are cut there: beyond it a language model's probabilities say nothing more."""
 
@@ -73,6 +76,8 @@ def act(work: Work) -> Draft:
     """
     if work.tools is None:
         return Draft(text=NOT_FOUND, found=False, reason="it has no tools")
+    if plain := work.tools.recognised(work.brief.task):
+        return _draft([_do(work, work.tools.begin(untrusted=bool(work.passages)), plain)], {}, _PLAIN)
     calling: Calling = work.resources or Calling(ToolShortlist())
     fitting = calling.shortlist.fitting(work.brief.task, work.tools.functions)
     run, calls = work.tools.begin(untrusted=bool(work.passages)), list[ToolCall]()
@@ -87,11 +92,23 @@ def act(work: Work) -> Draft:
             break
         given = " ".join(c.result for c in calls)
         fitting = calling.shortlist.fitting(work.brief.task, work.tools.functions, given)
-        reply = _ask(work, fitting, calls)
-    results = [c.result for c in calls if c.error is None]
-    found = bool(results) and calls[-1].error is None
+        try:
+            reply = _ask(work, fitting, calls)
+        except MetierError:
+            if all(c.error is not None for c in calls):
+                raise
+            break  # what the calls gave is there, although no further one can be asked for
+    return _draft(calls, certainty, sure)
+
+
+def _draft(calls: Sequence[ToolCall], certainty: dict[str, float], sure: float | None) -> Draft:
+    """What the calls came to. A failure that no later call made good is told beside what the others gave."""
+    found = any(c.error is None for c in calls)
+    mended = [c.error is not None and any(d.error is None for d in calls[place:]) for place, c in enumerate(calls)]
+    lines = [c.result if c.error is None else f"{c.name} failed: {c.error}" for c in calls]
+    text = "\n".join(line for line, gone in zip(lines, mended, strict=True) if not gone)
     return Draft(
-        text="\n".join(results) if found else NOT_FOUND,
+        text=text if found else NOT_FOUND,
         found=found,
         certainty=certainty,
         probability=sure if found else None,
@@ -107,27 +124,41 @@ def _first(work: Work, decision: CallDecision | None, fitting: Fitting) -> tuple
         return reply, None
     calls = reply.text != NO_CALL
     sure = decision.probability(log_odds(reply.certainty["first_logprob"], called=calls), fitting.similarity)
-    if sure >= 0.5 and not calls:
+    if sure < 0.5:
+        return replace(reply, text=NO_CALL), sure
+    if not calls:
         reply = _ask(work, fitting, forced=True)
-    return reply if sure >= 0.5 and not _made_up(work, fitting, reply) else replace(reply, text=NO_CALL), sure
+    if not _wrong(work, fitting, reply):
+        return reply, sure
+    call = _read(reply.text)
+    others = fitting.without(call.name) if call and fitting.far(call.name) else replace(fitting, functions=[])
+    if others.functions:
+        reply = replace(_ask(work, others, forced=True), certainty=reply.certainty)
+    wrong = not others.functions or _wrong(work, fitting, reply)
+    return (replace(reply, text=NO_CALL) if wrong else reply), sure
 
 
-def _made_up(work: Work, fitting: Fitting, reply: Reply) -> bool:
-    """Whether the call's texts stand neither in the task nor in anything that is known about it."""
+def _wrong(work: Work, fitting: Fitting, reply: Reply) -> bool:
+    """Whether the call's texts stand in nothing that is known, or another function is far nearer to the task."""
     call = _read(reply.text)
     function = _function(fitting, call)
-    return call is not None and function is not None and invented(call, function, f"{work.brief.task} {_known(work)}")
+    if call is None or function is None:
+        return False
+    return fitting.far(call.name) or invented(call, function, f"{work.brief.task} {_known(work)}")
 
 
 def _call(work: Work, fitting: Fitting, reply: Reply, calls: Sequence[ToolCall]) -> ToolCall | None:
-    """The model's call, its optional arguments mended: by the task for the first, later ones have more to go by."""
-    call = _read(reply.text)
+    """The model's call as it was said, its optional arguments mended; none that nobody asked for."""
+    call, task = _read(reply.text), work.brief.task
     function = _function(fitting, call)
     if call is None or function is None:
         return call
     if not calls:
-        return mend(call, function, work.brief.task, _known(work))
-    return mend(call, function, "", " ".join([work.brief.task, _known(work), *map(called, calls)]))
+        return as_said(mend(call, function, task, _known(work)), function, task)
+    if not is_asked_for(call, function, task, calls):
+        return None
+    # The task alone tells the first call's arguments: later ones have more to go by.
+    return as_said(mend(call, function, "", " ".join([task, _known(work), *map(called, calls)])), function, task)
 
 
 def _function(fitting: Fitting, call: ToolCall | None) -> Function | None:
@@ -161,7 +192,7 @@ def _read(text: str) -> ToolCall | None:
     try:
         return read_call(text)
     except ValueError as error:
-        return ToolCall(name="invalid", error=str(error))
+        return ToolCall(name=INVALID, error=str(error))
 
 
 def _made(call: ToolCall, calls: Sequence[ToolCall]) -> bool:

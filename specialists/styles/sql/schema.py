@@ -8,12 +8,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations
+from typing import Any
 
 import networkx as nx
 
 from ....core.errors import MetierError
 from ....core.text import stem
-from ....tools.database import Database
+from ....tools.database import NUMBER_TYPE, Database, quote_name
+from ....tools.sql_meaning import ColumnFacts
+from ....tools.text_columns import TextColumn, text_column
 
 _MOST_VALUES = 5000
 """Values of one text column that are remembered, to find them again in questions."""
@@ -27,15 +30,20 @@ _LONGEST_NAMED = 6
 _OVERLAP = 0.5
 """Columns join only if so much of the smaller one's values stand in the other."""
 
-_NUMBER = re.compile(r"int|real|num|dec|double|float|money|serial", re.IGNORECASE)
+_NUMBER = re.compile(NUMBER_TYPE, re.IGNORECASE)
 
 _KEY = re.compile(r"(id|no|nr|num|number|code|key)$", re.IGNORECASE)
 
 _RESERVED = frozenset(
-    "all and as between by case check column default delete desc distinct drop else end exists from group having in "
-    "index insert into is join like limit match not null on or order primary references select set table then to "
-    "transaction union unique update user using values when where with".split()
+    "add all alter and any as asc autoincrement between by case cast check collate column commit constraint create "
+    "cross cube current_date current_time current_timestamp current_user default deferrable delete desc describe "
+    "distinct drop else end escape except exists false fetch for foreign from glob grant group having ilike in "
+    "index inner insert intersect into is isnull join lateral like limit lock match not nothing notnull null offset "
+    "on or order outer partitioned_by primary qualify raise references regexp returning revoke rlike rollback "
+    "rollup select set table tablesample then to transaction true uncache union unique update user using values "
+    "when where window with xor".split()
 )
+"""Names that SQLite or the parser here take for something else when they stand without quotes."""
 
 _GENERIC = frozenset(("id", "name", "title", "description", "status", "type", "date", "year", "rating"))
 
@@ -53,6 +61,10 @@ class Column:
     """No value stands there twice: it names its row."""
     values: tuple[str, ...]
     """Of a text column, short ones only."""
+    empties: bool = False
+    """Some of its rows have no value (NULL)."""
+    dialect: str = "sqlite"
+    """Of the database's SQL."""
     quoted: str = field(init=False, compare=False)
     """Its name as SQL takes it."""
     path: str = field(init=False, compare=False)
@@ -68,8 +80,8 @@ class Column:
         # Asked for at every question, thousands of times in training: computed once.
         noun = re.sub(r"(?i)_?(name|title)$", "", self.name) or self.table
         derived = {
-            "quoted": quoted(self.name),
-            "path": f"{quoted(self.table)}.{quoted(self.name)}",
+            "quoted": quoted(self.name, self.dialect),
+            "path": f"{quoted(self.table, self.dialect)}.{quoted(self.name, self.dialect)}",
             "words": tuple(parts(self.name)),
             "stems": _stems(self.name),
             "noun": _stems(noun),
@@ -107,12 +119,25 @@ class Catalogue:
     @cached_property
     def paths(self) -> Mapping[str, str]:
         """Table → its name as SQL takes it."""
-        return {table: quoted(table) for table in self.tables}
+        return {table: quoted(table, self.dialect) for table in self.tables}
 
     @cached_property
     def stems(self) -> Mapping[str, tuple[str, ...]]:
         """Table → stems of its name's words."""
         return {table: _stems(table) for table in self.tables}
+
+    @property
+    def names(self) -> Mapping[str, Mapping[str, Column]]:
+        """Tables and their columns."""
+        return self.tables
+
+    def facts(self, table: str, column: str) -> ColumnFacts:
+        """What has to be known of a column for a query to mean what is meant."""
+        return ColumnFacts(self._texts.get((table, column)), self.tables[table][column].empties)
+
+    @cached_property
+    def _texts(self) -> Mapping[tuple[str, str], TextColumn]:
+        return {(c.table, c.name): text_column(c.values) for c in self.columns if c.values}
 
     @cached_property
     def values(self) -> Mapping[str, Sequence[tuple[Column, str]]]:
@@ -162,10 +187,11 @@ class Catalogue:
                         yield doubt + 1 / (2 + min(left.distinct, right.distinct)), (left, right)
 
 
-def quoted(identifier: str) -> str:
-    """A table's or column's name as SQL takes it."""
+def quoted(identifier: str, dialect: str = "sqlite") -> str:
+    """A table's or column's name as SQL takes it. PostgreSQL reads names without quotes in small letters."""
     plain = re.fullmatch(r"[A-Za-z_]\w*", identifier) and identifier.lower() not in _RESERVED
-    return identifier if plain else '"' + identifier.replace('"', '""') + '"'
+    changed = dialect == "postgres" and identifier != identifier.lower()
+    return identifier if plain and not changed else quote_name(identifier)
 
 
 def parts(name: str) -> list[str]:
@@ -182,27 +208,34 @@ def _stems(name: str) -> tuple[str, ...]:
 
 
 def _columns(database: Database, table: str, columns: Mapping[str, str]) -> dict[str, Column]:
-    counts = ", ".join(f"COUNT(DISTINCT {quoted(column)})" for column in columns)
+    counts = ", ".join(f"COUNT(DISTINCT {name}), COUNT({name})" for name in map(quote_name, columns))
     try:
-        total, *distinct = database.query(f"SELECT COUNT(*), {counts} FROM {quoted(table)}").rows[0]
+        total, *counted = database.query(f"SELECT COUNT(*), {counts} FROM {quote_name(table)}").rows[0]
     except MetierError:
         # A table that is too large to count is still one that can be asked.
-        total, distinct = -2, [-1] * len(columns)
+        total, counted = -2, [-1, -2] * len(columns)
     read: dict[str, Column] = {}
-    for (column, kind), different in zip(columns.items(), distinct, strict=True):
-        number = bool(_NUMBER.search(kind))
-        values = () if number else _values(database, table, column)
-        read[column] = Column(table, column, number, different, different == total > 1, values)
+    for (column, kind), different, filled in zip(columns.items(), counted[::2], counted[1::2], strict=True):
+        number, values = bool(_NUMBER.search(kind)), ()
+        if not number:
+            values = _values(database, table, column)
+            # Columns that are computed often have no type.
+            number = not kind and different > 0 and all(isinstance(value, int | float) for value in values)
+        texts = sorted(value for value in values if isinstance(value, str) and 0 < len(value) <= _LONGEST_VALUE)
+        unique = different == total > 1
+        read[column] = Column(
+            table, column, number, different, unique, tuple(texts), filled != total, dialect=database.dialect
+        )
     return read
 
 
-def _values(database: Database, table: str, column: str) -> tuple[str, ...]:
-    query = f"SELECT DISTINCT {quoted(column)} FROM {quoted(table)} WHERE {quoted(column)} IS NOT NULL"
+def _values(database: Database, table: str, column: str) -> tuple[Any, ...]:
+    name = quote_name(column)
+    query = f"SELECT DISTINCT {name} FROM {quote_name(table)} WHERE {name} IS NOT NULL"
     try:
-        rows = database.query(query, rows=_MOST_VALUES).rows
+        return tuple(value for (value,) in database.query(query, rows=_MOST_VALUES).rows)
     except MetierError:
         return ()
-    return tuple(sorted(v for (v,) in rows if isinstance(v, str) and 0 < len(v) <= _LONGEST_VALUE))
 
 
 def _named_alike(left: Column, right: Column) -> bool:

@@ -24,7 +24,7 @@ from sqlglot.optimizer.scope import Scope, traverse_scope
 
 from ....core.errors import MetierError, ToolError
 from ....tools.database import Database, same_rows
-from .schema import Catalogue, Join
+from .schema import Catalogue, Join, quoted
 
 Node = TypeVar("Node", bound=exp.Expr)
 
@@ -159,7 +159,7 @@ def _plain(gold: str, catalogue: Catalogue) -> exp.Expr:
     """Without aliases and detours."""
     query = sqlglot.parse_one(gold.rstrip("; "), read=catalogue.dialect)
     for table in query.find_all(exp.Table):
-        table.set("this", exp.to_identifier(_actual(table.name, catalogue.tables)))
+        table.set("this", _identifier(_actual(table.name, catalogue.tables)))
     known = {column.name.lower() for column in catalogue.columns}
     for column in [*query.find_all(exp.Column)]:
         # SQLite reads "texas" as a text where no column has that name.
@@ -207,12 +207,17 @@ def _qualify(column: exp.Expr, tables: dict[str, str], catalogue: Catalogue, *, 
     if alias is None:
         holders = [t for t in tables.values() if name in {c.lower() for c in catalogue.tables.get(t, ())}]
         if holders and not isinstance(column.this, exp.Star):
-            column.set("table", exp.to_identifier(holders[0]))
+            column.set("table", _identifier(holders[0]))
     elif alias.name in tables and rename:
-        column.set("table", exp.to_identifier(tables[alias.name]))
+        column.set("table", _identifier(tables[alias.name]))
     table = column.args.get("table")
     if table is not None and table.name in catalogue.tables and not isinstance(column.this, exp.Star):
-        column.set("this", exp.to_identifier(_actual(column.name, catalogue.tables[table.name])))
+        column.set("this", _identifier(_actual(column.name, catalogue.tables[table.name])))
+
+
+def _identifier(name: str) -> exp.Identifier:
+    """A name that is there, in quotes where it needs them."""
+    return exp.to_identifier(name, quoted=quoted(name) != name)
 
 
 def _actual(name: str, names: Iterable[str]) -> str:
@@ -302,7 +307,7 @@ def _nested(query: exp.Expr) -> exp.Expr:
         joined = [on for join in own(select, exp.Join) if (on := join.args.get("on"))]
         demands = conditions(select) + [part for on in joined for part in _parts(on)]
         select.set("joins", None)
-        select.set("from_", exp.From(this=exp.to_table(wanted.copy().pop())))
+        select.set("from_", exp.From(this=exp.Table(this=_identifier(wanted.copy().pop()))))
         kept = _narrowed(wanted.pop(), demands)
         select.set("where", exp.Where(this=exp.and_(*kept, copy=False, wrap=False)) if kept else None)
     return query
@@ -316,7 +321,7 @@ def _narrowed(table: str, demands: list[exp.Expr]) -> list[exp.Expr]:
         demands.remove(condition)
     for join in joins:
         mine, other = (join.this, join.expression) if join.this.table == table else (join.expression, join.this)
-        inner = exp.select(other.copy()).from_(other.table)
+        inner = exp.select(other.copy()).from_(exp.Table(this=_identifier(other.table)))
         for condition in _narrowed(other.table, demands):
             inner = inner.where(condition)
         kept.append(exp.In(this=mine.copy(), query=exp.Subquery(this=inner)))

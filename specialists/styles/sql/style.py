@@ -15,6 +15,7 @@ from ....core.run import Event, timing
 from ....core.types import Answer, Citation, ToolCall
 from ....tools.builtin.sql import connect
 from ....tools.database import Database, QueryResult, same_rows, show_value
+from ....tools.sql_meaning import as_meant
 from ....tools.tool import ToolContext
 from ...engines.engine import Select
 from ...evaluation.measures import Ground, Scores, Scoring
@@ -80,12 +81,17 @@ class SqlSource:
         except ToolError:
             # What was moved to another table may stand where nothing joins it.
             repaired, query = short, expand(short, self.catalogue)
+        query, remarks = as_meant(query, self.catalogue.dialect, self.catalogue)
         result = self.database.query(query, rows=SHOWN_ROWS)
         repeated = len(result.rows) > 1 and all(row == result.rows[0] for row in result.rows)
         if repeated and (once := distinct(query, self.catalogue.dialect)):
             single = self.database.query(once, rows=SHOWN_ROWS)
             query, result = (once, single) if len(single.rows) == 1 else (query, result)
-        return query, result, objections(repaired, task, self.catalogue)
+        return query, result, objections(repaired, task, self.catalogue) + len(remarks)
+
+    def remarks(self, query: str) -> list[str]:
+        """What remains in doubt of a query that gave rows, in words."""
+        return as_meant(query, self.catalogue.dialect, self.catalogue)[1]
 
     def cite(self, query: str, result: QueryResult) -> Citation:
         """The rows as a quote from the database; the query that gives them is its context."""
@@ -126,7 +132,9 @@ def answer_by_query(work: Work) -> Draft:
         return Draft(text=NOT_FOUND, found=False, tool_calls=calls)
     citation = source.cite(best.call.arguments["query"], best.found)
     rows = [dict(zip(best.found.columns, row, strict=True)) for row in best.found.rows]
-    return Draft(_text(best.found), True, (citation,), rows, best.reply.certainty, _sure(best, work), calls)
+    remarks = [f"({remark})" for remark in source.remarks(best.call.arguments["query"])]
+    text = "\n".join([_text(best.found), *remarks])
+    return Draft(text, True, (citation,), rows, best.reply.certainty, _sure(best, work), calls)
 
 
 def _try(work: Work, source: SqlSource, before: Sequence[Try]) -> Try:
