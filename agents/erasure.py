@@ -6,6 +6,7 @@
     decisions.jsonl   how their tasks were routed        by user or thread
     inbox/            what was said about the answers    by thread
     requests.sqlite   what was asked over HTTP           by user or thread
+    attachments/      files of their conversations       by user or thread
 
 A router that learnt from a correction of an erased task is fitted again without it. Facts for everybody are nobody's,
 and examples that were accepted belong to the team's own files: neither is touched, unless everything is erased.
@@ -20,6 +21,7 @@ from contextlib import closing, contextmanager
 from typing import Any, NamedTuple
 
 from langchain_core.messages import AnyMessage
+from pydantic import Field
 
 from ..core.errors import InputError
 from ..core.types import Value
@@ -29,11 +31,12 @@ from ..memory.store import Fact, Owner
 from ..memory.threads import scrub
 from ..router.log import LoggedDecision
 from .assemble import decisions
+from .attachments import Attachments
 from .build import build
 from .cards import Blueprint
 from .feedback import Note, open_inbox
 from .threads import Threads, open_threads
-from .turn_memory import open_turn_memory, owner_of
+from .turn_memory import configured, open_turn_memory, owner_of
 
 
 class Scope(NamedTuple):
@@ -80,6 +83,8 @@ class Kept(Value):
     notes: tuple[Note, ...]
     requests: tuple[dict[str, Any], ...] = ()
     """What was asked over HTTP: runs, files, batches."""
+    files: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Conversation to the names of its files, which lie in the team's folder."""
 
 
 class Erased(Value):
@@ -90,6 +95,8 @@ class Erased(Value):
     decisions: int
     notes: int
     requests: int
+    files: int
+    """Conversations whose files were erased."""
     router_fitted: bool
     """The router had learnt from it and was fitted again."""
 
@@ -109,6 +116,7 @@ def export(plan: Blueprint, scope: Scope) -> Kept:
             decisions=tuple(d for d in decisions(plan).decisions() if _about(scope, names, d.origin)),
             notes=tuple(note for note in _notes(plan) if scope.all or note.thread_id in _threads(scope, names)),
             requests=tuple(record.body for record in _requests(plan, scope, names, erase=False)),
+            files={thread: tuple(Attachments(plan).names(thread)) for thread in _with_files(plan, scope)},
         )
 
 
@@ -121,6 +129,9 @@ def erase(plan: Blueprint, scope: Scope) -> Erased:
         ConfigError: the card names no store for threads or facts.
         StateError: a store cannot be opened, or another process uses it.
     """
+    with_files = _with_files(plan, scope)
+    for thread in with_files:
+        Attachments(plan).erase(thread)
     with _stores(plan) as (threads, facts):
         names = _names(threads, scope)
         count = facts.erase(scope.owner, scope.thread) if facts else 0
@@ -148,6 +159,7 @@ def erase(plan: Blueprint, scope: Scope) -> Erased:
         decisions=lines,
         notes=len(notes),
         requests=requests,
+        files=len(with_files),
         router_fitted=bool(corrections),
     )
 
@@ -197,6 +209,12 @@ def _requests(plan: Blueprint, scope: Scope, names: list[str], *, erase: bool) -
         for owner, thread in whose if erase else ():
             records.erase(owner, thread)
     return found
+
+
+def _with_files(plan: Blueprint, scope: Scope) -> list[str]:
+    """The conversations of that scope that have files."""
+    there = Attachments(plan).threads()
+    return [thread for thread, owner in there if scope.holds({"thread_id": thread, **configured(owner)})]
 
 
 def _facts(facts: Facts, scope: Scope) -> Iterator[Fact]:

@@ -25,7 +25,7 @@ from ..specialists.adapters.registry import ALIASES
 from ..specialists.engines import Engine, open_engine
 from ..specialists.evaluation.measures import Ground
 from ..specialists.evaluation.questions import Question, Result
-from ..specialists.evaluation.report import EvaluationReport, summarise
+from ..specialists.evaluation.report import EvaluationReport, Summary, summarise
 from ..specialists.evaluation.run import ask_questions, missing, read_results
 from ..specialists.knowledge.knowledge import Knowledge
 from .assemble import (
@@ -214,6 +214,25 @@ def compare(evaluation: Evaluation, names: Sequence[str], systems: Sequence[str]
         elif name not in left_out:
             left_out[name] = f"it has none of: {', '.join(systems)}"
     return EvaluationReport(team=plan.card.name, base=plan.card.base, specialists=tuple(summaries), left_out=left_out)
+
+
+def measured(plan: Blueprint, knowledge: Mapping[str, Knowledge], embedder: Embedder) -> list[Summary]:
+    """What is known of the systems in use from evaluations that were made: asks nobody anything.
+
+    Raises:
+        ConfigError: an evaluation set is wrong.
+        ModelNotPulled: the base is not on this machine.
+    """
+    evaluation = Evaluation(plan, find_base(plan, ModelStore()), embedder, knowledge, no_progress)
+    summaries = []
+    for name in plan.specialists:
+        used, questions = evaluation.in_use(name), evaluation.questions(name)
+        done = read_results(used.folder)
+        results = [done[question.id] for question in questions if question.id in done]
+        if results:
+            style, pair = plan.style(name), [(IN_USE, used.version)]
+            summaries.append(summarise(name, style.name, style.scoring, threshold(plan, name), pair, [results]))
+    return summaries
 
 
 def _check_asked(kind: str, names: Sequence[str], known: Collection[str]) -> None:

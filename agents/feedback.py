@@ -103,29 +103,29 @@ def note_of(
     correction: str | None = None,
     thread_id: str | None = None,
     specialist: str | None = None,
+    run_id: str | None = None,
 ) -> Note:
-    """A note about the last answer in a conversation.
+    """A note about an answer in a conversation.
 
     Args:
         specialists: Who is on the team.
         thread_id: Left out: the latest conversation.
         specialist: Whom it concerns; left out: who answered.
+        run_id: The run that gave the answer; left out: the last one.
 
     Raises:
         InputError: the rating and the correction do not fit together, or it is not clear whom it concerns.
-        StateError: there is no such conversation, or no answer in it.
+        StateError: there is no such conversation, or no such answer in it.
     """
     _check(verdict, correction)
     thread_id = thread_id or _latest(threads)
-    moment, answer = threads.history(thread_id)[0], threads.answer(thread_id)
-    if answer is None:
-        raise StateError(f"the last task of thread '{thread_id}' has no answer yet")
+    task, answer = _rated(threads, thread_id, run_id)
     name = _concerned(answer, specialists, specialist)
     parts = {p.specialist: p.text for p in answer.route.parts} if answer.route and len(answer.route.parts) > 1 else {}
     return Note(
         specialist=name,
         verdict=verdict,
-        task=parts.get(name, moment.task),
+        task=parts.get(name, task),
         answer=answer.text,
         correction=correction,
         source=answer.citations[0].source if answer.citations else None,
@@ -133,6 +133,20 @@ def note_of(
         thread_id=thread_id,
         run_id=answer.run_id,
     )
+
+
+def _rated(threads: Threads, thread_id: str, run_id: str | None) -> tuple[str, Answer]:
+    """The answer that is meant, and its task."""
+    if run_id is None:
+        answer = threads.answer(thread_id)
+        if answer is None:
+            raise StateError(f"the last task of thread '{thread_id}' has no answer yet")
+        return threads.history(thread_id)[0].task, answer
+    given = [(turn.task, turn.answer) for turn in threads.turns(thread_id) if turn.answer]
+    found = next(((task, answer) for task, answer in given if answer.run_id == run_id), None)
+    if found is None:
+        raise StateError(unknown("run", run_id, [answer.run_id for _, answer in given if answer.run_id]))
+    return found
 
 
 def _check(verdict: Rating, correction: str | None) -> None:

@@ -27,6 +27,7 @@ from ..core.errors import ConfigError, InputError, MetierError
 from ..core.run import Cancelled, Emit, Event, Plain, check_cancelled, record, timing
 from ..core.types import Answer, Brief, Budget, Handoff, Outcome, Part, Route, Turn, Usage, Value
 from ..memory.window import ContextualQuery, recall, roll
+from .attachments import AttachedFiles
 from .guardrails import Guard
 from .second_look import Evidence, settle
 from .turn_memory import TurnMemory, for_specialist, origin
@@ -125,6 +126,7 @@ class Nodes:
         evidence: How much the documents of some specialists speak of a task.
         recall_tokens: Words and marks that the turns may have to which a task refers.
         log_route: Keeps each route: `DecisionLog.add` of this router.
+        files: The files that came with the conversation; left out: none.
     """
 
     def __init__(
@@ -140,11 +142,13 @@ class Nodes:
         evidence: Evidence = lambda task, names: dict.fromkeys(names, 0.0),
         recall_tokens: int = 400,
         log_route: Callable[..., str] | None = None,
+        files: AttachedFiles | None = None,
     ) -> None:
         self.specialists, self.router, self.budget = specialists, router, budget
         self.window, self.recall_tokens = window, recall_tokens
         self._guard_in, self._guard_out = guard_in, guard_out
         self._memory, self._evidence, self._log_route = memory or TurnMemory(None), evidence, log_route
+        self._files = files
 
     def guard_in(self, state: State) -> Update:
         """Look at the task before anybody works on it."""
@@ -192,6 +196,8 @@ class Nodes:
             route = self.router.route(task, context=context)
             if self._log_route:
                 self._log_route(task, route, context=context, origin=origin())
+            if self._files:
+                route = self._files.route(task, state["recalled"]["query"], route)
             route = settle(task, state["recalled"]["query"], route, self._evidence)
             if route.parts and self._for_memory(state, route):
                 route = route.model_copy(update={"decision": "abstain", "parts": (), "reason": "for the memory"})
@@ -217,9 +223,11 @@ class Nodes:
     def _brief(self, state: State, route: Route, part: Part) -> Brief:
         alone, recalled = len(route.parts) == 1 or route.decision == "surest", state["recalled"]
         window = tuple(Turn.model_validate(turn) for turn in recalled["window"]) if alone else ()
+        query = recalled["query"] if alone else part.text
         return Brief(
             task=part.text,
-            query=recalled["query"] if alone else part.text,
+            query=query,
+            passages=self._files.passages(query) if self._files else (),
             facts=for_specialist(recalled["facts"], part.specialist),
             window=window,
             touched=tuple(sorted({touch for turn in window for touch in turn.touched})),

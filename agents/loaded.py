@@ -27,6 +27,7 @@ from .assemble import (
     knowledge_folder,
     open_specialist,
 )
+from .attachments import AttachedFiles, Attachments
 from .cards import Blueprint, fingerprint
 from .graph import Nodes, TeamGraph, compile_graph
 from .guardrails import build_guards
@@ -43,6 +44,7 @@ class Shared:
     embedder: Embedder
     threads: Threads
     memory: TurnMemory
+    attachments: Attachments
     engine: Engine | None = None
     """Runs the language model instead of the one that the card names. Whoever gave it closes it."""
     router: Router | None = None
@@ -114,6 +116,12 @@ class LoadedTeam:
     @cached_property
     def _nodes(self) -> Nodes:
         card, embedder = self.plan.card, self._shared.embedder
+        evidence = evidence_of(self.specialists)
+        readers = [
+            name
+            for name, specialist in self.specialists.items()
+            if specialist.style.name in ("answer", "quote", "free")
+        ]
         return Nodes(
             self.specialists,
             self.router,
@@ -123,7 +131,8 @@ class LoadedTeam:
             guard_in=build_guards(card.guardrails, "in", embedder, [self.plan.root]),
             guard_out=build_guards(card.guardrails, "out", embedder, [self.plan.root]),
             memory=self._shared.memory,
-            evidence=evidence_of(self.specialists),
+            evidence=evidence,
+            files=AttachedFiles(self._shared.attachments, readers, evidence),
             log_route=partial(decisions(self.plan).add, self.router) if card.router.log else None,
         )
 

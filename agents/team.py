@@ -40,6 +40,7 @@ from ..specialists.engines import Engine
 from ..specialists.specialist import Specialist
 from ..tools.policy import Decision
 from .assemble import BuildRecord
+from .attachments import Attachments
 from .build import build
 from .cards import Blueprint, TeamCard
 from .feedback import Note, Rating, note_of, open_inbox
@@ -65,6 +66,7 @@ class Team(Runnable[LanguageModelInput, Answer]):
     ) -> None:
         """Made by `load` and `of`."""
         self.threads, self.facts = shared.threads, shared.memory.facts
+        self.attachments = shared.attachments
         self._source, self._shared, self._resources = source, shared, resources
         self._current = Current(loaded)
         self._inbox, self._refreshing = open_inbox(loaded.plan), threading.Lock()
@@ -99,7 +101,7 @@ class Team(Runnable[LanguageModelInput, Answer]):
         with ExitStack() as undo:
             threads = undo.enter_context(closing(open_threads(plan)))
             memory = undo.enter_context(closing(open_turn_memory(plan, embedder)))
-            shared = Shared(store, embedder, threads, memory, engine, router)
+            shared = Shared(store, embedder, threads, memory, Attachments(plan, embedder), engine, router)
             return cls(folder, shared, LoadedTeam.open(plan, shared), undo.pop_all())
 
     @classmethod
@@ -136,6 +138,12 @@ class Team(Runnable[LanguageModelInput, Answer]):
     def blueprint(self) -> Blueprint:
         """All cards, and where their files are."""
         return self._current.thing.plan
+
+    @contextmanager
+    def present(self) -> Iterator[LoadedTeam]:
+        """Who works in the team at present, kept open inside the block whatever `refresh` brings meanwhile."""
+        with self._current.use() as loaded:
+            yield loaded
 
     @property
     def specialists(self) -> dict[str, Specialist]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any, Literal
 from uuid import uuid4
 
+from langchain_core.messages import AnyMessage
 from langgraph.checkpoint.base import WRITES_IDX_MAP, CheckpointTuple
 from langgraph.graph.message import add_messages
 from pydantic import Field
@@ -13,15 +15,21 @@ from pydantic import Field
 from ..core.errors import InputError, StateError, unknown
 from ..core.types import Answer, Value
 from ..memory.open import open_checkpoints
+from ..memory.records import RECORDS_FILE, Records
 from ..memory.store import Owner
 from ..memory.threads import ThreadSaver
 from ..tools.policy import ApprovalRequest, ApprovalResponse, Decision
 from ..tools.runner import Ledger
+from .attachments import Attachments
 from .cards import Blueprint
 from .turn_memory import owner_of
 
 Standing = Literal["answered", "waiting", "unfinished"]
 """`waiting` for a person's decision; `unfinished` when the process ended in the middle of a task."""
+
+
+_TITLES = "thread"
+"""The kind of the records that hold what is noted of conversations: `{metadata: {title: …}, at: …}`."""
 
 
 class Thread(Value):
@@ -39,6 +47,16 @@ class Thread(Value):
     """The last task."""
     text: str
     """The last answer; empty while there is none."""
+    title: str = ""
+    """What somebody called it; else its first task that is still known."""
+
+
+class ThreadTurn(Value):
+    """A task of a conversation, and what came of it."""
+
+    task: str
+    answer: Answer | None = None
+    """None while there is none. Of turns that only a summary is kept of, the text alone."""
 
 
 class Unfinished(Value):
@@ -90,15 +108,77 @@ class Threads:
     Args:
         saver: Where they are saved; None when the team keeps none.
         ledger: The effects of their tasks.
+        records: Where their titles are; None when nobody may name them.
+        attachments: Their files.
     """
 
-    def __init__(self, saver: ThreadSaver | None, ledger: Ledger) -> None:
-        self.saver, self.ledger = saver, ledger
+    def __init__(
+        self,
+        saver: ThreadSaver | None,
+        ledger: Ledger,
+        records: Records | None = None,
+        attachments: Attachments | None = None,
+    ) -> None:
+        self.saver, self.ledger, self._records, self._attachments = saver, ledger, records, attachments
 
-    def list(self) -> list[Thread]:
-        """Every conversation as it stands, the latest first."""
-        latest = [self._last(name) for name in self._kept().thread_ids()]
-        return sorted((_thread(moment) for moment in latest if _begun(moment)), key=lambda t: t.at, reverse=True)
+    def list(self, owner: Owner | None = None, search: str = "") -> list[Thread]:
+        """Every conversation as it stands, the latest first.
+
+        Args:
+            owner: Only of this one.
+            search: Only those that have these words in their title or in a turn that they still hold.
+        """
+        latest = [moment for name in self._kept().thread_ids() if _begun(moment := self._last(name))]
+        mine = [moment for moment in latest if owner in (None, owner_of(moment.metadata))]
+        titles = self._named()
+        shown = [(moment, _titled(_thread(moment), titles)) for moment in mine]
+        found = [thread for moment, thread in shown if _holds(search, thread.title, moment)]
+        return sorted(found, key=lambda thread: thread.at, reverse=True)
+
+    def title(self, thread_id: str) -> str:
+        """What somebody called a conversation; else its first task that is still known.
+
+        Raises:
+            StateError: there is no such thread.
+        """
+        return _titled(_thread(self._last(thread_id)), self._named()).title
+
+    def rename(self, thread_id: str, title: str) -> None:
+        """Give a conversation a title; without one it has its first task again.
+
+        Raises:
+            StateError: there is no such thread, or nobody may name them.
+        """
+        self._last(thread_id)
+        if self._records is None:
+            raise StateError("the conversations of this team have no titles")
+        known = self._records.get(_TITLES, thread_id)
+        metadata = {**(known.body["metadata"] if known else {}), "title": " ".join(title.split())}
+        body = {"metadata": metadata, "at": datetime.now(UTC).isoformat()}
+        self._records.put(_TITLES, thread_id, self.owner(thread_id) or Owner(None), body, thread_id=thread_id)
+
+    def turns(self, thread_id: str) -> list[ThreadTurn]:
+        """The whole conversation, oldest turn first, as far as it is kept.
+
+        Raises:
+            StateError: there is no such thread.
+        """
+        self._last(thread_id)
+        moments = list(self._kept().list(_place(thread_id)))[::-1]
+        said = dict[str, AnyMessage]()
+        answers = dict[str, Answer]()
+        for moment in moments:
+            # A task that has just arrived has no name yet: only the last moment's is of no other moment.
+            last = moment is moments[-1]
+            messages = _messages(moment) if last else moment.checkpoint["channel_values"].get("messages", [])
+            said |= {str(message.id): message for message in messages}
+            if messages and messages[-1].type == "ai" and "answer" in moment.checkpoint["channel_values"]:
+                # Where the next task has arrived, the run is another already.
+                answers.setdefault(str(messages[-1].id), _answer(moment, thread_id))
+        short = moments[0].checkpoint["channel_values"].get("earlier", [])
+        return _paired([(turn["role"] == "user", Answer(text=turn["text"])) for turn in short]) + _paired(
+            [(m.type == "human", answers.get(str(m.id)) or _of_message(m)) for m in said.values()]
+        )
 
     def history(self, thread_id: str) -> list[Thread]:
         """All saved moments of a conversation, the latest first.
@@ -117,11 +197,7 @@ class Threads:
             StateError: there is no such thread.
         """
         last = self._last(thread_id)
-        if _thread(last).standing != "answered":
-            return None
-        values = last.checkpoint["channel_values"]
-        run = {"timings": values["timings"], "thread_id": thread_id, "run_id": last.metadata.get("run_id", "")}
-        return Answer.model_validate({**values["answer"], **run})
+        return _answer(last, thread_id) if _thread(last).standing == "answered" else None
 
     def unfinished(self, thread_id: str) -> Unfinished | None:
         """What can go on in a conversation; None when its last task was answered, or there is no such conversation."""
@@ -182,12 +258,23 @@ class Threads:
         self._last(thread_id)
         self._kept().delete_thread(thread_id)
         self.ledger.erase(ledger_prefix(thread_id))
+        if self._records:
+            self._records.erase(None, thread_id)
+        if self._attachments:
+            self._attachments.erase(thread_id)
 
     def close(self) -> None:
         """Close the files and connections."""
         if self.saver:
             self.saver.close()
         self.ledger.close()
+        if self._records:
+            self._records.close()
+
+    def _named(self) -> dict[str, str]:
+        """Thread to title, of those that somebody named."""
+        records = self._records.list(_TITLES) if self._records else []
+        return {record.id: title for record in records if (title := record.body["metadata"].get("title"))}
 
     def _kept(self) -> ThreadSaver:
         if self.saver is None:
@@ -215,7 +302,8 @@ def open_threads(plan: Blueprint) -> Threads:
         StateError: the store cannot be opened.
     """
     saver = open_checkpoints(plan.card.memory.checkpoints, plan.state)
-    return Threads(saver, Ledger(plan.state / "effects.sqlite"))
+    records = Records(plan.state / RECORDS_FILE) if saver else None
+    return Threads(saver, Ledger(plan.state / "effects.sqlite"), records, Attachments(plan))
 
 
 def ledger_prefix(thread_id: str) -> str:
@@ -233,21 +321,65 @@ def _begun(moment: CheckpointTuple) -> bool:
     return bool(values.get("messages") or values.get("__start__"))
 
 
-def _thread(moment: CheckpointTuple) -> Thread:
+def _messages(moment: CheckpointTuple) -> list[AnyMessage]:
+    """The turns that the thread holds at that moment, with the task that has just arrived."""
     values = moment.checkpoint["channel_values"]
     given = values.get("__start__")  # a task that has arrived, and on which no station has begun
-    messages: Any = add_messages(values.get("messages", []), given["messages"] if given else [])
-    tasks = [m for m in messages if m.type == "human"]
+    return add_messages(values.get("messages", []), given["messages"] if given else [])  # pyright: ignore
+
+
+def _thread(moment: CheckpointTuple) -> Thread:
+    values, messages = moment.checkpoint["channel_values"], _messages(moment)
+    earlier = [turn["text"] for turn in values.get("earlier", []) if turn["role"] == "user"]
+    tasks = [str(m.text) for m in messages if m.type == "human"]
     done = messages[-1].type == "ai"
     return Thread(
         id=moment.config["configurable"]["thread_id"],  # pyright: ignore[reportTypedDictNotRequiredAccess]
         checkpoint=moment.checkpoint["id"],
         at=moment.checkpoint["ts"],
-        turns=len(tasks) + sum(turn["role"] == "user" for turn in values.get("earlier", [])),
+        turns=len(tasks) + len(earlier),
         standing="answered" if done else "waiting" if _questions(moment) else "unfinished",
-        task=str(tasks[-1].text) if tasks else "",
+        task=tasks[-1] if tasks else "",
         text=str(messages[-1].text) if done else "",
+        title=next(iter([*earlier, *tasks]), ""),
     )
+
+
+def _titled(thread: Thread, titles: dict[str, str]) -> Thread:
+    return thread.model_copy(update={"title": titles[thread.id]}) if thread.id in titles else thread
+
+
+def _holds(search: str, title: str, moment: CheckpointTuple) -> bool:
+    """Does a conversation have each of the words somewhere?"""
+    words = search.casefold().split()
+    if not words:
+        return True
+    earlier = [turn["text"] for turn in moment.checkpoint["channel_values"].get("earlier", [])]
+    text = "\n".join([title, *earlier, *(str(message.text) for message in _messages(moment))]).casefold()
+    return all(word in text for word in words)
+
+
+def _answer(moment: CheckpointTuple, thread_id: str) -> Answer:
+    """The answer that a moment ends with."""
+    values = moment.checkpoint["channel_values"]
+    run = {"timings": values["timings"], "thread_id": thread_id, "run_id": moment.metadata.get("run_id", "")}
+    return Answer.model_validate({**values["answer"], **run})
+
+
+def _of_message(message: AnyMessage) -> Answer:
+    """As much of an answer as its message keeps."""
+    return Answer.model_validate({**message.response_metadata.get("metier", {}), "text": str(message.text)})
+
+
+def _paired(said: Sequence[tuple[bool, Answer]]) -> list[ThreadTurn]:
+    """Tasks (True) with the answers that follow them."""
+    turns = list[ThreadTurn]()
+    for asked, answer in said:
+        if asked:
+            turns.append(ThreadTurn(task=answer.text))
+        elif turns:
+            turns[-1] = turns[-1].model_copy(update={"answer": answer})
+    return turns
 
 
 def _questions(moment: CheckpointTuple) -> dict[str, ApprovalRequest]:

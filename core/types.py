@@ -149,6 +149,8 @@ class Brief(Value):
     window: tuple[Turn, ...] = ()
     """The last turns, only when the task refers to them."""
     citations: tuple[Citation, ...] = ()
+    passages: tuple[Passage, ...] = ()
+    """Of files that came with the conversation; read beside the specialist's own documents."""
     sender: str | None = None
     """The specialist that handed over; None when the router did."""
     touched: tuple[Touch, ...] = ()

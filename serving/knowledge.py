@@ -47,7 +47,7 @@ def add(
     console = Console()
     with TemporaryDirectory() as kept:
         copies = {
-            name: _Copy.make(path, _folder(blueprint, specialist) / name, Path(kept, str(number)))
+            name: _Copy.make(path, documents_folder(blueprint, specialist) / name, Path(kept, str(number)))
             for number, (name, path) in enumerate(listed.files.items())
         }
         refused = _index(blueprint, specialist, copies)
@@ -102,7 +102,7 @@ def _index(blueprint: Blueprint, specialist: str, copies: Mapping[str, _Copy]) -
             copy.undo()
         _build(blueprint, specialist)
         raise
-    bases = blueprint.root.resolve(), _folder(blueprint, specialist).resolve()
+    bases = blueprint.root.resolve(), documents_folder(blueprint, specialist).resolve()
     refused = {}
     for name, copy in copies.items():
         target = copy.target.resolve()
@@ -162,7 +162,7 @@ def remove(
 ) -> None:
     """Delete documents of a specialist, from its folder and from the index."""
     blueprint = _blueprint(team, specialist)
-    paths = [_document(blueprint, specialist, name) for name in documents]
+    paths = [document_file(blueprint, specialist, name) for name in documents]
     if not yes:
         typer.confirm(f"Delete {', '.join(documents)} for good?", abort=True)
     for path in paths:
@@ -181,7 +181,7 @@ def _blueprint(team: Path, specialist: str) -> Blueprint:
     return blueprint
 
 
-def _folder(blueprint: Blueprint, specialist: str) -> Path:
+def documents_folder(blueprint: Blueprint, specialist: str) -> Path:
     """Where added documents go: the first folder among the card's sources."""
     base, card = blueprint.folders[specialist], blueprint.specialists[specialist].knowledge
     folders = [base / source for source in (card.sources if card else ()) if not (base / source).is_file()]
@@ -196,11 +196,11 @@ def _folder(blueprint: Blueprint, specialist: str) -> Path:
     return folders[0]
 
 
-def _document(blueprint: Blueprint, specialist: str, name: str) -> Path:
+def document_file(blueprint: Blueprint, specialist: str, name: str) -> Path:
     """The file of a document, by its name in the index or below the documents' folder."""
     base = blueprint.folders[specialist].resolve()
     known = [document.source for document in _open(blueprint, specialist).documents()]
-    for path in (base / name, _folder(blueprint, specialist) / name):
+    for path in (base / name, documents_folder(blueprint, specialist) / name):
         if path.is_file() and path.resolve().is_relative_to(base):
             return path
     shown_by = command_line("knowledge", "list", specialist, team=blueprint.root)

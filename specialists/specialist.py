@@ -23,7 +23,7 @@ from ..core.runnable import as_tool, task_of
 from ..core.text import codes, content_words
 from ..core.types import Answer, Brief, Citation, Handoff, Outcome, Passage
 from ..tools.session import SpecialistTools, WaitingTools
-from .card import SpecialistCard
+from .card import KnowledgeCard, SpecialistCard
 from .confidence import confidence
 from .engines.engine import Engine, Sampling
 from .grounding import nearest_evidence, supporting_sentence, with_context
@@ -164,16 +164,21 @@ class Specialist(Runnable[LanguageModelInput, Answer]):
 
     def _retrieve(self, brief: Brief, emit: Emit) -> tuple[Sequence[Passage], dict[str, str]]:
         """The passages that the model may read, and what guards took out."""
-        if self.knowledge is None or self.card.knowledge is None:
+        if self.card.knowledge is None and not brief.passages:
             return [], {}
         with timing("retrieve"):
-            passages = self.knowledge.search(brief.query or brief.task, k=self.card.knowledge.top_k)
-            passages, guards = self._sift(passages)
+            passages, guards = self._sift(self._best(brief))
         found = [{"source": p.source, "page": p.page, "score": round(p.score, 4)} for p in passages]
         emit(Event(name="retrieve", specialist=self.card.name, data={"passages": found}))
         for name, did in guards.items():
             emit(Event(name="guard", specialist=self.card.name, data={"guard": name, "did": did, "side": "between"}))
         return passages, guards
+
+    def _best(self, brief: Brief) -> Sequence[Passage]:
+        """Of its own documents and of the files that came with the brief, the passages that fit best."""
+        card = self.card.knowledge or KnowledgeCard()
+        own = self.knowledge.search(brief.query or brief.task, k=card.top_k) if self.knowledge else []
+        return sorted([*brief.passages, *own], key=lambda passage: -passage.score)[: card.top_k]
 
     def _check(self, draft: Draft, work: Work) -> Outcome:
         with timing("check"):

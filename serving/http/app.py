@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
-from fastapi.staticfiles import StaticFiles
 
 from ..._version import __version__
 from ...agents.team import Team
@@ -27,13 +25,13 @@ from .langgraph_routes import langgraph_routes
 from .mcp import add_mcp, mcp_running
 from .openai_chat import chat_routes
 from .openai_responses import response_routes
+from .page import Page, page_routes
 from .run_routes import run_routes
 from .runs import RunService
+from .team_page import team_routes
 from .threads import ThreadIndex
 from .webhooks import Webhooks
 
-_WEB = Path(__file__).parent / "web"
-"""The chat page."""
 _ROUTES = (
     run_routes,
     chat_routes,
@@ -42,6 +40,8 @@ _ROUTES = (
     langgraph_routes,
     document_routes,
     agui_routes,
+    page_routes,
+    team_routes,
 )
 
 
@@ -90,7 +90,7 @@ def create_app(
     _health(app)
     add_mcp(app)
     add_a2a(app)
-    app.mount("/", StaticFiles(directory=_WEB, html=True, check_dir=False), name="web")
+    app.mount("/", Page(), name="web")
     return app
 
 

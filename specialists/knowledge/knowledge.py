@@ -177,6 +177,10 @@ class Knowledge:
             raise KnowledgeError(f"no document '{source}' in this index")
         return text
 
+    def passages(self, source: str) -> list[Passage]:
+        """The passages of a document, in its order; none when there is no such document."""
+        return sorted((p for p, _, _ in self._passages.nodes(source)), key=lambda passage: passage.start)
+
     def sample(self, most: int) -> list[str]:
         """Texts of at most `most` passages, from all over the index."""
         places = np.linspace(0, len(self) - 1, min(most, len(self))).round().astype(int)

@@ -22,13 +22,13 @@ Bookmark = tuple[int, int, str]
 
 _MOST_BOOKMARKS = 5_000
 _MOST_PAGES = 20_000
-_ONE_AT_A_TIME = threading.Lock()
+ONE_AT_A_TIME = threading.Lock()
 """PDFium is not made for several threads."""
 
 
 def read_pdf(path: Path, source: str) -> Document:
     """A PDF file. A page that cannot be read is noted and left out; the others stay."""
-    with _ONE_AT_A_TIME:
+    with ONE_AT_A_TIME:
         file = _read(path)
     if not any(file.pages):
         pages = f"no text on its {len(file.pages)} page{'s'[: len(file.pages) != 1]}"

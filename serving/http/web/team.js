@@ -1,0 +1,103 @@
+// The team page: who is on it and how good they are, and what people who look after a team need.
+
+import { get } from "./api.js";
+import { topBar } from "./app.js";
+import { dot, h, hue, put, s } from "./dom.js";
+import { evaluation, runs } from "./reports.js";
+import { documents, search } from "./knowledge.js";
+import { memory } from "./memory.js";
+import { review } from "./review.js";
+import { router } from "./routing.js";
+import { figure, t } from "./words.js";
+
+const tabs = () => [
+  ["", t("Specialists"), overview], ["documents", t("Documents"), documents], ["search", t("Search"), search], ["router", t("Router"), router],
+  ["runs", t("Runs"), runs], ["review", t("Feedback"), review], ["evaluation", t("Evaluation"), evaluation], ["memory", t("Memory"), memory],
+];
+
+/** Shows one of the tabs; `more` is what stands behind it in the address. */
+export async function openTeam(world, name, more) {
+  const { team, main } = world;
+  const all = tabs();
+  const [tab, title, show] = all.find(([one]) => one === name) ?? all[0];
+  const panel = h("div", { class: "panel" });
+  const links = all.map(([one, text]) => h("a", { href: one ? `#/team/${one}` : "#/team", "aria-current": one === tab ? "page" : null }, text));
+  put(main, topBar(team.name), h("div", { class: "page" },
+    h("header", {}, h("h1", { tabindex: "-1" }, team.name), h("p", {}, team.description)),
+    h("nav", { class: "tabs", "aria-label": t("The team") }, links), panel));
+  document.title = `${title} · ${team.name}`;
+  main.scrollTop = 0;
+  links.find((link) => link.hasAttribute("aria-current"))?.scrollIntoView({ block: "nearest", inline: "center" });
+  try {
+    await show(panel, world, more);
+  } catch (error) {
+    put(panel, h("p", { class: "error", role: "alert" }, error.message));
+  }
+}
+
+async function overview(panel, world) {
+  const { team } = world;
+  const news = h("div", { hidden: true });
+  const cards = new Map(team.specialists.map((one) => [one.name, person(one, world)]));
+  put(panel, news, h("div", { class: "people" }, [...cards.values()]),
+    h("section", { class: "card" }, h("h2", {}, t("The way of a question")), h("p", { class: "soft small" }, t("Dashed arrows are hand-offs.")), h("div", { class: "graph", tabindex: "0", role: "region", "aria-label": t("The way of a question") }, graph(team, world.names))));
+  const [{ changed }, measured] = await Promise.all([get("api/build"), get("api/evaluation")]);
+  if (changed?.length) {
+    news.hidden = false;
+    put(news, h("p", { class: "card" }, t("Changed since the last build: {what}.", { what: changed.join(", ") }), " ", h("a", { href: "#/team/documents" }, t("Build again"))));
+  }
+  for (const one of measured) cards.get(one.specialist)?.querySelector("p").after(score({ metric: one.gate, ...one.metrics[one.gate] }));
+}
+
+function person(one, world) {
+  const facts = [
+    [t("Version"), h("span", { class: "mono" }, one.version)], [t("Style"), one.style],
+    one.documents > 0 && [t("Documents"), t("{n}, in {p} passages", { n: one.documents, p: one.passages })],
+    one.tools.length > 0 && [t("Tools"), one.tools.join(", ")], one.handoffs.length > 0 && [t("Hands over to"), one.handoffs.join(", ")],
+    [t("Silent below"), `${Math.round(100 * one.abstain_below)} %`],
+  ].filter(Boolean);
+  return h("article", { class: `card person hue-${hue(one.name, world.names)}` },
+    h("h2", {}, dot(one.name, world.names), one.name), h("p", {}, one.description),
+    h("dl", { class: "facts" }, facts.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])));
+}
+
+/** A figure with its interval on a line from 0 to 1. */
+export function score({ metric, value, low, high, n }) {
+  const spread = h("i");
+  spread.style.left = `${100 * low}%`;
+  spread.style.width = `${100 * Math.max(0.004, high - low)}%`;
+  const point = h("b");
+  point.style.left = `calc(${100 * value}% - .11rem)`;
+  return h("div", { class: "score" },
+    h("div", { class: "row" }, h("span", { class: "soft" }, t("{metric} on {n} questions", { metric, n })), h("b", { class: "number", title: `${figure(low)}–${figure(high)}` }, figure(value))),
+    h("div", { class: "range", "aria-hidden": "true" }, spread, point));
+}
+
+/** Stations and specialists from left to right. */
+function graph({ graph: { nodes, edges } }, names) {
+  const [wide, high, gap] = [112, 34, 46];
+  const layers = [];
+  for (const node of nodes) (layers[node.layer] ??= []).push(node);
+  const tall = Math.max(...layers.map((layer) => layer.length)) * (high + 22) + 30;
+  const place = new Map();
+  layers.forEach((layer, x) => layer.forEach((node, y) => place.set(node.name, { x: 12 + x * (wide + gap), y: (tall - layer.length * (high + 22)) / 2 + y * (high + 22) + 11 })));
+  const width = 24 + layers.length * wide + (layers.length - 1) * gap;
+  const lines = edges.map(({ from, to, kind }) => {
+    const [a, b] = [place.get(from), place.get(to)];
+    if (kind === "handoff") {
+      const out = wide + 8 + Math.abs(a.y - b.y) / 9;
+      return [s("path", { class: "handoff", d: `M${a.x + wide} ${a.y + high * 0.7}C${a.x + out + 14} ${a.y + high * 0.7} ${b.x + out + 14} ${b.y + high * 0.3} ${b.x + wide + 6} ${b.y + high * 0.3}` }),
+        s("path", { class: "tip handoff", d: `M${b.x + wide + 1} ${b.y + high * 0.3}l8 -4v8z` })];
+    }
+    const [x1, y1, x2, y2] = [a.x + wide, a.y + high / 2, b.x, b.y + high / 2];
+    return [s("path", { d: `M${x1} ${y1}C${x1 + gap / 2} ${y1} ${x2 - gap / 2} ${y2} ${x2 - 6} ${y2}` }), s("path", { class: "tip", d: `M${x2 - 1} ${y2}l-8 -4v8z` })];
+  });
+  const boxes = nodes.map(({ name, kind }) => {
+    const { x, y } = place.get(name);
+    const who = kind === "specialist";
+    return s("g", { class: who ? `hue-${hue(name, names)}` : "" },
+      s("rect", { x, y, width: wide, height: high, rx: who ? 17 : 8, class: who ? "who" : "" }),
+      s("text", { x: x + wide / 2, y: y + high / 2 }, name.length > 15 ? `${name.slice(0, 14)}…` : name));
+  });
+  return s("svg", { viewBox: `0 0 ${width} ${tall}`, role: "img", "aria-label": edges.map(({ from, to }) => `${from} → ${to}`).join(", ") }, lines, boxes);
+}
