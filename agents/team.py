@@ -414,9 +414,15 @@ class Team(Runnable[LanguageModelInput, Answer]):
 
     def _work(self, loaded: LoadedTeam, given: Any, place: _Place, task: str) -> Iterator[Event]:
         with saying_full("this turn could not be saved"):
+            if not place.thread.startswith(SINGLE):
+                yield from self._events(loaded, given, place)
+                return
+            event = None
             for event in self._events(loaded, given, place):
-                if event.name == "answer" and place.thread.startswith(SINGLE):
-                    self.threads.settle_single(place.thread, task, Answer.model_validate(event.data), place.owner)
+                if event.name != "answer":
+                    yield event
+            if event and event.name == "answer":  # told once its last step was saved, which then can be forgotten
+                self.threads.settle_single(place.thread, task, Answer.model_validate(event.data), place.owner)
                 yield event
 
     def _events(self, loaded: LoadedTeam, given: Any, place: _Place) -> Iterator[Event]:
