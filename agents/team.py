@@ -10,7 +10,7 @@ import asyncio
 import shlex
 import threading
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -333,7 +333,8 @@ class Team(Runnable[LanguageModelInput, Answer]):
         turns, text = [*history, *(() if thread_id else before)], savable(text)
         given = {"messages": [*map(_message, turns), ("user", text)], "attached": specialist}
         place = _Place(thread_id or f"{SINGLE}{uuid4().hex}", run_id or str(uuid4()), owner, config or {})
-        with self.threads.turn(place.thread), self._current.use() as loaded:
+        turn = self.threads.turn(thread_id) if thread_id else nullcontext()
+        with turn, self._current.use() as loaded:
             _check(specialist, loaded)
             if thread_id:
                 self.threads.admit(thread_id, owner)

@@ -14,9 +14,12 @@ from typing import Any
 
 import pytest
 
+from metier.agents.cards import Blueprint
+from metier.agents.erasure import Scope, erase, export
 from metier.agents.team import Team
 from metier.core.errors import InputError, StateError
 from metier.core.types import Answer, ToolCall
+from metier.memory.store import Owner
 from metier.tests.shop import lines, open_shop, tools
 from metier.tools.policy import Approve, Respond
 from metier.tools.runner import Ledger, ToolRunner
@@ -145,6 +148,22 @@ def test_a_single_task_leaves_no_thread_but_can_be_judged(shop: Open, tmp_path: 
     assert team.feedback("bad", thread_id=answer.thread_id).run_id == answer.run_id
     team.ask("clerk: look(8)", thread_id="kept")
     assert team.feedback("good").thread_id == "kept"
+
+
+def test_a_single_task_is_erased_with_its_person(shop: Open, tmp_path: Path) -> None:
+    (tmp_path / "clerk").mkdir()
+    (tmp_path / "clerk" / "specialist.yaml").write_text("name: clerk\ndescription: The clerk of the shop.\n")
+    (tmp_path / "team.yaml").write_text("name: shop\nspecialists: [clerk]\n")
+    team, plan = shop(), Blueprint.read(tmp_path)
+    team.ask("clerk: look(7)", user="ada")
+    team.ask("clerk: look(8)", user="bo")
+    assert [c.user for c in export(plan, Scope(Owner("bo"))).threads] == ["bo"]
+    team.close()
+    erase(plan, Scope(Owner("ada")))
+    assert shop().threads.last_single() is not None
+    shop().close()
+    erase(plan, Scope(Owner("bo")))
+    assert shop().threads.last_single() is None
 
 
 def test_a_single_task_that_waits_is_kept_until_it_is_decided(shop: Open) -> None:
