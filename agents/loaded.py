@@ -10,6 +10,7 @@ from pathlib import Path
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
 from ..core.embedding import Embedder
+from ..core.files import writable
 from ..core.models import ModelStore
 from ..core.types import Budget
 from ..router.router import Router
@@ -122,6 +123,7 @@ class LoadedTeam:
             for name, specialist in self.specialists.items()
             if specialist.style.name in ("answer", "quote", "free")
         ]
+        kept_log = card.router.log and writable(self.plan.state)
         return Nodes(
             self.specialists,
             self.router,
@@ -133,7 +135,7 @@ class LoadedTeam:
             memory=self._shared.memory,
             evidence=evidence,
             files=AttachedFiles(self._shared.attachments, readers, evidence),
-            log_route=partial(decisions(self.plan).add, self.router) if card.router.log else None,
+            log_route=partial(decisions(self.plan).add, self.router) if kept_log else None,
         )
 
     def close(self) -> None:

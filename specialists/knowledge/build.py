@@ -246,6 +246,29 @@ def build_index(
     return replace(report, embedded=embedded, seconds=time.perf_counter() - began)
 
 
+def changed_documents(sources: Sequence[Path], store: Path, card: KnowledgeCard, root: Path, built: float) -> list[str]:
+    """Documents that are new, gone or not what the index in `store` was made of. Contents count, not times: only files
+    that were touched since `built` (seconds since 1970) are read.
+    """
+    found = scan(sources, root, with_readers(card.readers, [root])).files
+    folder = current_generation(store)
+    known: dict[str, str] = {}
+    if folder:
+        with closing(PassageStore(folder / PASSAGES_FILE)) as passages:
+            known = passages.versions()
+
+    def is_other(source: str, path: Path) -> bool:
+        status = path.stat()
+        if source in known and max(status.st_mtime, status.st_ctime) <= built:
+            return False
+        version = sha256(path)
+        # A file that is the same as another one is not in the index itself.
+        return known[source] != version if source in known else version not in known.values()
+
+    gone = [source for source in known if source not in found]
+    return [*gone, *(source for source, path in found.items() if is_other(source, path))]
+
+
 def index_fingerprint(embedder: Embedder, card: KnowledgeCard) -> dict[str, Any]:
     """What an index depends on besides its documents."""
     return {
