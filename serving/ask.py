@@ -5,7 +5,7 @@ from __future__ import annotations
 import json as jsonlib
 import sys
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 from uuid import uuid4
@@ -18,6 +18,7 @@ from rich.markup import escape
 from ..core.errors import InputError, MetierError, StateError
 from ..core.types import Answer
 from .options import ME, AsJson, TeamFolder, User, blueprint_of, command_line, print_json, progress_bars
+from .running import NotForUs, RunningTeam, find_running
 
 if TYPE_CHECKING:
     from ..agents.team import Team
@@ -60,10 +61,12 @@ def ask(
     text = _stdin() if task in (None, "-") else task
     if not text.strip():
         raise InputError("there is no task", hint='metier ask "How often is the filler greased?"')
+    asked = {"text": text, "thread": thread, "specialist": specialist, "user": user, "json": json}
+    if user == ME and (running := find_running(team)):
+        with suppress(NotForUs):
+            end_with(_asked(running, **asked), json=json)
     with open_team(team, quiet=json) as opened:
-        answer = _work(opened, text, thread, specialist, user, quiet=json)
-        if not json:
-            answer = _decided(opened, answer)
+        answer = _asked(opened, **asked)
     end_with(answer, json=json)
 
 
@@ -148,8 +151,21 @@ def open_team(folder: Path, *, quiet: bool = False) -> Team:
         return Team.load(blueprint)
 
 
+def _asked(
+    team: Team | RunningTeam, text: str, thread: str | None, specialist: str | None, user: str, json: bool
+) -> Answer:
+    answer = _work(team, text, thread, specialist, user, quiet=json)
+    return answer if json else _decided(team, answer)
+
+
 def _work(
-    team: Team, text: str, thread: str | None, specialist: str | None, user: str, *, quiet: bool = False
+    team: Team | RunningTeam,
+    text: str,
+    thread: str | None,
+    specialist: str | None,
+    user: str,
+    *,
+    quiet: bool = False,
 ) -> Answer:
     """Ask with a live line that says what is going on."""
     with Console(stderr=True, quiet=quiet).status("reading the task …", spinner="line") as status:
@@ -163,7 +179,7 @@ def _work(
         return team.ask(text, thread_id=thread, specialist=specialist, user=user, emit=follow)
 
 
-def _decided(team: Team, answer: Answer) -> Answer:
+def _decided(team: Team | RunningTeam, answer: Answer) -> Answer:
     """The answer after a person at the terminal has decided what it waits for; as it is when nobody sits there."""
     from ..tools.policy import ApprovalRequest
 
