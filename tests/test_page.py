@@ -449,20 +449,16 @@ def test_nothing_from_people_or_documents_becomes_markup(browser, models, tmp_pa
 def test_what_nobody_is_sure_of_is_shown_as_unconfirmed(visit: Any) -> None:
     visitor = visit()
     page = visitor.go()
-    turn = visitor.ask(CARE)
-    text = turn.evaluate(
-        """async (element) => {
-            const { source } = await import('/answer.js');
-            const passage = {source: 'ovens/deck-oven.md', heading: ['Deck oven DO-4'], start: 0, end: 5,
-                context: 'The valve opens. It is tested by the fitter once a year.',
-                quote: 'It is tested by the fitter once a year.'};
-            const card = source(passage, 1, 'maybe');
-            element.append(card);
-            return [card.querySelector('mark').className, card.querySelector('mark').textContent];
-        }"""
-    )
-    assert text == ["maybe", "It is tested by the fitter once a year."]
-    assert page.locator("mark.maybe").first.is_visible()
+    turn = visitor.ask("Who is allowed to wear a wedding ring in the bakery?")
+    assert "nobody is sure" in turn.locator(".by").inner_text()
+    assert "nobody has confirmed it" in turn.locator(".nearest").inner_text()
+    mark = turn.locator(".nearest mark.maybe").first
+    assert mark.inner_text() == "Everybody in the bakery wears a cap, light trousers and closed shoes."
+    visitor.picture("doubt")
+    turn.locator(".nearest .source").first.click()
+    page.locator("#paper mark.maybe").wait_for()
+    assert page.locator("#paper mark").inner_text() == mark.inner_text()
+    assert visitor.accessible() == []
 
 
 def test_german_says_everything(visit: Any) -> None:

@@ -149,7 +149,7 @@ def rename_thread(thread_id: ThreadId, new: NewTitle, request: Request, who: Who
 
 
 @page_routes.delete("/threads/{thread_id}", status_code=204)
-def delete_thread(thread_id: ThreadId, request: Request, who: Whoever) -> None:
+def forget_thread(thread_id: ThreadId, request: Request, who: Whoever) -> None:
     """Forget a conversation."""
     may(who, "write")
     _own(team_of(request), thread_id, who)
