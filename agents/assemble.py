@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,6 @@ from ..core.run import Progress, no_progress, part_of
 from ..core.types import Value
 from ..router.log import DecisionLog
 from ..specialists.adapters.choose import Adapter, adapter_version, in_use, loadable, on_server
-from ..specialists.confidence import answer_evidence
 from ..specialists.engines import Engine
 from ..specialists.knowledge.knowledge import Knowledge
 from ..specialists.specialist import Specialist
@@ -92,6 +90,7 @@ def open_specialist(
         sift=None if dry else sift(_guards_between(plan, runtime)),
         journal=None if dry else GraphJournal(),
         abstain_below=plan.card.abstain_below,
+        base=plan.card.base,
         version=version_of(plan, name, runtime.base, knowledge, adapter, classifier=classifier),
     )
 
@@ -131,42 +130,6 @@ def _open_tools(
 
 def _guards_between(plan: Blueprint, runtime: Runtime) -> Guard:
     return build_guards(plan.card.guardrails, "between", runtime.embedder, [plan.root])
-
-
-# The second look of a router in doubt: whose documents speak of this?
-
-
-LEAD = 0.05
-"""By so much the best evidence must be ahead of the next, otherwise the user is asked."""
-
-
-def by_evidence(specialists: Mapping[str, Specialist]) -> Callable[[str, Sequence[str]], str | None]:
-    """A function `(task, candidates) -> name`; None when no candidate's documents stand out.
-
-    Evidence is the mean of two shares: how many of the task's content words the best passage covers, and its cosine.
-    """
-
-    def look(task: str, names: Sequence[str]) -> str | None:
-        found = {n: k.search(task, k=3) for n in names if (k := specialists[n].knowledge)}
-        ranked = sorted(((answer_evidence(task, passages), name) for name, passages in found.items()), reverse=True)
-        if len(ranked) < 2 or ranked[0][0] - ranked[1][0] < LEAD:
-            return None
-        return ranked[0][1]
-
-    return look
-
-
-def best_evidence(specialists: Mapping[str, Specialist]) -> Callable[[str, Sequence[str]], float]:
-    """A function `(task, names) -> evidence`: how much the documents of these specialists speak of a task, 0 to 1.
-
-    Who works without documents, with tools say, is always the one to ask: 1.
-    """
-
-    def look(task: str, names: Sequence[str]) -> float:
-        knowing = [specialists[name].knowledge for name in names]
-        return max((answer_evidence(task, k.search(task, k=3)) if k else 1.0 for k in knowing), default=0.0)
-
-    return look
 
 
 # The version of a specialist: one short hash of all that its answers depend on.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,6 +25,7 @@ from ..specialists.knowledge.knowledge import Knowledge
 from ..specialists.knowledge.readers import MAX_DOCUMENT_BYTES, READERS, Reader, read
 from ..specialists.knowledge.store import DocumentInfo
 from .cards import Blueprint
+from .second_look import Evidence
 from .turn_memory import configured, origin, owner_of
 
 ATTACHED = "attached"
@@ -149,12 +150,10 @@ class AttachedFiles:
 
     Args:
         readers: The specialists who quote from documents.
-        evidence: How much the documents of some specialists speak of a task, 0 to 1.
+        evidence: How much the documents of some specialists speak of a task.
     """
 
-    def __init__(
-        self, attachments: Attachments, readers: Sequence[str], evidence: Callable[[str, Sequence[str]], float]
-    ) -> None:
+    def __init__(self, attachments: Attachments, readers: Sequence[str], evidence: Evidence) -> None:
         self._attachments, self._readers, self._evidence = attachments, readers, evidence
 
     def passages(self, query: str) -> tuple[Passage, ...]:
@@ -167,7 +166,7 @@ class AttachedFiles:
         found = self.passages(query)
         speak = answer_evidence(query, found)
         chosen = [part.specialist for part in route.parts]
-        if not self._readers or speak < _SPOKEN_OF or (chosen and self._evidence(query, chosen) >= speak):
+        if not self._readers or speak < _SPOKEN_OF or (chosen and max(self._evidence(query, chosen).values()) >= speak):
             return route
         reader = max(self._readers, key=lambda name: route.probabilities.get(name, 0.0))
         name = found[0].source.removeprefix(f"{ATTACHED}/")

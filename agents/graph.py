@@ -29,6 +29,7 @@ from ..core.types import Answer, Brief, Budget, Handoff, Outcome, Part, Route, T
 from ..memory.window import ContextualQuery, recall, roll
 from .attachments import AttachedFiles
 from .guardrails import Guard
+from .second_look import Evidence, settle
 from .turn_memory import TurnMemory, for_specialist, origin
 
 _log = logging.getLogger("metier")
@@ -122,7 +123,7 @@ class Nodes:
         guard_in: Looks at the task.
         guard_out: Looks at the answer.
         memory: Long-term memory; left out: none.
-        evidence: How much the documents of some specialists speak of a task, 0 to 1.
+        evidence: How much the documents of some specialists speak of a task.
         recall_tokens: Words and marks that the turns may have to which a task refers.
         log_route: Keeps each route: `DecisionLog.add` of this router.
         files: The files that came with the conversation; left out: none.
@@ -138,7 +139,7 @@ class Nodes:
         guard_in: Guard,
         guard_out: Guard,
         memory: TurnMemory | None = None,
-        evidence: Callable[[str, Sequence[str]], float] = lambda task, names: 1.0,
+        evidence: Evidence = lambda task, names: dict.fromkeys(names, 0.0),
         recall_tokens: int = 400,
         log_route: Callable[..., str] | None = None,
         files: AttachedFiles | None = None,
@@ -197,6 +198,7 @@ class Nodes:
                 self._log_route(task, route, context=context, origin=origin())
             if self._files:
                 route = self._files.route(task, state["recalled"]["query"], route)
+            route = settle(task, state["recalled"]["query"], route, self._evidence)
             if route.parts and self._for_memory(state, route):
                 route = route.model_copy(update={"decision": "abstain", "parts": (), "reason": "for the memory"})
         plain = _plain(route)
@@ -206,7 +208,7 @@ class Nodes:
     def _for_memory(self, state: State, route: Route) -> bool:
         """Do the user's own words speak more of the task than the documents of those who were chosen?"""
         task, names = state["task"]["text"], [part.specialist for part in route.parts]
-        return self._memory.comes_first(task, state["recalled"], lambda: self._evidence(task, names))
+        return self._memory.comes_first(task, state["recalled"], lambda: max(self._evidence(task, names).values()))
 
     def dispatch(self, state: State) -> list[Send] | str:
         """Send each part to its specialist; straight to `join` when nobody was chosen."""
@@ -219,7 +221,7 @@ class Nodes:
         return sends or "join"
 
     def _brief(self, state: State, route: Route, part: Part) -> Brief:
-        alone, recalled = len(route.parts) == 1, state["recalled"]
+        alone, recalled = len(route.parts) == 1 or route.decision == "surest", state["recalled"]
         window = tuple(Turn.model_validate(turn) for turn in recalled["window"]) if alone else ()
         query = recalled["query"] if alone else part.text
         return Brief(
@@ -358,7 +360,8 @@ def _slim(answer: Plain) -> Plain:
 
 
 def join(route: Route, answers: Sequence[Answer]) -> Answer:
-    """One answer out of several: a single one passes through, others stand under each other, every citation kept.
+    """One answer out of several: a single one passes through, or the surest of those to the same task; others stand
+    under each other, every citation kept, with what nobody could answer at the end.
 
     Args:
         route: How the task was split.
@@ -366,16 +369,18 @@ def join(route: Route, answers: Sequence[Answer]) -> Answer:
     """
     if not answers:
         return _nobody(route)
-    if len(answers) == 1:
-        return answers[0].model_copy(update={"route": route})
+    if len(answers) == 1 or route.decision == "surest":
+        surest = max(answers, key=lambda answer: (answer.kind != "abstain", answer.confidence))
+        return surest.model_copy(update={"route": route})
     good = [answer for answer in answers if answer.kind == "answer"]
     data = [answer.data for answer in answers]
     return Answer(
-        text="\n".join(f"{answer.specialist}: {answer.text}" for answer in answers),
+        text="\n".join([answer.text for answer in good] + _unanswered(route, answers)),
         kind="answer" if good else "abstain",
         specialist=_listed(answers, "specialist"),
         version=_listed(answers, "version"),
         citations=_flat(answers, "citations"),
+        evidence=_flat(answers, "evidence"),
         confidence=min((answer.confidence for answer in good), default=0.0),
         reason="; ".join(filter(None, (answer.reason for answer in answers))),
         data=None if data.count(None) == len(data) else data,
@@ -386,6 +391,11 @@ def join(route: Route, answers: Sequence[Answer]) -> Answer:
         guards={name: did for answer in answers for name, did in answer.guards.items()},
         usage=sum((answer.usage for answer in answers), Usage()),
     )
+
+
+def _unanswered(route: Route, answers: Sequence[Answer]) -> list[str]:
+    pairs = zip(route.parts, answers, strict=True)
+    return [f"{part.text}: {answer.text}" for part, answer in pairs if answer.kind != "answer"]
 
 
 def _flat(answers: Sequence[Answer], field: str) -> tuple[Any, ...]:

@@ -21,8 +21,6 @@ from .assemble import (
     BuildRecord,
     Runtime,
     adapter_of,
-    best_evidence,
-    by_evidence,
     decisions,
     engine_name,
     find_base,
@@ -33,6 +31,7 @@ from .attachments import AttachedFiles, Attachments
 from .cards import Blueprint, fingerprint
 from .graph import Nodes, TeamGraph, compile_graph
 from .guardrails import build_guards
+from .second_look import by_evidence, evidence_of
 from .threads import Threads
 from .turn_memory import TurnMemory
 
@@ -117,8 +116,12 @@ class LoadedTeam:
     @cached_property
     def _nodes(self) -> Nodes:
         card, embedder = self.plan.card, self._shared.embedder
-        evidence = best_evidence(self.specialists)
-        readers = [name for name, specialist in self.specialists.items() if specialist.style.name in ("quote", "free")]
+        evidence = evidence_of(self.specialists)
+        readers = [
+            name
+            for name, specialist in self.specialists.items()
+            if specialist.style.name in ("answer", "quote", "free")
+        ]
         return Nodes(
             self.specialists,
             self.router,

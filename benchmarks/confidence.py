@@ -1,32 +1,36 @@
 """Fit the confidence of specialists: which answers are right, told from what retrieval and the model say.
 
-    python benchmarks/confidence.py ../shared/data --skill quote --write
+    python benchmarks/confidence.py ../shared/data --write
 
-Questions of the sets of `grounded.py` are asked twice: with all documents, and with some left out; those of a team's
-examples once of their specialist and once of a colleague, who should not know. An answer is right
-when its document is there and its words overlap with the reference (F1 of at least 0.5). A logistic model is fitted on
-documents other than those it is measured on; `--write` fits it on all and puts it beside `specialists/confidence.py`.
+Questions of the sets of `grounded.py` are asked twice: with all documents, and with some left out; those of the
+tuning part of `realdocs` once of their specialist and half of them of a colleague, who should not know. An answer is
+right when its document is there and it holds the reference, or its words overlap with it (F1 of at least 0.5); in
+`realdocs` when it matches the pattern. A logistic model is fitted on documents other than those it is measured on;
+`--write` fits it on all and puts it into `specialists/confidence.json`, for this base.
 
 Metrics: `auroc` and `ece` (10 bins) out of fold.
 """
 
 from __future__ import annotations
 
+import json
+import re
 import tempfile
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import numpy as np
-from grounded import Corpus, opened, pairs
+from documents import chosen
+from grounded import Corpus, opened, opening_arguments, pairs, reader_card
 from harness import Report, auroc, parser, progress, sample, say
 from numpy.typing import NDArray
 
-from metier.agents.cards import Blueprint
 from metier.core.embedding import Embedder
-from metier.core.files import read_jsonl, write_atomic
-from metier.core.metrics import expected_calibration_error, token_f1
+from metier.core.files import write_atomic
+from metier.core.metrics import expected_calibration_error, normalise_answer, token_f1
 from metier.core.types import Brief, Logistic, Outcome
 from metier.specialists.confidence import CONFIDENCE_FILE, FEATURES, confidence_features
 from metier.specialists.engines import Engine
@@ -58,30 +62,39 @@ def collect(made: Corpus, full: Recorder, part: Recorder, absent: set[str], name
         for specialist in (full, part) if question.document in absent else (full,):
             specialist.run(Brief(task=question.text))
             there = specialist is full
-            right = there and token_f1(specialist.drafted.text, question.answers) >= 0.5
+            right = there and _holds(specialist.drafted.text, question.answers)
             rows.append({**specialist.seen, "right": right, "document": f"{name}/{question.document}"})
     return rows
 
 
-def collect_team(args: Namespace, folder: Path, embedder: Embedder, engine: Engine) -> list[dict[str, Any]]:
-    """Rows from a team's own examples (never its evaluation sets); questions for a colleague have no right answer."""
-    plan, dice, rows = Blueprint.read(folder), Random(args.seed), []
-    people: dict[str, Recorder] = {}
-    asked: dict[str, list[dict[str, Any]]] = {}
+def _holds(text: str, references: Sequence[str]) -> bool:
+    plain = normalise_answer(text)
+    return any(normalise_answer(r) in plain for r in references) or token_f1(text, references) >= 0.5
+
+
+def collect_documents(args: Namespace, embedder: Embedder, engine: Engine) -> list[dict[str, Any]]:
+    """Rows of real documents; of every second question also what a colleague would say, which is never right."""
+    folder, dice, rows = args.data / "realdocs", Random(args.seed), []
+    questions = [row for row in chosen(folder, "tune") if row["specialist"] and row["kind"] != "multi_part"]
     with tempfile.TemporaryDirectory() as place:
-        for name, card in plan.specialists.items():
-            sources = [plan.folders[name] / s for s in card.knowledge.sources] if card.knowledge else []
-            knowledge = Knowledge.build(sources, Path(place) / name, embedder, card.knowledge, root=plan.folders[name])
-            people[name] = Recorder(card, engine, knowledge, adapter=args.skill)
-            files = [plan.folders[name] / e for e in card.examples if e.endswith(".jsonl")]
-            asked[name] = sample([r for f in files for r in read_jsonl(f) if r.get("answer")], args.limit, args.seed)
-        for name, question in progress([(n, q) for n, qs in asked.items() for q in qs], folder.name):
-            other = dice.choice([n for n in people if n != name])
-            for who in (name, other):
-                people[who].run(Brief(task=question["input"]))
-                drafted = people[who].drafted
-                right = who == name and token_f1(drafted.text, [question["answer"]]) >= 0.5
-                rows.append({**people[who].seen, "right": right, "document": f"{name}/{question.get('source')}"})
+        people: dict[str, Recorder] = {}
+        for name in sorted({row["specialist"] for row in questions}):
+            source = folder / "documents" / name
+            knowledge = Knowledge.build([source], Path(place) / name, embedder, root=source)
+            people[name] = Recorder(
+                reader_card(args.style), engine, knowledge, adapter=next(iter(engine.adapters), None), base=args.base
+            )
+        for number, row in enumerate(progress(sample(questions, args.limit, args.seed), "realdocs")):
+            own, brief = row["specialist"], Brief(task=row["question"])
+            colleague = dice.choice([name for name in people if name != own])
+            for who in (own, colleague) if number % 2 else (own,):
+                people[who].run(brief)
+                said = people[who].drafted
+                right = (
+                    who == own and bool(row["pattern"]) and bool(re.search(row["pattern"], said.text, re.IGNORECASE))
+                )
+                source = str(row.get("source"))
+                rows.append({**people[who].seen, "right": said.found and right, "document": f"{own}/{source}"})
     return rows
 
 
@@ -119,16 +132,15 @@ def gather(args: Namespace) -> list[dict[str, Any]]:
     embedder, engine = opened(args)
     for name, made, full, part, absent in pairs(args, Recorder, embedder, engine):
         rows += collect(made, full, part, absent, name)
-    if args.team:
-        rows += collect_team(args, args.team, embedder, engine)
+    if not args.only or "realdocs" in args.only:
+        rows += collect_documents(args, embedder, engine)
     engine.close()
     return rows
 
 
 def main() -> None:
     arguments = parser(__doc__ or "")
-    arguments.add_argument("--skill", help="a shipped skill on top of the base")
-    arguments.add_argument("--team", type=Path, help="a team whose examples count, too")
+    opening_arguments(arguments)
     arguments.add_argument("--write", action="store_true", help="ship the weights")
     args = arguments.parse_args()
     report, rows = Report(args), gather(args)
@@ -143,12 +155,15 @@ def main() -> None:
         weights = fit(x, y)
         *named, bias = (round(float(weight), 4) for weight in weights)
         only = "".join(f" --only {name}" for name in args.only or ())
-        command = f"python benchmarks/confidence.py DATA --skill {args.skill} --limit {args.limit}{only}"
-        command += f" --team {args.team}" if args.team else ""
+        command = (
+            f"python benchmarks/confidence.py DATA --base {args.base} --style {args.style} --limit {args.limit}{only}"
+        )
         model = Logistic(
             weights=dict(zip(FEATURES, named, strict=True)), bias=bias, made_by=f"{command} ({len(y)} rows)"
         )
-        write_atomic(CONFIDENCE_FILE, model.model_dump_json(indent=1) + "\n")
+        known = json.loads(CONFIDENCE_FILE.read_text(encoding="utf-8"))
+        known = {args.base: model.model_dump(mode="json"), **{b: m for b, m in known.items() if b != args.base}}
+        write_atomic(CONFIDENCE_FILE, json.dumps(known, indent=1) + "\n")
         say(f"written: {CONFIDENCE_FILE.name} {model}")
 
 

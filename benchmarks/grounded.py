@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,15 +25,15 @@ from typing import Any, TypeVar
 
 from harness import Report, parser, progress, quantile, read_set, say, wanted
 
+from metier.agents.cards import TeamCard
 from metier.core.embedding import Embedder
 from metier.core.files import read_jsonl
 from metier.core.metrics import exact_match, token_f1
 from metier.core.models import ModelStore
 from metier.core.onnx_embedder import load_embedder
 from metier.core.types import Answer, Brief, Passage
-from metier.specialists.adapters.choose import find_skill
-from metier.specialists.adapters.convert import gguf_adapter
-from metier.specialists.card import KnowledgeCard, ModelCard, SpecialistCard
+from metier.specialists.adapters.choose import loadable, skill_of
+from metier.specialists.card import KnowledgeCard, SpecialistCard
 from metier.specialists.engines import Engine, open_engine
 from metier.specialists.knowledge.knowledge import Knowledge
 from metier.specialists.specialist import Specialist
@@ -41,7 +41,6 @@ from metier.specialists.specialist import Specialist
 SETS = ("agri_agxqa", "finance_tatqa_span", "law_cuad_qa")
 ABSENT = 0.3
 """Share of the documents that the second specialist does not have."""
-BASE = "smollm2-135m"
 S = TypeVar("S", bound=Specialist)
 
 
@@ -122,7 +121,7 @@ def build(
     folder: Path,
     embedder: Embedder,
     engine: Engine,
-    skill: str | None,
+    args: Namespace,
     kind: type[S],
 ) -> S:
     """A specialist that knows the documents that are not absent."""
@@ -130,14 +129,19 @@ def build(
         if name not in absent:
             (folder / "documents").mkdir(parents=True, exist_ok=True)
             (folder / "documents" / name).write_text(text, encoding="utf-8")
-    card = SpecialistCard(
+    card = reader_card(args.style)
+    knowledge = Knowledge.build([folder / "documents"], folder / "index", embedder, card.knowledge, root=folder)
+    return kind(card, engine, knowledge, adapter=next(iter(engine.adapters), None), base=args.base)
+
+
+def reader_card(style: str) -> SpecialistCard:
+    """Of a specialist that answers from documents."""
+    return SpecialistCard(
         name="reader",
         description="Answers from the documents of one benchmark set.",
+        style=style,
         knowledge=KnowledgeCard(sources=["documents"]),
-        model=ModelCard(adapter=skill),
     )
-    knowledge = Knowledge.build([folder / "documents"], folder / "index", embedder, card.knowledge, root=folder)
-    return kind(card, engine, knowledge, adapter=skill)
 
 
 def found_at(question: Question, passages: list[Passage], k: int) -> bool:
@@ -190,12 +194,22 @@ def measure(
     report.add(name, system, "seconds_p50", [s for _, _, s in there], quantile(0.5))
 
 
+def opening_arguments(parser: ArgumentParser) -> None:
+    """Which base, skill and style."""
+    parser.add_argument("--base", default=TeamCard.model_fields["base"].default)
+    parser.add_argument("--style", default="answer")
+    parser.add_argument("--skill", type=Path, help="an adapter (PEFT folder); left out: the shipped one; `none`: none")
+
+
 def opened(args: Namespace) -> tuple[Embedder, Engine]:
     """The embedder, and the engine with the skill that was asked for."""
     store = ModelStore()
-    embedder, base = load_embedder("minilm", store), store.find(BASE)
-    skill = gguf_adapter(find_skill(args.skill), base.files["gguf"]) if args.skill else None
-    return embedder, open_engine("llama", base, {args.skill: skill} if skill else {})
+    defaults = {name: TeamCard.model_fields[name].default for name in ("embedder", "engine")}
+    base = store.find(args.base)
+    skill = args.skill or skill_of(reader_card(args.style), args.base)
+    loaded = None if str(skill) == "none" else loadable(skill, base, defaults["engine"])
+    engine = open_engine(defaults["engine"], base, {"skill": loaded} if loaded else {})
+    return load_embedder(defaults["embedder"], store), engine
 
 
 def pairs(
@@ -207,14 +221,14 @@ def pairs(
         names = sorted(made.documents)
         absent = set(Random(args.seed).sample(names, max(1, round(ABSENT * len(names)))))
         with tempfile.TemporaryDirectory() as folder:
-            full = build(made, set(), Path(folder) / "full", embedder, engine, args.skill, kind)
-            part = build(made, absent, Path(folder) / "part", embedder, engine, args.skill, kind)
+            full = build(made, set(), Path(folder) / "full", embedder, engine, args, kind)
+            part = build(made, absent, Path(folder) / "part", embedder, engine, args, kind)
             yield name, made, full, part, absent
 
 
 def main() -> None:
     arguments = parser(__doc__ or "")
-    arguments.add_argument("--skill", help="a shipped skill on top of the base")
+    opening_arguments(arguments)
     args = arguments.parse_args()
     report = Report(args)
     system = f"metier+{args.skill}" if args.skill else "base"

@@ -74,9 +74,10 @@ class Route(Value):
     The fields `choice`, `probabilities` and `confidence` have the meaning of langchain-core's `ChoiceAnswer`.
     """
 
-    decision: Literal["one", "several", "clarify", "abstain"]
+    decision: Literal["one", "several", "surest", "clarify", "abstain"]
     parts: tuple[Part, ...] = ()
-    """Who does what: one part for `one`, two or more for `several`, none otherwise."""
+    """Who does what: one part for `one`, two or more for `several`, none otherwise. `surest`: all parts are the whole
+    task, and the surest answer counts."""
     choices: tuple[Choice, ...] = ()
     """All specialists, most probable first; probabilities sum to at most 1, the rest is 'none of these'."""
     confidence: float = 0.0

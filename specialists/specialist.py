@@ -54,6 +54,7 @@ class Specialist(Runnable[LanguageModelInput, Answer]):
         sift: Looks at the passages before the model does; left out: it reads all of them.
         journal: Keeps the steps of who has tools, so that a run that was interrupted does not take them again.
         abstain_below: Confidence under which it hands over or abstains.
+        base: Name of the base model, on whose answers its confidence was fitted.
         version: Hash of all that it is made of, shown in each answer.
     """
 
@@ -70,10 +71,12 @@ class Specialist(Runnable[LanguageModelInput, Answer]):
         sift: Sift | None = None,
         journal: Journal | None = None,
         abstain_below: float = 0.3,
+        base: str = "",
         version: str = "unversioned",
     ) -> None:
         self.card, self.engine, self.knowledge, self.version = card, engine, knowledge, version
         self.style, self.resources = style or find_style(card.style), resources
+        self._base = base
         self._tools, self._journal = tools, journal or Unkept()
         self.abstain_below = card.abstain_below if card.abstain_below is not None else abstain_below
         self._sift = sift or (lambda passages: (passages, {}))
@@ -179,7 +182,7 @@ class Specialist(Runnable[LanguageModelInput, Answer]):
 
     def _check(self, draft: Draft, work: Work) -> Outcome:
         with timing("check"):
-            sure = confidence(work.brief.query or work.brief.task, draft, work.passages)
+            sure = confidence(work.brief.query or work.brief.task, draft, work.passages, self._base)
         good = draft.found and (sure >= self.abstain_below or any(c.binding for c in draft.tool_calls))
         work.emit(Event(name="check", specialist=self.card.name, data={"found": draft.found, "confidence": sure}))
         if good:

@@ -21,6 +21,9 @@ from .prompt import Message, render
 CERTAINTY = ("logprob", "first_logprob")
 """What engines may tell about an answer's tokens; see `engines.engine.certainty`."""
 
+DECLINED = "declined"
+"""In a draft's certainty: the model said that nothing answers, and was made to point at what comes nearest."""
+
 
 @dataclass(frozen=True)
 class Reply:

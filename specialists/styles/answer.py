@@ -15,7 +15,7 @@ from ..engines.engine import Quote
 from ..grounding import in_view, with_context
 from ..knowledge.citation import cite
 from ..prompt import NOT_FOUND, TrainingExample
-from ..work import Draft, Reply, Work
+from ..work import DECLINED, Draft, Reply, Work
 from .style import ABSENT, Examples, Learner, Style, lesson_prompt
 
 _OPENINGS = ("Yes.", "No.")
@@ -35,7 +35,7 @@ def answer(work: Work) -> Draft:
     if draft.found:
         return draft
     nearest = _draft(work.ask(prompt, replace(shape, alternatives=()), seed=0), work.passages)
-    return replace(nearest, certainty={**nearest.certainty, "declined": 1.0})
+    return replace(nearest, certainty={**nearest.certainty, DECLINED: 1.0})
 
 
 def _draft(reply: Reply, passages: Sequence[Passage]) -> Draft:
