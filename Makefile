@@ -7,12 +7,12 @@ MODELS := smollm2-135m minilm
 BENCH_DATA ?= ../shared/data
 BENCH_OUT ?= benchmarks/out
 
-.PHONY: demo test lint bench models size clean
+.PHONY: demo test lint bench models browser pictures size clean
 
 demo: $(VENV)/base.stamp models  ## the example team answers
 	$(BIN)/python examples/plant/demo.py
 
-test: lint models  ## what .ci/run runs
+test: lint models browser  ## what .ci/run runs
 	$(BIN)/python -m pytest -q
 
 lint: $(VENV)/dev.stamp  ## style, format, types
@@ -28,6 +28,14 @@ bench: $(VENV)/dev.stamp models  ## every benchmark; BENCH_DATA=folder
 
 models: $(VENV)/base.stamp  ## the built-in models, into the cache; nothing happens when they are there
 	$(BIN)/metier models pull $(MODELS)
+
+browser:  ## a Chromium, in which the page is tested; those tests are skipped, and say so, where it cannot be installed
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || \
+	  { apt-get -qq update && apt-get -qq install -y --no-install-recommends chromium; } >/dev/null 2>&1 || \
+	  echo "NO CHROMIUM: the page will not be tested (apt-get install chromium)"
+
+pictures: $(VENV)/dev.stamp models browser  ## the pictures of the page in docs/pictures, made by its tests
+	METIER_PICTURES=docs/pictures $(BIN)/python -m pytest -q tests/test_page.py
 
 size: $(VENV)/base.stamp  ## how large a base install is, part by part
 	$(BIN)/python benchmarks/install_size.py

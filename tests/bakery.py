@@ -88,11 +88,12 @@ def script(messages: list[BaseMessage]) -> str:
     """The model: a quote for what it knows, a call for an order, and nothing for the rest."""
     said = messages[-1].text
     task = said[said.rfind("Question:") :] if "Question:" in said else said
-    if re.search(r"order \d+", task):
-        amount, what = re.findall(r"order (\d+) kg of ([\w ]+)", task)[-1]
-        made = len(re.findall(r"\) (?:gave|failed): ", said))
-        calls = [write_call("stock", {"article": what}), write_call("order", {"article": what, "kilos": int(amount)})]
-        return calls[made] if made < len(calls) else NO_CALL
+    made = bool(re.search(r"\) (?:gave|failed): ", said))
+    if wanted := re.findall(r"order (\d+) kg of ([\w ]+)", task):
+        amount, article = wanted[-1]
+        return NO_CALL if made else write_call("order", {"article": article, "kilos": int(amount)})
+    if store := re.search(r"How much ([\w ]+) is in the store", task):
+        return NO_CALL if made else write_call("stock", {"article": store[1]})
     return next((quote for word, quote in SCRIPT.items() if word in task), "not found")
 
 

@@ -15,7 +15,7 @@ from starlette.staticfiles import StaticFiles
 
 from ...agents.attachments import ATTACHED
 from ...agents.erasure import Scope, export
-from ...agents.feedback import Note, Rating, open_inbox
+from ...agents.feedback import Rating, open_inbox
 from ...agents.team import Team
 from ...agents.threads import Thread, ThreadTurn
 from ...core.types import Answer, Value
@@ -133,7 +133,8 @@ async def show_thread(thread_id: ThreadId, request: Request, who: Whoever) -> Th
 
 
 def _rated_turns(team: Team, thread_id: str) -> list[RatedTurn]:
-    notes = {n.run_id: n.verdict for name in team.specialists for n in open_inbox(team.blueprint).notes(name)}
+    inbox = open_inbox(team.blueprint)
+    notes: dict[str, Rating] = {n.run_id: n.verdict for name in team.specialists for n in inbox.notes(name)}
     return [
         RatedTurn(task=turn.task, answer=turn.answer, rated=notes.get(turn.answer.run_id) if turn.answer else None)
         for turn in team.threads.turns(thread_id)
@@ -149,7 +150,7 @@ def rename_thread(thread_id: ThreadId, new: NewTitle, request: Request, who: Who
 
 
 @page_routes.delete("/threads/{thread_id}", status_code=204)
-def delete_thread(thread_id: ThreadId, request: Request, who: Whoever) -> None:
+def forget_thread(thread_id: ThreadId, request: Request, who: Whoever) -> None:
     """Forget a conversation."""
     may(who, "write")
     _own(team_of(request), thread_id, who)
@@ -226,30 +227,6 @@ def _own(team: Team, thread_id: str, who: Caller) -> None:
     """Raises 404 unless it is the caller's conversation: another's is as if it did not exist."""
     if team.threads.saver is None or team.threads.owner(thread_id) != who.owner:
         raise ServingError(404, f"there is no conversation '{thread_id}'", code="thread_not_found")
-
-
-# Feedback, and its review.
-
-
-class AnswerRating(Value):
-    """What somebody says about an answer."""
-
-    verdict: Rating
-    thread_id: str = Field(max_length=200)
-    run_id: str = Field(max_length=100)
-    specialist: str | None = Field(default=None, max_length=200)
-    correction: str | None = Field(default=None, max_length=20_000)
-
-
-@page_routes.post("/feedback", status_code=201)
-def rate(given: AnswerRating, request: Request, who: Whoever) -> Note:
-    """Say what an answer was worth, or what would have been right; it waits for review."""
-    may(who, "write")
-    team = team_of(request)
-    _own(team, given.thread_id, who)
-    named = given.specialist if given.specialist in team.specialists else None
-    more = {"thread_id": given.thread_id, "run_id": given.run_id, "specialist": named}
-    return team.feedback(given.verdict, given.correction, **more)
 
 
 # Documents.

@@ -144,8 +144,9 @@ class FeedbackRequest(Value):
     correction: str | None = Field(default=None, max_length=20_000)
     """The right answer; goes with `correction`."""
     run_id: str | None = Field(default=None, max_length=100)
+    """Which answer of the conversation is meant; left out: the last one."""
     thread_id: str | None = Field(default=None, max_length=200)
-    """Whose last answer is meant, where no run is named."""
+    """Left out: the conversation of the run, as long as this server knows it."""
     specialist: str | None = Field(default=None, max_length=200)
     """Whom it concerns; left out: who answered."""
 
@@ -154,11 +155,11 @@ class FeedbackRequest(Value):
 async def give_feedback(said: FeedbackRequest, request: Request, who: Whoever) -> Note:
     """Say what an answer was worth; the team's owner reviews it, and a correction may become an example."""
     service = service_of(request)
-    thread = service.get(who, said.run_id).thread_id if said.run_id else said.thread_id
+    thread = said.thread_id or (service.get(who, said.run_id).thread_id if said.run_id else None)
     if thread is None:
         raise ServingError(422, "say which answer: run_id or thread_id", param="run_id")
     threads = service.team.threads
     if threads.owner(thread) not in (Owner(None), who.owner):
         raise ServingError(404, f"there is no thread '{thread}'", code="thread_not_found", param="thread_id")
-    more = {"thread_id": thread, "specialist": said.specialist}
+    more = {"thread_id": thread, "run_id": said.run_id, "specialist": said.specialist}
     return await asyncio.to_thread(service.team.feedback, said.verdict, said.correction, **more)

@@ -185,7 +185,7 @@ export class Turn {
     const { answer } = this;
     const asked = (answer.specialist ?? "").split(", ")[0];
     try {
-      await api.post("api/feedback", { verdict, correction, run_id: answer.run_id, thread_id: answer.thread_id, specialist: asked });
+      await api.post("v1/feedback", { verdict, correction, run_id: answer.run_id, thread_id: answer.thread_id, specialist: asked });
       for (const one of this.bar.querySelectorAll("[aria-pressed]")) one.setAttribute("aria-pressed", String(one === button));
       told.textContent = correction ? t("Thank you. It waits for review, and then becomes an example.") : t("Thank you.");
     } catch (error) {
