@@ -62,6 +62,7 @@ def rewrite(
     metadata: Mapping[str, str | int],
     progress: Progress = no_progress,
     values: Callable[[ReaderTensor], NDArray[np.float32]] = weights,
+    written: Callable[[ReaderTensor, tuple[int, ...]], NDArray[np.uint8]] | None = None,
 ) -> None:
     """Write what `reader` reads to `target`; one tensor at a time is in memory.
 
@@ -70,6 +71,7 @@ def rewrite(
         metadata: Takes the place of the source's or is new: texts, and `FILE_TYPE`. All else is copied.
         progress: Told of the tensors.
         values: What is written of the tensors in `formats`.
+        written: Instead of `values`: the bytes of such a tensor, in the shape that its format has.
     """
     architecture = "general.architecture"
     writer = GGUFWriter(target, reader.fields[architecture].contents())
@@ -90,6 +92,12 @@ def rewrite(
         writer.write_ti_data_to_file()
         for done, tensor in enumerate(reader.tensors, start=1):
             kind = formats.get(tensor.name)
-            data = tensor.data if kind is None else quantize(values(tensor), kind)
+            if kind is None:
+                data = tensor.data
+            elif written is None:
+                data = quantize(values(tensor), kind)
+            else:
+                shape = tuple(int(n) for n in reversed(tensor.shape))
+                data = written(tensor, quant_shape_to_byte_shape(shape, kind))
             writer.write_tensor_data(np.ascontiguousarray(data))
             progress("tensors", done, len(reader.tensors))
