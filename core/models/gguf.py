@@ -11,6 +11,7 @@ docs/models.md for both (`benchmarks/models.py` measures them).
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from math import prod
@@ -33,6 +34,9 @@ from ..run import Progress, no_progress, part_of
 
 FILE_TYPE = "general.file_type"
 """The metadata key of the format that most tensors are in."""
+_MODEL = b"general.type" + struct.pack("<IQ", 8, 5) + b"model"
+"""How a whole model says what it is, at the beginning of its GGUF: the key, then a text (8) of five letters."""
+
 RECIPES = {
     "q8_0": (GGMLQuantizationType.Q8_0, LlamaFileType.MOSTLY_Q8_0),
     "q4_0": (GGMLQuantizationType.Q4_0, LlamaFileType.MOSTLY_Q4_0),
@@ -101,3 +105,11 @@ def rewrite(
                 data = written(tensor, quant_shape_to_byte_shape(shape, kind))
             writer.write_tensor_data(np.ascontiguousarray(data))
             progress("tensors", done, len(reader.tensors))
+
+
+def is_model(gguf: Path) -> bool:
+    """Whether a file is a whole model and no adapter."""
+    if not gguf.is_file():
+        return False
+    with gguf.open("rb") as file:
+        return _MODEL in file.read(4096)

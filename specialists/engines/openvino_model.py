@@ -26,7 +26,6 @@ from ...core.openvino_library import opset as ops
 from ...core.settings import settings
 from ..adapters.convert import base_hash
 from ..adapters.merge import lora_pairs
-from .llama import is_model
 
 _VERSION = 2
 """Part of the cache key; raised whenever the written folder would differ."""
@@ -166,9 +165,6 @@ class OpenVinoModel:
         for path in loras.values():
             if not path.is_file():
                 raise EngineError(f"no such model file: {path}")
-            if is_model(path):
-                hint = "give the adapter as it was before merging, or use `engine: llama`"
-                raise EngineError(f"{path} is a whole model; OpenVINO runs adapters beside the base", hint=hint)
         folder = converted(gguf, cache)
         facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
         self.context: int = facts["context"]
