@@ -41,7 +41,7 @@ class ModelCard(Section):
     Where a server runs the base: the adapter's name there; left out: none."""
     merged: bool = False
     """Merge the adapter into a copy of the base that only this specialist uses: faster, for a second base's memory.
-    Only with `engine: llama`."""
+    Not with a server or `engine: transformers`."""
     max_tokens: int = Field(default=160, ge=1)
     """Longest answer, in tokens."""
     temperature: float = Field(default=0.0, ge=0)

@@ -14,12 +14,13 @@ import pytest
 
 from metier import __version__
 from metier.serving.project import init_team
+from metier.tests.office import init_tiny
 
 
 @pytest.fixture(scope="module")
 def office(tmp_path_factory, models) -> Path:
     folder = tmp_path_factory.mktemp("cli") / "office"
-    init_team(folder)
+    init_tiny(folder)
     return folder
 
 

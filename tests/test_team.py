@@ -205,7 +205,7 @@ def test_the_same_team_in_a_few_lines_of_python(tmp_path, models):
         examples=["When does the lease of the depot end?", "What is the rent of the office?"],
         abstain_below=0.0,
     )
-    with Team.of("desk", leases, folder=tmp_path) as team:
+    with Team.of("desk", leases, folder=tmp_path, base="smollm2-135m") as team:
         answer = team.ask("Until when do we rent the depot?", specialist="leases")
     assert answer.specialist == "leases"
     assert "31 March 2031" in answer.text

@@ -82,6 +82,8 @@ class ModelInfo(Value):
     kind: str
     licence: str
     about: str = ""
+    tier: str | None = None
+    """Of a base: `tiny`, `small` or `medium`."""
     pulled: bool
     size: int
     """Bytes on the disk; for a model that is not here, to download, as far as the catalogue knows."""
@@ -267,6 +269,7 @@ class ModelStore:
             kind=described.kind,
             licence=described.licence,
             about=about,
+            tier=entry.tier if entry else None,
             pulled=isinstance(described, ModelRecord),
             size=sum(file.size or 0 for file in described.files.values()),
             files={str(role): file for role, file in described.files.items()},
