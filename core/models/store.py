@@ -28,7 +28,7 @@ from .catalogue import Entry, FileSpec, read_catalogue
 from .gguf import RECIPE_VERSION, requantise
 from .pull import Puller, enough_room
 
-_SUFFIX = {"gguf": ".gguf", "original": ".gguf", "onnx": ".onnx", "tokenizer": ".json"}  # Of a role's file.
+_SUFFIX = {"gguf": ".gguf", "original": ".gguf", "onnx": ".onnx", "tokenizer": ".json", "e5": ".e5"}  # Of a role's file.
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class LocalModel:
     """A model whose files are here: only paths and names, nothing is loaded.
 
     `files` maps a role to a path: a base has `gguf` (what engines load) and, where that was re-quantised, `original`
-    (the file as published); an embedder has `onnx` and `tokenizer`.
+    (the file as published); an embedder has `onnx` and `tokenizer`, or `e5`.
     """
 
     name: str

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ...core.embedding import Embedder
+from ...core.embedding import Embedder, embed_passages
 from ...core.errors import KnowledgeError, UnreadableDocument
 from ...core.files import sha256
 from ...core.run import Progress, no_progress
@@ -148,7 +148,7 @@ class Indexer:
         unknown = [text for text in texts if text not in vectors]
         for first in range(0, len(unknown), _AT_ONCE):
             batch = unknown[first : first + _AT_ONCE]
-            vectors.update(zip(batch, self._embedder.embed(batch), strict=True))
+            vectors.update(zip(batch, embed_passages(self._embedder, batch), strict=True))
         self.embedded += len(unknown)
         with self._passages.change():
             for document, version, new in self._waiting:
