@@ -122,22 +122,16 @@ def _guards_between(plan: Blueprint, runtime: Runtime) -> Guard:
 # The second look of a router in doubt: whose documents speak of this?
 
 
-LEAD = 0.05
-"""By so much the best evidence must be ahead of the next, otherwise the user is asked."""
-
-
-def by_evidence(specialists: Mapping[str, Specialist]) -> Callable[[str, Sequence[str]], str | None]:
-    """A function `(task, candidates) -> name`; None when no candidate's documents stand out.
+def by_evidence(specialists: Mapping[str, Specialist]) -> Callable[[str, Sequence[str]], dict[str, float]]:
+    """A function `(task, names) -> evidence by name`: how much the documents of each speak of a task, 0 to 1.
 
     Evidence is the mean of two shares: how many of the task's content words the best passage covers, and its cosine.
+    Who works without documents is left out.
     """
 
-    def look(task: str, names: Sequence[str]) -> str | None:
+    def look(task: str, names: Sequence[str]) -> dict[str, float]:
         found = {n: k.search(task, k=3) for n in names if (k := specialists[n].knowledge)}
-        ranked = sorted(((answer_evidence(task, passages), name) for name, passages in found.items()), reverse=True)
-        if len(ranked) < 2 or ranked[0][0] - ranked[1][0] < LEAD:
-            return None
-        return ranked[0][1]
+        return {name: answer_evidence(task, passages) for name, passages in found.items()}
 
     return look
 

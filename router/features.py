@@ -30,8 +30,7 @@ _NO_LETTER = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def normalise_example(text: str) -> str:
-    """The text as the router reads it: composed characters, single blanks, nothing that is no text, no more than it looks
-    at."""
+    """The text as the router reads it: composed characters, single blanks, no more than it looks at."""
     if len(text) > _HEAD + _TAIL:
         text = f"{text[:_HEAD]} {text[-_TAIL:]}"
     plain = _NO_LETTER.sub(" ", unicodedata.normalize("NFKC", text))

@@ -37,8 +37,8 @@ _FEW = 20
 _REFUSED = 0.85
 """Share of the outside texts that is refused then."""
 _LEAST_SURE, _MOST_SURE = 0.3, 0.6
-"""Between these probabilities of being the team's a threshold lies. The lowest of a few dozen examples may be an odd one,
-and would let everything in; examples that are all alike are all sure, and would keep everything else out."""
+"""Between these probabilities of being the team's a threshold lies. The lowest of a few dozen examples may be an odd
+one, and would let everything in; examples that are all alike are all sure, and would keep everything else out."""
 _GROUP = 0.5
 """Like-worded examples are left out together unless they are more than this share of all."""
 _FEW_WORDS = 3
@@ -110,8 +110,8 @@ def learn_router(
 
 
 def like_worded(words: Sparse, terms: Sequence[str], labels: NDArray[np.intp]) -> list[NDArray[np.intp]]:
-    """Groups of examples that say nothing about new wordings: "how often is the pump greased" for the specialist of pumps
-    and "how often is the valve greased" for that of valves, and the same words twice.
+    """Groups of examples that say nothing about new wordings: "how often is the pump greased" for the specialist of
+    pumps and "how often is the valve greased" for that of valves, and the same words twice.
 
     Args:
         words: (examples, terms): which words each example has.
