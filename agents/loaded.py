@@ -32,7 +32,7 @@ from .attachments import AttachedFiles, Attachments
 from .cards import Blueprint, fingerprint
 from .graph import Nodes, TeamGraph, compile_graph
 from .guardrails import build_guards
-from .second_look import by_evidence, evidence_of
+from .second_look import by_documents, evidence_of
 from .threads import Threads
 from .turn_memory import TurnMemory
 
@@ -95,7 +95,7 @@ class LoadedTeam:
                     undo.enter_context(closing(knowledge))
                 specialists[name] = open_specialist(plan, name, runtime, knowledge, adapters[name])
             router = shared.router or Router.load(plan.state / "router", shared.embedder).with_second_look(
-                by_evidence(specialists)
+                by_documents(specialists)
             )
             return cls(plan, shared, specialists, router, engine, undo.pop_all(), made_of)
 

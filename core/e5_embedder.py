@@ -42,9 +42,7 @@ class E5Embedder(BatchedEmbedder):
         means: As in `MEANS_FILE`, in the model's own scale.
     """
 
-    def __init__(
-        self, file: E5File, means: NDArray[np.float32], name: str, remembered: int = REMEMBERED
-    ) -> None:
+    def __init__(self, file: E5File, means: NDArray[np.float32], name: str, remembered: int = REMEMBERED) -> None:
         self._vocabulary = Vocabulary(file)
         self._longest = file.sizes.positions
         self._words = file.blocks("emb.word").reshape(file.sizes.words, -1, 2 + BLOCK // 2)
@@ -61,7 +59,9 @@ class E5Embedder(BatchedEmbedder):
         means = np.load(MEANS_FILE)
         version = sha256(REMOVED * means).hexdigest()[:4]
         try:
-            return cls(E5File(model.files["e5"]), means, f"{model.name}-{model.sha256('e5')[:12]}-{version}", remembered)
+            return cls(
+                E5File(model.files["e5"]), means, f"{model.name}-{model.sha256('e5')[:12]}-{version}", remembered
+            )
         except (RuntimeError, ValueError, KeyError) as error:
             raise ModelError(
                 f"model '{model.name}' cannot be opened: {error}", hint=f"metier models pull {model.name}"

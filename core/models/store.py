@@ -28,7 +28,13 @@ from .catalogue import Entry, FileSpec, read_catalogue
 from .gguf import RECIPE_VERSION, requantise
 from .pull import Puller, enough_room
 
-_SUFFIX = {"gguf": ".gguf", "original": ".gguf", "onnx": ".onnx", "tokenizer": ".json", "e5": ".e5"}  # Of a role's file.
+_SUFFIX = {
+    "gguf": ".gguf",
+    "original": ".gguf",
+    "onnx": ".onnx",
+    "tokenizer": ".json",
+    "e5": ".e5",
+}  # Of a role's file.
 
 
 @dataclass(frozen=True)
