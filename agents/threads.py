@@ -332,6 +332,20 @@ class Threads:
             if self._attachments:
                 self._attachments.erase(thread_id)
 
+    def drop(self, thread_id: str) -> None:
+        """Forget the last task of a conversation, if it has no answer: it is then as it was before."""
+        last = self.saver.get_tuple(_place(thread_id)) if self.saver else None
+        if last is None or not _begun(last) or _thread(last).standing == "answered":
+            return
+        answered = next((m for m in self.history(thread_id) if m.standing == "answered"), None)
+        if answered is None:
+            self.delete(thread_id)
+            return
+        aside = self.fork(thread_id, answered.checkpoint)
+        self._kept().delete_thread(thread_id)
+        self.copy(aside, thread_id)
+        self._kept().delete_thread(aside)
+
     def close(self) -> None:
         """Close the files and connections."""
         if self.saver:

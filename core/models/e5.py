@@ -7,6 +7,7 @@ Matrices are in GGML's Q4_0: 32 weights a block, a float16 scale and 16 bytes wi
 
 from __future__ import annotations
 
+import itertools
 import struct
 from pathlib import Path
 from typing import NamedTuple
@@ -80,7 +81,7 @@ class E5File:
         self.scores: list[float] = array("<f4", count).tolist()
         """Log-probability of each piece."""
         blob = array("u1", length).tobytes()
-        self.pieces = [blob[start:end].decode() for start, end in zip(ends, ends[1:], strict=False)]
+        self.pieces = [blob[start:end].decode() for start, end in itertools.pairwise(ends)]
         """Token id to text; U+2581 stands for the blank before a word."""
         _, length = read("iI")
         at += length

@@ -9,8 +9,8 @@ from metier.router.router import Router
 
 THINGS = (
     "pump valve motor crane boiler oven press lathe mixer dryer filter fan chiller conveyor robot scale printer "
-    "labeller palletiser wrapper forklift gate lift ladder tank silo furnace kiln saw drill grinder welder laser scanner "
-    "camera sensor relay fuse battery inverter panel cable hose pipe elbow flange gasket bearing belt chain"
+    "labeller palletiser wrapper forklift gate lift ladder tank silo furnace kiln saw drill grinder welder laser "
+    "scanner camera sensor relay fuse battery inverter panel cable hose pipe elbow flange gasket bearing belt chain"
 ).split()
 FORMS = (
     "how often is the {} greased",
