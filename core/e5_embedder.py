@@ -62,7 +62,7 @@ class E5Embedder(BatchedEmbedder):
         version = sha256(REMOVED * means).hexdigest()[:4]
         try:
             return cls(E5File(model.files["e5"]), means, f"{model.name}-{model.sha256('e5')[:12]}-{version}", remembered)
-        except (RuntimeError, ValueError, KeyError) as error:
+        except (ModelError, OSError, RuntimeError, ValueError, KeyError) as error:
             raise ModelError(
                 f"model '{model.name}' cannot be opened: {error}", hint=f"metier models pull {model.name}"
             ) from error
