@@ -1,4 +1,4 @@
-"""multilingual-e5-small (Wang et al., 2024, arXiv:2402.05672) on OpenVINO, from its 4-bit weights as they are published.
+"""multilingual-e5-small (Wang et al., 2024, arXiv:2402.05672) on OpenVINO, from its published 4-bit weights.
 
 Two things differ from the published model. Activations are rounded to 8 bits for each token, which costs nothing one
 could measure and is quicker by half. And the vectors lose most of what all of them have in common (Mu and Viswanath,
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,7 +92,7 @@ class Vocabulary:
     The library's own takes seconds to open a vocabulary of 250,000 pieces; words come again, so this is as quick.
     """
 
-    _HIDDEN = {code: None for code in (*range(1, 9), 11, *range(14, 32), 127, 143, 159)}
+    _HIDDEN: ClassVar = {code: None for code in (*range(1, 9), 11, *range(14, 32), 127, 143, 159)}
     _BLANKS = dict.fromkeys((*range(0x200B, 0x2010), 0x2581, 0xFEFF, 0xFFFD), " ")
 
     def __init__(self, file: E5File) -> None:
