@@ -200,7 +200,11 @@ class _Sight:
 
 
 def _is_white_shape(shape: pdfium.PdfObject) -> bool:
-    colour = _colour(pdfium_c.FPDFPageObj_GetFillColor, shape) if shape.type == pdfium_c.FPDF_PAGEOBJ_PATH else None
+    colour = (
+        _colour(pdfium_c.FPDFPageObj_GetFillColor, shape)
+        if pdfium_c.FPDFPageObj_GetType(shape) == pdfium_c.FPDF_PAGEOBJ_PATH
+        else None
+    )
     return colour is not None and (min(colour[:3]) >= _WHITE or colour[3] == 0)
 
 
