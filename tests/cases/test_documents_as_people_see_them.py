@@ -73,6 +73,12 @@ def test_html_words_of_one_cell_stay_apart_and_the_caption_stays(tmp_path):
     assert all(entry.heading == ("Only for plant 2",) for entry in passages_of(document, 6))
 
 
+def test_html_powers_and_definitions(tmp_path):
+    body = "<p>10<sup>3</sup> m<sup>2</sup>, H<sub>2</sub>O</p><dl><dt>Oil</dt><dd>VG 220</dd></dl>"
+    document = reading(tmp_path, "a.html", page_of(body))
+    assert document.text == "10³ m², H2O\n\nOil\nVG 220"
+
+
 def test_html_tables_in_cells_come_once_with_their_row(tmp_path):
     table = """<table><tr><th>Line</th><th>Speeds</th></tr><tr><td>L1</td><td><table><tr><th>Mode</th><th>Rate</th>
     </tr><tr><td>slow</td><td>4</td></tr></table></td></tr></table>"""
@@ -480,6 +486,16 @@ def test_pdf_running_heads_feet_and_page_numbers(tmp_path):
     assert document.text.count("House rules 2026") == 1
     assert "Page" not in document.text
     assert all(f"{value}" in document.text for value in (110, 95, 300, 42))
+
+
+def test_pdf_numbers_that_end_a_page_are_content_where_the_page_numbers_do_not_stand(tmp_path):
+    said = [("Ovens", 1), ("Mixers", 2), ("Scales", 3)]
+    pages = [
+        [(20, 40, f"{name} in use:"), (20, 46, str(value)), (100, 288, f"- {n} -")]
+        for n, (name, value) in enumerate(said, 1)
+    ]
+    document = read(pdf(tmp_path / "a.pdf", pages), "a.pdf")
+    assert document.text.split() == "Ovens in use: 1 Mixers in use: 2 Scales in use: 3".split()
 
 
 def test_pdf_columns_are_read_one_after_the_other_and_tables_across(tmp_path):

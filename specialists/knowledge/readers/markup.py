@@ -33,6 +33,12 @@ _INLINE = {
 }
 
 
+_LISTS = ("ol", "ul", "dl")
+_POWER = re.compile(r"[-+−]?\d+")
+_RAISED = str.maketrans("0123456789+-−", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻")
+"""10³ is not 103."""
+
+
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 
 
@@ -249,13 +255,13 @@ def _open(name: str, node: Any, buffer: _Buffer) -> None:
         buffer.level = _HEADINGS.get(name, 0)
         buffer.verbatim += name == "pre"
         _open_list(name, node, buffer)
-    buffer.write(node.text)
+    buffer.write(node.text.translate(_RAISED) if name == "sup" and _POWER.fullmatch(node.text or "") else node.text)
 
 
 def _open_list(name: str, node: Any, buffer: _Buffer) -> None:
-    if name in ("ol", "ul"):
+    if name in _LISTS:
         start = node.get("start", "1")
-        buffer.lists.append(0 if name == "ul" else int(start) if start.isascii() and start.isdigit() else 1)
+        buffer.lists.append(0 if name != "ol" else int(start) if start.isascii() and start.isdigit() else 1)
     elif name == "li":
         number = buffer.lists[-1] if buffer.lists else 0
         buffer.prefix = f"{number}. " if number else "- "
@@ -271,7 +277,7 @@ def _close(name: str, node: Any, buffer: _Buffer) -> None:
         buffer.level = 0
         buffer.verbatim -= name == "pre"
         buffer.prefix = "" if name == "li" else buffer.prefix
-        if name in ("ol", "ul") and buffer.lists:
+        if name in _LISTS and buffer.lists:
             buffer.lists.pop()
 
 
