@@ -120,8 +120,9 @@ def test_names_that_cannot_be_saved_are_refused(name: str, shop: Open) -> None:
         with pytest.raises(InputError, match=r"the name of a (thread|user|tenant) has"):
             team.ask("clerk: look(7)", **more)
     team.ask("clerk: look(7)", thread_id="t")
-    with pytest.raises(InputError):
-        team.threads.copy("t", name)
+    for door in (team.threads.history, team.threads.find, team.resume, lambda odd: team.threads.copy("t", odd)):
+        with pytest.raises(InputError):
+            door(name)
 
 
 def test_odd_text_of_a_person_who_decides_or_corrects(shop: Open) -> None:
