@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Protocol
 
 import sqlglot
@@ -57,7 +56,7 @@ class LookedAtColumns:
     def __init__(self, database: Database) -> None:
         self._database, self._known = database, dict[tuple[str, str], ColumnFacts]()
 
-    @cached_property
+    @property
     def names(self) -> Mapping[str, Mapping[str, object]]:
         return self._database.schema()
 
