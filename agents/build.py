@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -16,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from ..core.embedding import Embedder
 from ..core.errors import StateError, ToolUnreachable
-from ..core.files import write_atomic
+from ..core.files import saying_full, writable, write_atomic
 from ..core.models import LocalModel, ModelStore
 from ..core.onnx_embedder import load_embedder
 from ..core.run import Progress, no_progress, part_of
@@ -27,7 +26,7 @@ from ..router.router import PASSAGES, Router
 from ..specialists.adapters.choose import adapter_version, loadable, trained_on
 from ..specialists.engines import open_engine
 from ..specialists.evaluation.statistics import judge
-from ..specialists.knowledge.build import IndexReport
+from ..specialists.knowledge.build import IndexReport, changed_documents
 from ..specialists.knowledge.knowledge import Knowledge
 from ..specialists.styles.label.classifier import LABEL_FORM, LabelClassifier, Labelled
 from ..specialists.styles.label.style import LABEL
@@ -244,15 +243,19 @@ def build(
         ConfigError: a card or example file is wrong.
         KnowledgeError: none of a specialist's documents can be read.
         ModelNotPulled: the team's models are not on this machine.
-        StateError: another build of this team is running.
+        StateError: another build of this team is running, or the disk is full or read-only.
     """
     start, blueprint = perf_counter(), blueprint_at(team)
     store = store or ModelStore()
     check_names(blueprint)
     base, embedder = find_base(blueprint, store), load_embedder(blueprint.card.embedder, store)
-    blueprint.state.mkdir(parents=True, exist_ok=True)
+    if not writable(blueprint.state):
+        raise StateError(f"{blueprint.state} cannot be written", hint="build the team where its folder can be written")
     try:
-        with FileLock(blueprint.state / "build.lock", timeout=0):
+        with (
+            saying_full(f"team '{blueprint.card.name}' could not be built"),
+            FileLock(blueprint.state / "build.lock", timeout=0),
+        ):
             if fresh:
                 _forget(blueprint)
             knowledge, fitted, verdicts = _run(blueprint, base, embedder, progress, gate)
@@ -314,16 +317,16 @@ def check_names(blueprint: Blueprint) -> None:
 
 
 def changed_since_build(blueprint: Blueprint) -> list[str] | None:
-    """Names of what is newer than the build; None when there is no build."""
+    """Names of what is not as it was built; None when there is no build. Contents count: a copy is not a change."""
     manifest = BuildRecord.read(blueprint.state)
     if manifest is None or set(manifest.versions) != set(blueprint.specialists):
         return None
     changed = ["cards or examples"] if manifest.cards != _cards(blueprint) else []
     built = (blueprint.state / "build.json").stat().st_mtime
-    for name in blueprint.specialists:
-        for source in _sources(blueprint, name):
-            files = [source] if source.is_file() else source.rglob("*")
-            changed += [os.path.relpath(f, blueprint.root) for f in files if f.is_file() and f.stat().st_mtime > built]
+    for name, card in blueprint.specialists.items():
+        if card.knowledge:
+            sources, store = _sources(blueprint, name), knowledge_folder(blueprint, name)
+            changed += changed_documents(sources, store, card.knowledge, blueprint.root, built)
     return changed
 
 

@@ -71,13 +71,14 @@ class TeamCard(Section):
 
     name: str = Field(pattern=NAME)
     description: str = ""
-    base: str = "smollm2-135m"
+    base: str = "qwen2.5-coder-0.5b"
     """The base model, a name of `metier models list`; changing it is this one line."""
     embedder: str = "minilm"
     """Text to vectors, for router, knowledge and memory."""
-    engine: str = "llama"
-    """Who runs the base: `llama` (in this process), the address of an OpenAI-compatible server (`http://…/v1`), or
-    `transformers` (in this process, slower; adapters of every kind, docs/training.md)."""
+    engine: str = "auto"
+    """Who runs the base: `openvino` or `llama` (in this process; `auto`: the one that was faster here when the base was
+    pulled), the address of an OpenAI-compatible server (`http://…/v1`), or `transformers` (in this process, slower;
+    adapters of every kind, docs/training.md)."""
     specialists: list[str] = Field(min_length=1)
     """Folders that hold a specialist.yaml, relative to team.yaml."""
     router: RouterCard = RouterCard()
@@ -104,6 +105,8 @@ class TeamCard(Section):
 
 STATE = ".metier"
 """The folder beside team.yaml that holds everything built; it can be deleted at any time."""
+
+_MERGED_ON = ("auto", "openvino", "llama")
 
 
 @dataclass(frozen=True)
@@ -179,9 +182,9 @@ class Blueprint:
                     raise ConfigError(
                         unknown("specialist", handoff.to, others), field=f"{specialist.name}: handoffs.to"
                     )
-            if specialist.model.merged and card.engine != "llama":
+            if specialist.model.merged and card.engine not in _MERGED_ON:
                 raise ConfigError(
-                    f"only the engine 'llama' runs merged models; this team's is '{card.engine}'",
+                    f"merged models run on the engines {', '.join(_MERGED_ON)}; this team's is '{card.engine}'",
                     field=f"{specialist.name}: model.merged",
                     hint="leave it out; what `metier registry merge` writes, a server can run as a model of its own",
                 )

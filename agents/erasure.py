@@ -2,6 +2,7 @@
 
     facts.sqlite      long-term facts                    by user, or by the thread in which they were said
     threads.sqlite    conversations                      by the user who had them
+    single.json       the last task outside of them      by the user who asked
     effects.sqlite    what their tasks did               by thread
     decisions.jsonl   how their tasks were routed        by user or thread
     inbox/            what was said about the answers    by thread
@@ -112,9 +113,9 @@ def export(plan: Blueprint, scope: Scope) -> Kept:
         names = _names(threads, scope)
         return Kept(
             facts=tuple(_facts(facts, scope)) if facts else (),
-            threads=tuple(_conversation(threads, name) for name in names),
+            threads=(*(_conversation(threads, name) for name in names), *_single(threads, scope)),
             decisions=tuple(d for d in decisions(plan).decisions() if _about(scope, names, d.origin)),
-            notes=tuple(note for note in _notes(plan) if scope.all or note.thread_id in _threads(scope, names)),
+            notes=tuple(_notes_of(plan, scope, names)),
             requests=tuple(record.body for record in _requests(plan, scope, names, erase=False)),
             files={thread: tuple(Attachments(plan).names(thread)) for thread in _with_files(plan, scope)},
         )
@@ -141,8 +142,10 @@ def erase(plan: Blueprint, scope: Scope) -> Erased:
             threads.ledger.erase()
         if threads.saver:
             threads.saver.scrub()
+        if _single(threads, scope):
+            threads.forget_single()
+        notes = _notes_of(plan, scope, names)
         lines, corrections = decisions(plan).forget(lambda line: scope.all or _about(scope, names, line.origin))
-        notes = [note for note in _notes(plan) if scope.all or note.thread_id in _threads(scope, names)]
         for note in notes:
             open_inbox(plan).settle(note.specialist, note.id)
     requests = len(_requests(plan, scope, names, erase=True))
@@ -223,8 +226,24 @@ def _facts(facts: Facts, scope: Scope) -> Iterator[Fact]:
             yield from (fact for fact in facts.of(owner) if scope.thread in (None, fact.thread_id))
 
 
-def _notes(plan: Blueprint) -> list[Note]:
-    return [note for name in plan.specialists for note in open_inbox(plan).notes(name)]
+def _notes_of(plan: Blueprint, scope: Scope, names: list[str]) -> list[Note]:
+    """What was said about the answers. Tasks outside of conversations are known by how they were routed."""
+    routed = {str(d.origin.get("thread_id")) for d in decisions(plan).decisions() if scope.holds(d.origin)}
+    theirs = _threads(scope, names) | routed
+    notes = [note for name in plan.specialists for note in open_inbox(plan).notes(name)]
+    return [note for note in notes if scope.all or note.thread_id in theirs]
+
+
+def _single(threads: Threads, scope: Scope) -> list[Conversation]:
+    """The last task outside of conversations, if it belongs to the scope."""
+    last = threads.last_single()
+    if last is None:
+        return []
+    owner, thread = Owner(last.user, last.tenant), last.answer.thread_id
+    if not scope.holds({"thread_id": thread, **configured(owner)}):
+        return []
+    said = KeptMessage(role="user", text=last.task), KeptMessage(role="assistant", text=last.answer.text)
+    return [Conversation(id=thread, user=last.user, tenant=last.tenant, messages=said)]
 
 
 def _conversation(threads: Threads, name: str) -> Conversation:

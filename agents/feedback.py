@@ -109,7 +109,7 @@ def note_of(
 
     Args:
         specialists: Who is on the team.
-        thread_id: Left out: the latest conversation.
+        thread_id: Left out: what was asked last, in a conversation or outside of any.
         specialist: Whom it concerns; left out: who answered.
         run_id: The run that gave the answer; left out: the last one.
 
@@ -118,8 +118,7 @@ def note_of(
         StateError: there is no such conversation, or no such answer in it.
     """
     _check(verdict, correction)
-    thread_id = thread_id or _latest(threads)
-    task, answer = _rated(threads, thread_id, run_id)
+    thread_id, task, answer = _meant(threads, thread_id, run_id)
     name = _concerned(answer, specialists, specialist)
     parts = {p.specialist: p.text for p in answer.route.parts} if answer.route and len(answer.route.parts) > 1 else {}
     return Note(
@@ -157,11 +156,16 @@ def _check(verdict: Rating, correction: str | None) -> None:
         )
 
 
-def _latest(threads: Threads) -> str:
-    kept = threads.list()
-    if not kept:
-        raise StateError("nobody has asked this team anything yet", hint='metier ask "…"')
-    return kept[0].id
+def _meant(threads: Threads, thread_id: str | None, run_id: str | None) -> tuple[str, str, Answer]:
+    """Thread, task and answer: of that thread, or what was asked last, in a conversation or outside of any."""
+    single, kept = threads.last_single(), threads.list() if thread_id is None else []
+    if single and (thread_id == single.answer.thread_id or (thread_id is None and all(t.at < single.at for t in kept))):
+        return single.answer.thread_id, single.task, single.answer
+    if thread_id is None:
+        if not kept:
+            raise StateError("nobody has asked this team anything yet", hint='metier ask "…"')
+        thread_id = kept[0].id
+    return thread_id, *_rated(threads, thread_id, run_id)
 
 
 def _concerned(answer: Answer, specialists: Collection[str], named: str | None) -> str:

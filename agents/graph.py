@@ -25,6 +25,7 @@ from langgraph.types import Command, Send
 
 from ..core.errors import ConfigError, InputError, MetierError
 from ..core.run import Cancelled, Emit, Event, Plain, check_cancelled, record, timing
+from ..core.text import savable
 from ..core.types import Answer, Brief, Budget, Handoff, Outcome, Part, Route, Turn, Usage, Value
 from ..memory.window import ContextualQuery, recall, roll
 from .attachments import AttachedFiles
@@ -322,7 +323,7 @@ def _task(state: State) -> str:
     messages = state.get("messages") or []
     if not messages or messages[-1].type != "human":
         raise InputError("the last message is not a task", hint='pass {"messages": [("user", "…")]}')
-    return str(messages[-1].text)
+    return savable(str(messages[-1].text))
 
 
 def _split(messages: Sequence[AnyMessage], window: int) -> tuple[Sequence[AnyMessage], Sequence[AnyMessage]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
 from ..core.embedding import Embedder
+from ..core.files import writable
 from ..core.models import ModelStore
 from ..core.types import Budget
 from ..router.router import Router
@@ -31,7 +32,7 @@ from .attachments import AttachedFiles, Attachments
 from .cards import Blueprint, fingerprint
 from .graph import Nodes, TeamGraph, compile_graph
 from .guardrails import build_guards
-from .second_look import by_evidence, evidence_of
+from .second_look import by_documents, evidence_of
 from .threads import Threads
 from .turn_memory import TurnMemory
 
@@ -94,7 +95,7 @@ class LoadedTeam:
                     undo.enter_context(closing(knowledge))
                 specialists[name] = open_specialist(plan, name, runtime, knowledge, adapters[name])
             router = shared.router or Router.load(plan.state / "router", shared.embedder).with_second_look(
-                by_evidence(specialists)
+                by_documents(specialists)
             )
             return cls(plan, shared, specialists, router, engine, undo.pop_all(), made_of)
 
@@ -122,6 +123,7 @@ class LoadedTeam:
             for name, specialist in self.specialists.items()
             if specialist.style.name in ("answer", "quote", "free")
         ]
+        kept_log = card.router.log and writable(self.plan.state)
         return Nodes(
             self.specialists,
             self.router,
@@ -133,7 +135,7 @@ class LoadedTeam:
             memory=self._shared.memory,
             evidence=evidence,
             files=AttachedFiles(self._shared.attachments, readers, evidence),
-            log_route=partial(decisions(self.plan).add, self.router) if card.router.log else None,
+            log_route=partial(decisions(self.plan).add, self.router) if kept_log else None,
         )
 
     def close(self) -> None:

@@ -14,9 +14,6 @@ from ..specialists.specialist import Specialist
 Evidence = Callable[[str, Sequence[str]], dict[str, float]]
 """`(task, names) -> name to how much the documents of that specialist speak of the task`, 0 to 1."""
 
-LEAD = 0.05
-"""By so much the best evidence must be ahead of the next to decide alone."""
-
 SPEAKS = 0.6
 """From this evidence on, a task that the router would turn away is given to those whose documents speak of it."""
 
@@ -34,18 +31,10 @@ def evidence_of(specialists: Mapping[str, Specialist]) -> Evidence:
     return look
 
 
-def by_evidence(specialists: Mapping[str, Specialist]) -> Callable[[str, Sequence[str]], str | None]:
-    """A function `(task, candidates) -> name`; None when no candidate's documents stand out."""
+def by_documents(specialists: Mapping[str, Specialist]) -> Evidence:
+    """The router's second look: what the documents say, of those who have any."""
     evidence = evidence_of(specialists)
-
-    def look(task: str, names: Sequence[str]) -> str | None:
-        found = evidence(task, [name for name in names if specialists[name].knowledge])
-        ranked = sorted(((share, name) for name, share in found.items()), reverse=True)
-        if len(ranked) < 2 or ranked[0][0] - ranked[1][0] < LEAD:
-            return None
-        return ranked[0][1]
-
-    return look
+    return lambda task, names: evidence(task, [name for name in names if specialists[name].knowledge])
 
 
 def settle(task: str, query: str, route: Route, evidence: Evidence) -> Route:

@@ -7,9 +7,10 @@ answer = team.ask("How often is the carousel bearing greased?", thread_id="shift
 from __future__ import annotations
 
 import asyncio
+import shlex
 import threading
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -28,10 +29,12 @@ from pydantic import BaseModel
 from ..core.background import in_thread
 from ..core.embedding import Embedder
 from ..core.errors import ConfigError, StateError, unknown
+from ..core.files import saying_full
 from ..core.models import ModelStore
 from ..core.onnx_embedder import load_embedder
 from ..core.run import Emit, Event
 from ..core.runnable import as_tool, task_of
+from ..core.text import savable
 from ..core.types import Answer, Route, Turn
 from ..memory.store import Owner
 from ..router.router import Router
@@ -47,7 +50,7 @@ from .feedback import Note, Rating, note_of, open_inbox
 from .graph import RECURSION_LIMIT, TeamGraph
 from .journal import graph_place
 from .loaded import LoadedTeam, Shared, stamp
-from .threads import open_threads
+from .threads import SINGLE, Unfinished, check_name, open_threads
 from .turn_memory import configured, open_turn_memory
 
 
@@ -99,6 +102,7 @@ class Team(Runnable[LanguageModelInput, Answer]):
         plan, store = _built(folder, router), store or ModelStore()
         embedder = embedder or load_embedder(plan.card.embedder, store)
         with ExitStack() as undo:
+            undo.enter_context(saying_full(f"team '{plan.card.name}' could not be opened"))
             threads = undo.enter_context(closing(open_threads(plan)))
             memory = undo.enter_context(closing(open_turn_memory(plan, embedder)))
             shared = Shared(store, embedder, threads, memory, Attachments(plan, embedder), engine, router)
@@ -226,7 +230,8 @@ class Team(Runnable[LanguageModelInput, Answer]):
 
         Args:
             task: In the user's words.
-            thread_id: Conversation that it belongs to; None begins a new one.
+            thread_id: Conversation that it belongs to. Left out, it belongs to none and leaves none behind, unless it
+                waits for a decision or is broken off; its answer can still be given feedback until the next.
             specialist: Skip the router and ask this one.
             user: Whose long-term memory is used; None keeps and recalls nothing of a person.
             tenant: Whom the user belongs to, where several organisations share the team.
@@ -237,7 +242,9 @@ class Team(Runnable[LanguageModelInput, Answer]):
 
         Raises:
             ConfigError: there is no such specialist.
-            StateError: the thread waits for a decision about its last task, or is another user's.
+            InputError: a name that cannot be saved.
+            StateError: the thread waits for a decision about its last task, is another user's, or is at work on another
+                task for longer than one waits; the disk is full.
         """
         more: dict[str, Any] = {"thread_id": thread_id, "specialist": specialist, "user": user, "tenant": tenant}
         return _answer(self.stream(task, **more), emit)
@@ -320,15 +327,18 @@ class Team(Runnable[LanguageModelInput, Answer]):
         named = (config or {}).get("configurable", {})
         thread_id = thread_id or named.get("thread_id")
         owner = Owner(user or named.get("user_id"), tenant or named.get("tenant"))
+        for what, name in (("thread", thread_id), ("user", owner.user), ("tenant", owner.tenant)):
+            check_name(what, name)
         text, before = task_of(task)
-        turns = [*history, *(() if thread_id else before)]
-        with self._current.use() as loaded:
+        turns, text = [*history, *(() if thread_id else before)], savable(text)
+        given = {"messages": [*map(_message, turns), ("user", text)], "attached": specialist}
+        place = _Place(thread_id or f"{SINGLE}{uuid4().hex}", run_id or str(uuid4()), owner, config or {})
+        turn = self.threads.turn(thread_id) if thread_id else nullcontext()
+        with turn, self._current.use() as loaded:
             _check(specialist, loaded)
             if thread_id:
                 self.threads.admit(thread_id, owner)
-            given = {"messages": [*map(_message, turns), ("user", text)], "attached": specialist}
-            place = _Place(thread_id or f"once-{uuid4().hex}", run_id or str(uuid4()), owner, config or {})
-            yield from self._work(loaded, given, place)
+            yield from self._work(loaded, given, place, text)
 
     def transform(
         self, input: Iterator[LanguageModelInput], config: RunnableConfig | None = None, **kwargs: Any
@@ -371,7 +381,7 @@ class Team(Runnable[LanguageModelInput, Answer]):
 
         Raises:
             InputError: more or fewer decisions than calls that wait.
-            StateError: nothing is unfinished in that thread.
+            StateError: nothing is unfinished in that thread, or somebody else went on with it meanwhile.
         """
         return _answer(self.stream_on(thread_id, decisions), emit)
 
@@ -380,18 +390,43 @@ class Team(Runnable[LanguageModelInput, Answer]):
 
         Raises:
             InputError: more or fewer decisions than calls that wait.
-            StateError: nothing is unfinished in that thread.
+            StateError: nothing is unfinished in that thread, or somebody else went on with it meanwhile.
         """
+        before = self._unfinished(thread_id)
+        decided = before.resume(decisions)
+        owner = self.threads.owner(thread_id) or Owner(None)
+        with self.threads.turn(thread_id), self._current.use() as loaded:
+            left = self.threads.unfinished(thread_id)
+            if left is None or left.questions.keys() != before.questions.keys():
+                raise StateError(
+                    f"somebody else went on with thread '{thread_id}' meanwhile: what you decided was not used",
+                    hint=f"metier threads show {shlex.quote(thread_id)}",
+                )
+            place = _Place(thread_id, left.run_id, owner)
+            yield from self._work(loaded, Command(resume=decided) if decided else None, place, left.task)
+
+    def _unfinished(self, thread_id: str) -> Unfinished:
         left = self.threads.unfinished(thread_id)
         if left is None:
-            raise StateError(f"nothing is unfinished in thread '{thread_id}'", hint="metier threads list")
-        decided = left.resume(decisions)
-        owner = self.threads.owner(thread_id) or Owner(None)
-        with self._current.use() as loaded:
-            place = _Place(thread_id, left.run_id, owner)
-            yield from self._work(loaded, Command(resume=decided) if decided else None, place)
+            last = self.threads.find(thread_id)
+            why = f"its last task was answered: {last.text[:80]}" if last else "there is no such thread"
+            raise StateError(f"nothing is unfinished in thread '{thread_id}': {why}", hint="metier threads list")
+        return left
 
-    def _work(self, loaded: LoadedTeam, given: Any, place: _Place) -> Iterator[Event]:
+    def _work(self, loaded: LoadedTeam, given: Any, place: _Place, task: str) -> Iterator[Event]:
+        with saying_full("this turn could not be saved"):
+            if not place.thread.startswith(SINGLE):
+                yield from self._events(loaded, given, place)
+                return
+            event = None
+            for event in self._events(loaded, given, place):
+                if event.name != "answer":
+                    yield event
+            if event and event.name == "answer":  # told once its last step was saved, which then can be forgotten
+                self.threads.settle_single(place.thread, task, Answer.model_validate(event.data), place.owner)
+                yield event
+
+    def _events(self, loaded: LoadedTeam, given: Any, place: _Place) -> Iterator[Event]:
         thread, run = place.thread, place.run
         own: RunnableConfig = {
             "configurable": {"thread_id": thread, **configured(place.owner)},
@@ -435,12 +470,14 @@ class Team(Runnable[LanguageModelInput, Answer]):
 
     def route(self, task: str, *, context: Sequence[str] = ()) -> Route:
         """Who would work on this, without doing it."""
-        return self.router.route(task, context=context)
+        return self.router.route(savable(task), context=[savable(turn) for turn in context])
 
     def feedback(self, verdict: Rating, correction: str | None = None, **whom: str | None) -> Note:
         """Say what an answer was worth. Who is meant by `thread_id` and `specialist`, and errors: as `note_of`."""
-        note = note_of(self.threads, self.specialists, verdict, correction=correction, **whom)
-        self._inbox.add(note)
+        right = savable(correction) if correction else correction
+        note = note_of(self.threads, self.specialists, verdict, correction=right, **whom)
+        with saying_full("the note could not be saved"):
+            self._inbox.add(note)
         return note
 
     def close(self) -> None:
@@ -472,9 +509,9 @@ def _check(specialist: str | None, loaded: LoadedTeam) -> None:
 
 def _message(turn: Turn) -> AnyMessage:
     if turn.role == "user":
-        return HumanMessage(turn.text)
+        return HumanMessage(savable(turn.text))
     touched = sorted({*turn.touched, "untrusted"})
-    return AIMessage(turn.text, response_metadata={"metier": {"touched": touched}})
+    return AIMessage(savable(turn.text), response_metadata={"metier": {"touched": touched}})
 
 
 def _answer(events: Iterator[Event], emit: Emit | None) -> Answer:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal
 from uuid import uuid4
 
 from langchain_core.messages import AnyMessage
 from langgraph.checkpoint.base import WRITES_IDX_MAP, CheckpointTuple
 from langgraph.graph.message import add_messages
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from ..core.errors import InputError, StateError, unknown
+from ..core.files import writable, write_atomic
+from ..core.text import savable
 from ..core.types import Answer, Value
 from ..memory.open import open_checkpoints
 from ..memory.records import RECORDS_FILE, Records
@@ -23,6 +27,8 @@ from ..tools.runner import Ledger
 from .attachments import Attachments
 from .cards import Blueprint
 from .turn_memory import owner_of
+
+_LONGEST_NAME = 500
 
 Standing = Literal["answered", "waiting", "unfinished"]
 """`waiting` for a person's decision; `unfinished` when the process ended in the middle of a task."""
@@ -63,6 +69,7 @@ class Unfinished(Value):
     """A task that can go on."""
 
     run_id: str
+    task: str = ""
     questions: dict[str, ApprovalRequest] = Field(default_factory=dict)
     """Interrupts that wait for a person, by their id."""
 
@@ -98,8 +105,25 @@ class Unfinished(Value):
         for name, question in self.questions.items():
             own = tuple(next(left) for _ in question.action_requests)
             response = ApprovalResponse(decisions=own, about=question.action_requests)
-            by_id[name] = response.model_dump(mode="json")
+            by_id[name] = _savable(response.model_dump())
         return by_id
+
+
+class SingleTask(Value):
+    """A task outside of conversations. The last one is kept, for what may be said about its answer."""
+
+    at: str
+    """When it was answered, ISO 8601."""
+    task: str
+    answer: Answer
+    user: str | None = None
+    tenant: str | None = None
+
+
+SINGLE = "single-"
+"""How the names begin under which tasks run that belong to no conversation."""
+TURN_SECONDS = 60.0
+"""How long a task waits for the one before it in its conversation."""
 
 
 class Threads:
@@ -110,6 +134,7 @@ class Threads:
         ledger: The effects of their tasks.
         records: Where their titles are; None when nobody may name them.
         attachments: Their files.
+        single: The file in which the last task outside of them is noted; None to note none.
     """
 
     def __init__(
@@ -118,8 +143,46 @@ class Threads:
         ledger: Ledger,
         records: Records | None = None,
         attachments: Attachments | None = None,
+        single: Path | None = None,
     ) -> None:
         self.saver, self.ledger, self._records, self._attachments = saver, ledger, records, attachments
+        self._single = single
+
+    @contextmanager
+    def turn(self, thread_id: str) -> Iterator[None]:
+        """A turn in a conversation: others wait, and are told when it takes too long.
+
+        Raises:
+            StateError: the turn before goes on.
+        """
+        if self.saver is None:
+            yield
+            return
+        with self.saver.turn(thread_id, TURN_SECONDS):
+            yield
+
+    def last_single(self) -> SingleTask | None:
+        """The last task outside of conversations; None while there is none."""
+        try:
+            return SingleTask.model_validate_json(self._single.read_bytes()) if self._single else None
+        except (OSError, ValidationError):
+            return None
+
+    def settle_single(self, thread_id: str, task: str, answer: Answer, owner: Owner) -> None:
+        """A task outside of conversations was answered: it leaves no thread, only a note of itself until the next."""
+        if self.saver is None:
+            return
+        self.saver.delete_thread(thread_id)
+        self.ledger.erase(ledger_prefix(thread_id))
+        at = datetime.now(UTC).isoformat()
+        single = SingleTask(at=at, task=task, answer=answer, user=owner.user, tenant=owner.tenant)
+        if self._single and writable(self._single.parent):
+            write_atomic(self._single, single.model_dump_json())
+
+    def forget_single(self) -> None:
+        """Forget the last task outside of conversations."""
+        if self._single:
+            self._single.unlink(missing_ok=True)
 
     def list(self, owner: Owner | None = None, search: str = "") -> list[Thread]:
         """Every conversation as it stands, the latest first.
@@ -180,6 +243,11 @@ class Threads:
             [(m.type == "human", answers.get(str(m.id)) or _of_message(m)) for m in said.values()]
         )
 
+    def find(self, thread_id: str) -> Thread | None:
+        """A conversation as it stands; None when there is none of that name."""
+        last = self.saver.get_tuple(_place(thread_id)) if self.saver else None
+        return _thread(last) if last and _begun(last) else None
+
     def history(self, thread_id: str) -> list[Thread]:
         """All saved moments of a conversation, the latest first.
 
@@ -204,7 +272,7 @@ class Threads:
         last = self.saver.get_tuple(_place(thread_id)) if self.saver else None
         if last is None or not _begun(last) or _thread(last).standing == "answered":
             return None
-        return Unfinished(run_id=last.metadata.get("run_id", ""), questions=_questions(last))
+        return Unfinished(run_id=last.metadata.get("run_id", ""), task=_thread(last).task, questions=_questions(last))
 
     def owner(self, thread_id: str) -> Owner | None:
         """Whose conversation it is; None when there is none of that name."""
@@ -256,12 +324,27 @@ class Threads:
             StateError: there is no such thread.
         """
         self._last(thread_id)
+        with self.turn(thread_id):
+            self._kept().delete_thread(thread_id)
+            self.ledger.erase(ledger_prefix(thread_id))
+            if self._records:
+                self._records.erase(None, thread_id)
+            if self._attachments:
+                self._attachments.erase(thread_id)
+
+    def drop(self, thread_id: str) -> None:
+        """Forget the last task of a conversation, if it has no answer: it is then as it was before."""
+        last = self.saver.get_tuple(_place(thread_id)) if self.saver else None
+        if last is None or not _begun(last) or _thread(last).standing == "answered":
+            return
+        answered = next((m for m in self.history(thread_id) if m.standing == "answered"), None)
+        if answered is None:
+            self.delete(thread_id)
+            return
+        aside = self.fork(thread_id, answered.checkpoint)
         self._kept().delete_thread(thread_id)
-        self.ledger.erase(ledger_prefix(thread_id))
-        if self._records:
-            self._records.erase(None, thread_id)
-        if self._attachments:
-            self._attachments.erase(thread_id)
+        self.copy(aside, thread_id)
+        self._kept().delete_thread(aside)
 
     def close(self) -> None:
         """Close the files and connections."""
@@ -288,6 +371,7 @@ class Threads:
         return last
 
     def _copy(self, source: str, to: str, checkpoint: str | None) -> str:
+        check_name("thread", to)
         if self._kept().get_tuple(_place(to)):
             raise StateError(f"there is a thread '{to}' already")
         self._kept().copy_thread(source, to, checkpoint)
@@ -303,7 +387,31 @@ def open_threads(plan: Blueprint) -> Threads:
     """
     saver = open_checkpoints(plan.card.memory.checkpoints, plan.state)
     records = Records(plan.state / RECORDS_FILE) if saver else None
-    return Threads(saver, Ledger(plan.state / "effects.sqlite"), records, Attachments(plan))
+    ledger = Ledger(plan.state / "effects.sqlite")
+    return Threads(saver, ledger, records, Attachments(plan), plan.state / "single.json")
+
+
+def check_name(what: str, name: str | None) -> None:
+    """May a thread, a user or a tenant be called so?
+
+    Raises:
+        InputError: it has characters that no file and no database can hold, or is too long.
+    """
+    if name is None:
+        return
+    if savable(name) != name:
+        raise InputError(f"the name of a {what} has characters that cannot be saved: {name!a:.80}")
+    if len(name) > _LONGEST_NAME:
+        raise InputError(f"the name of a {what} has {len(name)} characters; at most {_LONGEST_NAME} are allowed")
+
+
+def _savable(value: Any) -> Any:
+    """JSON-like data whose texts can be saved: a person's words may hold half an emoji."""
+    if isinstance(value, dict):
+        return {name: _savable(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_savable(part) for part in value]
+    return savable(value) if isinstance(value, str) else value
 
 
 def ledger_prefix(thread_id: str) -> str:

@@ -124,6 +124,7 @@ def injection(args: Any, report: Report) -> None:
     for name, texts in plain_questions().items():
         hits = [attack_in(t, EMBEDDER, head)[0] is not None for t in texts]
         report.add("safety_injection", "metier", f"false_refusals_{name}", hits)
+    _languages(report, head)
     short = [t for group in scored.values() for t in group[:12] if len(t) < 200]
     embedder = load_embedder()
     report.add(
@@ -132,6 +133,16 @@ def injection(args: Any, report: Report) -> None:
     # The embedder keeps its latest texts: what is left is the guard's own work.
     guard = build_guards(["length", "injection"], "in", embedder)
     report.add("safety_injection", "metier", "seconds_p95", _seconds(guard, short), quantile(0.95))
+
+
+def _languages(report: Report, head: NgramClassifier) -> None:
+    """Harmless tasks refused and attacks found, by language, on texts of ours that no head is fitted on."""
+    languages = json.loads((Path(__file__).parent / "guard_languages.json").read_text(encoding="utf-8"))
+    for kind, metric in (("harmless", "false_refusals"), ("attacks", "recall")):
+        hits = {code: [attack_in(t, EMBEDDER, head)[0] is not None for t in g[kind]] for code, g in languages.items()}
+        report.add("guard_languages", "metier", metric, [hit for found in hits.values() for hit in found])
+        for code, found in sorted(hits.items()):
+            report.add("guard_languages", "metier", f"{metric}_{code}", found)
 
 
 def plain_questions() -> dict[str, list[str]]:

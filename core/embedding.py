@@ -24,7 +24,9 @@ class Embedder(Protocol):
     @property
     def dimension(self) -> int: ...
 
-    def embed(self, texts: Sequence[str]) -> Vectors: ...
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """Of questions, and of texts that are compared with their like."""
+        ...
 
 
 @runtime_checkable
@@ -34,3 +36,17 @@ class KnowsWords(Protocol):
     def has_word(self, word: str) -> bool:
         """Whether its vocabulary holds a word, in lower case, as a whole."""
         ...
+
+
+@runtime_checkable
+class TwoSided(Protocol):
+    """An embedder to which a question and the passage that answers it are two kinds of text."""
+
+    def embed_passages(self, texts: Sequence[str]) -> Vectors:
+        """Of passages, to be compared with the `embed` of a question."""
+        ...
+
+
+def embed_passages(embedder: Embedder, texts: Sequence[str]) -> Vectors:
+    """Vectors of passages, in which `embedder.embed` of a question finds the answer."""
+    return embedder.embed_passages(texts) if isinstance(embedder, TwoSided) else embedder.embed(texts)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +17,7 @@ from uuid import uuid4
 
 from pydantic import ValidationError
 
-from .errors import ConfigError
+from .errors import ConfigError, StateError
 
 _T = TypeVar("_T")
 
@@ -62,6 +64,43 @@ def replace_file(path: Path) -> Iterator[Path]:
         os.replace(fresh, path)
     finally:
         fresh.unlink(missing_ok=True)
+
+
+def writable(folder: Path) -> bool:
+    """Whether files can be put into a folder, which is made if need be; not on a disk that is read-only.
+
+    Raises:
+        OSError: for another reason, such as a full disk.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError as error:
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            return False
+        raise
+
+
+@contextmanager
+def saying_full(what: str) -> Iterator[None]:
+    """Inside, a full disk is an error in words; also around functions, as a decorator.
+
+    Args:
+        what: What could not be done, as in `the answer could not be saved`.
+
+    Raises:
+        StateError: there is no room left.
+    """
+    try:
+        yield
+    except (OSError, sqlite3.OperationalError) as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT) if isinstance(error, OSError) else "is full" in str(error)
+        if not full:
+            raise
+        raise StateError(
+            f"the disk is full: {what}", hint="make room and try again; what was there is whole"
+        ) from error
 
 
 def sha256(path: Path) -> str:

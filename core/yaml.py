@@ -54,7 +54,8 @@ def load_yaml(path: Path, model: type[_Card], check: Callable[[_Card], None] | N
         return card
     except ConfigError as error:
         line = tree.line((error.field,) if error.field else ())
-        raise ConfigError(error.message, file=path, line=line, field=error.field, hint=error.hint) from error
+        said = error.message.removeprefix(f"{error.field}: ")
+        raise ConfigError(said, file=path, line=line, field=error.field, hint=error.hint) from error
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=False)
     mistakes = sorted((tree.line(d["loc"]), _field(d["loc"]), _explain(d, model)) for d in details)

@@ -6,9 +6,11 @@ bytes: no extension of the server is needed.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import wraps
+from time import monotonic, sleep
 from typing import Any, TypeVar, cast
 
 import psycopg
@@ -21,10 +23,12 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_r
 
 from ..core.errors import StateError
 from .store import Execute
-from .threads import ThreadSaver
+from .threads import ThreadSaver, busy
 
 _PATIENCE = 30.0
 """Seconds for which an unreachable server is asked again."""
+_LOOK_AGAIN = 0.05
+"""Seconds after which a turn is asked for again."""
 _GONE = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
 _TABLES = {
     "checkpoints": "checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint, metadata",
@@ -75,6 +79,7 @@ class PostgresThreads(ThreadSaver, PostgresSaver):
     """
 
     def __init__(self, url: str) -> None:
+        self._url = url
         options = {"autocommit": True, "prepare_threshold": 0, "row_factory": dict_row}
         self._pool = ConnectionPool[psycopg.Connection[DictRow]](
             url, kwargs=options, min_size=1, max_size=4, timeout=5, open=True
@@ -96,6 +101,21 @@ class PostgresThreads(ThreadSaver, PostgresSaver):
     def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
         """Forget all but the last checkpoint of each thread, or the whole threads."""
         PostgresSaver.prune(self, thread_ids, strategy=strategy)
+
+    @contextmanager
+    def turn(self, thread_id: str, seconds: float) -> Iterator[None]:
+        """See `ThreadSaver`. The lock is the server's, on a connection of its own: it ends with the process."""
+        deadline, number = monotonic() + seconds, _lock_number(thread_id)
+        with closing(self._connection_for_locks()) as connection:
+            while not _take(connection, number):
+                if monotonic() > deadline:
+                    raise busy(thread_id, seconds)
+                sleep(_LOOK_AGAIN)
+            yield
+
+    @_patient
+    def _connection_for_locks(self) -> psycopg.Connection[Any]:
+        return psycopg.connect(self._url, autocommit=True, connect_timeout=5)
 
     def list(self, config: RunnableConfig | None, **more: Any) -> Iterator[CheckpointTuple]:
         """Checkpoints, the newest first."""
@@ -143,6 +163,16 @@ class PostgresThreads(ThreadSaver, PostgresSaver):
     def close(self) -> None:
         """Close the connections."""
         self._pool.close()
+
+
+def _lock_number(thread_id: str) -> int:
+    digest = hashlib.sha256(thread_id.encode(errors="replace")).digest()
+    return int.from_bytes(digest[:8], "big", signed=True)
+
+
+def _take(connection: psycopg.Connection[Any], number: int) -> bool:
+    row = connection.execute("SELECT pg_try_advisory_lock(%s)", (number,)).fetchone()
+    return bool(row and row[0])
 
 
 _FACTS = """

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..core.errors import StateError
+from ..core.sqlite import open_sqlite
 from .store import Owner
 
 RECORDS_FILE = "requests.sqlite"
@@ -54,17 +55,16 @@ class Records:
     """
 
     def __init__(self, path: Path | None) -> None:
-        if path:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = threading.Lock()
-        self._database = sqlite3.connect(path or ":memory:", check_same_thread=False, timeout=30, isolation_level=None)
+        self._lock, database = threading.Lock(), None
         try:
-            self._database.executescript(
-                f"PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA secure_delete = ON; {_SCHEMA}"
-            )
+            plain: dict[str, Any] = {"check_same_thread": False, "isolation_level": None}
+            database = open_sqlite(path, **plain) if path else sqlite3.connect(":memory:", **plain)
+            database.executescript(_SCHEMA)
         except sqlite3.DatabaseError as error:
-            self._database.close()
+            if database:
+                database.close()
             raise StateError(f"{path}: {error}", hint="move that file away; a new one is made") from error
+        self._database = database
 
     def put(
         self, kind: str, id: str, owner: Owner, body: dict[str, Any], *, thread_id: str = "", open: bool = False

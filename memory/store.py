@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 
 from ..core.embedding import Embedder
 from ..core.errors import StateError
+from ..core.sqlite import open_sqlite
 from ..core.text import sentences, terms
 from ..core.types import Value
 from .fact_rules import How
@@ -328,15 +329,13 @@ class SqliteFacts:
     """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._path, self._lock = path, threading.RLock()
-        self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
+        self._path, self._lock, connection = path, threading.RLock(), None
         try:
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA secure_delete = ON")
-            self._connection.execute(_TABLE)
+            self._connection = connection = open_sqlite(path, isolation_level=None)
+            connection.execute(_TABLE)
         except sqlite3.DatabaseError as error:
-            self._connection.close()
+            if connection:
+                connection.close()
             raise StateError(f"{path}: {error}", hint="move that file away; a new one is made") from error
 
     @contextmanager

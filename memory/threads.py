@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from time import monotonic
 from typing import Any
+from weakref import WeakValueDictionary
+from zlib import crc32
 
+from filelock import FileLock, Timeout
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 from langgraph.checkpoint.sqlite import SqliteSaver
 
 from ..core.errors import StateError
+from ..core.files import writable
+from ..core.sqlite import open_sqlite
 
 _CHECKPOINT = "thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint, metadata"
 _WRITE = "thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, value"
@@ -26,6 +34,8 @@ _OLD = """
 DELETE FROM checkpoints WHERE thread_id = ? AND (checkpoint_ns, checkpoint_id) NOT IN (
     SELECT checkpoint_ns, max(checkpoint_id) FROM checkpoints WHERE thread_id = ? GROUP BY checkpoint_ns)
 """
+_TURN_FILES = 1024
+"""Files at which processes wait for each other."""
 _PATIENCE = 3000
 """Milliseconds to wait for others to finish."""
 
@@ -61,6 +71,18 @@ class ThreadSaver(BaseCheckpointSaver[str]):
         """Keep only the last checkpoint of each thread (`keep_latest`), or nothing (`delete`)."""
 
     @abstractmethod
+    def turn(self, thread_id: str, seconds: float) -> AbstractContextManager[None]:
+        """A turn on a thread, while no other has one: neither in this process nor in another.
+
+        Args:
+            thread_id: The thread.
+            seconds: How long to wait for the turn before.
+
+        Raises:
+            StateError: the turn before is still going on.
+        """
+
+    @abstractmethod
     def scrub(self) -> None:
         """Take what was deleted out of the files as well.
 
@@ -94,19 +116,43 @@ class SqliteThreads(ThreadSaver, SqliteSaver):
     """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
-        connection = sqlite3.connect(path, check_same_thread=False, timeout=30)
+        self._turns = WeakValueDictionary[str, threading.Lock]()
+        connection = None
         try:
-            # WAL with NORMAL survives a killed process; only a power cut can cost the last turn.
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")
-            connection.execute("PRAGMA secure_delete = ON")
+            connection = open_sqlite(path)
             SqliteSaver.__init__(self, connection)
             self.setup()
         except sqlite3.DatabaseError as error:
-            connection.close()
+            if connection:
+                connection.close()
             raise StateError(f"{path}: {error}", hint="move that file away; a new one is made") from error
+
+    @contextmanager
+    def turn(self, thread_id: str, seconds: float) -> Iterator[None]:
+        """See `ThreadSaver`. Processes wait for each other at a file; a few threads share each of those."""
+        own = self._turns.setdefault(thread_id, threading.Lock())
+        deadline = monotonic() + seconds
+        if not own.acquire(timeout=seconds):
+            raise busy(thread_id, seconds)
+        try:
+            if not writable(self._path.parent):
+                yield
+                return
+            name = f"{crc32(thread_id.encode(errors='replace')) % _TURN_FILES:03x}.lock"
+            folder = self._path.parent / "turns"
+            folder.mkdir(exist_ok=True)
+            lock = FileLock(folder / name, thread_local=False)
+            try:
+                lock.acquire(timeout=max(0.0, deadline - monotonic()))
+            except Timeout:
+                raise busy(thread_id, seconds) from None
+            try:
+                yield
+            finally:
+                lock.release()
+        finally:
+            own.release()
 
     def thread_ids(self) -> list[str]:
         """All threads."""
@@ -165,6 +211,14 @@ class SqliteThreads(ThreadSaver, SqliteSaver):
         """What was deleted leaves the write-ahead file too."""
         with self.lock:
             self.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def busy(thread_id: str, seconds: float) -> StateError:
+    """The error of a turn for which another is in the way."""
+    return StateError(
+        f"thread '{thread_id}' is at work on another task; it was waited for {seconds:.0f} s",
+        hint="ask again when that is answered, or in another thread",
+    )
 
 
 def scrub(connection: sqlite3.Connection, path: Path) -> None:

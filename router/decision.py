@@ -17,6 +17,7 @@ import numpy as np
 
 from ..core.embedding import Embedder
 from ..core.errors import ConfigError
+from ..core.text import content_words
 from ..core.types import Choice, Part, Route, Value
 from .features import Example, normalise_example
 from .model import CONFIDENCE_LEVEL, SHORTCUT_ERROR, SIGNALS, Calibration, Floats, Model, Predictions
@@ -36,10 +37,25 @@ _CLARIFY_BELOW = 0.5
 _CLARIFY_COVER = 0.9
 """As many names are offered as cover this much of the probability, at least two and at most `_CLARIFY_MOST`."""
 _CLARIFY_MOST = 3
-SecondLook = Callable[[str, Sequence[str]], str | None]
-"""Asked in doubt: the text and the names in question, most probable first; answers one of them, or None."""
+_CLARIFY_LEAST = 0.6
+"""A question back is only asked when the names in it have so much of the probability; what may be for anybody is for
+nobody."""
+SecondLook = Callable[[str, Sequence[str]], Mapping[str, float]]
+"""Asked in doubt: the text and the names in question, most probable first; answers how much the documents of each speak
+of it, 0 to 1. Names without documents are left out."""
+_LEAD = 0.05
+"""By so much the best evidence must be ahead of the next to settle a doubt."""
+_SPOKEN_OF = 0.25
+"""Documents that speak less than this of a task do not answer it."""
+_WELL_SPOKEN_OF = 0.5
+"""Documents that speak so much of a task answer it, though the examples say that it is nobody's."""
+_ALMOST = 0.25
+"""Share of the threshold that a refused task needs for a second look."""
 DOUBT = 0.7
 """A second look is asked for when the best specialist has less than this, given that somebody has."""
+SURELY_INSIDE = 0.98
+"""And when it is less probable than this that somebody on the team should answer."""
+_BY_DOCUMENTS = "by a second look"
 _REMEMBERED = 1024
 """So many decisions are kept."""
 
@@ -250,6 +266,8 @@ def by_model(text: str, v: Prediction) -> Route:
         return _route(v, "abstain", 1 - v.inside, reason)
     if v.given_inside[best] < _CLARIFY_BELOW and len(v.names) > 1:
         candidates = to_ask(v)
+        if sum(sorted(v.given_inside)[-_CLARIFY_MOST:]) < _CLARIFY_LEAST:
+            return _route(v, "abstain", 1 - v.joint(best), "no specialist stands out: it could be for many")
         reason = f"could be for {' or '.join(candidates)}"
         return _route(v, "clarify", v.joint(best), reason, candidates=candidates)
     return to_one(text, v, best, "from its examples")
@@ -325,7 +343,8 @@ def _route(
     parts: tuple[Part, ...] = (),
     candidates: tuple[str, ...] = (),
 ) -> Route:
-    in_set = (v.names[i] for i in v.order if v.joint(i) >= v.in_set)
+    # A question back offers a choice of few, whatever the set.
+    in_set = [v.names[i] for i in v.order if v.joint(i) >= v.in_set] if decision != "clarify" else []
     return Route(
         decision=decision,  # pyright: ignore[reportArgumentType]
         parts=parts,
@@ -349,7 +368,12 @@ class Decider:
         second_look: SecondLook | None = None,
     ) -> None:
         self.model, self.rules, self.embedder, self.second_look = model, rules, embedder, second_look
+        examples = list(examples)
         self._examples = _certain(examples)
+        self._words: dict[str, set[str]] = {name: set() for name in model.names}
+        for example in examples:
+            if example.label is not None:
+                self._words[example.label].update(content_words(example.text))
         self._recent: OrderedDict[tuple[str, tuple[str, ...], tuple[str, ...]], Route] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -420,16 +444,50 @@ class Decider:
         if best is not predictions[0]:
             best = best.noted("read with the thread")
         best = best.noted(ruling.reason)
-        if self.second_look and not best.refused and best.given_inside[best.order[0]] < DOUBT:
+        if self.second_look and self._in_doubt(best):
             return self._look_again(text, best)
-        return by_model(text, best)
+        route = by_model(text, best)
+        foreign = route.decision == "clarify" and self._tells_nobody_apart(text, to_ask(best))
+        return self._strange(best) if foreign else route
+
+    def _in_doubt(self, v: Prediction) -> bool:
+        if v.refused:
+            return v.inside >= _ALMOST * v.threshold
+        return v.given_inside[v.order[0]] < DOUBT or v.inside < SURELY_INSIDE
 
     def _look_again(self, text: str, v: Prediction) -> Route:
-        candidates = to_ask(v)
-        name = self.second_look(text, candidates) if self.second_look else None
-        if name not in candidates:
-            return by_model(text, v.noted("a second look did not settle it"))
-        return to_one(text, v, v.names.index(name), "by a second look")
+        """The documents decide between names, and whether a task that may be nobody's is somebody's."""
+        names = to_ask(v)
+        seen = self.second_look(text, names) if self.second_look else {}
+        evidence = {name: seen[name] for name in names if name in seen}
+        ranked = sorted(evidence.items(), key=lambda item: -item[1])
+        best, most = ranked[0] if ranked else ("", 0.0)
+        ahead = len(ranked) < 2 or most - ranked[1][1] >= _LEAD
+        if v.refused:
+            return (
+                to_one(text, v, v.names.index(best), _BY_DOCUMENTS)
+                if ahead and most >= _WELL_SPOKEN_OF
+                else by_model(text, v)
+            )
+        if evidence and most < _SPOKEN_OF and len(evidence) == len(names):
+            return self._strange(v)
+        if v.given_inside[v.order[0]] >= DOUBT:
+            return by_model(text, v)
+        if ahead and len(ranked) > 1:
+            return to_one(text, v, v.names.index(best), _BY_DOCUMENTS)
+        return by_model(text, v.noted("a second look did not settle it"))
+
+    def _strange(self, v: Prediction) -> Route:
+        """Nobody, where neither examples nor documents have to do with what is asked."""
+        return _route(v, "abstain", 1 - v.joint(v.order[0]), "nothing here speaks of it")
+
+    def _tells_nobody_apart(self, text: str, names: Sequence[str]) -> bool:
+        """Is what a text asks about unknown? Its known words are those of every specialist in question, others are new:
+        "how often is the helicopter greased" among specialists who are all asked how often something is greased."""
+        words = set(content_words(text))
+        everybody = set.intersection(*(self._words[name] for name in names))
+        new = words - set.union(*self._words.values())
+        return bool(new) and words - new <= everybody
 
     def _predictions(self, texts: Sequence[str], ruling: Ruling) -> list[Prediction]:
         predicted, model = self.predict(texts), self.model

@@ -25,12 +25,16 @@ _SIZES = (2, 3, 4, 5)
 _HEAD, _TAIL = 1500, 500
 """Of a longer text the first and last so many characters are looked at: who is asked stands there."""
 
+_NO_LETTER = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Control characters, and halves of characters that no encoding can write."""
+
 
 def normalise_example(text: str) -> str:
     """The text as the router reads it: composed characters, single blanks, no more than it looks at."""
     if len(text) > _HEAD + _TAIL:
         text = f"{text[:_HEAD]} {text[-_TAIL:]}"
-    return re.sub(r"\s+", " ", unicodedata.normalize("NFKC", text)).strip()
+    plain = _NO_LETTER.sub(" ", unicodedata.normalize("NFKC", text))
+    return re.sub(r"\s+", " ", plain).strip()
 
 
 def lexicon_words(text: str) -> list[str]:

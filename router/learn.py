@@ -8,10 +8,12 @@ from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import connected_components
 
 from ..core.embedding import Vectors
 from ..core.kernel_ridge import Matrix, fit_kernel_ridge
-from .features import Example, Features, Mix, Similarities, similarities
+from .features import Example, Features, Mix, Similarities, Sparse, similarities
 from .model import (
     Calibration,
     Model,
@@ -34,6 +36,15 @@ _FEW = 20
 """With fewer example tasks than this nothing is known about refusals: the outside texts alone set the threshold."""
 _REFUSED = 0.85
 """Share of the outside texts that is refused then."""
+_LEAST_SURE, _MOST_SURE = 0.3, 0.6
+"""Between these probabilities of being the team's a threshold lies. The lowest of a few dozen examples may be an odd
+one, and would let everything in; examples that are all alike are all sure, and would keep everything else out."""
+_GROUP = 0.5
+"""Like-worded examples are left out together unless they are more than this share of all."""
+_FEW_WORDS = 3
+"""Examples of so few words are not called like-worded."""
+_ROWS = 1000
+"""So many examples at once are compared with all others."""
 _KERNELS = tuple(
     Mix(gamma, words, pieces)
     for gamma, (words, pieces) in product((1.0, 2.0, 4.0), ((0.0, 0.0), (0.1, 0.3), (0.3, 0.3), (0.5, 0.5), (2.0, 0.0)))
@@ -75,10 +86,13 @@ def learn_router(
         some = spread(labels, _TRIED_ON, seed)
         mix = choose_mix(similarities(rows.take(some), rows.take(some)), targets[some], trust[some], tasks[some])
     similar = similarities(rows, rows)
-    fitted = fit_kernel_ridge(similar.mixed(mix), targets, mix.ridge * trust)
-    np.fill_diagonal(similar.cosine, -1)  # an example is not its own neighbour
     own = int((labels < len(names)).sum())
-    seen = signals(fitted.held_out, similar.cosine[:, :own])
+    groups = like_worded(rows.words[:own], features.words.terms, labels[:own])
+    fitted = fit_kernel_ridge(similar.mixed(mix), targets, mix.ridge * trust, groups)
+    np.fill_diagonal(similar.cosine, -1)  # an example is not its own neighbour
+    for group in groups:
+        similar.cosine[np.ix_(group, group)] = -1
+    seen = signals(fitted.apart, similar.cosine[:, :own])
     calibration = calibrate(fitted.held_out[tasks], seen[tasks], labels[tasks], asked)
     shortcut = fit_shortcut(texts, labels, len(names) + 1)
     return Model(
@@ -93,6 +107,36 @@ def learn_router(
         calibration,
         shortcut,
     )
+
+
+def like_worded(words: Sparse, terms: Sequence[str], labels: NDArray[np.intp]) -> list[NDArray[np.intp]]:
+    """Groups of examples that say nothing about new wordings: "how often is the pump greased" for the specialist of
+    pumps and "how often is the valve greased" for that of valves, and the same words twice.
+
+    Args:
+        words: (examples, terms): which words each example has.
+        terms: Words and pairs of words, of which only the words count.
+        labels: (examples,): whose each is.
+    """
+    single = np.flatnonzero([" " not in term for term in terms])
+    held = (words[:, single] > 0).astype(np.float32)
+    sizes = np.asarray(held.sum(axis=1)).ravel()
+    links: list[tuple[int, int]] = []
+    for start in range(0, len(sizes), _ROWS):
+        shared = (held[start : start + _ROWS] @ held.T).toarray()
+        ours = sizes[start : start + _ROWS, None]
+        less, more = np.minimum(ours, sizes), np.maximum(ours, sizes)
+        other = labels[start : start + _ROWS, None] != labels
+        alike = other & (shared >= less - 1) & (more - less <= 1) & (less > _FEW_WORDS)
+        alike |= (shared == more) & (more > 0)
+        links += [(int(i) + start, int(j)) for i, j in zip(*np.nonzero(np.triu(alike, start + 1)), strict=True)]
+    if not links:
+        return []
+    ends = np.array(links).T
+    graph = csr_matrix((np.ones(len(links)), (ends[0], ends[1])), shape=(len(sizes), len(sizes)))
+    _, member = connected_components(graph, directed=False)
+    groups = [np.flatnonzero(member == number) for number in np.flatnonzero(np.bincount(member) > 1)]
+    return [group for group in groups if len(group) <= _GROUP * len(sizes)]
 
 
 def choose_mix(similar: Similarities, targets: Matrix, trust: Matrix, tasks: NDArray[np.bool_]) -> Mix:
@@ -132,8 +176,11 @@ def calibrate(held_out: Matrix, seen: Matrix, labels: NDArray[np.intp], asked: R
     even = Calibration(temperature, weights, bias, threshold=0.0, in_set=0.0)
     inside = even.inside(seen)[own]
     given = probabilities(held_out[own, :-1], temperature)[np.arange(own.sum()), labels[own]]
+    threshold = refusal_threshold(inside, asked.false_refusal)
+    if threshold:
+        threshold = float(np.clip(threshold, _LEAST_SURE, _MOST_SURE))
     return replace(
         even,
-        threshold=refusal_threshold(inside, asked.false_refusal),
+        threshold=threshold,
         in_set=conformal_threshold(inside * given, asked.coverage),
     )

@@ -1,23 +1,37 @@
-"""`metier ask`, `metier chat`, and `metier approve` for the calls of a task that a person must decide about."""
+"""`metier ask`, and `metier approve` for the calls of a task that a person must decide about."""
 
 from __future__ import annotations
 
 import json as jsonlib
+import re
+import signal
 import sys
-from collections.abc import Sequence
-from contextlib import closing
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
-from uuid import uuid4
 
 import typer
 from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 
-from ..core.errors import InputError, MetierError, StateError
+from ..core.errors import InputError, StateError
 from ..core.types import Answer
-from .options import ME, AsJson, TeamFolder, User, blueprint_of, command_line, print_json, progress_bars
+from .options import (
+    ME,
+    AsJson,
+    TeamFolder,
+    User,
+    blueprint_of,
+    command_line,
+    print_json,
+    progress_bars,
+    specialist_names,
+)
+from .running import NotForUs, RunningTeam, find_running
 
 if TYPE_CHECKING:
     from ..agents.team import Team
@@ -42,7 +56,7 @@ _STATUS = {
 }
 """What the live line says at an event."""
 
-_Conversation = Annotated[str | None, typer.Option("--thread", help="_Conversation to go on with.")]
+ConversationName = Annotated[str | None, typer.Option("--thread", help="Conversation to go on with.")]
 
 
 # The commands.
@@ -51,8 +65,11 @@ _Conversation = Annotated[str | None, typer.Option("--thread", help="_Conversati
 def ask(
     task: Annotated[str | None, typer.Argument(help="The task; left out or '-': read from standard input.")] = None,
     team: TeamFolder = Path(),
-    thread: _Conversation = None,
-    specialist: Annotated[str | None, typer.Option("--specialist", "-s", help="Skip the router, ask this one.")] = None,
+    thread: ConversationName = None,
+    specialist: Annotated[
+        str | None,
+        typer.Option("--specialist", "-s", help="Skip the router, ask this one.", autocompletion=specialist_names),
+    ] = None,
     user: User = ME,
     json: AsJson = False,
 ) -> None:
@@ -60,37 +77,13 @@ def ask(
     text = _stdin() if task in (None, "-") else task
     if not text.strip():
         raise InputError("there is no task", hint='metier ask "How often is the filler greased?"')
+    asked = {"text": text, "thread": thread, "specialist": specialist, "user": user, "json": json}
+    if user == ME and (running := find_running(team)):
+        with suppress(NotForUs):
+            end_with(_asked(running, **asked), json=json)
     with open_team(team, quiet=json) as opened:
-        answer = _work(opened, text, thread, specialist, user, quiet=json)
-        if not json:
-            answer = _decided(opened, answer)
+        answer = _asked(opened, **asked)
     end_with(answer, json=json)
-
-
-def chat(team: TeamFolder = Path(), thread: _Conversation = None, user: User = ME) -> None:
-    """Talk with the team; it remembers what was said before. End with Ctrl-D or /quit; Ctrl-C drops a question."""
-    console = Console()
-    name = thread or _new_thread()
-    with open_team(team) as opened:
-        people = ", ".join(opened.specialists)
-        console.print(f"[bold]{opened.card.name}[/] · {people} · thread {name}", highlight=False)
-        console.print("[dim]@name asks one of them directly, /new starts afresh, /quit ends[/]", highlight=False)
-        while True:
-            try:
-                text = _prompt(console)
-                if text in (None, "/quit", "/exit"):
-                    break
-                if text == "/new":
-                    name = _new_thread()
-                    console.print(f"[dim]new thread {name}[/]", highlight=False)
-                elif text:
-                    show_answer(console, _decided(opened, _work(opened, text, name, None, user)))
-            except KeyboardInterrupt:
-                console.print("\n[dim]dropped; /quit ends the chat[/]", highlight=False)
-            except MetierError as error:
-                console.print(f"[red]{error}[/]", highlight=False, markup=False)
-    later = command_line("chat", "--thread", name, team=team)
-    console.print(f"[dim]go on later: {escape(later)}[/]", highlight=False, soft_wrap=True)
 
 
 def approve(
@@ -148,8 +141,21 @@ def open_team(folder: Path, *, quiet: bool = False) -> Team:
         return Team.load(blueprint)
 
 
-def _work(
-    team: Team, text: str, thread: str | None, specialist: str | None, user: str, *, quiet: bool = False
+def _asked(
+    team: Team | RunningTeam, text: str, thread: str | None, specialist: str | None, user: str, json: bool
+) -> Answer:
+    answer = work_on(team, text, thread, specialist, user, quiet=json)
+    return answer if json else decided(team, answer)
+
+
+def work_on(
+    team: Team | RunningTeam,
+    text: str,
+    thread: str | None,
+    specialist: str | None,
+    user: str,
+    *,
+    quiet: bool = False,
 ) -> Answer:
     """Ask with a live line that says what is going on."""
     with Console(stderr=True, quiet=quiet).status("reading the task …", spinner="line") as status:
@@ -160,10 +166,33 @@ def _work(
                 names = {"who": event.specialist or "", "source": passages[0]["source"], "to": event.data.get("to", "")}
                 status.update(_STATUS[event.name].format(**names))
 
-        return team.ask(text, thread_id=thread, specialist=specialist, user=user, emit=follow)
+        with _until_interrupted():
+            return team.ask(text, thread_id=thread, specialist=specialist, user=user, emit=follow)
 
 
-def _decided(team: Team, answer: Answer) -> Answer:
+@contextmanager
+def _until_interrupted() -> Iterator[None]:
+    """Ctrl-C ends what the team is doing at its next word, not only the waiting for it."""
+    from ..core.run import cancellable
+
+    stop = threading.Event()
+
+    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
+        stop.set()
+        raise KeyboardInterrupt
+
+    with cancellable(stop.is_set):
+        if threading.current_thread() is not threading.main_thread():
+            yield  # only the main thread hears of Ctrl-C
+            return
+        before = signal.signal(signal.SIGINT, interrupt)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+
+def decided(team: Team | RunningTeam, answer: Answer) -> Answer:
     """The answer after a person at the terminal has decided what it waits for; as it is when nobody sits there."""
     from ..tools.policy import ApprovalRequest
 
@@ -187,17 +216,6 @@ def _stdin() -> str:
         ) from error
 
 
-def _prompt(console: Console) -> str | None:
-    try:
-        return console.input("[bold cyan]›[/] ").strip()
-    except EOFError:
-        return None
-
-
-def _new_thread() -> str:
-    return f"chat-{uuid4().hex[:8]}"
-
-
 # Answers for people: text, who said it, how sure, and where it stands.
 
 
@@ -213,20 +231,29 @@ def end_with(answer: Answer, *, json: bool) -> NoReturn:
 def show_answer(console: Console, answer: Answer) -> None:
     """Print an answer with its specialist, citations, confidence and seconds."""
     style = "bold" if answer.kind == "answer" else "yellow"
-    console.print(f"[{style}]{escape(answer.text)}[/]", highlight=False)
+    console.print(f"[{style}]{_still(answer.text)}[/]", highlight=False)
     for citation in answer.citations:
-        console.print(f"  [green]“{escape(shorten(citation.context or citation.quote))}”[/]", highlight=False)
-        console.print(f"  [cyan]{escape(place(citation))}[/]", highlight=False)
+        console.print(f"  [green]“{_still(shorten(citation.context or citation.quote))}”[/]", highlight=False)
+        console.print(f"  [cyan]{_still(place(citation))}[/]", highlight=False)
     for citation in answer.evidence:
-        console.print(f"  [cyan]{escape(place(citation))}[/]", highlight=False)
+        console.print(f"  [cyan]{_still(place(citation))}[/]", highlight=False)
         console.print(f"    {_marked(citation)}", highlight=False)
     console.print(f"  [dim]{escape(_signature(answer))}[/]", highlight=False)
+
+
+_MOVES = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""What a terminal obeys instead of showing it: escape sequences, and marks that turn the text around."""
+
+
+def _still(text: str) -> str:
+    """Text from documents for the console: it neither styles nor moves anything."""
+    return escape(_MOVES.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def _marked(citation: Citation) -> str:
     """The words around a likely sentence, and the sentence marked."""
     before, quote, after = citation.context.partition(citation.quote)
-    near = (escape(" ".join(before.split())[-80:]), escape(shorten(quote)), escape(" ".join(after.split())[:80]))
+    near = (_still(" ".join(before.split())[-80:]), _still(shorten(quote)), _still(" ".join(after.split())[:80]))
     return "…{} [yellow]»{}«[/] {}…".format(*near)
 
 

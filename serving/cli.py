@@ -19,7 +19,7 @@ from rich.markup import escape
 
 from .._version import __version__
 from ..core.errors import MetierError
-from . import ask, doctor, knowledge, learn, memory, models, project, registry, route, serve, threads
+from . import ask, chat, doctor, knowledge, learn, memory, models, project, registry, route, serve, threads
 
 app = typer.Typer(
     name="metier",
@@ -31,7 +31,7 @@ app = typer.Typer(
 app.command("init")(project.init)
 app.command("build")(learn.build)
 app.command("ask")(ask.ask)
-app.command("chat")(ask.chat)
+app.command("chat")(chat.chat)
 app.command("approve")(ask.approve)
 app.command("serve")(serve.serve)
 app.command("mcp")(serve.mcp)
@@ -60,10 +60,10 @@ def run_command() -> None:
     """Run the command line; never shows a traceback unless METIER_DEBUG is set."""
     _say_what_can_be_said()
     if os.environ.get("METIER_DEBUG"):
-        app()
+        app(prog_name="metier")
         return
     try:
-        app()
+        app(prog_name="metier")
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:

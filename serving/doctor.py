@@ -33,9 +33,10 @@ if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
     from ..agents.cards import Blueprint, TeamCard
+    from ..core.models import LocalModel
 
 _LEAST_MEMORY, _LEAST_DISK = 2e9, 1e9
-"""Bytes. The built-in models take 0.3 GB, and a team of a few hundred pages runs in 1 GB."""
+"""Bytes. The default models take 1.3 GB, and a team of a few hundred pages runs in 1 GB."""
 
 _COMPILED = {
     "xllamacpp": "xllamacpp",
@@ -213,6 +214,21 @@ def check_models(needed: Iterable[str]) -> Iterator[Finding]:
         found = f"{', '.join(wrong)}: not the file that was pulled" if wrong else f"{size:.0f} MB, hashes right"
         mend = command_line("models", "pull", name) if wrong else ""
         yield Finding("models", name, status if wrong else "ok", found, mend)
+        if model.kind == "base" and name in needed and not wrong:
+            yield _engine_of(model)
+
+
+def _engine_of(base: LocalModel) -> Finding:
+    """What `engine: auto` runs a base on, and why."""
+    from ..specialists.engines.speed import known_speeds, ranked_engines
+
+    speeds, what = known_speeds(base), f"{base.name}: engine"
+    if speeds is None:
+        found = f"auto is {ranked_engines(base)[0]}; its speed here was not measured"
+        return Finding("models", what, "note", found, command_line("models", "pull", base.name))
+    told = [f"{name} {speed}" for name, speed in speeds.engines.items()]
+    told += [f"{name} cannot run it ({reason})" for name, reason in speeds.failed.items()]
+    return Finding("models", what, "ok", f"auto is {ranked_engines(base)[0]}: {'; '.join(told)}")
 
 
 def default_models() -> list[str]:

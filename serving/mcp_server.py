@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import quote
+from uuid import uuid4
 
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ResourceNotFoundError, ToolError
@@ -244,6 +245,8 @@ async def ask_directly(team: Team, question: McpQuestion, ctx: Place, user: str 
     """The `Ask` of a server that has the team to itself."""
     answer, number = None, 0
     task, specialist, thread = question
+    # The reply names its conversation, with which the caller may go on.
+    thread = thread or f"mcp-{uuid4().hex}"
     async for event in team.astream(task, specialist=specialist, thread_id=thread, user=user):
         number += 1
         await tell(event, number, ctx)

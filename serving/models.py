@@ -9,10 +9,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import DownloadColumn
 
+from ..core.errors import IntegrityError
 from .options import AsJson, command_line, next_lines, print_json, progress_bars
 
 if TYPE_CHECKING:
-    from ..core.models import FileSpec, ModelInfo, ModelStore, StoredFile
+    from ..core.models import FileSpec, LocalModel, ModelInfo, ModelStore, StoredFile
+    from ..core.run import Progress
+    from ..specialists.engines.speed import BaseSpeeds, EngineSpeed
 
 app = typer.Typer(help="Model files: list, pull, show, remove.", no_args_is_help=True)
 
@@ -25,21 +28,25 @@ def list_models(json: AsJson = False) -> None:
     store = _store()
     models = store.list()
     if json:
-        print_json(models)
+        print_json([{**model.model_dump(mode="json"), "speeds": _speeds(store, model)} for model in models])
         return
     console = Console(soft_wrap=True, highlight=False)
     for model in sorted(models, key=lambda model: not model.pulled):
         mark = "[green]●[/]" if model.pulled else "[dim]○[/]"
         name, about = f"{model.name:{max(len(m.name) for m in models)}}", escape(model.about)
-        console.print(
-            f"{mark} [bold]{name}[/]  {model.kind:8}  {_size(model.size):>7}  {about} ({escape(model.licence)})"
-        )
+        kind = f"{model.kind} {model.tier or ''}"
+        console.print(f"{mark} [bold]{name}[/]  {kind:11}  {_size(model.size):>7}  {about} ({escape(model.licence)})")
+        for engine, speed in _speeds(store, model).items():
+            console.print(f"  {'':{len(name)}}  on this machine, {engine}: {speed}")
     console.print(f"\n[green]●[/] on this machine, in {escape(str(store.home))}   [dim]○[/] can be pulled")
     next_lines(console, "metier models pull NAME", "metier models show NAME")
 
 
 @app.command("pull")
-def pull(names: Names) -> None:
+def pull(
+    names: Names,
+    measure: Annotated[bool, typer.Option(help="Measure how fast a new base is here, for `engine: auto`.")] = True,
+) -> None:
     """Bring models onto this machine and check them; nothing happens when they are there and whole."""
     store = _store()
     console = Console(stderr=True, soft_wrap=True, highlight=False)
@@ -47,10 +54,15 @@ def pull(names: Names) -> None:
         bars = progress_bars(console, quiet=not console.is_terminal, transient=True, amount=DownloadColumn())
         with bars as report:
             model = store.pull(name, report)
+            speeds = _measured(model, report) if measure and model.kind == "base" else None
         console.print(f"[green]✓[/] {name} ({escape(model.licence)})")
         for role, file in _info(store, name).files.items():
             if _trust(file) == "first-use":
                 console.print(f"  {role}: trusted on first use; SHA-256 {file.sha256} is recorded")
+        for engine, speed in speeds.engines.items() if speeds else ():
+            console.print(f"  {engine} {speed}")
+        for engine, reason in speeds.failed.items() if speeds else ():
+            console.print(f"  {engine} cannot run it: {escape(reason)}")
     next_lines(console, command_line("models", "show", names[0]))
 
 
@@ -89,6 +101,26 @@ def _store() -> ModelStore:
     from ..core.models import ModelStore  # Loads the download and quantisation libraries: only when needed.
 
     return ModelStore()
+
+
+def _measured(base: LocalModel, report: Progress) -> BaseSpeeds:
+    """How fast a base is here: what is known, or measured now."""
+    from ..specialists.engines.speed import known_speeds, measure_speeds
+
+    return known_speeds(base) or measure_speeds(base, report)
+
+
+def _speeds(store: ModelStore, model: ModelInfo) -> dict[str, EngineSpeed]:
+    """Engine to speed, as far as it was measured, the fastest first."""
+    from ..specialists.engines.speed import known_speeds
+
+    if model.kind != "base" or not model.pulled:
+        return {}
+    try:
+        found = known_speeds(store.find(model.name))
+    except IntegrityError:
+        return {}
+    return found.engines if found else {}
 
 
 def _info(store: ModelStore, name: str) -> ModelInfo:

@@ -1,9 +1,7 @@
-"""`metier serve`: the team over HTTP, and where a running server of a team is found."""
+"""`metier serve`: the team over HTTP, until it is told to end."""
 
 from __future__ import annotations
 
-import json
-import os
 import signal
 import socket
 import sys
@@ -16,9 +14,9 @@ import typer
 from rich.console import Console
 
 from ..core.errors import InputError, MissingExtra
-from ..core.files import write_atomic
 from .ask import open_team
 from .options import ME, TeamFolder, User
+from .running import announced
 
 _DRAIN = 30.0
 """Seconds that tasks may go on when the server is told to end."""
@@ -49,7 +47,7 @@ def serve(
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=int(_DRAIN) + 10)
         # uvicorn ends in its own time and raises the signal once more then: that must still close the team.
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
-        with _found_at(opened.blueprint.state, url):
+        with announced(opened.blueprint.root, url) as app.state.instance:
             uvicorn.Server(config).run(sockets=[listening])
 
 
@@ -80,14 +78,3 @@ def _listen(host: str, port: int) -> Iterator[socket.socket]:
 
 def _shown(host: str) -> str:
     return f"[{host}]" if ":" in host else host
-
-
-@contextmanager
-def _found_at(state: Path, url: str) -> Iterator[None]:
-    """Say beside the team that it is served, so that `metier ask` finds it."""
-    path = state / "server.json"
-    write_atomic(path, json.dumps({"url": url, "pid": os.getpid()}))
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from .ask import end_with, open_team, shorten, visible
-from .options import AsJson, TeamFolder, ThreadName, blueprint_of, print_json
+from .options import AsJson, TeamFolder, ThreadName, blueprint_of, command_line, print_json
 
 if TYPE_CHECKING:
     from ..agents.threads import Thread, Threads
@@ -40,20 +40,30 @@ def list_threads(team: TeamFolder = Path(), json: AsJson = False) -> None:
 
 
 @app.command()
-def show(thread: ThreadName, team: TeamFolder = Path(), json: AsJson = False) -> None:
-    """All moments of a conversation that can be gone back to, by task, the latest first."""
+def show(
+    thread: ThreadName,
+    team: TeamFolder = Path(),
+    moments: Annotated[bool, typer.Option("--moments", help="All moments that can be gone back to.")] = False,
+    json: AsJson = False,
+) -> None:
+    """A conversation from its beginning: what was asked and answered, and the moment after each task."""
     with _threads(team) as threads:
-        moments = threads.history(thread)
+        known = threads.history(thread)
     if json:
-        print_json(moments)
+        print_json(known)
         return
     console = Console(soft_wrap=True, highlight=False)
-    for number, turn in enumerate(_turns(moments)):
-        if number:
-            console.print()
-        _print_turn(console, turn[0])
-        for moment in turn:
-            console.print(f"    [dim]{_when(moment)}[/]  {moment.standing:10}  {moment.checkpoint}")
+    for number, turn in enumerate(_turns(known), 1):
+        last = turn[0]
+        console.print(f"[bold]{number}[/]  {_when(last)}  {last.standing}  [dim]{last.checkpoint}[/]")
+        console.print(f"   › {escape(visible(last.task))}")
+        if last.text:
+            console.print(f"   [green]{_indented(visible(last.text))}[/]")
+        for moment in turn[1:] if moments else ():
+            console.print(f"     [dim]{_when(moment)}  {moment.standing:10}  {moment.checkpoint}[/]")
+        console.print()
+    back = command_line("threads", "fork", thread, "MOMENT", team=team)
+    console.print(f"[dim]back to a moment: {escape(back)}[/]")
 
 
 @app.command()
@@ -109,8 +119,13 @@ def _threads(team: Path) -> closing[Threads]:
 
 
 def _turns(moments: Sequence[Thread]) -> Iterator[list[Thread]]:
-    """The moments of each task."""
-    return (list(turn) for _, turn in groupby(moments, key=lambda moment: (moment.turns, moment.task)))
+    """The moments of each task, the last first; the tasks in the order in which they were asked."""
+    grouped = [list(turn) for _, turn in groupby(moments, key=lambda moment: (moment.turns, moment.task))]
+    return reversed(grouped)
+
+
+def _indented(text: str) -> str:
+    return escape(text).replace("\n", "\n   ")
 
 
 def _when(thread: Thread) -> str:

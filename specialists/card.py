@@ -41,8 +41,8 @@ class ModelCard(Section):
     Where a server runs the base: the adapter's name there; left out: none."""
     merged: bool = False
     """Merge the adapter into a copy of the base that only this specialist uses: faster, for a second base's memory.
-    Only with `engine: llama`."""
-    max_tokens: int = Field(default=96, ge=1)
+    Not with a server or `engine: transformers`."""
+    max_tokens: int = Field(default=160, ge=1)
     """Longest answer, in tokens."""
     temperature: float = Field(default=0.0, ge=0)
     """0 takes the most probable token each time."""

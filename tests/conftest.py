@@ -18,14 +18,14 @@ from metier.core.errors import ModelError
 from metier.core.models import ModelStore
 from metier.core.onnx_embedder import OnnxEmbedder, load_embedder
 from metier.serving.cli import run_command
-from metier.serving.project import init_team
+from metier.tests.office import init_tiny
 from metier.tests.postgres import Postgres, installed
 
 # A busy machine is no finding: times are measured in benchmarks.
 settings.register_profile("metier", deadline=None)
 settings.load_profile("metier")
 
-NEEDED = ("smollm2-135m", "minilm")
+NEEDED = ("qwen2.5-coder-0.5b", "smollm2-135m", "minilm")
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +50,7 @@ def embedder(models: ModelStore) -> OnnxEmbedder:
 def first_office(tmp_path_factory: pytest.TempPathFactory, models: ModelStore) -> Path:
     """The team that `metier init` writes, built once; tests get copies."""
     folder = tmp_path_factory.mktemp("first") / "office"
-    init_team(folder)
+    init_tiny(folder)
     build(Blueprint.read(folder), store=models)
     return folder
 

@@ -93,7 +93,7 @@ def _tools(root: Path) -> list[BaseTool]:
 def planned(messages: Sequence[Any]) -> str:
     """The model: the next call that the task wants and that has not been made."""
     text = messages[-1].text
-    calls = re.findall(r"(\w+)\((\w+)\)", text)
+    calls = re.findall(r"(\w+)\((\w+)\)", text.rpartition("Question: ")[2])
     made = len(re.findall(r"\) (?:gave|failed): ", text))
     return write_call(calls[made][0], {"order": calls[made][1]}) if made < len(calls) else NO_CALL
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import select
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,12 +12,13 @@ import pytest
 
 from metier import __version__
 from metier.serving.project import init_team
+from metier.tests.office import init_tiny
 
 
 @pytest.fixture(scope="module")
 def office(tmp_path_factory, models) -> Path:
     folder = tmp_path_factory.mktemp("cli") / "office"
-    init_team(folder)
+    init_tiny(folder)
     return folder
 
 
@@ -44,7 +43,7 @@ def test_the_first_ask_builds_and_answers_as_json(run, office):
 def test_what_nobody_knows_has_its_own_exit_code(run, office):
     code, out, _ = run("ask", "-t", office, "Who won the football world cup in 1974?")
     assert code == 5
-    assert "Nobody" in out or "do not know" in out
+    assert "Nobody" in out or "do not know" in out or "not sure" in out
 
 
 def test_a_task_from_standard_input(run, office):
@@ -93,6 +92,29 @@ def test_an_unknown_style_names_what_there_is(run, tmp_path):
     code, _, err = run("build", "-t", tmp_path / "office")
     assert code == 2
     assert "did you mean 'quote'" in err
+    line = next(n for n, text in enumerate(card.read_text().splitlines(), 1) if text.startswith("style:"))
+    assert f"specialist.yaml:{line}: style: unknown style 'qoute'" in " ".join(err.split())
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_shell_completes_commands_and_names(office, shell):
+    command = [sys.executable, "-c", "from metier.__main__ import main; main()"]
+    told = {"bash": ("metier as", 1), "zsh": ("metier as", 1), "fish": ("metier as", 1)}[shell]
+    there = {**os.environ, "_METIER_COMPLETE": f"complete_{shell}", "COMP_WORDS": told[0], "COMP_CWORD": str(told[1])}
+    there |= {"_TYPER_COMPLETE_ARGS": told[0], "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
+    assert "ask" in subprocess.run(command, env=there, capture_output=True, text=True, check=False).stdout
+    words = f"metier ask -t {office} -s h"
+    there |= {"COMP_WORDS": words, "COMP_CWORD": "5", "_TYPER_COMPLETE_ARGS": words}
+    assert "helpdesk" in subprocess.run(command, env=there, capture_output=True, text=True, check=False).stdout
+
+
+def test_a_pipe_gets_no_colour_and_no_escape(office, tmp_path):
+    command = [sys.executable, "-m", "metier", "ask", "-t", str(office), "Who won the football world cup in 1974?"]
+    there = {**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
+    ran = subprocess.run(command, env=there, capture_output=True, check=False)
+    assert ran.returncode == 5
+    assert b"\x1b" not in ran.stdout + ran.stderr
+    assert ran.stdout.decode("ascii")
 
 
 def test_an_unknown_specialist_names_what_there_is(run, office):
@@ -116,52 +138,6 @@ def test_the_graph_as_mermaid_and_as_a_picture(run, office, tmp_path):
     code, _, _ = run("graph", "-t", office, "--png", tmp_path / "graph.png")
     assert code == 0
     assert (tmp_path / "graph.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_chat_remembers_and_ends_with_the_input(run, office):
-    code, out, _ = run("chat", "-t", office, stdin=b"@helpdesk Which network do guests use?\n/new\n\n")
-    assert code == 0
-    assert "new thread" in out
-    assert "go on later" in out
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
-def test_ctrl_c_drops_the_question_and_not_the_chat(office):
-    import pty
-
-    command = [sys.executable, "-m", "metier", "chat", "-t", str(office)]
-    master, terminal = pty.openpty()
-    seen = ""
-
-    def until(text: str) -> None:
-        """Read on until the text is there; the operating system ends the reading when the chat ends."""
-        nonlocal seen
-        while text not in seen:
-            assert select.select([master], [], [], 120)[0], f"{text!r} does not come, only {seen!r}"
-            seen += os.read(master, 65536).decode(errors="replace")
-        seen = seen.partition(text)[2]
-
-    def interruptible() -> None:
-        # What starts the tests in the background may have taught them to ignore Ctrl-C, which children inherit.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-    with subprocess.Popen(
-        command, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True, preexec_fn=interruptible
-    ) as chat:
-        os.close(terminal)
-        until("›")
-        chat.send_signal(signal.SIGINT)
-        until("dropped")
-        os.write(master, b"After how many hours does the VPN disconnect?\n")
-        until("reading")
-        chat.send_signal(signal.SIGINT)
-        until("dropped")
-        os.write(master, b"@helpdesk Which network do guests use?\n")
-        until("helpdesk@")
-        os.write(master, b"/quit\n")
-        until("go on later")
-    os.close(master)
-    assert chat.returncode == 0
 
 
 def test_a_terminal_without_our_characters_gets_plain_ones(tmp_path):

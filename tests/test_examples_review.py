@@ -17,8 +17,8 @@ from metier.agents.cards import Blueprint
 from metier.agents.feedback import Inbox, Note, accept, answered_examples, example_file, open_inbox, proposals
 from metier.agents.team import Team
 from metier.core.errors import ConfigError, InputError, StateError
-from metier.serving.project import init_team
 from metier.specialists.evaluation.questions import leaked
+from metier.tests.office import init_tiny
 
 QUESTION = "Which network do guests use?"
 HELD_OUT = "How long is a hot work permit good for?"
@@ -28,7 +28,7 @@ HELD_OUT = "How long is a hot work permit good for?"
 def asked(tmp_path_factory, models) -> Path:
     """A team that was asked one thing."""
     folder = tmp_path_factory.mktemp("review") / "office"
-    init_team(folder)
+    init_tiny(folder)
     (folder / "helpdesk" / "held_out.jsonl").write_text(json.dumps({"input": HELD_OUT, "answer": "4 hours"}) + "\n")
     card = folder / "helpdesk" / "specialist.yaml"
     lines = [line for line in card.read_text().splitlines() if not line.startswith("evaluation:")]

@@ -17,11 +17,11 @@ from metier.agents.team import Team
 from metier.agents.train import train
 from metier.core.errors import IntegrityError
 from metier.core.files import sha256
-from metier.serving.project import init_team
 from metier.specialists.adapters.choose import find_skill
 from metier.specialists.adapters.exchange import import_adapter
 from metier.specialists.evaluation.questions import Question, Result
 from metier.specialists.evaluation.run import FILE
+from metier.tests.office import init_tiny
 from metier.tests.test_heads import house
 
 NAME = "helpdesk"
@@ -31,7 +31,7 @@ ROWS = [{"input": f"What is code {n}?", "answer": f"code {n}"} for n in range(12
 @pytest.fixture(scope="module")
 def built(tmp_path_factory, models) -> Path:
     folder = tmp_path_factory.mktemp("gate") / "office"
-    init_team(folder)
+    init_tiny(folder)
     (folder / NAME / "held_out.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
     card = folder / NAME / "specialist.yaml"
     lines = [line for line in card.read_text().splitlines() if not line.startswith("evaluation:")]

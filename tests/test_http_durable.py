@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -19,8 +21,10 @@ from metier.agents.cards import Blueprint
 from metier.agents.erasure import Scope, erase, export
 from metier.memory.records import Records
 from metier.memory.store import Owner
+from metier.serving.running import find_running
 from metier.tests.desk import QUESTION, QUOTE, busy, open_desk, serve_command, served, write_desk
 
+HEAVY = {"langgraph", "langchain_core", "numpy", "onnxruntime", "fastapi", "httpx"}
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
@@ -45,6 +49,30 @@ def ended(client, id):
 
 
 # Kills.
+
+
+def test_ask_uses_the_running_server_and_loads_nothing(folder):
+    code = "import sys; from metier.serving.cli import app; app(sys.argv[1:], standalone_mode=False)"
+    watch = f"{code}\nprint(sorted({{m.partition('.')[0] for m in sys.modules}} & {HEAVY!r}), file=sys.stderr)"
+
+    def ask(*words):
+        command = [sys.executable, "-c", watch, "ask", *words, "-t", str(folder)]
+        return subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+
+    with serve_command(folder) as (process, _):
+        done = ask(QUESTION)
+        assert QUOTE in done.stdout
+        assert "leases@" in done.stdout
+        assert done.stderr.splitlines()[-1] == "[]", "neither the graph nor a model is loaded"
+        told = json.loads(ask(QUESTION, "--json").stdout)
+        assert (told["text"], told["citations"][0]["quote"]) == (QUOTE, QUOTE)
+        wrong = ask("x", "-s", "leses")
+        assert "did you mean 'leases'" in wrong.stderr
+        process.kill()
+    stale = {"url": "http://127.0.0.1:9", "pid": 1, "instance": "x"}
+    for told in (stale, {**stale, "url": "http://192.0.2.1:80"}, {**stale, "url": "nothing"}, []):
+        (folder / ".metier" / "server.json").write_text(json.dumps(told))
+        assert find_running(folder) is None
 
 
 def test_what_was_accepted_is_done_after_a_kill_and_sigterm_lets_it_end(folder):

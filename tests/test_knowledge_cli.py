@@ -13,12 +13,13 @@ from metier.agents.build import build, changed_since_build
 from metier.agents.cards import Blueprint
 from metier.serving.project import init_team
 from metier.tests.conftest import Run
+from metier.tests.office import init_tiny
 
 
 @pytest.fixture(scope="module")
 def team(tmp_path_factory, models) -> Path:
     folder = tmp_path_factory.mktemp("team")
-    init_team(folder)
+    init_tiny(folder)
     build(Blueprint.read(folder))
     return folder
 

@@ -12,7 +12,7 @@ from metier.agents.team import Team
 from metier.agents.turn_memory import for_specialist
 from metier.core.errors import StateError
 from metier.memory.store import Fact, Owner
-from metier.serving.project import init_team
+from metier.tests.office import init_tiny
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +115,7 @@ def test_whom_the_caller_names_is_asked(team):
 
 def test_a_team_without_memory(tmp_path, models):
     folder: Path = tmp_path / "office"
-    init_team(folder)
+    init_tiny(folder)
     card = folder / "team.yaml"
     card.write_text(card.read_text() + "\nmemory: {facts: none, checkpoints: none}\n")
     build(Blueprint.read(folder), store=models)

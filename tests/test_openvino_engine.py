@@ -1,20 +1,19 @@
-"""What is the OpenVINO engine's own: prompts kept apart by adapter, conversion, LoRA on every matrix, silence."""
+"""What is the OpenVINO engine's own: prompts kept apart by adapter, conversion, LoRA on every matrix, merged models."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from gguf import GGMLQuantizationType, GGUFReader
 
-from metier.core.errors import EngineError
 from metier.core.models import LocalModel, ModelStore
 from metier.core.models.gguf import rewrite
 from metier.specialists.adapters.choose import find_skill, loadable
+from metier.specialists.adapters.merge import merged_gguf
 from metier.specialists.engines import Sampling
 from metier.specialists.engines.engine import OneOf, Quote
 from metier.specialists.styles.quote import QUOTE
@@ -101,7 +100,7 @@ def test_a_trained_adapter_says_what_it_says_under_llama(engine: Any, gguf: Path
         other.close()
 
 
-def test_formats_that_openvino_does_not_read_are_written_anew(gguf: Path, tmp_path: Path) -> None:
+def test_formats_that_openvino_does_not_read_are_read_here(gguf: Path, tmp_path: Path) -> None:
     reader = GGUFReader(gguf)
     odd = {f"blk.{n}.ffn_down.weight": GGMLQuantizationType.Q5_0 for n in range(30)}
     rewrite(reader, tmp_path / "odd.gguf", odd, {})
@@ -114,26 +113,23 @@ def test_formats_that_openvino_does_not_read_are_written_anew(gguf: Path, tmp_pa
         engine.close()
 
 
-def test_a_whole_model_is_no_adapter(gguf: Path) -> None:
-    with pytest.raises(EngineError, match=r"is a whole model"):
-        local_engine("openvino", gguf, {"merged": gguf})
+def test_a_merged_model_answers_without_its_base(engine: Any, gguf: Path, skill: Path, tmp_path: Path) -> None:
+    """It says what base and adapter say side by side, and the base is loaded when somebody asks for it."""
+    merged = merged_gguf(skill, gguf, cache=tmp_path)
+    alone = local_engine("openvino", gguf, {"quote": merged}, context=512, slots=1)
+    try:
+        asking = alone.constrain(Quote(PASSAGES, ["not found"]))
+        for task in ("Which network do guests use?", "Who?"):
+            one, two = (e.chat(adapter="quote").invoke(asked(task), **asking) for e in (alone, engine))
+            assert one.content == two.content
+            assert one.response_metadata["logprob"] == pytest.approx(two.response_metadata["logprob"], abs=0.3)
+        before = memory()
+        assert alone.chat().invoke(asked("Who?"), **asking).content != "not found"
+        assert memory() > before + 50e6, "only now"
+    finally:
+        alone.close()
 
 
-SILENT = """
-import socket, sys
-def refuse(*args, **kwargs):
-    raise SystemExit(f"asked the network: {args}")
-socket.getaddrinfo = socket.gethostbyname = socket.socket.connect = refuse
-from pathlib import Path
-from metier.specialists.engines import open_engine
-engine = open_engine("openvino", Path(sys.argv[1]), context=256, slots=1, threads=1)
-engine.chat().invoke("hi", max_tokens=2)
-engine.close()
-print([name for name in sys.modules if name.startswith("openvino_telemetry.")])
-"""
-
-
-def test_nothing_is_reported(engine: Any, gguf: Path) -> None:
-    """The package that would is never loaded, and nothing in Python asks for a name or a connection."""
-    done = subprocess.run([sys.executable, "-c", SILENT, str(gguf)], capture_output=True, text=True, timeout=200)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")
+def memory() -> float:
+    """Bytes that this process holds."""
+    return psutil.Process().memory_info().rss

@@ -19,9 +19,13 @@ import pytest
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e '.[dev]'")
 
 from axe_playwright_python.sync_playwright import Axe  # noqa: E402
+from fastapi import Request  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from metier.core.models import ModelStore  # noqa: E402
+from metier.memory.store import Owner  # noqa: E402
+from metier.serving.http.caller import Caller  # noqa: E402
+from metier.serving.http.errors import ServingError  # noqa: E402
 from metier.tests.bakery import (  # noqa: E402
     BUY,
     CARE,
@@ -513,6 +517,26 @@ def test_memory_is_seen_corrected_and_erased(visit: Any) -> None:
     page.get_by_role("button", name="Forget all of this").click()
     page.get_by_role("button", name="Yes, for good").click()
     page.get_by_text("Nothing is remembered of you.").wait_for()
+
+
+def test_a_server_with_users_asks_who_is_there(browser, models, tmp_path) -> None:
+    def by_key(request: Request) -> Caller:
+        if request.headers.get("authorization") != "Bearer open sesame":
+            raise ServingError(401, "no key, or a wrong one")
+        return Caller(user="ali")
+
+    with open_bakery(tmp_path) as team, served(team, identify=by_key) as address:
+        visitor = Visitor(browser, address)
+        page = visitor.page
+        page.goto(address)
+        page.get_by_label("Your key").fill("open sesame")
+        assert visitor.accessible() == []
+        page.get_by_role("button", name="Sign in").click()
+        page.locator(".tries button").first.wait_for()
+        assert visitor.ask(CARE).locator(".said").inner_text() == CARE_QUOTE
+        assert [t.id for t in team.threads.list(Owner("ali"))] == [page.url.rpartition("/")[2]]
+        visitor.wrong = [w for w in visitor.wrong if "401" not in w]
+        visitor.end()
 
 
 def test_the_router_explains_itself(visit: Any) -> None:

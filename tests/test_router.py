@@ -256,7 +256,7 @@ def test_a_second_look_is_asked_only_in_doubt_and_only_believed_when_it_names_on
 
     def take_last(text, names):
         looks.append(tuple(names))
-        return names[-1]
+        return {name: 0.9 if name == names[-1] else 0.5 for name in names}
 
     doubtful = next(t for t in inputs(PLANT / "stock" / "evaluation.jsonl") if team.route(t).decision == "clarify")
     again = team.with_second_look(take_last).route(doubtful)
@@ -264,7 +264,7 @@ def test_a_second_look_is_asked_only_in_doubt_and_only_believed_when_it_names_on
     assert again.choice == looks[0][-1]
     team.with_second_look(take_last).route("which permit for hot work near the boiler room")
     assert len(looks) == 1
-    wild = team.with_second_look(lambda text, names: "the boss").route(doubtful)
+    wild = team.with_second_look(lambda text, names: {"the boss": 1.0}).route(doubtful)
     assert wild.decision == "clarify"
     assert len(wild.candidates) >= 2
 

@@ -117,6 +117,21 @@ def test_building_again_does_nothing(copy, models):
     assert changed_since_build(Blueprint.read(copy)) == []
 
 
+def test_what_is_touched_or_copied_has_not_changed(copy):
+    documents = copy / "helpdesk" / "documents"
+    for path in documents.iterdir():
+        os.utime(path, (time.time() + 5, time.time() + 5))
+    again = documents / "again.md"
+    again.write_bytes((documents / "network.md").read_bytes())
+    assert changed_since_build(Blueprint.read(copy)) == []
+    again.write_text("Something new.")
+    (documents / "network.md").unlink()
+    assert changed_since_build(Blueprint.read(copy)) == [
+        "helpdesk/documents/network.md",
+        "helpdesk/documents/again.md",
+    ]
+
+
 def test_a_changed_document_is_noticed_and_alone_read_again(copy, models):
     path = copy / "helpdesk" / "documents" / "network.md"
     path.write_text(path.read_text() + "\n\nThe tape robot in the cellar is called Gustav.\n")
@@ -190,7 +205,7 @@ def test_the_same_team_in_a_few_lines_of_python(tmp_path, models):
         examples=["When does the lease of the depot end?", "What is the rent of the office?"],
         abstain_below=0.0,
     )
-    with Team.of("desk", leases, folder=tmp_path) as team:
+    with Team.of("desk", leases, folder=tmp_path, base="smollm2-135m") as team:
         answer = team.ask("Until when do we rent the depot?", specialist="leases")
     assert answer.specialist == "leases"
     assert "31 March 2031" in answer.text

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from ..core.errors import MetierError, ToolError, unknown
+from ..core.sqlite import open_sqlite
 from ..core.text import savable
 from ..core.types import ToolCall, Value
 from .policy import call_key
@@ -74,16 +75,12 @@ class Ledger:
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        self._connection = sqlite3.connect(
-            path or ":memory:", check_same_thread=False, isolation_level=None, timeout=10
+        plain: dict[str, Any] = {"isolation_level": None, "check_same_thread": False}
+        self._connection = (
+            open_sqlite(path, synchronous="FULL", timeout=10, **plain) if path else sqlite3.connect(":memory:", **plain)
         )
         self._lock = threading.Lock()
         with self._lock:
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = FULL")
-            self._connection.execute("PRAGMA secure_delete = ON")
             self._connection.execute(
                 "CREATE TABLE IF NOT EXISTS effects (key TEXT PRIMARY KEY, state TEXT, result TEXT)"
             )
@@ -207,7 +204,10 @@ class ToolRunner:
         except (ToolError, ToolException, ValidationError):
             self._ledger.release(key)  # the tool itself says that nothing happened
             raise
-        self._ledger.finish(key, result)
+        try:
+            self._ledger.finish(key, result)
+        except sqlite3.Error as error:
+            return f"{result}\n(It is done, but that could not be noted: {error}.)"
         return result
 
     def _guarded(self, tool: BaseTool, arguments: dict[str, Any], attempts: int) -> str:

@@ -80,6 +80,12 @@ _RULES: dict[str, re.Pattern[str]] = {
 }
 
 
+_WORDING = ("sets the instructions aside", "asks for the hidden prompt")
+"""Rules that go by words alone. Manuals and texts about security have them too, so that there the head has its say."""
+_NOT_UNLIKELY = 0.2
+"""The head's probability from which such a rule counts in a document."""
+
+
 _SHOTS = re.compile(
     r"(?:^|\s)(?:Q|Question|User|Human)\s?\d*:.{1,300}?\s(?:A|Answer|Assistant|AI|Bot)\s?\d*:", re.DOTALL
 )
@@ -88,10 +94,14 @@ _SHOTS = re.compile(
 _REPEATED = re.compile(r"(\b\w[\w'-]{0,20}\W{1,3})\1{14,}")
 
 
-def broken_rule(text: str) -> str | None:
-    """What a task or a document does that it should not; None when no rule matches."""
+def broken_rule(text: str, *, wording: bool = True) -> str | None:
+    """What a task or a document does that it should not; None when no rule matches.
+
+    Args:
+        wording: Rules that go by words alone count too.
+    """
     for name, rule in _RULES.items():
-        if rule.search(text):
+        if (wording or name not in _WORDING) and rule.search(text):
             return name
     if _REPEATED.search(text):
         return "repeats itself to wear the model down"
@@ -148,10 +158,14 @@ def orders_in(text: str, head: NgramClassifier, embedder: Embedder | None = None
     """
     lines = text.split("\n")
     parts = [part for line in lines for part in order_parts(line)]
-    likely = {part for part, score in zip(parts, head.scores(parts, embedder), strict=True) if score >= 0.5}
+    scores = dict(zip(parts, head.scores(parts, embedder), strict=True))
+
+    def orders(part: str) -> bool:
+        return scores[part] >= 0.5 or broken_rule(part, wording=scores[part] >= _NOT_UNLIKELY) is not None
+
     for line in lines:
-        orders = [part for part in order_parts(line) if part in likely or broken_rule(part)]
-        yield from orders or ([line.strip()] if broken_rule(line) else [])
+        found = [part for part in order_parts(line) if orders(part)]
+        yield from found or ([line.strip()] if broken_rule(line, wording=False) else [])
 
 
 def injection_in(embedder: Embedder | None = None) -> Check:

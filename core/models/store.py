@@ -28,7 +28,13 @@ from .catalogue import Entry, FileSpec, read_catalogue
 from .gguf import RECIPE_VERSION, requantise
 from .pull import Puller, enough_room
 
-_SUFFIX = {"gguf": ".gguf", "original": ".gguf", "onnx": ".onnx", "tokenizer": ".json"}  # Of a role's file.
+_SUFFIX = {
+    "gguf": ".gguf",
+    "original": ".gguf",
+    "onnx": ".onnx",
+    "tokenizer": ".json",
+    "e5": ".e5",
+}  # Of a role's file.
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,7 @@ class LocalModel:
     """A model whose files are here: only paths and names, nothing is loaded.
 
     `files` maps a role to a path: a base has `gguf` (what engines load) and, where that was re-quantised, `original`
-    (the file as published); an embedder has `onnx` and `tokenizer`.
+    (the file as published); an embedder has `onnx` and `tokenizer`, or `e5`.
     """
 
     name: str
@@ -82,6 +88,8 @@ class ModelInfo(Value):
     kind: str
     licence: str
     about: str = ""
+    tier: str | None = None
+    """Of a base: `tiny`, `small` or `medium`."""
     pulled: bool
     size: int
     """Bytes on the disk; for a model that is not here, to download, as far as the catalogue knows."""
@@ -267,6 +275,7 @@ class ModelStore:
             kind=described.kind,
             licence=described.licence,
             about=about,
+            tier=entry.tier if entry else None,
             pulled=isinstance(described, ModelRecord),
             size=sum(file.size or 0 for file in described.files.values()),
             files={str(role): file for role, file in described.files.items()},

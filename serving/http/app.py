@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
+from uuid import uuid4
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
@@ -82,6 +83,7 @@ def create_app(
     app = FastAPI(
         title=f"metier: {team.card.name}", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
     )
+    app.state.instance = uuid4().hex
     app.state.identify, app.state.team, app.state.runs, app.state.webhooks = identify, team, runs, webhooks
     app.state.batches, app.state.threads = Batches(app, records), ThreadIndex(runs)
     install_errors(app)
@@ -97,8 +99,9 @@ def create_app(
 def _health(app: FastAPI) -> None:
     @app.get("/health", tags=["server"])
     async def health() -> dict[str, str | int]:
-        """The process lives; `active` tasks wait or are worked on."""
-        return {"status": "ok", "version": __version__, "active": app.state.runs.active}
+        """The process lives; `active` tasks wait or are worked on, `instance` names it."""
+        state = app.state
+        return {"status": "ok", "version": __version__, "active": state.runs.active, "instance": state.instance}
 
     @app.get("/ready", tags=["server"])
     async def ready(request: Request) -> JSONResponse:

@@ -6,15 +6,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ...core.errors import EngineError
 from ...core.models import LocalModel
 from ...core.plugins import load
 from .engine import Engine, Sampling
+from .speed import LOCAL, ranked_engines
 
 __all__ = ["ENGINES", "Engine", "Sampling", "open_engine"]
 
+AUTO = "auto"
+
 ENGINES = {
-    "llama": "metier.specialists.engines.llama:LlamaEngine",
-    "openvino": "metier.specialists.engines.openvino:OpenVinoEngine",
+    **LOCAL,
     "transformers": "metier.specialists.engines.transformers:TransformersEngine",
     "remote": "metier.specialists.engines.remote:RemoteEngine",
 }
@@ -31,6 +34,8 @@ def open_engine(
 ) -> Engine:
     """An engine by its name in `ENGINES`, by a server's address (`http://…/v1`), or by `package.module:Class`.
 
+    `auto` is the fastest engine in this process that can run the base with these adapters.
+
     Args:
         base: A pulled model or its GGUF file; for a server, the name under which it serves the model.
         adapters: Name to adapter, as `adapters.loadable` gives it for the engine. A server has its own.
@@ -44,7 +49,22 @@ def open_engine(
     """
     if spec.startswith(("http://", "https://")):
         return load("remote", "engine", ENGINES)(spec, base if isinstance(base, str) else None, **options)
+    if spec == AUTO:
+        return _open_fastest(base, adapters, options)
     gguf = base.files["gguf"] if isinstance(base, LocalModel) else Path(base)
-    local = {name: place for name, place in ENGINES.items() if name != "remote"}
+    local = {AUTO: "", **{name: place for name, place in ENGINES.items() if name != "remote"}}
     address = "a server's address: http://127.0.0.1:8000/v1"
     return load(spec, "engine", local, field="engine", hint=address, folders=folders)(gguf, adapters or {}, **options)
+
+
+def _open_fastest(
+    base: LocalModel | Path | str, adapters: Mapping[str, Path] | None, options: dict[str, Any]
+) -> Engine:
+    known = base if isinstance(base, LocalModel) else None
+    *first, last = ranked_engines(known)
+    for name in first:
+        try:
+            return open_engine(name, base, adapters, **options)
+        except EngineError:  # This one cannot run the base, or not these adapters beside it.
+            continue
+    return open_engine(last, base, adapters, **options)

@@ -8,7 +8,6 @@ import json
 import os
 import queue
 import secrets
-import struct
 import threading
 import weakref
 from collections import OrderedDict
@@ -24,6 +23,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.ai import InputTokenDetails, UsageMetadata
 
 from ...core.errors import ContextOverflow, EngineError
+from ...core.models.gguf import is_model
 from ...core.settings import settings
 from .chat_model import ChatModel
 from .choose import Body, choose
@@ -172,10 +172,6 @@ def _checked(answer: Body) -> Body:
     raise EngineError(f"llama.cpp: {error.get('message', error)}")
 
 
-_MODEL = b"general.type" + struct.pack("<IQ", 8, 5) + b"model"
-"""How a whole model says what it is, at the beginning of its GGUF: the key, then a text (8) of five letters."""
-
-
 _ASK: Body = {"logprobs": True, "top_logprobs": 1}
 
 
@@ -286,14 +282,6 @@ class LlamaEngine:
                 self._owners[owner] = self._free.pop(0) if self._free else self._owners.popitem(last=False)[1]
             self._owners.move_to_end(owner)
             return self._owners[owner]
-
-
-def is_model(gguf: Path) -> bool:
-    """Whether a file is a whole model and no adapter."""
-    if not gguf.is_file():
-        return False
-    with gguf.open("rb") as file:
-        return _MODEL in file.read(4096)
 
 
 def _close_at_exit(server: LlamaServer) -> None:

@@ -6,6 +6,7 @@ import codecs
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
 from numpy.typing import NDArray
 
 from ...core.errors import ContextOverflow, EngineError
+from ...core.models.gguf import is_model
 from ...core.settings import settings
 from .chat_model import ChatModel, gathered
 from .choose import choose
@@ -44,9 +46,10 @@ class OpenVinoEngine:
 
     Args:
         gguf: The base; converted once, in the cache of models.
-        adapters: Name to LoRA in GGUF form.
+        adapters: Name to LoRA in GGUF form, or to a base with its LoRA merged in, which then runs by itself. Where all
+            are merged, the base itself is only loaded when somebody asks for it.
         context: Window of one request in tokens; the model's own window is the upper limit.
-        slots: Requests that run side by side, and prompts that are remembered.
+        slots: Requests that run side by side, and prompts that are remembered, of the base and of each merged model.
         threads: CPU threads; None means `settings().threads`.
         cache: Where converted bases are kept.
 
@@ -68,16 +71,18 @@ class OpenVinoEngine:
         cache: Path | None = None,
     ) -> None:
         adapters = adapters or {}
-        model = OpenVinoModel(gguf, adapters, threads=threads or settings().threads, cache=cache)
-        self._model: OpenVinoModel | None = model
-        self._adapters = tuple(adapters)
+        self._adapters, self.base = tuple(adapters), gguf.stem
+        merged = {name: path for name, path in adapters.items() if is_model(path)}
+        loras = {name: path for name, path in adapters.items() if name not in merged}
+        load = partial(OpenVinoModel, threads=threads or settings().threads, cache=cache)
+        self._merged = {name: _Desk(load(path, {}), slots) for name, path in merged.items()}
+        self._load_base = lambda: _Desk(load(gguf, loras), slots)
+        self._base = None if merged and not loras else self._load_base()
+        self._opening, self._closed = threading.Lock(), False
+        self._spoken = model = next(iter(self._desks)).model
         self._window = min(context, model.context)
-        self.base = gguf.stem
         self._guidance = LLTokenizer(TokenizerWrapper(_Vocabulary(model)))
         self._end = model.tokens[model.end].decode()
-        # The one that was not used for the longest time stands first.
-        self._free = [Reading(model) for _ in range(slots)]
-        self._freed = threading.Condition()
 
     @property
     def context(self) -> int:
@@ -112,18 +117,33 @@ class OpenVinoEngine:
         return len(self.model.ids(text))
 
     def close(self) -> None:
-        with self._freed:
-            self._model = None
-            self._free.clear()
-            self._freed.notify_all()
+        with self._opening:
+            self._closed = True
+            for desk in self._desks:
+                desk.close()
+            self._base, self._spoken = None, None
+            self._merged.clear()
 
     @property
     def model(self) -> OpenVinoModel:
-        """The loaded base; raises EngineError after `close`."""
-        model = self._model
-        if model is None:
-            raise EngineError("this engine is closed", hint="open a new one")
-        return model
+        """A model with the base's vocabulary; raises EngineError after `close`."""
+        if self._spoken is None:
+            raise _closed()
+        return self._spoken
+
+    @property
+    def _desks(self) -> list[_Desk]:
+        return [*self._merged.values(), *([self._base] if self._base else [])]
+
+    def _desk(self, adapter: str | None) -> _Desk:
+        """Where an adapter's requests are written; the base is loaded when it is asked for."""
+        with self._opening:
+            if self._closed:
+                raise _closed()
+            if adapter in self._merged:
+                return self._merged[adapter]
+            self._base = self._base or self._load_base()
+            return self._base
 
     def write(
         self, adapter: str | None, ids: Sequence[int], sampling: Sampling, rule: str | None, *, cache: bool = True
@@ -146,7 +166,7 @@ class OpenVinoEngine:
             raise ContextOverflow(asked, hint=more)
         matcher = self._matcher(rule) if rule is not None else None
         chance = np.random.default_rng(sampling.seed)
-        with self._reading(adapter, ids) as reading:
+        with self._desk(adapter).reading(adapter, ids) as reading:
             # A prompt read in two parts gives slightly other scores than in one, and chance would answer otherwise.
             cached = reading.start(adapter, ids, fresh=not cache or sampling.temperature > 0)
             unread = list(ids[cached:])
@@ -160,27 +180,48 @@ class OpenVinoEngine:
                     matcher.consume_token(token)
                 unread = [token]
 
+    def _matcher(self, rule: str) -> Any:
+        matcher = LLMatcher(self._guidance, rule)
+        if matcher.is_error():
+            raise EngineError(f"LLGuidance cannot enforce this grammar: {matcher.get_error()}")
+        return matcher
+
+
+def _closed() -> EngineError:
+    return EngineError("this engine is closed", hint="open a new one")
+
+
+class _Desk:
+    """A loaded model and what its requests have read, one `Reading` for each that runs at the same time."""
+
+    def __init__(self, model: OpenVinoModel, slots: int) -> None:
+        self.model = model
+        # The one that was not used for the longest time stands first.
+        self._free: list[Reading] | None = [Reading(model) for _ in range(slots)]
+        self._freed = threading.Condition()
+
     @contextmanager
-    def _reading(self, adapter: str | None, ids: Sequence[int]) -> Iterator[Reading]:
+    def reading(self, adapter: str | None, ids: Sequence[int]) -> Iterator[Reading]:
         """The free memory that knows most of this prompt, else the one that was not used for the longest time."""
         with self._freed:
-            self._freed.wait_for(lambda: self._free or self._model is None)
-            _ = self.model
+            self._freed.wait_for(lambda: self._free != [])
+            if self._free is None:
+                raise _closed()
             reading = max(self._free, key=lambda one: one.common(adapter, ids))
             self._free.remove(reading)
         try:
             yield reading
         finally:
             with self._freed:
-                if self._model is not None:
+                if self._free is not None:
                     self._free.append(reading)
                 self._freed.notify()
 
-    def _matcher(self, rule: str) -> Any:
-        matcher = LLMatcher(self._guidance, rule)
-        if matcher.is_error():
-            raise EngineError(f"LLGuidance cannot enforce this grammar: {matcher.get_error()}")
-        return matcher
+    def close(self) -> None:
+        """Free the memory of what is not being written; the rest goes when it is written."""
+        with self._freed:
+            self._free = None
+            self._freed.notify_all()
 
 
 class _Vocabulary:

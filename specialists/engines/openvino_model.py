@@ -20,24 +20,30 @@ from numpy.typing import NDArray
 
 from ...core.errors import EngineError
 from ...core.files import replace_folder
-from ...core.models.gguf import rewrite
+from ...core.models.gguf import rewrite, weights
 from ...core.openvino_library import openvino, openvino_genai
 from ...core.openvino_library import opset as ops
 from ...core.settings import settings
 from ..adapters.convert import base_hash
 from ..adapters.merge import lora_pairs
-from .llama import is_model
 
-_VERSION = 1
+_VERSION = 2
 """Part of the cache key; raised whenever the written folder would differ."""
-
-_READABLE = {Format.F32, Format.F16, Format.Q4_0, Format.Q4_1, Format.Q8_0, Format.Q4_K, Format.Q6_K}
-"""Formats that OpenVINO reads from GGUF. Tensors in another (Q5_0 …) are written as Q8_0 first."""
 
 _ATTENDED, _AFTER = ("attn_q", "attn_k", "attn_v"), ("attn_output", "ffn_gate", "ffn_up", "ffn_down")
 """A layer's matrix products by GGUF's names: what its attention takes, in order, and what follows it, in order."""
 
-_FACTS, _GRAPH = "facts.json", "openvino_model.xml"
+_FACTS, _LAYERS, _HEAD, _ROWS, _SCALES = "facts.json", "layers.xml", "head.xml", "embeddings.npy", "scales.npy"
+"""A converted base: facts, its layers, the product that scores the next token, the tokens' embeddings and scales."""
+
+_DRAWN = "openvino_model.xml"
+"""What GenAI calls the graph that it makes of a GGUF."""
+
+_TABLE, _SCORING = "token_embd.weight", "output.weight"
+"""GGUF's names for the embeddings, and for the head where that is a matrix of its own."""
+
+_EMBEDDED = "embedded"
+"""The input of the layers: tokens as their embeddings. As a part of the graph the table would be unpacked in memory."""
 
 Loras = dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
 """GGUF tensor to A (rank x in) and B (out x rank), the scale in B."""
@@ -46,7 +52,8 @@ Loras = dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
 def converted(gguf: Path, cache: Path | None = None) -> Path:
     """A folder with the base as OpenVINO loads it, its tokenizer, and `facts.json`; made once (seconds to a minute).
 
-    The weights keep their values and take about as much room as the GGUF.
+    Its matrices are written in 8 bits with one scale a row, for which OpenVINO has its fastest products: against blocks
+    of 32, as GGUF has them, the 0.5B loses 0.001 nats a token, reads 1.3 times and writes 1.2 times as fast.
 
     Args:
         cache: Where such folders are kept; None means a folder in `settings().home`.
@@ -74,14 +81,52 @@ def converted(gguf: Path, cache: Path | None = None) -> Path:
 def _convert(gguf: Path, folder: Path) -> None:
     reader = GGUFReader(gguf)
     facts = _facts(reader)
-    source = folder / "base.gguf"
-    if odd := {t.name: Format.Q8_0 for t in reader.tensors if t.tensor_type not in _READABLE}:
-        rewrite(reader, source, odd, {})
-    else:
-        source.symlink_to(gguf.resolve())
+    _draw(reader, folder)
+    matrices = {t.name: t for t in reader.tensors}
+
+    def rows(name: str) -> tuple[NDArray[np.int8], NDArray[np.float16]]:
+        return _eight_bits(_in_order(name, weights(matrices[name]), facts["interleaved"]))
+
+    layers, head = _split(openvino.Core().read_model(folder / _DRAWN))
+    table = rows(_TABLE)
+    _set_weights(_products(head)[0], *(rows(_SCORING) if _SCORING in matrices else table))
+    found = next(node for node in layers.get_ordered_ops() if node.get_type_name() == "Gather" and _is_table(node))
+    states = _input(_EMBEDDED, [-1, -1, table[0].shape[1]])
+    for user in found.output(0).get_target_inputs():
+        user.replace_source_output(states.output(0))
+    layers.add_parameters([states])
+    for name, product in _named(layers).items():
+        _set_weights(product, *rows(name))
+        product.set_friendly_name(name)
+    layers.validate_nodes_and_infer_types()
+    openvino.save_model(layers, folder / _LAYERS, compress_to_fp16=False)
+    openvino.save_model(head, folder / _HEAD, compress_to_fp16=False)
+    np.save(folder / _ROWS, table[0])
+    np.save(folder / _SCALES, table[1])
+    (folder / _FACTS).write_text(json.dumps(facts), encoding="utf-8")
+    for path in (folder / _DRAWN, (folder / _DRAWN).with_suffix(".bin")):
+        path.unlink()
+
+
+def _draw(reader: GGUFReader, folder: Path) -> None:
+    """The graph and the tokenizer, as GenAI makes them of a GGUF: of a small copy, whose matrices are all zero."""
+    source = folder / "drawn.gguf"
+    formats = {t.name: Format.Q4_0 for t in reader.tensors if len(t.shape) > 1}
+    rewrite(reader, source, formats, {}, written=lambda _, shape: np.zeros(shape, np.uint8))
     openvino_genai.LLMPipeline(source, "CPU", enable_save_ov_model=True)
     source.unlink()
-    (folder / _FACTS).write_text(json.dumps(facts), encoding="utf-8")
+
+
+def _eight_bits(matrix: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float16]]:
+    """(rows, columns) as whole numbers of -127 to 127, and the scale of each row (rows, 1)."""
+    scales = (np.abs(matrix).max(axis=1, keepdims=True) / 127).astype(np.float16)
+    scales[scales == 0] = 1
+    return np.rint(matrix / scales.astype(np.float32)).clip(-127, 127).astype(np.int8), scales
+
+
+def _set_weights(product: Any, rows: NDArray[np.int8], scales: NDArray[np.float16]) -> None:
+    weights = ops.multiply(ops.convert(ops.constant(rows), "f16"), ops.constant(scales))
+    product.input(1).replace_source_output(ops.convert(weights, "f32").output(0))
 
 
 def _facts(reader: GGUFReader) -> dict[str, Any]:
@@ -120,20 +165,24 @@ class OpenVinoModel:
         for path in loras.values():
             if not path.is_file():
                 raise EngineError(f"no such model file: {path}")
-            if is_model(path):
-                hint = "give the adapter as it was before merging, or use `engine: llama`"
-                raise EngineError(f"{path} is a whole model; OpenVINO runs adapters beside the base", hint=hint)
         folder = converted(gguf, cache)
         facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
         self.context: int = facts["context"]
         self._read_tokens(folder, facts["special"])
         shapes = {name: tuple(shape) for name, shape in facts["shapes"].items()}
-        pairs = {name: _in_order(lora_pairs(path, shapes), facts["interleaved"]) for name, path in loras.items()}
+        pairs = {name: _plain(lora_pairs(path, shapes), facts["interleaved"]) for name, path in loras.items()}
         core = openvino.Core()
-        body, head = _split(core.read_model(folder / _GRAPH))
+        body, head = core.read_model(folder / _LAYERS), core.read_model(folder / _HEAD)
+        self._rows, self._scales = np.load(folder / _ROWS, mmap_mode="r"), np.load(folder / _SCALES)
         self._inputs = _add_loras(body, pairs.values())
         self._loras = {name: self._bound(lora) for name, lora in ((None, {}), *pairs.items())}
-        plan = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "ENABLE_CPU_PINNING": False}
+        plan = {
+            "INFERENCE_NUM_THREADS": threads,
+            "PERFORMANCE_HINT": "LATENCY",
+            "ENABLE_CPU_PINNING": False,
+            # Of what is multiplied, 128 values share a scale: a whole row is no faster and costs 0.02 nats a token.
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": 128,
+        }
         self.body = core.compile_model(body, "CPU", plan)
         # What the model writes and how sure it is are read off these scores: in bf16 many would be equal.
         exact = {"INFERENCE_PRECISION_HINT": "f32"}
@@ -160,6 +209,10 @@ class OpenVinoModel:
     def ids(self, text: str) -> list[int]:
         """Token ids of a text."""
         return self.tokenizer.encode(text, add_special_tokens=False).input_ids.data[0].tolist()
+
+    def embedded(self, ids: Sequence[int]) -> NDArray[np.float32]:
+        """Tokens as the layers take them: (1, tokens, width)."""
+        return (self._rows[ids] * self._scales[ids].astype(np.float32))[None]
 
     def lora(self, adapter: str | None) -> list[tuple[str, Any]]:
         """The graph's inputs for an adapter."""
@@ -208,7 +261,8 @@ class Reading:
         mask = np.concatenate((self._mask, np.ones(len(ids), np.int64)))
         at = len(self.tokens)
         inputs = {
-            "input_ids": np.array([ids], np.int64),
+            "input_ids": np.array([ids], np.int64),  # Only their number counts.
+            _EMBEDDED: self._model.embedded(ids),
             "attention_mask": mask[None],
             "position_ids": np.arange(at, at + len(ids))[None],
             "beam_idx": np.zeros(1, np.int32),
@@ -242,6 +296,11 @@ def _products(graph: Any) -> list[Any]:
 
 def _is_product(node: Any) -> bool:
     return node.get_type_name() == "MatMul" and node.input(1).get_partial_shape().is_static
+
+
+def _is_table(gather: Any) -> bool:
+    """Whether it takes a token's row: the others of a graph take one number of a shape, or a position's angles."""
+    return gather.input(0).get_partial_shape().is_static and len(gather.input(0).get_shape()) == 2
 
 
 def _split(graph: Any) -> tuple[Any, Any]:
@@ -293,7 +352,7 @@ def _source(node: Any) -> Any:
 def _add_loras(body: Any, loras: Iterable[Loras]) -> dict[str, tuple[int, int]]:
     """Give each matrix that an adapter changes two inputs, A and B; those matrices and their (out, in)."""
     wanted = {tensor for lora in loras for tensor in lora}
-    named = _named(body) if wanted else {}
+    named = {node.get_friendly_name(): node for node in _products(body)}
     if missing := sorted(wanted - named.keys()):
         raise EngineError(f"OpenVINO puts no LoRA on {', '.join(missing)}", hint="use `engine: llama` in team.yaml")
     inputs: dict[str, tuple[int, int]] = {}
@@ -319,18 +378,21 @@ def _input(name: str, shape: list[int]) -> Any:
     return node
 
 
-def _in_order(lora: Loras, interleaved: Mapping[str, int]) -> Loras:
-    """Rows of B as OpenVINO has them: the halves of each head's rotary dimensions one after the other."""
-
-    def rows(tensor: str, b: NDArray[np.float32]) -> NDArray[np.float32]:
-        heads = interleaved.get(tensor.split(".")[-2])
-        if heads is None:
-            return b
-        count, rank = b.shape
-        return b.reshape(heads, count // heads // 2, 2, rank).swapaxes(1, 2).reshape(count, rank)
-
-    return {t: (_plain(a), _plain(rows(t, b))) for t, (a, b) in lora.items()}
+def _plain(lora: Loras, interleaved: Mapping[str, int]) -> Loras:
+    """A LoRA as OpenVINO takes it: in float32, the rows of B in its order."""
+    return {
+        tensor: (
+            np.ascontiguousarray(a, dtype=np.float32),
+            np.ascontiguousarray(_in_order(tensor, b, interleaved), dtype=np.float32),
+        )
+        for tensor, (a, b) in lora.items()
+    }
 
 
-def _plain(values: NDArray[Any]) -> NDArray[np.float32]:
-    return np.ascontiguousarray(values, dtype=np.float32)
+def _in_order(tensor: str, matrix: NDArray[Any], interleaved: Mapping[str, int]) -> NDArray[Any]:
+    """Rows as OpenVINO has them: the halves of each head's rotary dimensions one after the other."""
+    heads = interleaved.get(tensor.split(".")[-2])
+    if heads is None:
+        return matrix
+    count, columns = matrix.shape
+    return matrix.reshape(heads, count // heads // 2, 2, columns).swapaxes(1, 2).reshape(count, columns)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ...core.embedding import Embedder
+from ...core.embedding import Embedder, embed_passages
 from ...core.errors import KnowledgeError, UnreadableDocument
 from ...core.files import sha256
 from ...core.run import Progress, no_progress
@@ -148,7 +148,7 @@ class Indexer:
         unknown = [text for text in texts if text not in vectors]
         for first in range(0, len(unknown), _AT_ONCE):
             batch = unknown[first : first + _AT_ONCE]
-            vectors.update(zip(batch, self._embedder.embed(batch), strict=True))
+            vectors.update(zip(batch, embed_passages(self._embedder, batch), strict=True))
         self.embedded += len(unknown)
         with self._passages.change():
             for document, version, new in self._waiting:
@@ -244,6 +244,29 @@ def build_index(
         ) from error
     report = _report(before.versions if before else {}, after, {**listed.skipped, **copies})
     return replace(report, embedded=embedded, seconds=time.perf_counter() - began)
+
+
+def changed_documents(sources: Sequence[Path], store: Path, card: KnowledgeCard, root: Path, built: float) -> list[str]:
+    """Documents that are new, gone or not what the index in `store` was made of. Contents count, not times: only files
+    that were touched since `built` (seconds since 1970) are read.
+    """
+    found = scan(sources, root, with_readers(card.readers, [root])).files
+    folder = current_generation(store)
+    known: dict[str, str] = {}
+    if folder:
+        with closing(PassageStore(folder / PASSAGES_FILE)) as passages:
+            known = passages.versions()
+
+    def is_other(source: str, path: Path) -> bool:
+        status = path.stat()
+        if source in known and max(status.st_mtime, status.st_ctime) <= built:
+            return False
+        version = sha256(path)
+        # A file that is the same as another one is not in the index itself.
+        return known[source] != version if source in known else version not in known.values()
+
+    gone = [source for source in known if source not in found]
+    return [*gone, *(source for source, path in found.items() if is_other(source, path))]
 
 
 def index_fingerprint(embedder: Embedder, card: KnowledgeCard) -> dict[str, Any]:
