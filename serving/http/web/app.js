@@ -1,6 +1,6 @@
 // Starts the page: who we talk to, which view the address names, keys, mode and language.
 
-import { get } from "./api.js";
+import { get, useKey } from "./api.js";
 import { openChat } from "./chat.js";
 import { closePaper, openPaper } from "./document.js";
 import { h, icon, iconButton, put } from "./dom.js";
@@ -111,6 +111,14 @@ function keys(event) {
   }
 }
 
+/** For a server that has users. */
+function signIn() {
+  const field = h("input", { class: "field", type: "password", autocomplete: "current-password", required: true });
+  return h("form", { class: "hello", onsubmit: (event) => { event.preventDefault(); useKey(field.value.trim()); location.reload(); } },
+    h("h1", { class: "greeting" }, t("Who are you?")), h("p", { class: "about" }, t("This team answers those who have a key.")),
+    h("div", { class: "card fix" }, h("label", { class: "named" }, t("Your key"), field), h("button", { class: "button main" }, t("Sign in"))));
+}
+
 async function start() {
   setLanguage(stored("language", navigator.language.slice(0, 2)));
   paint();
@@ -118,7 +126,7 @@ async function start() {
   try {
     world.team = await get("api/team");
   } catch (error) {
-    put(main, h("div", { class: "hello" }, h("p", { class: "greeting" }, t("The team cannot be reached")), h("p", { class: "about" }, error.message),
+    put(main, error.status === 401 ? signIn() : h("div", { class: "hello" }, h("h1", { class: "greeting" }, t("The team cannot be reached")), h("p", { class: "about" }, error.message),
       h("button", { type: "button", class: "button main", onclick: () => location.reload() }, t("Try again"))));
     return;
   }

@@ -25,18 +25,19 @@ export async function documents(panel, world, named) {
     ondrop: (event) => { event.preventDefault(); drop.classList.remove("over"); add([...event.dataTransfer.files]); },
   }, icon("file"), h("p", {}, t("Drop documents for {who} here: PDF, Word, Markdown, HTML, CSV, text …", { who: name })),
   h("button", { type: "button", class: "button", onclick: () => pick.click() }, t("Choose files")), pick);
-  const bar_ = h("div", { class: "row" }, choose(names, name, (one) => { location.hash = `#/team/documents/${one}`; }), h("span", { class: "grow" }),
-    h("button", { type: "button", class: "button", onclick: () => build(state, world, show) }, icon("build"), t("Build again")));
-  put(panel, bar_, drop, state, listed);
+  const admin = world.team.scopes.includes("admin");
+  const top = h("div", { class: "row" }, choose(names, name, (one) => { location.hash = `#/team/documents/${one}`; }), h("span", { class: "grow" }),
+    admin && h("button", { type: "button", class: "button", onclick: () => build(state, world, show) }, icon("build"), t("Build again")));
+  put(panel, top, admin && drop, state, listed);
 
   async function show() {
     const all = await api.get(`api/documents/${api.at(name)}`);
     const rows = all.map((one) => h("tr", {},
       h("td", {}, h("button", { type: "button", class: "row", onclick: (event) => openPaper({ source: one.source }, event.currentTarget) }, icon("file"), h("span", { class: "grow" }, h("b", {}, one.title || one.source), h("br"), h("span", { class: "soft small" }, one.source)))),
       h("td", { class: "number" }, count(one.passages)), h("td", { class: "number" }, count(one.characters)),
-      h("td", { class: "number" }, iconButton("trash", t("Remove {name}", { name: one.source }), (event) => ask(event.currentTarget, one)))));
+      admin && h("td", { class: "number" }, iconButton("trash", t("Remove {name}", { name: one.source }), (event) => ask(event.currentTarget, one)))));
     put(listed, rows.length ? h("div", { class: "card wide", tabindex: "0", role: "region", "aria-label": t("Documents") }, h("table", {},
-      h("thead", {}, h("tr", {}, h("th", { scope: "col" }, t("Document")), h("th", { scope: "col", class: "number" }, t("Passages")), h("th", { scope: "col", class: "number" }, t("Characters")), h("th", { scope: "col" }, h("span", { class: "unseen" }, t("Remove"))))),
+      h("thead", {}, h("tr", {}, h("th", { scope: "col" }, t("Document")), h("th", { scope: "col", class: "number" }, t("Passages")), h("th", { scope: "col", class: "number" }, t("Characters")), admin && h("th", { scope: "col" }, h("span", { class: "unseen" }, t("Remove"))))),
       h("tbody", {}, rows))) : h("p", { class: "empty" }, t("No documents yet.")));
   }
 

@@ -18,7 +18,7 @@ const tabs = () => [
 /** Shows one of the tabs; `more` is what stands behind it in the address. */
 export async function openTeam(world, name, more) {
   const { team, main } = world;
-  const all = tabs();
+  const all = tabs().filter(([one]) => one !== "review" || team.scopes.includes("admin"));
   const [tab, title, show] = all.find(([one]) => one === name) ?? all[0];
   const panel = h("div", { class: "panel" });
   const links = all.map(([one, text]) => h("a", { href: one ? `#/team/${one}` : "#/team", "aria-current": one === tab ? "page" : null }, text));
