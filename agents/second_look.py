@@ -14,7 +14,7 @@ from ..specialists.specialist import Specialist
 Evidence = Callable[[str, Sequence[str]], dict[str, float]]
 """`(task, names) -> name to how much the documents of that specialist speak of the task`, 0 to 1."""
 
-SPEAKS = 0.6
+SPEAKS = 0.55
 """From this evidence on, a task that the router would turn away is given to those whose documents speak of it."""
 
 _TOGETHER = 2
