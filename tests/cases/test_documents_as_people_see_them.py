@@ -404,6 +404,19 @@ def test_docx_text_that_its_style_or_its_colour_hides_is_not_read(tmp_path):
     assert texts(read(tmp_path / "a.docx", "a.docx")) == ["Ring twice.", "Gate; B"]
 
 
+def test_docx_steps_keep_their_numbers(tmp_path):
+    file = docx.Document()
+    for text, style in (
+        ("Stop.", "List Number"),
+        ("Lock.", "List Number"),
+        ("Oil", "List Bullet"),
+        ("Go.", "List Number"),
+    ):
+        file.add_paragraph(text, style=style)
+    file.save(str(tmp_path / "a.docx"))
+    assert texts(read(tmp_path / "a.docx", "a.docx")) == ["1. Stop.", "2. Lock.", "- Oil", "3. Go."]
+
+
 def test_docx_merged_cells_nested_tables_and_key_values(tmp_path):
     file = docx.Document()
     table = file.add_table(rows=4, cols=3)
