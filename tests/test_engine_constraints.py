@@ -63,7 +63,6 @@ def test_the_end_that_is_counted_is_that_of_a_turn(engine: Any) -> None:
         for constraint in (OneOf(["Paris"]), Quote(["Paris"]))
     )
     assert chosen == pytest.approx(quoted, abs=0.05)
-    assert chosen > -4, "another end token is less probable by some thousand times"
 
 
 def test_greedy_sampling_would_have_chosen_worse(engine: Any) -> None:

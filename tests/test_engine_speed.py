@@ -10,9 +10,15 @@ import pytest
 from metier.core.errors import EngineError
 from metier.core.models import LocalModel, ModelStore
 from metier.specialists.engines import open_engine
-from metier.specialists.engines.speed import BaseSpeeds, EngineSpeed, known_speeds, measure_speeds, ranked_engines
+from metier.specialists.engines.speed import (
+    LOCAL,
+    BaseSpeeds,
+    EngineSpeed,
+    known_speeds,
+    measure_speeds,
+    ranked_engines,
+)
 from metier.tests.conftest import Run
-from metier.tests.engine_parts import LOCAL
 
 
 @pytest.fixture
