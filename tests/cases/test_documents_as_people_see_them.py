@@ -8,6 +8,7 @@ from pathlib import Path
 import docx
 import pytest
 from docx.enum.style import WD_STYLE_TYPE
+from docx.opc.constants import RELATIONSHIP_TYPE
 from docx.oxml import parse_xml
 from docx.shared import RGBColor
 from fpdf import FPDF
@@ -321,6 +322,12 @@ def test_json_keeps_fields_that_equal_the_title(tmp_path):
     assert texts(document) == ["label: K2; bar: 4"]
 
 
+def test_json_lines_under_the_name_of_json(tmp_path):
+    assert texts(reading(tmp_path, "a.json", '{"text": "one"}\n{"text": "two"}\n')) == ["one", "two"]
+    with pytest.raises(UnreadableDocument, match="JSON"):
+        reading(tmp_path, "b.json", '{"a": 1,\n"b": [')
+
+
 def test_jsonl_bad_line_costs_that_line_only(tmp_path):
     document = reading(tmp_path, "a.jsonl", '{"text": "one"}\n{"text": \n{"text": "three"}\n')
     assert texts(document) == ["one", "three"]
@@ -402,6 +409,22 @@ def test_docx_text_that_its_style_or_its_colour_hides_is_not_read(tmp_path):
         cell.paragraphs[0].add_run(text).font.color.rgb = RGBColor(255, 255, 255)  # its style may have a dark ground
     file.save(str(tmp_path / "a.docx"))
     assert texts(read(tmp_path / "a.docx", "a.docx")) == ["Ring twice.", "Gate; B"]
+
+
+def test_docx_link_targets_texts_of_pictures_and_powers(tmp_path):
+    file = docx.Document()
+    name = file.part.relate_to("https://help.example/k", RELATIONSHIP_TYPE.HYPERLINK, is_external=True)
+    names = f'{W} xmlns:r="http://schemas.openxmlformats.org/officeDocument/2006/relationships"'
+    names += ' xmlns:wp="http://schemas.openxmlformats.org/drawingml/2006/wordprocessingDrawing"'
+    body = f"""<w:p {names}><w:r><w:t xml:space="preserve">Ask </w:t></w:r><w:hyperlink r:id="{name}"><w:r>
+    <w:t>the desk</w:t></w:r></w:hyperlink><w:r><w:t xml:space="preserve"> at 10</w:t></w:r><w:r><w:rPr>
+    <w:vertAlign w:val="superscript"/>
+    </w:rPr><w:t>3</w:t></w:r><w:r><w:t xml:space="preserve"> Pa. </w:t><w:drawing><wp:inline><wp:docPr id="1" name="x"
+    descr="Valve on the left"/></wp:inline></w:drawing></w:r></w:p>"""
+    file.element.body.insert(-1, parse_xml(body))
+    file.save(str(tmp_path / "a.docx"))
+    expected = ["Ask the desk (https://help.example/k) at 10³ Pa. Valve on the left"]
+    assert texts(read(tmp_path / "a.docx", "a.docx")) == expected
 
 
 def test_docx_steps_keep_their_numbers(tmp_path):

@@ -24,7 +24,7 @@ from lxml.etree import LxmlError
 from ....core.errors import UnreadableDocument
 from ..documents import Document, Outline
 from .tables import TableCell, add_table
-from .text import title_of
+from .text import link_target, raised, title_of
 
 MAX_UNPACKED = 200_000_000
 """Bytes that the parts of a document may have when unpacked: a zip bomb is refused before it is opened."""
@@ -36,6 +36,7 @@ _GONE = {
 }
 """What is not text, or is struck out."""
 _NUMBERS = ("decimal", "decimalZero", "upperLetter", "upperRoman", "lowerRoman", "lowerLetter")
+_PICTURE = "{http://schemas.openxmlformats.org/drawingml/2006/wordprocessingDrawing}docPr"
 _HIDING = ("vanish", "strike", "dstrike")
 _LETTERS = {
     **dict.fromkeys((f"{_W}tab", f"{_W}ptab"), " "),
@@ -68,6 +69,8 @@ class _Word:
         styles = {style.get(f"{_W}styleId"): style for style in file.styles.element.findall(f"{_W}style")}
         self.hidden = {name for name in styles if self._is_hidden(name, styles)}
         """Styles of paragraphs and letters that hide what they are given to, or strike it out."""
+        self.targets = {name: relation.target_ref for name, relation in file.part.rels.items() if relation.is_external}
+        """Where links lead, by the names that the file has for that."""
         self._styles = styles
         self._formats = dict(_number_formats(file))
         self._counts: Counter[tuple[str, int]] = Counter()
@@ -196,16 +199,27 @@ def _text(paragraph: Any, file: _Word) -> str:
     if style is not None and style.get(f"{_W}val") in file.hidden:
         return ""
     parts: list[str] = []
-    waiting = list(reversed(paragraph))
+    waiting: list[Any] = list(reversed(paragraph))
     while waiting:
         node = waiting.pop()
-        if node.tag == f"{_W}t":
-            parts.append(node.text or "")
+        if isinstance(node, str):
+            parts.append(node)
+        elif node.tag == f"{_W}t":
+            parts.append(raised(node.text or "") if _is_raised(node) else node.text or "")
         elif node.tag in _LETTERS:
             parts.append(_LETTERS[node.tag])
+        elif node.tag == _PICTURE:
+            parts.append(node.get("descr", ""))
         elif file.is_shown(node):
+            if node.tag == f"{_W}hyperlink":
+                waiting.append(link_target(file.targets.get(node.get(qn("r:id")), ""), "".join(node.itertext())))
             waiting += reversed(node)
     return "".join(parts)
+
+
+def _is_raised(letters: Any) -> bool:
+    mark = letters.getparent().find(f"{_W}rPr/{_W}vertAlign")
+    return mark is not None and mark.get(f"{_W}val") == "superscript"
 
 
 def _is_on(mark: Any) -> bool:
