@@ -25,6 +25,7 @@ from .assemble import (
     decisions,
     engine_name,
     find_base,
+    guards_embedder,
     knowledge_folder,
     open_specialist,
 )
@@ -116,7 +117,7 @@ class LoadedTeam:
 
     @cached_property
     def _nodes(self) -> Nodes:
-        card, embedder = self.plan.card, self._shared.embedder
+        card, embedder = self.plan.card, guards_embedder(self._shared.embedder)
         evidence = evidence_of(self.specialists)
         readers = [
             name
