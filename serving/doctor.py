@@ -234,8 +234,9 @@ def _engine_of(base: LocalModel) -> Finding:
 def default_models() -> list[str]:
     """What a team needs that says nothing about models."""
     from ..agents.cards import TeamCard
+    from ..agents.guardrails import GUARDS_EMBEDDER
 
-    return [TeamCard.model_fields[name].default for name in ("base", "embedder")]
+    return [*(TeamCard.model_fields[name].default for name in ("base", "embedder")), GUARDS_EMBEDDER]
 
 
 # One team: its cards, documents and last build.
@@ -243,7 +244,10 @@ def default_models() -> list[str]:
 
 def needed_models(card: TeamCard) -> list[str]:
     """The models that this team uses on this machine."""
-    return [card.embedder] if card.served else [card.base, card.embedder]
+    from ..agents.guardrails import GUARDS_EMBEDDER
+
+    guards = [GUARDS_EMBEDDER] if "injection" in card.guardrails else []
+    return list(dict.fromkeys([*([] if card.served else [card.base]), card.embedder, *guards]))
 
 
 def check_cards(blueprint: Blueprint) -> Iterator[Finding]:

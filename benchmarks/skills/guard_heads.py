@@ -20,6 +20,7 @@ from scipy.sparse import csr_matrix, hstack
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
+from metier.agents.guardrails import GUARDS_EMBEDDER
 from metier.agents.guardrails.classifier import Linear, NgramClassifier, in_other_script, ngram_features
 from metier.agents.guardrails.grounded import GROUNDED_FILE, claim_evidence
 from metier.agents.guardrails.guard import HEADS
@@ -312,7 +313,7 @@ def _tagged(row: dict[str, Any]) -> tuple[list[list[int]], list[int]]:
 
 def main(folder: Path) -> None:
     """Fit and write every head."""
-    embedder = load_embedder()
+    embedder = load_embedder(GUARDS_EMBEDDER)
     attacks = [r["input"] for r in read_jsonl(folder / "safety_injection.jsonl")]
     benign = [text for texts in benign_texts(folder, BENIGN).values() for text in texts]
     fit_injection(attacks, benign, embedder).save(HEADS / "injection.safetensors")
