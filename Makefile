@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-MODELS := qwen2.5-coder-0.5b smollm2-135m minilm
+MODELS := qwen2.5-coder-0.5b smollm2-135m multilingual-e5-small minilm
 BENCH_DATA ?= ../shared/data
 BENCH_OUT ?= benchmarks/out
 

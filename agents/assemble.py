@@ -10,9 +10,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from ..core.embedding import Embedder
-from ..core.errors import StateError, ToolUnreachable
+from ..core.errors import ModelError, StateError, ToolUnreachable
 from ..core.files import sha256
 from ..core.models import LocalModel, ModelStore
+from ..core.onnx_embedder import load_embedder
 from ..core.run import Progress, no_progress, part_of
 from ..core.types import Value
 from ..router.log import DecisionLog
@@ -26,8 +27,9 @@ from ..tools.runner import Ledger, ToolRunner
 from ..tools.session import SpecialistTools, WaitingTools
 from ..tools.tool import ToolContext
 from .cards import Blueprint, fingerprint
-from .guardrails import build_guards
+from .guardrails import GUARDS_EMBEDDER, build_guards
 from .guardrails.guard import Guard, sift
+from .guardrails.injection import injection_head
 from .journal import GraphJournal, ask_person, between
 
 _log = logging.getLogger(__name__)
@@ -129,7 +131,17 @@ def _open_tools(
 
 
 def _guards_between(plan: Blueprint, runtime: Runtime) -> Guard:
-    return build_guards(plan.card.guardrails, "between", runtime.embedder, [plan.root])
+    return build_guards(plan.card.guardrails, "between", guards_embedder(runtime.embedder), [plan.root])
+
+
+def guards_embedder(embedder: Embedder) -> Embedder:
+    """The embedder that the guards' heads know, whatever the team's is; without it they go by words alone."""
+    if embedder.name == injection_head("injection").embedder:
+        return embedder
+    try:
+        return load_embedder(GUARDS_EMBEDDER)
+    except ModelError:
+        return embedder
 
 
 # The version of a specialist: one short hash of all that its answers depend on.

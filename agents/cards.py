@@ -73,7 +73,7 @@ class TeamCard(Section):
     description: str = ""
     base: str = "qwen2.5-coder-0.5b"
     """The base model, a name of `metier models list`; changing it is this one line."""
-    embedder: str = "minilm"
+    embedder: str = "multilingual-e5-small"
     """Text to vectors, for router, knowledge and memory."""
     engine: str = "auto"
     """Who runs the base: `openvino` or `llama` (in this process; `auto`: the one that was faster here when the base was

@@ -30,7 +30,7 @@ from ..core.types import Answer, Brief, Budget, Handoff, Outcome, Part, Route, T
 from ..memory.window import ContextualQuery, recall, roll
 from .attachments import AttachedFiles
 from .guardrails import Guard
-from .second_look import Evidence, settle
+from .second_look import Evidence
 from .turn_memory import TurnMemory, for_specialist, origin
 
 _log = logging.getLogger("metier")
@@ -125,6 +125,7 @@ class Nodes:
         guard_out: Looks at the answer.
         memory: Long-term memory; left out: none.
         evidence: How much the documents of some specialists speak of a task.
+        settle: Weighs a task's route with the documents, given the task and the task made self-contained.
         recall_tokens: Words and marks that the turns may have to which a task refers.
         log_route: Keeps each route: `DecisionLog.add` of this router.
         files: The files that came with the conversation; left out: none.
@@ -141,6 +142,7 @@ class Nodes:
         guard_out: Guard,
         memory: TurnMemory | None = None,
         evidence: Evidence = lambda task, names: dict.fromkeys(names, 0.0),
+        settle: Callable[[str, str, Route], Route] = lambda task, query, route: route,
         recall_tokens: int = 400,
         log_route: Callable[..., str] | None = None,
         files: AttachedFiles | None = None,
@@ -149,6 +151,7 @@ class Nodes:
         self.window, self.recall_tokens = window, recall_tokens
         self._guard_in, self._guard_out = guard_in, guard_out
         self._memory, self._evidence, self._log_route = memory or TurnMemory(None), evidence, log_route
+        self._settle = settle
         self._files = files
 
     def guard_in(self, state: State) -> Update:
@@ -199,7 +202,7 @@ class Nodes:
                 self._log_route(task, route, context=context, origin=origin())
             if self._files:
                 route = self._files.route(task, state["recalled"]["query"], route)
-            route = settle(task, state["recalled"]["query"], route, self._evidence)
+            route = self._settle(task, state["recalled"]["query"], route)
             if route.parts and self._for_memory(state, route):
                 route = route.model_copy(update={"decision": "abstain", "parts": (), "reason": "for the memory"})
         plain = _plain(route)

@@ -25,6 +25,7 @@ from .assemble import (
     decisions,
     engine_name,
     find_base,
+    guards_embedder,
     knowledge_folder,
     open_specialist,
 )
@@ -32,7 +33,7 @@ from .attachments import AttachedFiles, Attachments
 from .cards import Blueprint, fingerprint
 from .graph import Nodes, TeamGraph, compile_graph
 from .guardrails import build_guards
-from .second_look import by_documents, evidence_of
+from .second_look import Documents
 from .threads import Threads
 from .turn_memory import TurnMemory
 
@@ -95,7 +96,7 @@ class LoadedTeam:
                     undo.enter_context(closing(knowledge))
                 specialists[name] = open_specialist(plan, name, runtime, knowledge, adapters[name])
             router = shared.router or Router.load(plan.state / "router", shared.embedder).with_second_look(
-                by_documents(specialists)
+                Documents(specialists).of_those_who_have_some
             )
             return cls(plan, shared, specialists, router, engine, undo.pop_all(), made_of)
 
@@ -116,8 +117,8 @@ class LoadedTeam:
 
     @cached_property
     def _nodes(self) -> Nodes:
-        card, embedder = self.plan.card, self._shared.embedder
-        evidence = evidence_of(self.specialists)
+        card, embedder = self.plan.card, guards_embedder(self._shared.embedder)
+        documents = Documents(self.specialists)
         readers = [
             name
             for name, specialist in self.specialists.items()
@@ -133,8 +134,9 @@ class LoadedTeam:
             guard_in=build_guards(card.guardrails, "in", embedder, [self.plan.root]),
             guard_out=build_guards(card.guardrails, "out", embedder, [self.plan.root]),
             memory=self._shared.memory,
-            evidence=evidence,
-            files=AttachedFiles(self._shared.attachments, readers, evidence),
+            evidence=documents.evidence,
+            settle=documents.settle,
+            files=AttachedFiles(self._shared.attachments, readers, documents.evidence),
             log_route=partial(decisions(self.plan).add, self.router) if kept_log else None,
         )
 

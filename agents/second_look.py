@@ -1,69 +1,147 @@
-"""When a router is in doubt the documents decide: whose speak of the task?
+"""Whose documents speak of a task: what the router reads off its examples and what the documents say, weighed together.
 
-Evidence is the mean of two shares: how many of the task's content words the best passage covers, and its cosine.
+A router of a dozen examples a specialist knows how people ask, not all that they may ask about; the documents do.
+The figures behind the constants are in docs/log.md (`benchmarks/documents.py`, `benchmarks/team.py`).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 
-from ..core.types import Part, Route
+from ..core.types import Part, Passage, Route
+from ..router.decision import segments
 from ..specialists.confidence import answer_evidence
 from ..specialists.specialist import Specialist
 
 Evidence = Callable[[str, Sequence[str]], dict[str, float]]
 """`(task, names) -> name to how much the documents of that specialist speak of the task`, 0 to 1."""
 
-SPEAKS = 0.6
-"""From this evidence on, a task that the router would turn away is given to those whose documents speak of it."""
+_WEIGHT = 12.0
+"""A specialist's probability is multiplied by the exponential of so many times its evidence."""
 
-_TOGETHER = 2
-"""So many of those whom a task could be meant for work on it; the surest answer counts."""
+_TYPICAL = 0.45
+"""What documents say of a task of their own; counts for those who work without documents."""
+
+_SURE = 0.95
+"""A route of this probability is not looked at again."""
+
+_SPEAKS = 0.46
+"""Cosine of a passage from which on a task that the router would turn away is somebody's after all."""
+
+_ALONE = 0.6
+"""Who has this share of the probability works alone; otherwise the two likeliest do, and the surest answer counts."""
+
+_APART = 0.1
+"""By so much more must the documents of another speak of a part of a task."""
+
+_MOST = 8
+"""Of large teams the likeliest are looked at."""
 
 
-def evidence_of(specialists: Mapping[str, Specialist]) -> Evidence:
-    """What the documents of a team say. Who works without documents, with tools say, is always worth asking: 1."""
+class Documents:
+    """The documents of a team's specialists, asked how much they speak of a task.
 
-    def look(task: str, names: Sequence[str]) -> dict[str, float]:
-        knowing = {name: specialists[name].knowledge for name in names}
-        return {name: answer_evidence(task, k.search(task, k=3)) if k else 1.0 for name, k in knowing.items()}
-
-    return look
-
-
-def by_documents(specialists: Mapping[str, Specialist]) -> Evidence:
-    """The router's second look: what the documents say, of those who have any."""
-    evidence = evidence_of(specialists)
-    return lambda task, names: evidence(task, [name for name in names if specialists[name].knowledge])
-
-
-def settle(task: str, query: str, route: Route, evidence: Evidence) -> Route:
-    """The route, with what it leaves open decided by the documents.
-
-    Nobody is asked back whom a task is meant for: the likeliest work on it together. A task that is probably nobody's
-    goes to those whose documents speak of it after all.
-
-    Args:
-        query: The task, made self-contained.
+    Evidence is the mean of two shares: how many of the task's content words the best passage covers, and its cosine.
     """
-    if route.decision == "clarify":
-        found = evidence(query, route.candidates)
-        names = sorted(found, key=lambda name: -found[name])[:_TOGETHER]
-        return _given(task, route, names, "so each looks")
-    if route.decision == "abstain" and route.confidence < 1 and route.choices:
-        found = evidence(query, [choice.name for choice in route.choices])
-        best = max(found, key=lambda name: found[name])
-        if found[best] >= SPEAKS:
-            return _given(task, route, [best], f"but the documents of {best} speak of it")
-    return route
+
+    def __init__(self, specialists: Mapping[str, Specialist]) -> None:
+        self._specialists = specialists
+        self._found = lru_cache(maxsize=256)(self._search)
+
+    def evidence(self, task: str, names: Sequence[str]) -> dict[str, float]:
+        """Who works without documents, with tools say, is always worth asking: 1."""
+        return {n: answer_evidence(task, self._found(task, n)) if self._knows(n) else 1.0 for n in names}
+
+    def of_those_who_have_some(self, task: str, names: Sequence[str]) -> dict[str, float]:
+        """The evidence of those who have documents."""
+        return self.evidence(task, [name for name in names if self._knows(name)])
+
+    def settle(self, task: str, query: str, route: Route) -> Route:
+        """The route, weighed with the documents.
+
+        Nobody is asked back whom a task is meant for: the two likeliest work on it. A task that is probably nobody's
+        goes to those whose documents speak of it after all. What a rule, the user or an example decided stays.
+
+        Args:
+            query: The task, made self-contained.
+        """
+        if route.confidence >= 1 or not route.choices:
+            return route
+        if route.decision == "several" or (apart := self._parts(query)):
+            return self._by_parts(task, route, route.parts if route.decision == "several" else apart)
+        if route.decision == "one" and route.confidence >= _SURE:
+            return route
+        names = [choice.name for choice in route.choices[:_MOST]]
+        if route.decision == "abstain" and self._cosine(query, names) < _SPEAKS:
+            return route
+        shares = self._pooled(query, route, names)
+        best, *rest = sorted(shares, key=lambda name: -shares[name])
+        if shares[best] >= _ALONE or not rest:
+            return _given(task, route, [best])
+        return _given(task, route, [best, rest[0]])
+
+    def _pooled(self, query: str, route: Route, names: Sequence[str]) -> dict[str, float]:
+        """Each one's share of the probability: the router's, times what the documents say (a logarithmic pool)."""
+        known, chances = self.of_those_who_have_some(query, names), route.probabilities
+        weights = {n: max(chances[n], 1e-4) * math.exp(_WEIGHT * known.get(n, _TYPICAL)) for n in names}
+        total = sum(weights.values())
+        return {name: weight / total for name, weight in weights.items()}
+
+    def _parts(self, query: str) -> tuple[Part, ...]:
+        """The parts of a task that surely belong to the documents of different specialists; none where it is one task."""
+        pieces = segments(query)
+        names = [name for name in self._specialists if self._knows(name)][:_MOST]
+        owners: list[str] = []
+        for piece in pieces if len(names) > 1 else ():
+            first, second = sorted(self.evidence(piece, names).items(), key=lambda item: -item[1])[:2]
+            if first[1] < _TYPICAL or first[1] - second[1] < _APART:
+                return ()
+            owners.append(first[0])
+        return (
+            tuple(Part(specialist=o, text=p) for o, p in zip(owners, pieces, strict=False))
+            if len({*owners}) > 1
+            else ()
+        )
+
+    def _by_parts(self, task: str, route: Route, parts: Sequence[Part]) -> Route:
+        """Each part with whom it was given to, unless another's documents speak of it much more."""
+        names = [choice.name for choice in route.choices[:_MOST]]
+        owned: list[Part] = []
+        for part in parts:
+            known = self.of_those_who_have_some(part.text, names)
+            best = max(known, key=lambda name: known[name], default=part.specialist)
+            ahead = part.specialist in known and known[best] - known[part.specialist] >= _APART
+            owned.append(part.model_copy(update={"specialist": best}) if ahead else part)
+        owners = list(dict.fromkeys(part.specialist for part in owned))
+        if len(owners) == 1:
+            return _given(task, route, owners)
+        reason = f"parts for {' and '.join(owners)}"
+        update = {"decision": "several", "parts": tuple(owned), "candidates": tuple(owners), "reason": reason}
+        return route.model_copy(update=update)
+
+    def _cosine(self, query: str, names: Sequence[str]) -> float:
+        found = (p for name in names if self._knows(name) for p in self._found(query, name))
+        return max((passage.signals.get("dense", 0.0) for passage in found), default=0.0)
+
+    def _knows(self, name: str) -> bool:
+        return self._specialists[name].knowledge is not None
+
+    def _search(self, task: str, name: str) -> Sequence[Passage]:
+        knowledge = self._specialists[name].knowledge
+        return knowledge.search(task, k=3) if knowledge else ()
 
 
-def _given(task: str, route: Route, names: Sequence[str], reason: str) -> Route:
+def _given(task: str, route: Route, names: Sequence[str]) -> Route:
+    """The task for these specialists; the route as it was where they are whom it had chosen."""
+    if route.decision == "one" and [part.specialist for part in route.parts] == list(names):
+        return route
     return route.model_copy(
         update={
             "decision": "surest" if len(names) > 1 else "one",
             "parts": tuple(Part(specialist=name, text=task) for name in names),
             "candidates": tuple(names),
-            "reason": f"{route.reason}; {reason}",
+            "reason": f"{route.reason}; the documents of {' and '.join(names)} speak of it",
         }
     )

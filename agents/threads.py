@@ -245,7 +245,7 @@ class Threads:
 
     def find(self, thread_id: str) -> Thread | None:
         """A conversation as it stands; None when there is none of that name."""
-        last = self.saver.get_tuple(_place(thread_id)) if self.saver else None
+        last = self._get(thread_id)
         return _thread(last) if last and _begun(last) else None
 
     def history(self, thread_id: str) -> list[Thread]:
@@ -269,14 +269,14 @@ class Threads:
 
     def unfinished(self, thread_id: str) -> Unfinished | None:
         """What can go on in a conversation; None when its last task was answered, or there is no such conversation."""
-        last = self.saver.get_tuple(_place(thread_id)) if self.saver else None
+        last = self._get(thread_id)
         if last is None or not _begun(last) or _thread(last).standing == "answered":
             return None
         return Unfinished(run_id=last.metadata.get("run_id", ""), task=_thread(last).task, questions=_questions(last))
 
     def owner(self, thread_id: str) -> Owner | None:
         """Whose conversation it is; None when there is none of that name."""
-        last = self.saver.get_tuple(_place(thread_id)) if self.saver else None
+        last = self._get(thread_id)
         return owner_of(last.metadata) if last else None
 
     def admit(self, thread_id: str, owner: Owner) -> None:
@@ -334,7 +334,7 @@ class Threads:
 
     def drop(self, thread_id: str) -> None:
         """Forget the last task of a conversation, if it has no answer: it is then as it was before."""
-        last = self.saver.get_tuple(_place(thread_id)) if self.saver else None
+        last = self._get(thread_id)
         if last is None or not _begun(last) or _thread(last).standing == "answered":
             return
         answered = next((m for m in self.history(thread_id) if m.standing == "answered"), None)
@@ -359,20 +359,24 @@ class Threads:
         records = self._records.list(_TITLES) if self._records else []
         return {record.id: title for record in records if (title := record.body["metadata"].get("title"))}
 
+    def _get(self, thread_id: str) -> CheckpointTuple | None:
+        check_name("thread", thread_id)
+        return self.saver.get_tuple(_place(thread_id)) if self.saver else None
+
     def _kept(self) -> ThreadSaver:
         if self.saver is None:
             raise StateError("this team keeps no threads", hint="memory: {checkpoints: sqlite} in team.yaml")
         return self.saver
 
     def _last(self, thread_id: str) -> CheckpointTuple:
-        last = self._kept().get_tuple(_place(thread_id))
+        self._kept()
+        last = self._get(thread_id)
         if last is None:
             raise StateError(unknown("thread", thread_id, self._kept().thread_ids()), hint="metier threads list")
         return last
 
     def _copy(self, source: str, to: str, checkpoint: str | None) -> str:
-        check_name("thread", to)
-        if self._kept().get_tuple(_place(to)):
+        if self._get(to):
             raise StateError(f"there is a thread '{to}' already")
         self._kept().copy_thread(source, to, checkpoint)
         return to

@@ -19,6 +19,7 @@ import tempfile
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,7 +31,8 @@ from numpy.typing import NDArray
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.metrics.pairwise import linear_kernel
 
-from metier.core.embedding import Embedder, Vectors
+from metier.agents.cards import TeamCard
+from metier.core.embedding import Embedder, Vectors, embed_passages
 from metier.core.files import read_jsonl
 from metier.core.onnx_embedder import load_embedder
 from metier.core.types import Passage
@@ -101,17 +103,27 @@ class Remembering:
         self.name, self.dimension = embedder.name, embedder.dimension
         self._embedder = embedder
         self._known: dict[str, NDArray[np.float32]] = {}
+        self._passages: dict[str, NDArray[np.float32]] = {}
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         if len(texts) == 1:
             return self._embedder.embed(texts)
-        new = [text for text in dict.fromkeys(texts) if text not in self._known]
-        for first in range(0, len(new), 256):
-            some = new[first : first + 256]
-            self._known.update(zip(some, self._embedder.embed(some), strict=True))
-            if len(new) > 256:
-                say(f"embedded {first + len(some)} of {len(new)}")
-        return np.array([self._known[text] for text in texts], dtype=np.float32).reshape(len(texts), -1)
+        return _remembered(texts, self._known, self._embedder.embed)
+
+    def embed_passages(self, texts: Sequence[str]) -> Vectors:
+        return _remembered(texts, self._passages, partial(embed_passages, self._embedder))
+
+
+def _remembered(
+    texts: Sequence[str], known: dict[str, NDArray[np.float32]], embed: Callable[[Sequence[str]], Vectors]
+) -> Vectors:
+    new = [text for text in dict.fromkeys(texts) if text not in known]
+    for first in range(0, len(new), 256):
+        some = new[first : first + 256]
+        known.update(zip(some, embed(some), strict=True))
+        if len(new) > 256:
+            say(f"embedded {first + len(some)} of {len(new)}")
+    return np.array([known[text] for text in texts], dtype=np.float32).reshape(len(texts), -1)
 
 
 def tfidf(passages: list[str]) -> Search:
@@ -136,7 +148,7 @@ def bm25(passages: list[str]) -> Search:
 
 
 def dense(passages: list[str], embedder: Embedder) -> Search:
-    vectors = embedder.embed(passages)
+    vectors = embed_passages(embedder, passages)
     return lambda question: best(passages, vectors @ embedder.embed([question])[0])
 
 
@@ -240,7 +252,7 @@ def overlaps(passage: Passage, start: int, end: int) -> bool:
 
 def main() -> None:
     args = parser(__doc__.splitlines()[0] if __doc__ else "").parse_args()
-    report, embedder = Report(args), Remembering(load_embedder("minilm"))
+    report, embedder = Report(args), Remembering(load_embedder(TeamCard.model_fields["embedder"].default))
     for name in wanted(args, [*TASKS, "law_cuad_qa"]):
         if name == "law_cuad_qa":
             law_cuad_qa(report, args, embedder)

@@ -19,6 +19,7 @@ from harness import Report, parser, progress, read_set, say, wanted
 from numpy.typing import NDArray
 from retrieval import TASKS, Remembering, Task, index
 
+from metier.agents.cards import TeamCard
 from metier.core.files import read_jsonl
 from metier.core.onnx_embedder import load_embedder
 
@@ -60,7 +61,7 @@ def reciprocal(found: Found, words: float, half: float) -> float:
 
 def main() -> None:
     args = parser(__doc__.splitlines()[0] if __doc__ else "").parse_args()
-    report, embedder = Report(args), Remembering(load_embedder("minilm"))
+    report, embedder = Report(args), Remembering(load_embedder(TeamCard.model_fields["embedder"].default))
     tasks = {**TASKS, "grounded_mtragun": grounded_mtragun}
     pairs = list(product(WEIGHTS, HALVES))
     ranks: dict[str, NDArray[np.float64]] = {}

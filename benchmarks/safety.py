@@ -28,7 +28,7 @@ from harness import Report, parser, quantile, read_set, read_training, wanted
 from safety_pii import score_pii
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
-from metier.agents.guardrails import build_guards
+from metier.agents.guardrails import GUARDS_EMBEDDER, build_guards
 from metier.agents.guardrails.classifier import NgramClassifier
 from metier.agents.guardrails.grounded import claim_evidence, support
 from metier.agents.guardrails.injection import attack_in, brings_dialogue, broken_rule, orders_in
@@ -85,7 +85,7 @@ class Remembered:
         return np.stack([self._vectors[text] for text in texts])
 
 
-EMBEDDER = Remembered(load_embedder())
+EMBEDDER = Remembered(load_embedder(GUARDS_EMBEDDER))
 """Folds are fitted on much the same texts."""
 
 
@@ -126,7 +126,7 @@ def injection(args: Any, report: Report) -> None:
         report.add("safety_injection", "metier", f"false_refusals_{name}", hits)
     _languages(report, head)
     short = [t for group in scored.values() for t in group[:12] if len(t) < 200]
-    embedder = load_embedder()
+    embedder = load_embedder(GUARDS_EMBEDDER)
     report.add(
         "safety_injection", "MiniLM", "seconds_p95", _seconds(lambda t: embedder.embed([t]), short), quantile(0.95)
     )
@@ -194,7 +194,7 @@ def _passages(report: Report, head: NgramClassifier, scored: dict[str, list[str]
     """Real passages that would be left out, and what looking at one costs."""
     dropped: dict[str, list[bool]] = {}
     seconds: list[float] = []
-    embedder = load_embedder()
+    embedder = load_embedder(GUARDS_EMBEDDER)
     for name, texts in scored.items():
         for text in texts:
             start = time.perf_counter()

@@ -78,7 +78,7 @@ def _opened(name: str, home: Path) -> OnnxEmbedder | E5Embedder:
 _opening = threading.Lock()
 
 
-def load_embedder(name: str = "minilm", store: ModelStore | None = None) -> OnnxEmbedder | E5Embedder:
+def load_embedder(name: str = "multilingual-e5-small", store: ModelStore | None = None) -> OnnxEmbedder | E5Embedder:
     """The embedder of that name, opened once per process.
 
     Raises:

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..core.embedding import Embedder
 from ..core.errors import InputError
-from ..core.text import sentences, terms
+from ..core.text import savable, sentences, terms
 from ..core.types import Value
 from .fact_rules import NewFact, about, extract_facts
 from .forgetting import forget_request
@@ -92,6 +92,7 @@ class Facts:
         Raises:
             InputError: there is no text, or too much of it, or it gives a secret away.
         """
+        text = savable(text)
         if not text.strip() or len(text) > LONGEST:
             raise InputError(f"a fact has 1 to {LONGEST} characters, this has {len(text.strip())}")
         if holds_secret(text):

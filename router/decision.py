@@ -17,7 +17,7 @@ import numpy as np
 
 from ..core.embedding import Embedder
 from ..core.errors import ConfigError
-from ..core.text import content_words
+from ..core.text import STOPWORDS, content_words, plain_words
 from ..core.types import Choice, Part, Route, Value
 from .features import Example, normalise_example
 from .model import CONFIDENCE_LEVEL, SHORTCUT_ERROR, SIGNALS, Calibration, Floats, Model, Predictions
@@ -30,6 +30,8 @@ _SEAM = re.compile(
 )
 _MOST_PARTS = 6
 _LEAST_WORDS = 3
+_SMALL_WORDS = 0.2
+"""Share of small words ("how", "is", "the") from which a text is English."""
 _SPLIT_WRONGLY = 0.01
 """Share of tasks for one specialist that may be taken apart by mistake."""
 _CLARIFY_BELOW = 0.5
@@ -356,6 +358,17 @@ def _route(
     )
 
 
+def in_english(text: str) -> bool:
+    """Does a text have as many of the small words as English has? Short ones are given the benefit of the doubt.
+
+    >>> in_english("How often is it greased?"), in_english("Wie oft muss man den Filter wechseln?"), in_english("E17?")
+    (True, False, True)
+    """
+    words = plain_words(text)
+    small = sum(word in STOPWORDS for word in words)
+    return (text.isascii() and len(words) < _LEAST_WORDS) or small >= _SMALL_WORDS * len(words)
+
+
 class Decider:
     """Decides with a fitted model. Safe to share between threads."""
 
@@ -440,20 +453,25 @@ class Decider:
         """A task that goes on from the thread is read both ways; the surer reading counts."""
         readings = [read, normalise_example(" ".join([*context, read]))] if context else [read]
         predictions = self._predictions(readings, ruling)
+        english = in_english(text)
+        if not english:
+            lenient = min(self.model.calibration.lenient, self.model.calibration.threshold)
+            predictions = [replace(v, threshold=lenient) for v in predictions]
         best = max(predictions, key=lambda v: (not v.refused, v.joint(v.order[0])))
         if best is not predictions[0]:
             best = best.noted("read with the thread")
         best = best.noted(ruling.reason)
-        if self.second_look and self._in_doubt(best):
+        if self.second_look and self._in_doubt(best, english):
             return self._look_again(text, best)
         route = by_model(text, best)
         foreign = route.decision == "clarify" and self._tells_nobody_apart(text, to_ask(best))
         return self._strange(best) if foreign else route
 
-    def _in_doubt(self, v: Prediction) -> bool:
+    def _in_doubt(self, v: Prediction, english: bool) -> bool:
+        """Documents are taken to be English: of a task in another language they speak little, whoever it is for."""
         if v.refused:
             return v.inside >= _ALMOST * v.threshold
-        return v.given_inside[v.order[0]] < DOUBT or v.inside < SURELY_INSIDE
+        return v.given_inside[v.order[0]] < DOUBT or (english and v.inside < SURELY_INSIDE)
 
     def _look_again(self, text: str, v: Prediction) -> Route:
         """The documents decide between names, and whether a task that may be nobody's is somebody's."""
@@ -464,12 +482,9 @@ class Decider:
         best, most = ranked[0] if ranked else ("", 0.0)
         ahead = len(ranked) < 2 or most - ranked[1][1] >= _LEAD
         if v.refused:
-            return (
-                to_one(text, v, v.names.index(best), _BY_DOCUMENTS)
-                if ahead and most >= _WELL_SPOKEN_OF
-                else by_model(text, v)
-            )
-        if evidence and most < _SPOKEN_OF and len(evidence) == len(names):
+            let_in = ahead and most >= _WELL_SPOKEN_OF
+            return to_one(text, v, v.names.index(best), _BY_DOCUMENTS) if let_in else by_model(text, v)
+        if most < _SPOKEN_OF and len(evidence) == len(names) and in_english(text):
             return self._strange(v)
         if v.given_inside[v.order[0]] >= DOUBT:
             return by_model(text, v)

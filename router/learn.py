@@ -176,11 +176,11 @@ def calibrate(held_out: Matrix, seen: Matrix, labels: NDArray[np.intp], asked: R
     even = Calibration(temperature, weights, bias, threshold=0.0, in_set=0.0)
     inside = even.inside(seen)[own]
     given = probabilities(held_out[own, :-1], temperature)[np.arange(own.sum()), labels[own]]
-    threshold = refusal_threshold(inside, asked.false_refusal)
-    if threshold:
-        threshold = float(np.clip(threshold, _LEAST_SURE, _MOST_SURE))
+    kept = refusal_threshold(inside, asked.false_refusal)
+    threshold = float(np.clip(kept, _LEAST_SURE, _MOST_SURE)) if kept else 0.0
     return replace(
         even,
         threshold=threshold,
+        lenient=min(kept, threshold),
         in_set=conformal_threshold(inside * given, asked.coverage),
     )

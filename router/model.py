@@ -221,6 +221,8 @@ class Calibration:
     """Below this probability of being inside a task is refused."""
     in_set: float
     """A specialist with at least this probability is in the conformal set."""
+    lenient: float = 0.0
+    """The threshold for texts in other languages, of which an English embedder sees little; at most `threshold`."""
     part: float = 1.0
     """A task is split when each part is somebody's with at least this probability."""
 

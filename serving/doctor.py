@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from ..agents.cards import Blueprint, TeamCard
     from ..core.models import LocalModel
 
-_LEAST_MEMORY, _LEAST_DISK = 2e9, 1e9
-"""Bytes. The default models take 1.3 GB, and a team of a few hundred pages runs in 1 GB."""
+_LEAST_MEMORY, _LEAST_DISK = 3e9, 2e9
+"""Bytes. The default models take 1.3 GB, converted ones included; a team of a few hundred pages runs in 2 GB."""
 
 _COMPILED = {
     "xllamacpp": "xllamacpp",
@@ -155,7 +155,7 @@ def check_machine() -> Iterator[Finding]:
     note = "no AVX2: answers will be slow" if slow else ", ".join(shown) or "flags unknown"
     yield Finding("machine", "processor", "note" if slow else "ok", f"{platform.machine()}: {note}")
     memory = _memory()
-    mend = "a smaller base, or close other programs: at least 2 GB should be free for a team"
+    mend = "a smaller base, or close other programs: at least 3 GB should be free for a team"
     enough = memory is None or memory >= _LEAST_MEMORY
     found = f"{memory / 1e9:.1f} GB free" if memory is not None else "unknown"
     yield Finding("machine", "memory", "ok" if enough else "note", found, "" if enough else mend)
@@ -234,8 +234,9 @@ def _engine_of(base: LocalModel) -> Finding:
 def default_models() -> list[str]:
     """What a team needs that says nothing about models."""
     from ..agents.cards import TeamCard
+    from ..agents.guardrails import GUARDS_EMBEDDER
 
-    return [TeamCard.model_fields[name].default for name in ("base", "embedder")]
+    return [*(TeamCard.model_fields[name].default for name in ("base", "embedder")), GUARDS_EMBEDDER]
 
 
 # One team: its cards, documents and last build.
@@ -243,7 +244,10 @@ def default_models() -> list[str]:
 
 def needed_models(card: TeamCard) -> list[str]:
     """The models that this team uses on this machine."""
-    return [card.embedder] if card.served else [card.base, card.embedder]
+    from ..agents.guardrails import GUARDS_EMBEDDER
+
+    guards = [GUARDS_EMBEDDER] if "injection" in card.guardrails else []
+    return list(dict.fromkeys([*([] if card.served else [card.base]), card.embedder, *guards]))
 
 
 def check_cards(blueprint: Blueprint) -> Iterator[Finding]:

@@ -34,11 +34,11 @@ class McpQuestion(NamedTuple):
     thread_id: str | None
 
 
-Ask = Callable[[McpQuestion, Place], Awaitable[Answer]]
+AskTeam = Callable[[McpQuestion, Place], Awaitable[Answer]]
 """Has the team answer; errors are `MetierError`s."""
 
 
-class Source(BaseModel):
+class McpSource(BaseModel):
     """Where a part of the answer stands, word for word."""
 
     source: str
@@ -49,7 +49,7 @@ class Source(BaseModel):
     """The passage, as a resource of this server."""
 
 
-class Reply(BaseModel):
+class McpReply(BaseModel):
     """What the team says."""
 
     text: str
@@ -58,7 +58,7 @@ class Reply(BaseModel):
     specialist: str | None
     confidence: float
     reason: str
-    sources: list[Source]
+    sources: list[McpSource]
     data: Any = None
     thread_id: str
     run_id: str
@@ -77,7 +77,7 @@ _STAGES = {
 _MOST_FOUND = 20
 
 
-def mcp_server(team: Team, ask: Ask) -> MCPServer[Any]:
+def mcp_server(team: Team, ask: AskTeam) -> MCPServer[Any]:
     """The server for the specialists that the team has now.
 
     Args:
@@ -93,7 +93,7 @@ def mcp_server(team: Team, ask: Ask) -> MCPServer[Any]:
         version=__version__,
         log_level="WARNING",
     )
-    _add_tool(server, ask, None, "ask", f"{about} It finds out by itself who of these answers:\n{able}", Reply)
+    _add_tool(server, ask, None, "ask", f"{about} It finds out by itself who of these answers:\n{able}", McpReply)
     for name, person in team.specialists.items():
         tool = f"ask_{name}" if name in ("ask", "search") else name
         _add_tool(server, ask, name, tool, person.card.description, _reply_of(person))
@@ -104,7 +104,7 @@ def mcp_server(team: Team, ask: Ask) -> MCPServer[Any]:
 
 
 def _add_tool(
-    server: MCPServer[Any], ask: Ask, specialist: str | None, name: str, about: str, reply: type[Reply]
+    server: MCPServer[Any], ask: AskTeam, specialist: str | None, name: str, about: str, reply: type[McpReply]
 ) -> None:
     async def call(question: str, ctx: Place, thread_id: str | None = None) -> CallToolResult:
         try:
@@ -122,14 +122,14 @@ def _add_tool(
     server.add_tool(call, name, description=about, annotations=ToolAnnotations(open_world_hint=False))
 
 
-def _reply_of(person: Specialist) -> type[Reply]:
+def _reply_of(person: Specialist) -> type[McpReply]:
     """A reply whose `data` has the schema that the specialist's card promises."""
     card = person.card
     promised = card.output_schema or ({"enum": list(card.labels)} if card.labels else None)
     if promised is None:
-        return Reply
+        return McpReply
     data = Annotated[Any, WithJsonSchema({"anyOf": [promised, {"type": "object"}, {"type": "null"}]})]
-    return create_model(f"Reply_{card.name}", __base__=Reply, data=(data, None))
+    return create_model(f"McpReply_{card.name}", __base__=McpReply, data=(data, None))
 
 
 def _add_prompt(server: MCPServer[Any], name: str, tool: str, person: Specialist) -> None:
@@ -200,9 +200,9 @@ def _uri(kind: str, specialist: str, name: str) -> str:
     return f"metier://{kind}/{quote(specialist, safe='')}/{quote(name, safe='/' if kind == 'documents' else '')}"
 
 
-def reply_to(answer: Answer) -> Reply:
+def reply_to(answer: Answer) -> McpReply:
     """An answer as the tools give it."""
-    return Reply(
+    return McpReply(
         text=answer.text,
         kind=answer.kind,
         specialist=answer.specialist,
@@ -215,10 +215,10 @@ def reply_to(answer: Answer) -> Reply:
     )
 
 
-def _source(citation: Citation, specialist: str | None) -> Source:
+def _source(citation: Citation, specialist: str | None) -> McpSource:
     """Several specialists' citations have no passage to point to: nobody can tell whose it is."""
     known = specialist and citation.passage and "," not in specialist
-    return Source(
+    return McpSource(
         source=citation.source,
         quote=citation.quote,
         page=citation.page,
@@ -227,7 +227,7 @@ def _source(citation: Citation, specialist: str | None) -> Source:
     )
 
 
-def _read_out(said: Reply) -> str:
+def _read_out(said: McpReply) -> str:
     """For models that read text only."""
     places = [f"{s.source}, page {s.page}" if s.page else s.source for s in said.sources]
     sources = [f"“{s.quote}” ({place})" for s, place in zip(said.sources, places, strict=True)]
@@ -242,7 +242,7 @@ async def tell(event: Event, number: int, ctx: Place) -> None:
 
 
 async def ask_directly(team: Team, question: McpQuestion, ctx: Place, user: str | None = None) -> Answer:
-    """The `Ask` of a server that has the team to itself."""
+    """The `AskTeam` of a server that has the team to itself."""
     answer, number = None, 0
     task, specialist, thread = question
     # The reply names its conversation, with which the caller may go on.

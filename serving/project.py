@@ -82,9 +82,9 @@ def _template(folder: Traversable, prefix: str = "") -> Iterator[tuple[str, Trav
 
 
 def _next_steps(folder: Path) -> list[tuple[str, str]]:
-    from ..agents.cards import TeamCard
+    from .doctor import default_models
 
-    needed = [TeamCard.model_fields[name].default for name in ("base", "embedder")]
+    needed = default_models()
     return [
         (command_line("models", "pull", *needed), "once for this machine"),
         (command_line("build", team=folder), "reads the documents, fits the router"),

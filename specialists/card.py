@@ -71,7 +71,7 @@ class SpecialistCard(Section):
     """Also its name for the router, in hand-offs, and as a model id for API clients."""
     description: str = Field(min_length=10)
     """What it knows and does, in a sentence or two. The router learns from it."""
-    style: str = "quote"
+    style: str = "answer"
     """How it answers: `answer`, `quote`, `free`, `label`, `json`, `act`, `sql`, or `module:STYLE` of your own."""
     instructions: str = ""
     """Added to the style's own instructions. Short ones work best with small models."""

@@ -25,7 +25,7 @@ from metier.tests.postgres import Postgres, installed
 settings.register_profile("metier", deadline=None)
 settings.load_profile("metier")
 
-NEEDED = ("qwen2.5-coder-0.5b", "smollm2-135m", "minilm")
+NEEDED = ("qwen2.5-coder-0.5b", "smollm2-135m", "multilingual-e5-small", "minilm")
 
 
 @pytest.fixture(scope="session")

@@ -198,6 +198,14 @@ def test_what_is_no_task_is_refused(address: str) -> None:
         assert (refused.status_code, refused.json()["error"]["param"]) == (400, "messages")
 
 
+def test_what_is_too_long_is_refused(address: str) -> None:
+    body = {"threadId": "t", "runId": "r", "messages": [user("x")], "forwardedProps": {"specialist": "x" * 300}}
+    refused = httpx.post(f"{address}/agui", json=body)
+    assert (refused.status_code, refused.json()["error"]["param"]) == (422, "specialist")
+    failed = asyncio.run(send(address, message(new_text_part("x"), skill="x" * 300), streaming=False))[-1].task
+    assert failed.status.state == TaskState.TASK_STATE_FAILED
+
+
 def test_no_door_opens_without_a_key(desk: Team) -> None:
     def nobody(request: Any) -> Caller:
         raise ServingError(401, "a key is needed", code="no_key")

@@ -42,7 +42,7 @@ ONLY_IN = {
 NEEDS_EXTRA = (
     *("agents.train", "memory.postgres", "tools.builtin.plot", "tools.builtin.python", "tools.mcp"),
     *("specialists.engines.remote", "specialists.engines.transformers", "specialists.engines.unpack"),
-    *("specialists.training", "serving.http"),
+    *("specialists.training", "serving.http", "serving.mcp_server"),
 )
 """Modules and folders that cannot be imported without an extra; all others import them late, behind `MissingExtra`."""
 COMES_WITH = {

@@ -104,7 +104,8 @@ def test_a_home_that_is_a_file_cannot_be_used(tmp_path: Path, monkeypatch: pytes
 
 def test_models_that_are_not_here_name_the_line_that_brings_them(empty_home: Path) -> None:
     findings = list(check_models(default_models()))
-    assert of(findings, "minilm").mend == "metier models pull minilm"
+    assert of(findings, "multilingual-e5-small").mend == "metier models pull multilingual-e5-small"
+    assert of(findings, "minilm").mend == "metier models pull minilm", "the guards were fitted with it"
     assert not can_run(findings)
     assert not empty_home.exists(), "a look must not write"
 

@@ -19,6 +19,9 @@ from metier.specialists.engines.choose import choose
 from metier.specialists.engines.engine import Json, OneOf, Quote
 from metier.tests.engine_parts import FRANCE, LOCAL, local_engine
 
+END = "<|im_end|>"
+"""How this base ends a turn; llama.cpp knows `<|endoftext|>` as another end."""
+
 few = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -47,10 +50,19 @@ def test_the_most_probable_option_is_chosen(engine: Any, options: list[str]) -> 
 
 def whole_logprob(engine: Any, option: str) -> float:
     """Log-probability of an option as the whole answer, by forcing it."""
-    forced = engine.chat(slot="choice").invoke(FRANCE, grammar=grammar.one_of([option]))
+    forced = engine.chat(slot="choice").invoke(FRANCE, grammar=grammar.one_of([option], END))
     assert forced.content == option
     assert forced.usage_metadata
     return forced.response_metadata["logprob"] * forced.usage_metadata["output_tokens"]
+
+
+def test_the_end_that_is_counted_is_that_of_a_turn(engine: Any) -> None:
+    """A choice of one is as probable as the same answer under any other grammar."""
+    chosen, quoted = (
+        engine.chat(slot="choice").invoke(FRANCE, **engine.constrain(constraint)).response_metadata["logprob"]
+        for constraint in (OneOf(["Paris"]), Quote(["Paris"]))
+    )
+    assert chosen == pytest.approx(quoted, abs=0.05)
 
 
 def test_greedy_sampling_would_have_chosen_worse(engine: Any) -> None:

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from metier.agents.assemble import guards_embedder
 from metier.agents.guardrails import Guard, GuardContext, Verdict, build_guards
 from metier.agents.guardrails.classifier import NgramClassifier, ngram_features
 from metier.agents.guardrails.grounded import support
@@ -24,6 +25,7 @@ from metier.agents.guardrails.injection import hidden_texts, injection_head
 from metier.agents.guardrails.pii import SURE_KINDS, PiiSpan, names_tagger, personal_data, recognise, redact
 from metier.core.embedding import Embedder, Vectors
 from metier.core.errors import ConfigError
+from metier.core.onnx_embedder import load_embedder
 from metier.core.run import Event
 from metier.core.types import Answer, Brief, Citation, Passage
 from metier.specialists.card import KnowledgeCard, SpecialistCard
@@ -102,6 +104,13 @@ def test_without_the_embedder_that_it_was_fitted_with_the_words_decide(embedder:
     assert build_guards(["injection"], "in", Other())(task) == build_guards(["injection"], "in")(task)
     assert build_guards(["injection"], "in")(task).refusal
     assert injection_head("injection").score(task, embedder) != injection_head("injection").score(task)
+
+
+def test_whatever_a_team_embeds_with_its_guards_see_the_vectors_that_their_heads_know(embedder: Embedder) -> None:
+    multilingual = load_embedder("multilingual-e5-small")
+    assert multilingual.name != embedder.name
+    assert guards_embedder(multilingual).name == guards_embedder(embedder).name == embedder.name
+    assert injection_head("orders").embedder == injection_head("errands").embedder == embedder.name
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,7 @@ def test_the_command_names_the_files_and_the_next_steps(run: Run, tmp_path: Path
     code, out, _ = run("init", tmp_path / "our office")
     assert code == 0
     assert "travel/specialist.yaml" in out
-    assert "metier models pull qwen2.5-coder-0.5b minilm" in out
+    assert "metier models pull qwen2.5-coder-0.5b multilingual-e5-small minilm" in out
     (build,) = [line for line in out.splitlines() if line.startswith("  metier build")]
     words = shlex.split(build)[:4]
     assert words == ["metier", "build", "-t", str(tmp_path / "our office")], "can be copied into a shell"

@@ -87,9 +87,10 @@ def test_facts_for_everybody_and_for_one_specialist(team):
     answer = team.ask("What temperature does the espresso machine want?")
     assert answer.text == "It is on record: “The espresso machine wants 92 degrees.”"
     for specialist, told in (("helpdesk", 1), ("travel", 0)):
-        events = list(team.stream("Which network do my guests use?", user="carl", specialist=specialist))
+        more = {"user": "carl", "specialist": specialist, "thread_id": f"of {specialist}"}
+        events = list(team.stream("Which network do my guests use?", **more))
         assert [e for e in events if e.name == "recall"]
-        seen = team.threads.saver.get_tuple({"configurable": {"thread_id": events[-1].data["thread_id"]}})
+        seen = team.threads.saver.get_tuple({"configurable": {"thread_id": f"of {specialist}"}})
         (brief,) = [one["brief"] for one in seen.checkpoint["channel_values"]["seen"]]
         assert len(brief["facts"]) == told
 

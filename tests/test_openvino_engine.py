@@ -113,9 +113,9 @@ def test_formats_that_openvino_does_not_read_are_read_here(gguf: Path, tmp_path:
         engine.close()
 
 
-def test_a_merged_model_answers_without_its_base(engine: Any, gguf: Path, skill: Path, tmp_path: Path) -> None:
+def test_a_merged_model_answers_without_its_base(engine: Any, gguf: Path, skill: Path) -> None:
     """It says what base and adapter say side by side, and the base is loaded when somebody asks for it."""
-    merged = merged_gguf(skill, gguf, cache=tmp_path)
+    merged = merged_gguf(skill, gguf)
     alone = local_engine("openvino", gguf, {"quote": merged}, context=512, slots=1)
     try:
         asking = alone.constrain(Quote(PASSAGES, ["not found"]))

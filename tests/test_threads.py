@@ -62,6 +62,15 @@ def team(request: pytest.FixtureRequest, tmp_path: Path):
         yield opened
 
 
+def test_one_turn_at_a_time_on_each_store(team: Team) -> None:
+    saver = team.threads.saver
+    assert saver
+    with saver.turn("t", 5), saver.turn("u", 5), pytest.raises(StateError, match="is at work"), saver.turn("t", 0.1):
+        pass
+    with saver.turn("t", 5):
+        pass
+
+
 def tasks(team: Team, thread: str) -> list[str]:
     return [m.task for m in reversed(team.threads.history(thread)) if m.standing == "answered"]
 

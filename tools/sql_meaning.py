@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Protocol
 
 import sqlglot
@@ -38,7 +37,7 @@ class ColumnFacts:
     """Some of its rows have no value (NULL)."""
 
 
-class Facts(Protocol):
+class KnownColumns(Protocol):
     """What is known of a database's columns."""
 
     @property
@@ -51,13 +50,13 @@ class Facts(Protocol):
         ...
 
 
-class DatabaseFacts:
+class LookedAtColumns:
     """Looks at the values of a database's columns when they are asked for first."""
 
     def __init__(self, database: Database) -> None:
         self._database, self._known = database, dict[tuple[str, str], ColumnFacts]()
 
-    @cached_property
+    @property
     def names(self) -> Mapping[str, Mapping[str, object]]:
         return self._database.schema()
 
@@ -79,7 +78,7 @@ class DatabaseFacts:
         return ColumnFacts(text_column(texts) if texts else None, bool(empties))
 
 
-def as_meant(sql: str, dialect: str, facts: Facts) -> tuple[str, list[str]]:
+def as_meant(sql: str, dialect: str, known: KnownColumns) -> tuple[str, list[str]]:
     """The query as it is meant, and what remains in doubt: one sentence for each column.
 
     Args:
@@ -88,10 +87,10 @@ def as_meant(sql: str, dialect: str, facts: Facts) -> tuple[str, list[str]]:
     query = sqlglot.parse_one(sql, read=dialect)
     before, remarks = query.sql(dialect), dict[str, None]()
     for column in [*query.find_all(exp.Column)]:
-        if found := _place(column, facts):
-            _read_text(column, *found, facts, remarks)
+        if found := _place(column, known):
+            _read_text(column, *found, known, remarks)
     for condition in [*query.find_all(exp.NEQ, exp.Not)]:
-        _with_empty(condition, facts)
+        _with_empty(condition, known)
     divide_exactly(query)
     after = query.sql(dialect)
     return (sql if after == before else after), list(remarks)
@@ -107,15 +106,15 @@ def divide_exactly(query: exp.Expr) -> None:
             division.set("this", exp.Mul(this=exp.Literal.number("1.0"), expression=division.this))
 
 
-def _place(column: exp.Column, facts: Facts) -> tuple[str, str] | None:
+def _place(column: exp.Column, known: KnownColumns) -> tuple[str, str] | None:
     """Table and column as the schema spells them; None where it is not clear."""
     select = column.find_ancestor(exp.Select)
     tables = [*_tables(select)] if select else []
     named = [table.name for table in tables if not column.table or column.table in (table.alias, table.name)]
     found = [
         (table, name)
-        for table in facts.names
-        for name in facts.names[table]
+        for table in known.names
+        for name in known.names[table]
         if table.lower() in {one.lower() for one in named} and name.lower() == column.name.lower()
     ]
     return found[0] if len(found) == 1 else None
@@ -129,10 +128,10 @@ def _tables(select: exp.Expr) -> Iterator[exp.Table]:
         select = select.find_ancestor(exp.Select)  # pyright: ignore[reportAssignmentType]
 
 
-def _read_text(column: exp.Column, table: str, name: str, facts: Facts, remarks: dict[str, None]) -> None:
+def _read_text(column: exp.Column, table: str, name: str, known: KnownColumns, remarks: dict[str, None]) -> None:
     """Numbers and dates that are text are read where it matters that they are."""
     use = _use(column)
-    text = facts.facts(table, name).text if use else None
+    text = known.facts(table, name).text if use else None
     if text is None or use is None or (_is_equal(use) and not _concerns(use, text)):
         return
     if text.doubt:
@@ -170,7 +169,7 @@ def _use(column: exp.Column) -> exp.Expr | None:
     return parent if isinstance(parent, exp.Anonymous) and parent.name.lower() in _DATE_NAMES else None
 
 
-def _with_empty(condition: exp.Expr, facts: Facts) -> None:
+def _with_empty(condition: exp.Expr, known: KnownColumns) -> None:
     """What is said to be not something may be empty."""
     inner = condition.this if isinstance(condition, exp.Not) else condition
     if isinstance(inner, exp.Paren):
@@ -178,7 +177,7 @@ def _with_empty(condition: exp.Expr, facts: Facts) -> None:
     if not isinstance(inner, exp.NEQ | exp.EQ | exp.In | exp.Like) or not condition.find_ancestor(exp.Where):
         return
     if isinstance(inner, exp.In) and inner.args.get("query"):
-        _without_null(inner.args["query"], facts)
+        _without_null(inner.args["query"], known)
         return
     column = inner.this
     if (isinstance(condition, exp.Not) and isinstance(inner, exp.NEQ)) or not isinstance(column, exp.Column):
@@ -187,8 +186,8 @@ def _with_empty(condition: exp.Expr, facts: Facts) -> None:
     zero = any(isinstance(other, exp.Literal) and other.name == "0" for other in others)
     if zero or not all(isinstance(other, exp.Literal) for other in others) or _asked_for(column):
         return
-    place = _place(column, facts)
-    if place and facts.facts(*place).empties:
+    place = _place(column, known)
+    if place and known.facts(*place).empties:
         empty = exp.Is(this=column.copy(), expression=exp.Null())
         condition.replace(exp.Paren(this=exp.Or(this=condition.copy(), expression=empty)))
 
@@ -200,12 +199,12 @@ def _asked_for(column: exp.Column) -> bool:
     return any(one.this.sql() == column.sql() for one in said)
 
 
-def _without_null(query: exp.Expr, facts: Facts) -> None:
+def _without_null(query: exp.Expr, known: KnownColumns) -> None:
     """`NOT IN` a list with NULL in it is true of nothing."""
     select = query.find(exp.Select)
     shown = select.expressions if select else []
     if not select or len(shown) != 1 or not isinstance(shown[0], exp.Column) or _asked_for(shown[0]):
         return
-    place = _place(shown[0], facts)
-    if place and facts.facts(*place).empties:
+    place = _place(shown[0], known)
+    if place and known.facts(*place).empties:
         select.where(exp.Not(this=exp.Is(this=shown[0].copy(), expression=exp.Null())), copy=False)

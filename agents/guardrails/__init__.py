@@ -20,6 +20,9 @@ __all__ = ["Check", "Guard", "GuardContext", "Side", "Verdict", "build_guards"]
 
 _Factory = Callable[[Embedder | None], Check]
 
+GUARDS_EMBEDDER = "minilm"
+"""The model on whose vectors the shipped heads were fitted (`benchmarks/skills/guard_heads.py`)."""
+
 BUILT_IN_GUARDS: dict[str, dict[Side, _Factory]] = {
     "length": {"in": lambda _: length, "out": lambda _: length},
     "injection": {"in": injection_in, "between": injection_between},

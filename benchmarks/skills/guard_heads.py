@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, hstack
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.preprocessing import StandardScaler
 
+from metier.agents.guardrails import GUARDS_EMBEDDER
 from metier.agents.guardrails.classifier import Linear, NgramClassifier, in_other_script, ngram_features
 from metier.agents.guardrails.grounded import GROUNDED_FILE, claim_evidence
 from metier.agents.guardrails.guard import HEADS
@@ -28,6 +28,7 @@ from metier.agents.guardrails.injection import order_parts
 from metier.agents.guardrails.pii import NAME_KINDS, NAMES_FILE, TAG_BUCKETS, Tagger, history, token_features, tokens_of
 from metier.core.embedding import Embedder
 from metier.core.files import read_jsonl, write_atomic
+from metier.core.kernel_ridge import fit_kernel_ridge
 from metier.core.onnx_embedder import load_embedder
 from metier.core.text import HASH_BUCKETS
 from metier.core.types import Logistic
@@ -44,11 +45,12 @@ FALSE_ALARMS = 0.003
 
 NO_VECTOR = np.zeros(0, np.float32)
 
-FOREIGN_ALARMS = 0.06
+FOREIGN_ALARMS = 0.05
 """Share of harmless tasks in other scripts, left out in fitting, that lie above the threshold: there are few."""
 
-FOREIGN_STRENGTH = 10.0
-"""C of the logistic model for other scripts."""
+FOREIGN_RIDGE = 0.3
+"""Ridge of the linear model for other scripts, and what its score is multiplied with to be a logit."""
+FOREIGN_SCALE = 8.0
 
 LOSSES = 0.01
 """Share of harmless messages that may lose a sentence: the others are still read."""
@@ -88,15 +90,11 @@ def fit_foreign() -> Linear:
     positive = [t for t in [*by_language("attacks"), *by_hand("attacks")] if in_other_script(t)]
     negative = [t for t in [*by_language("harmless"), *by_hand("harmless")] if in_other_script(t)]
     rows = _grams([*positive, *negative])
-    seen = np.unique(rows.indices)
-    labels = np.arange(rows.shape[0]) < len(positive)
-    folds = StratifiedKFold(10, shuffle=True, random_state=0)
-    model: Any = LogisticRegression(C=FOREIGN_STRENGTH, class_weight="balanced", max_iter=500)
-    held_out = cross_val_predict(model, rows[:, seen].toarray(), labels, cv=folds, method="decision_function")
-    model.fit(rows[:, seen].toarray(), labels)
-    weights = np.zeros(HASH_BUCKETS, np.float32)
-    weights[seen] = model.coef_[0]
-    return Linear(weights, float(model.intercept_[0] - np.quantile(held_out[~labels], 1 - FOREIGN_ALARMS)), NO_VECTOR)
+    attack = np.arange(rows.shape[0]) < len(positive)
+    fitted = fit_kernel_ridge((rows @ rows.T).toarray(), attack[:, None].astype(np.float32), FOREIGN_RIDGE)
+    threshold = np.quantile(fitted.held_out[~attack], 1 - FOREIGN_ALARMS)
+    weights = FOREIGN_SCALE * (rows.T @ fitted.coefficients)[:, 0]
+    return Linear(weights.astype(np.float32), FOREIGN_SCALE * float(fitted.prior[0] - threshold), NO_VECTOR)
 
 
 def fit_injection(
@@ -315,7 +313,7 @@ def _tagged(row: dict[str, Any]) -> tuple[list[list[int]], list[int]]:
 
 def main(folder: Path) -> None:
     """Fit and write every head."""
-    embedder = load_embedder()
+    embedder = load_embedder(GUARDS_EMBEDDER)
     attacks = [r["input"] for r in read_jsonl(folder / "safety_injection.jsonl")]
     benign = [text for texts in benign_texts(folder, BENIGN).values() for text in texts]
     fit_injection(attacks, benign, embedder).save(HEADS / "injection.safetensors")

@@ -2,7 +2,7 @@
 
 python examples/plant/measure.py      # writes measured.json; some minutes
 
-Base (no adapter), the shipped skill of the style, and the team's own adapter, each behind the same search.
+Base (no adapter) and the shipped skill, behind the same search.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from metier.serving.options import progress_bars
 
 HERE = Path(__file__).parent
 FIGURES = HERE / "measured.json"
-SYSTEMS = ("base", "skill", "adapter")
+SYSTEMS = ("base", "skill")
 
 
 def main() -> None:

@@ -36,7 +36,7 @@ from ...core.types import Answer
 from ...tools.policy import Decision
 from .caller import Caller, Known
 from .openai_answer import LiveText, base_url, detail
-from .runs import Run, RunRequest, RunService
+from .runs import Run, RunService, run_request
 from .stream import attached
 
 _RPC, _REST = "/a2a", "/a2a/rest"
@@ -175,7 +175,7 @@ class _TeamExecutor(AgentExecutor):
             self._service.resume(waiting, _decisions(context))
             return waiting, seen
         skill = context.metadata.get("skill") or context.metadata.get("specialist")
-        asked = RunRequest(task=_text(context), thread_id=conversation, specialist=skill)
+        asked = run_request(task=_text(context), thread_id=conversation, specialist=skill)
         run = self._runs[task] = self._service.start(who.who, asked)
         while len(self._runs) > _KEPT:
             self._runs.popitem(last=False)

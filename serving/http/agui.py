@@ -45,7 +45,7 @@ from ...tools.policy import ApprovalRequest, ApprovalResponse, Decision, Reject
 from .caller import Caller, Whoever
 from .errors import ServingError, error_body
 from .openai_answer import ContentPart, LiveText, detail, text_of
-from .runs import Run, RunRequest, RunService
+from .runs import Run, RunRequest, RunService, run_request
 from .stream import QUIET, SSE, attached, stream_response
 
 agui_routes = APIRouter(tags=["ag-ui"])
@@ -73,7 +73,7 @@ def _request(asked: RunAgentInput) -> RunRequest:
         raise ServingError(400, "the last message must be a user's, with text", param="messages")
     props = asked.forwarded_props if isinstance(asked.forwarded_props, dict) else {}
     specialist = props.get("specialist")
-    return RunRequest(
+    return run_request(
         task=turns[-1].text, history=tuple(turns[:-1]), specialist=str(specialist) if specialist else None
     )
 

@@ -13,7 +13,7 @@ from starlette.routing import Route
 from ...core.types import Answer
 from ..mcp_server import McpQuestion, Place, mcp_server, tell
 from .caller import Caller, Known, anybody
-from .runs import RunRequest, RunService
+from .runs import RunService, run_request
 from .stream import attached
 
 _PATH = "/mcp"
@@ -28,7 +28,7 @@ def add_mcp(app: FastAPI) -> None:
         assert isinstance(request, Request)
         who: Caller = request.state.caller
         task, specialist, thread = question
-        run = service.start(who, RunRequest(task=task, specialist=specialist, thread_id=thread))
+        run = service.start(who, run_request(task=task, specialist=specialist, thread_id=thread))
         number = 0
         with attached(service, run):
             async for event in run.follow():
@@ -48,6 +48,18 @@ def add_mcp(app: FastAPI) -> None:
     app.router.routes.extend(
         Route(route.path, Known(route.app), methods=None) for route in inner.routes if isinstance(route, Route)
     )
+
+
+def _security(app: FastAPI) -> TransportSecuritySettings | None:
+    """Whose host and origin are let in.
+
+    A server without users is for this machine: None, MCP's own rule, lets in loopback names only, so that a page of
+    somebody else's cannot speak to it. Where there are users, their keys keep such pages out, and the host is whatever
+    the server is called.
+    """
+    if app.state.identify is anybody:
+        return None
+    return TransportSecuritySettings(enable_dns_rebinding_protection=False)
 
 
 @asynccontextmanager

@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any, Literal
 from uuid import uuid4
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from ...agents.team import Team
 from ...core.errors import MetierError, unknown
@@ -65,6 +65,20 @@ class WebhookTarget(Value):
     url: str = Field(min_length=1, max_length=2_000)
     secret: str | None = Field(default=None, max_length=200, pattern=r"^whsec_[A-Za-z0-9+/=]{24,}$")
     """Signs the message; left out: the server's own, in `.metier/webhook.secret`."""
+
+
+def run_request(**fields: Any) -> RunRequest:
+    """What is asked by a protocol of others, which has bounds of its own.
+
+    Raises:
+        ServingError: 422, a field is too long or empty.
+    """
+    try:
+        return RunRequest(**fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        param = ".".join(map(str, first["loc"]))
+        raise ServingError(422, f"{param}: {first['msg']}", code=first["type"], param=param) from None
 
 
 class RunView(Value):

@@ -214,7 +214,13 @@ def _permute(b: _Array, heads: int) -> _Array:
 
 
 def base_hash(gguf: Path) -> str:
-    """SHA-256 of a large file that several adapters share; read again when size or time of change differ."""
+    """SHA-256 of a large file that several adapters share; read again when size or time of change differ.
+
+    A model in the cache bears it as its name, and was checked when it was pulled: reading it at each start takes longer
+    than all else that a start does with it.
+    """
+    if gguf.parent == settings().home / "blobs" and re.fullmatch("[0-9a-f]{64}", gguf.stem):
+        return gguf.stem
     stat = gguf.stat()
     return _hash(gguf, stat.st_size, stat.st_mtime_ns)
 

@@ -95,7 +95,11 @@ class _Search:
 
 
 def choose(
-    complete: Callable[[Body], Body], tokenize: Callable[[str], list[int]], body: Body, options: Sequence[str]
+    complete: Callable[[Body], Body],
+    tokenize: Callable[[str], list[int]],
+    body: Body,
+    options: Sequence[str],
+    end: str = "",
 ) -> ChosenOption:
     """The option that the model finds most probable as its whole answer.
 
@@ -103,6 +107,7 @@ def choose(
         complete: Sends one request and gives the server's answer.
         tokenize: Text to token ids.
         body: The request without constraint.
+        end: The base's end-of-turn token, as for `one_of`.
 
     Raises:
         ValueError: There are no options.
@@ -116,7 +121,7 @@ def choose(
     answers: list[Body] = []
 
     def say_one_of(texts: list[str]) -> list[Body]:
-        answers.append(complete({**ask, "grammar": one_of(texts)}))
+        answers.append(complete({**ask, "grammar": one_of(texts, end)}))
         return answers[-1]["choices"][0]["logprobs"]["content"]
 
     while len(answers) < MOST_CALLS and (branch := search.next()) is not None:

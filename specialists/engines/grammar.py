@@ -29,15 +29,19 @@ _DENSE = {"whitespace_flexible": False, "item_separator": ", ", "key_separator":
 """JSON on one line, spaced as `json.dumps` does: a small model otherwise spends its tokens on white space."""
 
 
-def one_of(options: Sequence[str]) -> str:
+def one_of(options: Sequence[str], end: str = "") -> str:
     """Exactly one of the options.
+
+    Args:
+        end: The base's end-of-turn token, such as `<|im_end|>`. Without it llama.cpp ends the answer by whichever of
+            its end tokens comes first, and tells that one's probability.
 
     Raises:
         ValueError: There are none.
     """
     if not options:
         raise ValueError("no options to choose from")
-    return f"{LARK}start: {_any(options)}\n"
+    return f"{LARK}start: ({_any(options)}){_stop(end)}\n"
 
 
 def json_grammar(schema: Mapping[str, Any], *, lenient: bool = False) -> str:
@@ -69,15 +73,14 @@ def quote_grammar(quote: Quote, end: str = "") -> str:
     """
     full = [text for text in quote.texts if text.strip()]
     if not full:
-        return one_of(quote.alternatives)
+        return one_of(quote.alternatives, end)
     openings = _any([line + "\n" for line in quote.openings])
     opening = f"({openings})? " if openings else ""
     more = f' ("\\n" quote){{0,{quote.most - 1}}}' if quote.most > 1 else ""
     other = f" | {_any(quote.alternatives)}" if quote.alternatives else ""
-    stop = f" {end}" if _NAMED.fullmatch(end) else ""
     names = " | ".join(f"quote{number}" for number in range(len(full)))
     rules = [f"quote{number}: %regex {_literal({'substring_words': text})}\n" for number, text in enumerate(full)]
-    return f"{LARK}start: ({opening}quote{more}{other}){stop}\nquote: {names}\n{''.join(rules)}"
+    return f"{LARK}start: ({opening}quote{more}{other}){_stop(end)}\nquote: {names}\n{''.join(rules)}"
 
 
 _SELECT = r"""
@@ -117,9 +120,12 @@ def select_grammar(columns: Sequence[str], end: str = "") -> str:
         end: The base's end-of-turn token, as for `quote_grammar`.
     """
     tables = dict.fromkeys(column.partition(".")[0] for column in columns)
-    stop = f" {end}" if _NAMED.fullmatch(end) else ""
     rows = _any([f"{table}.*" for table in tables])
-    return f"{LARK}start: query{stop}\ncolumn: {_any(columns)}\ntable: {_any([*tables])}\nrows: {rows}{_SELECT}"
+    return f"{LARK}start: query{_stop(end)}\ncolumn: {_any(columns)}\ntable: {_any([*tables])}\nrows: {rows}{_SELECT}"
+
+
+def _stop(end: str) -> str:
+    return f" {end}" if _NAMED.fullmatch(end) else ""
 
 
 def _any(options: Sequence[str]) -> str:

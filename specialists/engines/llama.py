@@ -67,6 +67,11 @@ class LlamaServer:
         self.address: str = self._native.listening_address
         # Its loop begins in a thread of its own; a server that is freed before that never ends. One task says it runs.
         self._native.handle_completions({"prompt": "1", "max_tokens": 0})
+        props = self.get("/props")
+        self.context: int = props["default_generation_settings"]["n_ctx"]
+        """Window of a slot, in tokens."""
+        self.end: str = props["eos_token"]
+        """The token that ends a turn, by its name."""
 
     def complete(self, body: Body) -> Body:
         """One chat completion.
@@ -213,15 +218,12 @@ class LlamaEngine:
         serve = partial(LlamaServer, context=context, threads=threads or settings().threads)
         self.server = serve(gguf, [*loras.values()], slots=slots)
         self._merged = {name: serve(path, [], slots=1) for name, path in merged.items()}
-        props = self.server.get("/props")
-        self._context: int = props["default_generation_settings"]["n_ctx"]
-        self._end: str = props["eos_token"]
         for server in self._servers:
             _close_at_exit(server)
 
     @property
     def context(self) -> int:
-        return self._context
+        return self.server.context
 
     @property
     def adapters(self) -> tuple[str, ...]:
@@ -249,8 +251,8 @@ class LlamaEngine:
         if isinstance(constraint, Json):
             return {"grammar": self._schema_grammar(constraint)}
         if isinstance(constraint, Select):
-            return {"grammar": select_grammar(constraint.columns, self._end)}
-        return {"grammar": quote_grammar(constraint, self._end)}
+            return {"grammar": select_grammar(constraint.columns, self.server.end)}
+        return {"grammar": quote_grammar(constraint, self.server.end)}
 
     def count(self, text: str) -> int:
         return len(self.server.tokenize(text))
@@ -313,7 +315,7 @@ class LlamaChat(ChatModel):
 
     def _choose(self, messages: list[BaseMessage], options: Sequence[str]) -> AIMessage:
         request = self._request(messages, (), self.sampling, {})
-        choice = choose(self.server.complete, self.server.tokenize, request, options)
+        choice = choose(self.server.complete, self.server.tokenize, request, options, self.server.end)
         first, written = choice.answers[0], sum(a["usage"]["completion_tokens"] for a in choice.answers)
         read = first["usage"]["prompt_tokens"]
         usage = first["usage"] | {"completion_tokens": written, "total_tokens": read + written}

@@ -166,7 +166,9 @@ class OpenVinoEngine:
             raise ContextOverflow(asked, hint=more)
         matcher = self._matcher(rule) if rule is not None else None
         chance = np.random.default_rng(sampling.seed)
-        with self._desk(adapter).reading(adapter, ids) as reading:
+        desk = self._desk(adapter)
+        adapter = None if adapter in self._merged else adapter
+        with desk.reading(adapter, ids) as reading:
             # A prompt read in two parts gives slightly other scores than in one, and chance would answer otherwise.
             cached = reading.start(adapter, ids, fresh=not cache or sampling.temperature > 0)
             unread = list(ids[cached:])

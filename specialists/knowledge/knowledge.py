@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _CANDIDATES = 100
 """Passages that each of the two searches proposes."""
-_WORDS = 1.0
+_WORDS = 0.7
 """Weight of the words against the vectors (benchmarks/retrieval_weights.py)."""
 _HALF = 8.0
 """BM25 score that counts half: beyond it, more shared words say little more (same source)."""
@@ -130,8 +130,9 @@ class Knowledge:
         """
         if not len(self._rows) or not query.strip():
             return []
-        query = self._abbreviations.widen(self._spelling.mend(query) if self._spelling else query)
-        rows, signals = self._evidence(query)
+        # Vectors know what a misspelt word means; words have to be put right.
+        mended = self._spelling.mend(query) if self._spelling else query
+        rows, signals = self._evidence(self._abbreviations.widen(query), self._abbreviations.widen(mended))
         words = signals["bm25"]
         scores = (signals["dense"] + _WORDS * words / (words + _HALF)).astype(np.float32)
         best: dict[str, Passage] = {}
@@ -159,10 +160,10 @@ class Knowledge:
             whole.append(joined.model_copy(update={"score": passage.score, "signals": passage.signals}))
         return whole
 
-    def _evidence(self, query: str) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float32]]]:
+    def _evidence(self, query: str, mended: str) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float32]]]:
         """Rows that one of the two searches proposes, in the index's order, and what speaks for each."""
         vector = self._embedder.embed([query])[0]
-        words = self._lexical.scores(terms(query))
+        words = self._lexical.scores(terms(mended))
         near = np.searchsorted(self._rows, self._dense.nearest(vector, _CANDIDATES), sorter=self._ascending)
         places = set(self._ascending[near].tolist())
         if words is not None:

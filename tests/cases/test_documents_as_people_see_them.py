@@ -8,6 +8,7 @@ from pathlib import Path
 import docx
 import pytest
 from docx.enum.style import WD_STYLE_TYPE
+from docx.opc.constants import RELATIONSHIP_TYPE
 from docx.oxml import parse_xml
 from docx.shared import RGBColor
 from fpdf import FPDF
@@ -71,6 +72,12 @@ def test_html_words_of_one_cell_stay_apart_and_the_caption_stays(tmp_path):
     document = reading(tmp_path, "a.html", page_of(table))
     assert texts(document) == ["Only for plant 2", "Screw: M4 brass; Use: lids doors indoors"]
     assert all(entry.heading == ("Only for plant 2",) for entry in passages_of(document, 6))
+
+
+def test_html_powers_and_definitions(tmp_path):
+    body = "<p>10<sup>3</sup> m<sup>2</sup>, H<sub>2</sub>O</p><dl><dt>Oil</dt><dd>VG 220</dd></dl>"
+    document = reading(tmp_path, "a.html", page_of(body))
+    assert document.text == "10³ m², H2O\n\nOil\nVG 220"
 
 
 def test_html_tables_in_cells_come_once_with_their_row(tmp_path):
@@ -315,6 +322,12 @@ def test_json_keeps_fields_that_equal_the_title(tmp_path):
     assert texts(document) == ["label: K2; bar: 4"]
 
 
+def test_json_lines_under_the_name_of_json(tmp_path):
+    assert texts(reading(tmp_path, "a.json", '{"text": "one"}\n{"text": "two"}\n')) == ["one", "two"]
+    with pytest.raises(UnreadableDocument, match="JSON"):
+        reading(tmp_path, "b.json", '{"a": 1,\n"b": [')
+
+
 def test_jsonl_bad_line_costs_that_line_only(tmp_path):
     document = reading(tmp_path, "a.jsonl", '{"text": "one"}\n{"text": \n{"text": "three"}\n')
     assert texts(document) == ["one", "three"]
@@ -396,6 +409,35 @@ def test_docx_text_that_its_style_or_its_colour_hides_is_not_read(tmp_path):
         cell.paragraphs[0].add_run(text).font.color.rgb = RGBColor(255, 255, 255)  # its style may have a dark ground
     file.save(str(tmp_path / "a.docx"))
     assert texts(read(tmp_path / "a.docx", "a.docx")) == ["Ring twice.", "Gate; B"]
+
+
+def test_docx_link_targets_texts_of_pictures_and_powers(tmp_path):
+    file = docx.Document()
+    name = file.part.relate_to("https://help.example/k", RELATIONSHIP_TYPE.HYPERLINK, is_external=True)
+    names = f'{W} xmlns:r="http://schemas.openxmlformats.org/officeDocument/2006/relationships"'
+    names += ' xmlns:wp="http://schemas.openxmlformats.org/drawingml/2006/wordprocessingDrawing"'
+    body = f"""<w:p {names}><w:r><w:t xml:space="preserve">Ask </w:t></w:r><w:hyperlink r:id="{name}"><w:r>
+    <w:t>the desk</w:t></w:r></w:hyperlink><w:r><w:t xml:space="preserve"> at 10</w:t></w:r><w:r><w:rPr>
+    <w:vertAlign w:val="superscript"/>
+    </w:rPr><w:t>3</w:t></w:r><w:r><w:t xml:space="preserve"> Pa. </w:t><w:drawing><wp:inline><wp:docPr id="1" name="x"
+    descr="Valve on the left"/></wp:inline></w:drawing></w:r></w:p>"""
+    file.element.body.insert(-1, parse_xml(body))
+    file.save(str(tmp_path / "a.docx"))
+    expected = ["Ask the desk (https://help.example/k) at 10³ Pa. Valve on the left"]
+    assert texts(read(tmp_path / "a.docx", "a.docx")) == expected
+
+
+def test_docx_steps_keep_their_numbers(tmp_path):
+    file = docx.Document()
+    for text, style in (
+        ("Stop.", "List Number"),
+        ("Lock.", "List Number"),
+        ("Oil", "List Bullet"),
+        ("Go.", "List Number"),
+    ):
+        file.add_paragraph(text, style=style)
+    file.save(str(tmp_path / "a.docx"))
+    assert texts(read(tmp_path / "a.docx", "a.docx")) == ["1. Stop.", "2. Lock.", "- Oil", "3. Go."]
 
 
 def test_docx_merged_cells_nested_tables_and_key_values(tmp_path):
@@ -480,6 +522,16 @@ def test_pdf_running_heads_feet_and_page_numbers(tmp_path):
     assert document.text.count("House rules 2026") == 1
     assert "Page" not in document.text
     assert all(f"{value}" in document.text for value in (110, 95, 300, 42))
+
+
+def test_pdf_numbers_that_end_a_page_are_content_where_the_page_numbers_do_not_stand(tmp_path):
+    said = [("Ovens", 1), ("Mixers", 2), ("Scales", 3)]
+    pages = [
+        [(20, 40, f"{name} in use:"), (20, 46, str(value)), (100, 288, f"- {n} -")]
+        for n, (name, value) in enumerate(said, 1)
+    ]
+    document = read(pdf(tmp_path / "a.pdf", pages), "a.pdf")
+    assert document.text.split() == "Ovens in use: 1 Mixers in use: 2 Scales in use: 3".split()
 
 
 def test_pdf_columns_are_read_one_after_the_other_and_tables_across(tmp_path):

@@ -116,12 +116,14 @@ def test_any_task_leaves_a_thread_that_can_be_used(text: str, shop: Open) -> Non
 @pytest.mark.parametrize("name", ["caf\ud83d", "a\0b", "x" * 501])
 def test_names_that_cannot_be_saved_are_refused(name: str, shop: Open) -> None:
     team = shop()
-    for more in ({"thread_id": name}, {"user": name}, {"thread_id": "t", "tenant": name}):
+    doors: list[dict[str, Any]] = [{"thread_id": name}, {"user": name}, {"thread_id": "t", "tenant": name}]
+    for more in doors:
         with pytest.raises(InputError, match=r"the name of a (thread|user|tenant) has"):
             team.ask("clerk: look(7)", **more)
     team.ask("clerk: look(7)", thread_id="t")
-    with pytest.raises(InputError):
-        team.threads.copy("t", name)
+    for door in (team.threads.history, team.threads.find, team.resume, lambda odd: team.threads.copy("t", odd)):
+        with pytest.raises(InputError):
+            door(name)
 
 
 def test_odd_text_of_a_person_who_decides_or_corrects(shop: Open) -> None:

@@ -9,7 +9,7 @@ from langchain_core.tools import BaseTool
 from ...core.errors import ConfigError
 from ..database import QUERY_ROWS, QUERY_SECONDS, Database, PostgresDatabase, check_select, open_database, show_rows
 from ..policy import Effects
-from ..sql_meaning import DatabaseFacts, as_meant
+from ..sql_meaning import LookedAtColumns, as_meant
 from ..tool import ToolContext, declare, tool
 
 
@@ -33,7 +33,7 @@ def sql(
         untrusted: whether strangers may have written some of it.
     """
     source = connect(context, database, seconds=seconds)
-    facts = DatabaseFacts(source)
+    facts = LookedAtColumns(source)
 
     @tool
     def query_database(query: str) -> str:

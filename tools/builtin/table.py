@@ -12,7 +12,7 @@ from ...core.cells import dates, numbers
 from ...core.errors import ToolError, unknown
 from ..database import Database, QueryResult, open_database, quote_name, show_rows
 from ..policy import Effects
-from ..sql_meaning import DatabaseFacts
+from ..sql_meaning import LookedAtColumns
 from ..text_columns import TextColumn
 from ..tool import ToolContext, declare
 
@@ -83,7 +83,7 @@ def run(database: Database, query: TableQuery) -> QueryResult:
     tables = database.schema()
     if query.table not in tables:
         raise ToolError(unknown("table", query.table, tables))
-    columns = _Columns(DatabaseFacts(database), query.table)
+    columns = _Columns(LookedAtColumns(database), query.table)
     shown, grouped = _selection(query, columns)
     conditions, values = [], []
     for condition in query.filters:
@@ -102,7 +102,7 @@ def run(database: Database, query: TableQuery) -> QueryResult:
 class _Columns:
     """The columns of one table as SQL. What is text there may be numbers or dates: its values tell."""
 
-    def __init__(self, facts: DatabaseFacts, table: str) -> None:
+    def __init__(self, facts: LookedAtColumns, table: str) -> None:
         self._facts, self._table = facts, table
 
     def name(self, column: str) -> str:

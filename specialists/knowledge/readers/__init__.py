@@ -5,26 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
 from ....core.errors import UnreadableDocument
 from ....core.plugins import load
 from ..documents import Document
-from .asciidoc import read_asciidoc
-from .markup import read_html, read_markdown
-from .pdf import read_pdf
-from .records import read_csv, read_json, read_json_lines, read_sqlite
-from .restructured import read_rst
-from .text import read_text_file
-from .word import read_docx
 
 __all__ = ["MAX_DOCUMENT_BYTES", "READERS", "READING", "Reader", "read", "with_readers"]
 
 Reader = Callable[[Path, str], Document]
 """Takes the file and its source name; raises `UnreadableDocument` with a reason for people."""
 
-READING = 3
+READING = 4
 """Raised when readers, splitter or terms give something else: the next build then reads all documents again. Until then
 an index that is there still opens."""
 
@@ -33,18 +27,31 @@ MAX_DOCUMENT_BYTES = 50_000_000
 
 _TWICE_ENCODED = re.compile("[ÃÂâ][\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]+")
 
+
+def _read_with(reader: str, path: Path, source: str) -> Document:
+    """Read with `.module:function`, which is imported for the first such file: parsers take long to load, and whoever
+    only asks reads no file."""
+    module, _, name = reader.partition(":")
+    return getattr(import_module(module, __package__), name)(path, source)
+
+
+_FORMATS = {
+    ".markup:read_markdown": (".md", ".markdown"),
+    ".text:read_text_file": (".txt", ".text", ".log"),
+    ".restructured:read_rst": (".rst",),
+    ".asciidoc:read_asciidoc": (".adoc", ".asciidoc"),
+    ".markup:read_html": (".html", ".htm", ".xhtml"),
+    ".pdf:read_pdf": (".pdf",),
+    ".word:read_docx": (".docx",),
+    ".records:read_csv": (".csv", ".tsv"),
+    ".records:read_json": (".json",),
+    ".records:read_json_lines": (".jsonl", ".ndjson"),
+    ".records:read_sqlite": (".sqlite", ".sqlite3", ".db"),
+}
+"""Reader → suffixes."""
+
 READERS: dict[str, Reader] = {
-    **dict.fromkeys((".md", ".markdown"), read_markdown),
-    **dict.fromkeys((".txt", ".text", ".log"), read_text_file),
-    ".rst": read_rst,
-    **dict.fromkeys((".adoc", ".asciidoc"), read_asciidoc),
-    **dict.fromkeys((".html", ".htm", ".xhtml"), read_html),
-    ".pdf": read_pdf,
-    ".docx": read_docx,
-    **dict.fromkeys((".csv", ".tsv"), read_csv),
-    ".json": read_json,
-    **dict.fromkeys((".jsonl", ".ndjson"), read_json_lines),
-    **dict.fromkeys((".sqlite", ".sqlite3", ".db"), read_sqlite),
+    suffix: partial(_read_with, reader) for reader, suffixes in _FORMATS.items() for suffix in suffixes
 }
 
 

@@ -122,7 +122,7 @@ def _rows(lines: list[str], attributes: str) -> list[list[TableCell]]:
         first = first or len(marks)
         if not marks and cells and line.strip():
             cells[-1] = TableCell(f"{cells[-1].text} {_plain(line.strip())}".strip(), False, cells[-1].columns)
-        for mark, after in zip(marks, [*marks[1:], None], strict=True):
+        for mark, after in zip(marks, [*marks[1:], None][: len(marks)], strict=True):
             text = line[mark.end() : after.start() if after else None]
             cells.append(TableCell(_plain(text.strip().replace("\\|", "|")), False, int(mark["columns"] or 1)))
     said = _COLUMNS.search(attributes)

@@ -18,7 +18,7 @@ from ruamel.yaml import YAML, YAMLError
 from ....core.errors import UnreadableDocument
 from ..documents import Document, Outline, clean
 from .tables import TableCell, add_table
-from .text import decode, title_of
+from .text import decode, link_target, raised, title_of
 
 _SKIPPED = {
     *("script", "style", "template", "noscript", "svg", "head", "iframe", "object", "select", "button", "nav"),
@@ -31,6 +31,9 @@ _INLINE = {
     *("ins", "kbd", "label", "mark", "q", "s", "samp", "small", "span", "strike", "strong", "sub", "sup", "time"),
     *("tt", "u", "var", "wbr", "br"),
 }
+
+
+_LISTS = ("ol", "ul", "dl")
 
 
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
@@ -53,10 +56,6 @@ _CSS_RULE = re.compile(r"([^{}@;]+)\{([^{}]*)\}")
 _CSS_CONDITION = re.compile(r"@[^{};]+\{(?:[^{}]+|\{[^{}]*\})*\}")
 _CSS_NAME = re.compile(r"[a-zA-Z]*([.#][\w-]+)")
 _MOST_CSS = 100_000
-
-
-_OUTSIDE = re.compile(r"(?:https?://|mailto:|tel:)\S+", re.IGNORECASE)
-"""Link targets that mean something outside the page."""
 
 
 _XML_HEADER = re.compile(r"\A\s*<\?xml[^>]*\?>")
@@ -249,13 +248,13 @@ def _open(name: str, node: Any, buffer: _Buffer) -> None:
         buffer.level = _HEADINGS.get(name, 0)
         buffer.verbatim += name == "pre"
         _open_list(name, node, buffer)
-    buffer.write(node.text)
+    buffer.write(raised(node.text or "") if name == "sup" else node.text)
 
 
 def _open_list(name: str, node: Any, buffer: _Buffer) -> None:
-    if name in ("ol", "ul"):
+    if name in _LISTS:
         start = node.get("start", "1")
-        buffer.lists.append(0 if name == "ul" else int(start) if start.isascii() and start.isdigit() else 1)
+        buffer.lists.append(0 if name != "ol" else int(start) if start.isascii() and start.isdigit() else 1)
     elif name == "li":
         number = buffer.lists[-1] if buffer.lists else 0
         buffer.prefix = f"{number}. " if number else "- "
@@ -265,24 +264,14 @@ def _open_list(name: str, node: Any, buffer: _Buffer) -> None:
 
 def _close(name: str, node: Any, buffer: _Buffer) -> None:
     if name == "a" and not buffer.level:
-        buffer.write(_target(node))
+        buffer.write(link_target(node.get("href") or "", node.text_content()))
     if name not in _INLINE:
         buffer.flush()
         buffer.level = 0
         buffer.verbatim -= name == "pre"
         buffer.prefix = "" if name == "li" else buffer.prefix
-        if name in ("ol", "ul") and buffer.lists:
+        if name in _LISTS and buffer.lists:
             buffer.lists.pop()
-
-
-def _target(link: Any) -> str:
-    """Where a link leads, in brackets, when that is elsewhere and its text does not say so."""
-    target = (link.get("href") or "").strip()
-    shown = " ".join(link.text_content().split())
-    if not _OUTSIDE.fullmatch(target) or not shown:
-        return ""
-    address = re.sub(r"\A(?:mailto|tel):", "", target, flags=re.IGNORECASE)
-    return "" if shown.strip("/") in address.rstrip("/") and re.search(r"[.@\d]", shown) else f" ({address})"
 
 
 # Tables

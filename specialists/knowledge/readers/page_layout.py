@@ -200,7 +200,11 @@ class _Sight:
 
 
 def _is_white_shape(shape: pdfium.PdfObject) -> bool:
-    colour = _colour(pdfium_c.FPDFPageObj_GetFillColor, shape) if shape.type == pdfium_c.FPDF_PAGEOBJ_PATH else None
+    colour = (
+        _colour(pdfium_c.FPDFPageObj_GetFillColor, shape)
+        if pdfium_c.FPDFPageObj_GetType(shape) == pdfium_c.FPDF_PAGEOBJ_PATH
+        else None
+    )
     return colour is not None and (min(colour[:3]) >= _WHITE or colour[3] == 0)
 
 
@@ -354,16 +358,15 @@ def _template(line: Line) -> tuple[str, int]:
 
 
 def _page_numbers(pages: Sequence[Sequence[Line]]) -> set[tuple[int, Line]]:
-    """Page index and line of the numbers at the pages' edges that count the pages; other numbers there are content."""
+    """Page index and line of the numbers in the margins that count the pages; other numbers there are content."""
     offsets: dict[tuple[int, Line], int] = {}
     roman: set[tuple[int, Line]] = set()
     for index, page in enumerate(pages):
-        by_place = sorted(page, key=lambda line: line.place)
-        for line in {*by_place[:1], *by_place[-1:], *page[:1], *page[-1:]}:
+        for line in _edges(page):
             found = _PAGE_NUMBER.fullmatch(line.text)
             if found:
                 offsets[index, line] = int(found["number"]) - index
-            elif _ROMAN.fullmatch(line.text) and line in _edges(page):
+            elif _ROMAN.fullmatch(line.text):
                 roman.add((index, line))
     often = Counter(offsets.values())
     counting = {key for key, offset in offsets.items() if often[offset] > 1 or (offset == 1 and len(pages) > 1)}

@@ -34,8 +34,14 @@ def read_json_lines(path: Path, source: str) -> Document:
     Raises:
         UnreadableDocument: no line can be read.
     """
-    outline, bad = Outline(), []
-    for number, line in enumerate(decode(path.read_bytes()).split("\n"), 1):
+    outline = Outline()
+    _add_lines(outline, decode(path.read_bytes()))
+    return outline.document(source, title_of(source))
+
+
+def _add_lines(outline: Outline, text: str) -> None:
+    bad = []
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:
@@ -48,12 +54,18 @@ def read_json_lines(path: Path, source: str) -> Document:
         raise bad[0]
     if bad:
         outline.notes.append(f"{len(bad)} line{'s'[: len(bad) > 1]} left out: {bad[0].message}")
-    return outline.document(source, title_of(source))
 
 
 def read_json(path: Path, source: str) -> Document:
-    """A JSON file: a list of records, or an object whose values are records or lists of them."""
-    value, outline = _load(decode(path.read_bytes()), ""), Outline()
+    """A JSON file: a list of records, or an object whose values are records or lists of them; or JSON Lines."""
+    text, outline = decode(path.read_bytes()), Outline()
+    try:
+        value = _load(text, "")
+    except UnreadableDocument:
+        if not _begins_with_a_record(text):
+            raise
+        _add_lines(outline, text)
+        return outline.document(source, title_of(source))
     if isinstance(value, list):
         for number, record in enumerate(value, 1):
             _add_record(outline, record, f"record {number}")
@@ -62,6 +74,14 @@ def read_json(path: Path, source: str) -> Document:
     else:
         _add_record(outline, value, title_of(source))
     return outline.document(source, title_of(source))
+
+
+def _begins_with_a_record(text: str) -> bool:
+    first, _, rest = text.strip().partition("\n")
+    try:
+        return bool(rest) and isinstance(_load(first, ""), dict)
+    except UnreadableDocument:
+        return False
 
 
 def _load(text: str, place: str) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -81,13 +80,12 @@ def _passed_role(_name: str, raw: str, text: str, *_: Any, **__: Any) -> tuple[l
 
 
 def _pass_unknown_names(text: str) -> None:
-    for name in islice(dict.fromkeys(_DIRECTIVE.findall(text)), _MOST_NAMES):
-        if name.lower() not in en.directives and name.lower() not in directives._directives:
-            directives.register_directive(name.lower(), _Passed)
-    for found in islice(_ROLE.finditer(text), _MOST_NAMES):
-        name = (found[1] or found[2]).lower()
-        if name not in en.roles and name not in roles._roles and name not in roles._role_registry:
-            roles.register_local_role(name, _passed_role)
+    for name in sorted({name.lower() for name in _DIRECTIVE.findall(text)} - en.directives.keys())[:_MOST_NAMES]:
+        directives.register_directive(name, _Passed)
+    named = {(before or after).lower() for before, after in _ROLE.findall(text)}
+    register: Any = roles.register_local_role  # its type asks for less than every role of docutils gives
+    for name in sorted(named - en.roles.keys())[:_MOST_NAMES]:
+        register(name, _passed_role)
 
 
 # From docutils' tree to an outline.

@@ -8,7 +8,6 @@ from itertools import islice
 from typing import Any
 
 import pypdfium2 as pdfium
-import pypdfium2.raw as pdfium_c
 
 from ....core.settings import settings
 from ..documents import clean
@@ -31,14 +30,15 @@ def can_read_scans() -> bool:
 def has_picture(page: pdfium.PdfPage) -> bool:
     """Whether a page shows a picture at all: without one, an empty page is just empty."""
     objects = islice(page.get_objects(max_depth=4), _MOST_OBJECTS)
-    return any(shape.type == pdfium_c.FPDF_PAGEOBJ_IMAGE for shape in objects)
+    return any(isinstance(shape, pdfium.PdfImage) for shape in objects)
 
 
 def recognised_lines(page: pdfium.PdfPage) -> list[Line]:
     """The lines of a page that is a picture, in reading order. Seconds a page."""
     width, height = page.get_size()
     scale = min(_DOTS, (_MOST_DOTS / max(1.0, width * height)) ** 0.5)
-    found = _recogniser()(page.render(scale=scale).to_numpy())
+    draw: Any = page.render  # its type says that the scale is a whole number, which it is not
+    found = _recogniser()(draw(scale=scale).to_numpy())
     fragments = []
     for corners, words, sure in zip(
         found.boxes if found.boxes is not None else (), found.txts or (), found.scores or (), strict=True

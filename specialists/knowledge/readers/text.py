@@ -12,6 +12,11 @@ from ....core.errors import UnreadableDocument
 from ..documents import Document, Outline, clean
 
 _PARAGRAPH = re.compile(r"\n[ \t]*\n+")
+_OUTSIDE = re.compile(r"(?:https?://|mailto:|tel:)\S+", re.IGNORECASE)
+"""Link targets that mean something outside the document."""
+_POWER = re.compile(r"[-+−]?\d+")
+_RAISED = str.maketrans("0123456789+-−", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻")
+
 _UNDERLINE = re.compile(r"([=\-~^\"'`#*+.:_<>])\1{2,}[ \t]*")
 _NUMBERED = re.compile(r"(\d{1,3}(?:\.\d{1,3}){0,4})[.)]?[ \t]+(?=\S*[^\W\d_])\S.{0,78}(?<![.;,:!?])")
 _LONG_TITLE = 120
@@ -37,6 +42,24 @@ def title_of(source: str) -> str:
     'pump care v2'
     """
     return re.sub(r"[-_\s]+", " ", Path(source).stem).strip()
+
+
+def link_target(target: str, shown: str) -> str:
+    """Where a link leads, in brackets behind it, when that is elsewhere and its text does not say so.
+
+    >>> link_target("https://help.example", "the desk")
+    ' (https://help.example)'
+    """
+    target, shown = target.strip(), " ".join(shown.split())
+    if not _OUTSIDE.fullmatch(target) or not shown:
+        return ""
+    address = re.sub(r"\A(?:mailto|tel):", "", target, flags=re.IGNORECASE)
+    return "" if shown.strip("/") in address.rstrip("/") and re.search(r"[.@\d]", shown) else f" ({address})"
+
+
+def raised(text: str) -> str:
+    """A number that is set higher, as letters that are: 10³ is not 103. Other text stays."""
+    return text.translate(_RAISED) if _POWER.fullmatch(text) else text
 
 
 def add_paragraphs(outline: Outline, text: str) -> None:

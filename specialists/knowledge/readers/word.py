@@ -6,13 +6,16 @@ Walked by hand, because python-docx shows neither content controls, tracked inse
 from __future__ import annotations
 
 import zipfile
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any
 
 import docx
 from docx.document import Document as WordFile
+from docx.opc.constants import RELATIONSHIP_TYPE
 from docx.opc.exceptions import PackageNotFoundError
 from docx.oxml.ns import qn
 from docx.text.paragraph import Paragraph
@@ -21,7 +24,7 @@ from lxml.etree import LxmlError
 from ....core.errors import UnreadableDocument
 from ..documents import Document, Outline
 from .tables import TableCell, add_table
-from .text import title_of
+from .text import link_target, raised, title_of
 
 MAX_UNPACKED = 200_000_000
 """Bytes that the parts of a document may have when unpacked: a zip bomb is refused before it is opened."""
@@ -32,6 +35,8 @@ _GONE = {
     "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback",  # the same again, for old programs
 }
 """What is not text, or is struck out."""
+_NUMBERS = ("decimal", "decimalZero", "upperLetter", "upperRoman", "lowerRoman", "lowerLetter")
+_PICTURE = "{http://schemas.openxmlformats.org/drawingml/2006/wordprocessingDrawing}docPr"
 _HIDING = ("vanish", "strike", "dstrike")
 _LETTERS = {
     **dict.fromkeys((f"{_W}tab", f"{_W}ptab"), " "),
@@ -64,6 +69,11 @@ class _Word:
         styles = {style.get(f"{_W}styleId"): style for style in file.styles.element.findall(f"{_W}style")}
         self.hidden = {name for name in styles if self._is_hidden(name, styles)}
         """Styles of paragraphs and letters that hide what they are given to, or strike it out."""
+        self.targets = {name: relation.target_ref for name, relation in file.part.rels.items() if relation.is_external}
+        """Where links lead, by the names that the file has for that."""
+        self._styles = styles
+        self._formats = dict(_number_formats(file))
+        self._counts: Counter[tuple[str, int]] = Counter()
 
     @staticmethod
     def _is_hidden(name: Any, styles: dict[Any, Any]) -> bool:
@@ -77,6 +87,29 @@ class _Word:
             name = based.get(f"{_W}val") if based is not None else None
         return False
 
+    def mark(self, paragraph: Any) -> str:
+        """What stands before an item of a list: its number, or a dash; empty for other paragraphs."""
+        numbering = paragraph.find(f"{_W}pPr/{_W}numPr")
+        style, seen = paragraph.find(f"{_W}pPr/{_W}pStyle"), set()
+        while numbering is None and style is not None and style.get(f"{_W}val") not in seen:
+            seen.add(style.get(f"{_W}val"))
+            found = self._styles.get(style.get(f"{_W}val"))
+            numbering = found.find(f"{_W}pPr/{_W}numPr") if found is not None else None
+            style = found.find(f"{_W}basedOn") if found is not None else None
+        if numbering is None:
+            return ""
+        which = numbering.find(f"{_W}numId")
+        name = which.get(f"{_W}val", "") if which is not None else ""
+        level = _number(numbering.find(f"{_W}ilvl"), 0)
+        kind, start = self._formats.get((name, level), ("bullet", 1))
+        for deeper in [key for key in self._counts if key[0] == name and key[1] > level]:
+            del self._counts[deeper]
+        self._counts[name, level] += 1
+        number = start + self._counts[name, level] - 1
+        if kind == "lowerLetter" and 1 <= number <= len(ascii_lowercase):
+            return f"{ascii_lowercase[number - 1]}. "
+        return f"{number}. " if kind in _NUMBERS else "- "
+
     def is_shown(self, node: Any) -> bool:
         """Whether the text below a node is: a run may be hidden by itself, by its style, or be white on white."""
         if not isinstance(node.tag, str) or node.tag in _GONE or node.tag == f"{_W}txbxContent":
@@ -89,6 +122,25 @@ class _Word:
             return not any(map(_is_on, own))
         style = marks.find(f"{_W}rStyle")
         return not (style is not None and style.get(f"{_W}val") in self.hidden) and not _is_white(node, marks)
+
+
+def _number_formats(file: WordFile) -> Iterator[tuple[tuple[str, int], tuple[str, int]]]:
+    """List and level to the kind of its numbers and the first of them."""
+    part: Any = next(
+        (rel.target_part for rel in file.part.rels.values() if rel.reltype == RELATIONSHIP_TYPE.NUMBERING), None
+    )
+    root = getattr(part, "element", None)
+    if root is None:
+        return
+    kinds = {kind.get(f"{_W}abstractNumId"): kind for kind in root.findall(f"{_W}abstractNum")}
+    for number in root.findall(f"{_W}num"):
+        abstract = number.find(f"{_W}abstractNumId")
+        kind = kinds.get(abstract.get(f"{_W}val")) if abstract is not None else None
+        for level in kind.findall(f"{_W}lvl") if kind is not None else ():
+            form, at = level.find(f"{_W}numFmt"), level.get(f"{_W}ilvl", "0")
+            if form is not None and at.isascii() and at.isdigit():
+                key = number.get(f"{_W}numId", ""), int(at)
+                yield key, (form.get(f"{_W}val", ""), _number(level.find(f"{_W}start"), 1))
 
 
 def _is_white(run: Any, marks: Any) -> bool:
@@ -135,8 +187,8 @@ def _add_paragraph(element: Any, file: _Word, outline: Outline) -> None:
     elif name.startswith("Heading "):
         level = name.removeprefix("Heading ")
         outline.heading(int(level) + 1 if level.isdigit() else 2, text)
-    elif text.strip() and (name.startswith("List") or element.find(f"{_W}pPr/{_W}numPr") is not None):
-        outline.paragraph(f"- {text.strip()}", joined=True)
+    elif text.strip() and (mark := file.mark(element) or "- " * name.startswith("List")):
+        outline.paragraph(mark + text.strip(), joined=True)
     else:
         outline.paragraph(text)
 
@@ -147,16 +199,27 @@ def _text(paragraph: Any, file: _Word) -> str:
     if style is not None and style.get(f"{_W}val") in file.hidden:
         return ""
     parts: list[str] = []
-    waiting = list(reversed(paragraph))
+    waiting: list[Any] = list(reversed(paragraph))
     while waiting:
         node = waiting.pop()
-        if node.tag == f"{_W}t":
-            parts.append(node.text or "")
+        if isinstance(node, str):
+            parts.append(node)
+        elif node.tag == f"{_W}t":
+            parts.append(raised(node.text or "") if _is_raised(node) else node.text or "")
         elif node.tag in _LETTERS:
             parts.append(_LETTERS[node.tag])
+        elif node.tag == _PICTURE:
+            parts.append(node.get("descr", ""))
         elif file.is_shown(node):
+            if node.tag == f"{_W}hyperlink":
+                waiting.append(link_target(file.targets.get(node.get(qn("r:id")), ""), "".join(node.itertext())))
             waiting += reversed(node)
     return "".join(parts)
+
+
+def _is_raised(letters: Any) -> bool:
+    mark = letters.getparent().find(f"{_W}rPr/{_W}vertAlign")
+    return mark is not None and mark.get(f"{_W}val") == "superscript"
 
 
 def _is_on(mark: Any) -> bool:
