@@ -32,7 +32,7 @@ from . import papers
 from .caller import Whoever
 from .errors import ServingError
 from .page import Name, may, team_of
-from .stream import sse, stream_response
+from .stream import SSE, sse, stream_response
 
 team_routes = APIRouter(prefix="/api", tags=["team"])
 
@@ -146,7 +146,7 @@ def show_changes(request: Request, who: Whoever) -> dict[str, list[str] | None]:
     return {"changed": changed_since_build(team_of(request).blueprint)}
 
 
-@team_routes.post("/build")
+@team_routes.post("/build", responses=SSE)
 async def build_team(request: Request, who: Whoever) -> Response:
     """Build the team and take over what is new; `progress` events, then `report` or `error`."""
     may(who, "admin")
