@@ -44,7 +44,7 @@ ENGINE = f"""
 from metier.specialists.engines.scripted import ScriptedEngine
 
 def engine(base, adapters, **options):
-    return ScriptedEngine(lambda messages: {ANSWER!r}, list(adapters), pause=0.0)
+    return ScriptedEngine(lambda messages: {ANSWER!r}, list(adapters))
 """
 
 
