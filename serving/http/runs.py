@@ -20,6 +20,7 @@ from uuid import uuid4
 from pydantic import Field, ValidationError
 
 from ...agents.team import Team
+from ...agents.threads import SINGLE
 from ...core.errors import MetierError, unknown
 from ...core.run import Cancelled, Emit, Event, cancellable
 from ...core.types import Answer, Turn, Value
@@ -124,7 +125,7 @@ class Run:
     ) -> None:
         self.id, self.caller, self.asked = id or str(uuid4()), caller, asked
         self.durable, self.webhook = durable, webhook
-        self.thread_id = asked.thread_id or f"once-{self.id}"
+        self.thread_id = asked.thread_id or f"{SINGLE}{self.id}"
         self.status: RunStatus = "queued"
         self.created_at, self.ended_at = time.time(), None
         self.answer: Answer | None = None
@@ -321,7 +322,7 @@ class RunService:
         asked, owner = run.asked, run.caller.owner
         more: dict[str, Any] = {"specialist": asked.specialist, "user": owner.user, "tenant": owner.tenant}
         return lambda emit: self.team.ask(
-            asked.task, thread_id=run.thread_id, history=asked.history, run_id=run.id, emit=emit, **more
+            asked.task, thread_id=asked.thread_id, history=asked.history, run_id=run.id, emit=emit, **more
         )
 
     def _from_where_it_stands(self, run: Run, decisions: Sequence[Decision] = ()) -> _Work:
@@ -352,6 +353,8 @@ class RunService:
             work = self._from_where_it_stands(run)
         else:
             done = threads.answer(run.thread_id) if threads.owner(run.thread_id) is not None and left is None else None
+            if done is None and (single := threads.last_single()):
+                done = single.answer
             if done is not None and done.run_id == run.id:
                 run.answer = done
                 run.become("completed")
