@@ -53,7 +53,8 @@ class Specialist(Runnable[LanguageModelInput, Answer]):
         resources: What its style opened for it (`Style.open`): a database, a trained classifier.
         sift: Looks at the passages before the model does; left out: it reads all of them.
         journal: Keeps the steps of who has tools, so that a run that was interrupted does not take them again.
-        abstain_below: Confidence under which it hands over or abstains, where the card does not say; left out: the style's.
+        abstain_below: Confidence under which it hands over or abstains, where the card does not say. Left out: the
+            style's.
         base: Name of the base model, on whose answers its confidence was fitted.
         version: Hash of all that it is made of, shown in each answer.
     """
