@@ -2,6 +2,8 @@
 
 team = Team.load("plant")
 answer = team.ask("How often is the carousel bearing greased?", thread_id="shift-1")
+
+Long, for all that a caller may ask of a team is one class, in its synchronous, asynchronous and LangChain forms.
 """
 
 from __future__ import annotations

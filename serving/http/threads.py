@@ -8,10 +8,9 @@ from typing import Any
 from uuid import uuid4
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
-from langgraph.types import StateSnapshot
 from pydantic_core import to_jsonable_python
 
-from ...agents.team import Team
+from ...agents.team import StateSnapshot, Team
 from ...agents.threads import SINGLE
 from ...memory.records import Record
 from ...memory.store import Owner
