@@ -274,7 +274,7 @@ SAID, LATER = date(2026, 3, 2), date(2026, 5, 1)
 )
 def test_plans_pass_and_what_happened_or_returns_does_not(sentence: str, over: bool) -> None:
     assert gone_by(sentence, SAID, LATER) is over
-    assert not passed(sentence, SAID, SAID)
+    assert not gone_by(sentence, SAID, SAID)
 
 
 def test_what_only_makes_sense_with_its_day_is_known() -> None:
