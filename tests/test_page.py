@@ -119,7 +119,7 @@ class Visitor:
             self.page.wait_for_timeout(400)
             shot = Image.open(io.BytesIO(self.page.screenshot()))
             Path(PICTURES).mkdir(parents=True, exist_ok=True)
-            shot.convert("RGB").quantize(96).save(Path(PICTURES, f"{name}.png"), optimize=True)
+            shot.convert("RGB").quantize(160).save(Path(PICTURES, f"{name}.png"), optimize=True)
 
     def end(self) -> None:
         """Nothing went wrong, and nothing was asked of anybody else."""
