@@ -58,7 +58,7 @@ class E5File:
 
         def read(form: str) -> tuple[int, ...]:
             nonlocal at
-            values = struct.unpack_from(f"<{form}", self._bytes, at)
+            values = struct.unpack_from(f"<{form}", self._bytes.data, at)
             at += struct.calcsize(f"<{form}")
             return values
 
@@ -112,4 +112,4 @@ def scales(blocks: NDArray[np.uint8]) -> NDArray[np.float16]:
 def four_bits(blocks: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Of blocks (…, 18): (…, 32), each from 0 to 15; a weight is (code − 8) · scale."""
     packed = blocks[..., 2:]
-    return np.concatenate([packed & 15, packed >> 4], axis=-1)
+    return np.concatenate([packed & 15, packed >> 4], axis=-1, dtype=np.uint8)
