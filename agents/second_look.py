@@ -69,7 +69,7 @@ class Documents:
         """
         if route.confidence >= 1 or not route.choices:
             return route
-        if parts := route.parts if route.decision == "several" else self._parts(query):
+        if parts := route.parts if route.decision == "several" else self._parts(task):
             return self._by_parts(task, route, parts)
         if route.decision == "one" and route.confidence >= _SURE:
             return route
@@ -89,9 +89,9 @@ class Documents:
         total = sum(weights.values())
         return {name: weight / total for name, weight in weights.items()}
 
-    def _parts(self, query: str) -> tuple[Part, ...]:
+    def _parts(self, task: str) -> tuple[Part, ...]:
         """The parts of a task that surely belong to different specialists' documents; none where it is one task."""
-        pieces = segments(query)
+        pieces = segments(task)
         names = [name for name in self._specialists if self._knows(name)][:_MOST]
         owners: list[str] = []
         for piece in pieces if len(names) > 1 else ():
