@@ -87,8 +87,8 @@ class TeamCard(Section):
     policy: TeamRules = TeamRules()
     guardrails: list[str] = Field(default_factory=lambda: ["length", "injection"])
     """Checks before and after, by name."""
-    abstain_below: float = Field(default=0.3, ge=0, le=1)
-    """Specialists refuse to answer below this confidence."""
+    abstain_below: float | None = Field(default=None, ge=0, le=1)
+    """Specialists refuse to answer below this confidence. Left out: what suits the style."""
 
     @property
     def served(self) -> bool:

@@ -142,7 +142,7 @@ def erase(plan: Blueprint, scope: Scope) -> Erased:
             threads.ledger.erase()
         if threads.saver:
             threads.saver.scrub()
-        if _single(threads, scope):
+        if alone := _single(threads, scope):
             threads.forget_single()
         notes = _notes_of(plan, scope, names)
         lines, corrections = decisions(plan).forget(lambda line: scope.all or _about(scope, names, line.origin))
@@ -158,7 +158,7 @@ def erase(plan: Blueprint, scope: Scope) -> Erased:
         build(plan)
     return Erased(
         facts=count,
-        threads=len(names),
+        threads=len(names) + len(alone),
         decisions=lines,
         notes=len(notes),
         requests=requests,

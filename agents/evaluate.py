@@ -243,8 +243,12 @@ def _check_asked(kind: str, names: Sequence[str], known: Collection[str]) -> Non
 
 def threshold(blueprint: Blueprint, name: str) -> float:
     """The confidence below which a specialist refuses."""
-    own = blueprint.specialists[name].abstain_below
-    return blueprint.card.abstain_below if own is None else own
+    said = (
+        blueprint.specialists[name].abstain_below,
+        blueprint.card.abstain_below,
+        blueprint.style(name).abstain_below,
+    )
+    return next(least for least in said if least is not None)
 
 
 # Opening a team that was built, to be evaluated.

@@ -117,8 +117,22 @@ def note_of(
         InputError: the rating and the correction do not fit together, or it is not clear whom it concerns.
         StateError: there is no such conversation, or no such answer in it.
     """
-    _check(verdict, correction)
     thread_id, task, answer = _meant(threads, thread_id, run_id)
+    answer = answer.model_copy(update={"thread_id": thread_id})
+    return note_about(task, answer, specialists, verdict, correction=correction, specialist=specialist)
+
+
+def note_about(
+    task: str,
+    answer: Answer,
+    specialists: Collection[str],
+    verdict: Rating,
+    *,
+    correction: str | None = None,
+    specialist: str | None = None,
+) -> Note:
+    """A note about an answer that is at hand. Arguments and errors: as `note_of`."""
+    _check(verdict, correction)
     name = _concerned(answer, specialists, specialist)
     parts = {p.specialist: p.text for p in answer.route.parts} if answer.route and len(answer.route.parts) > 1 else {}
     return Note(
@@ -129,7 +143,7 @@ def note_of(
         correction=correction,
         source=answer.citations[0].source if answer.citations else None,
         version=answer.version,
-        thread_id=thread_id,
+        thread_id=answer.thread_id,
         run_id=answer.run_id,
     )
 

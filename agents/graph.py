@@ -16,7 +16,6 @@ from typing import Annotated, Any, Protocol, TypedDict, TypeVar
 
 from langchain_core.messages import AIMessage, AnyMessage, RemoveMessage
 from langgraph.checkpoint.base import BaseCheckpointSaver
-from langgraph.config import get_stream_writer
 from langgraph.errors import GraphBubbleUp
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
@@ -24,12 +23,13 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, Send
 
 from ..core.errors import ConfigError, InputError, MetierError
-from ..core.run import Cancelled, Emit, Event, Plain, check_cancelled, record, timing
+from ..core.run import Cancelled, Emit, Event, Plain, record, timing
 from ..core.text import savable
 from ..core.types import Answer, Brief, Budget, Handoff, Outcome, Part, Route, Turn, Usage, Value
 from ..memory.window import ContextualQuery, recall, roll
 from .attachments import AttachedFiles
 from .guardrails import Guard
+from .journal import emit
 from .second_look import Evidence
 from .turn_memory import TurnMemory, for_specialist, origin
 
@@ -158,7 +158,7 @@ class Nodes:
         """Look at the task before anybody works on it."""
         verdict = self._guard_in(_task(state))
         for name, did in verdict.acted.items():
-            _emit(Event(name="guard", data={"guard": name, "did": did, "side": "in"}))
+            emit(Event(name="guard", data={"guard": name, "did": did, "side": "in"}))
         return {
             "task": {"text": verdict.text, "guards": verdict.acted, "refusal": verdict.refusal},
             "outcomes": None,  # empties the piles, see `gather`
@@ -177,7 +177,7 @@ class Nodes:
         context = recall(task, turns, tokens=self.recall_tokens) if turns else ContextualQuery(task)
         facts = self._memory.recall(task, context.query)
         if context.window or facts:
-            _emit(Event(name="recall", data={"query": context.query, "facts": [fact["text"] for fact in facts]}))
+            emit(Event(name="recall", data={"query": context.query, "facts": [fact["text"] for fact in facts]}))
         return {
             "recalled": {
                 "query": context.query,
@@ -206,7 +206,7 @@ class Nodes:
             if route.parts and self._for_memory(state, route):
                 route = route.model_copy(update={"decision": "abstain", "parts": (), "reason": "for the memory"})
         plain = _plain(route)
-        _emit(Event(name="route", data=plain))
+        emit(Event(name="route", data=plain))
         return {"route": plain}
 
     def _for_memory(self, state: State, route: Route) -> bool:
@@ -261,7 +261,7 @@ class Nodes:
     def _outcome(self, name: str, brief: Brief) -> Outcome:
         """What the specialist gives; its error is its abstention, and the other parts go on."""
         try:
-            return self.specialists[name].run(brief, _emit)
+            return self.specialists[name].run(brief, emit)
         except MetierError as error:
             text = f"I could not work on this: {error.message}"
             return _abstention(name, text, f"{type(error).__name__}: {error.message}")
@@ -302,7 +302,7 @@ class Nodes:
         if not state["task"]["refusal"]:
             self._memory.note(state["task"]["text"], state["recalled"])
         answer = {**state["answer"], "timings": state["timings"]}
-        _emit(Event(name="answer", specialist=answer["specialist"], data=answer))
+        emit(Event(name="answer", specialist=answer["specialist"], data=answer))
         message = AIMessage(content=answer["text"], name="metier", response_metadata={"metier": _slim(answer)})
         return {"messages": [message]}
 
@@ -315,11 +315,6 @@ def _read(state: State, field: str, kind: type[AnyValue]) -> AnyValue:
 def _plain(value: Value) -> Plain:
     """A value as the state holds it."""
     return value.model_dump(mode="json")
-
-
-def _emit(event: Event) -> None:
-    check_cancelled()
-    get_stream_writer()(event)
 
 
 def _task(state: State) -> str:

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from uuid import uuid4
 
 from langchain_core.runnables.config import var_child_runnable_config
-from langgraph.config import get_stream_writer
+from langgraph.config import get_config, get_stream_writer
 from langgraph.func import task
 from langgraph.types import interrupt
 
-from ..core.run import Event, Plain
+from ..core.run import Event, Plain, check_cancelled
 from ..core.types import ToolCall
 from ..tools.policy import ApprovalRequest, ApprovalResponse, Decision, Reject
 from ..tools.session import ResultCheck
@@ -72,8 +72,26 @@ def between(guard: Guard) -> ResultCheck:
         verdict = guard(getattr(call, field), message=True)
         for name, did in verdict.acted.items():
             if graph_place():
-                get_stream_writer()(Event(name="guard", data={"guard": name, "did": did, "side": "between"}))
+                emit(Event(name="guard", data={"guard": name, "did": did, "side": "between"}))
         left = {"result": "", "error": verdict.reason} if verdict.refusal else {field: verdict.text}
         return call.model_copy(update={**left, "guards": verdict.acted})
 
     return check
+
+
+# How those who listen hear of a run.
+
+
+EMIT = "__metier_emit"
+"""Of LangGraph's `configurable`: who is told of events. Where nobody is named, they go into LangGraph's stream."""
+
+
+def emit(event: Event) -> None:
+    """Tell an event of the run that this code is part of.
+
+    Raises:
+        Cancelled: the run was called off.
+    """
+    check_cancelled()
+    tell = get_config().get("configurable", {}).get(EMIT) or get_stream_writer()
+    tell(event)

@@ -69,8 +69,8 @@ class Documents:
         """
         if route.confidence >= 1 or not route.choices:
             return route
-        if route.decision == "several" or (apart := self._parts(query)):
-            return self._by_parts(task, route, route.parts if route.decision == "several" else apart)
+        if parts := route.parts if route.decision == "several" else self._parts(query):
+            return self._by_parts(task, route, parts)
         if route.decision == "one" and route.confidence >= _SURE:
             return route
         names = [choice.name for choice in route.choices[:_MOST]]
@@ -90,7 +90,7 @@ class Documents:
         return {name: weight / total for name, weight in weights.items()}
 
     def _parts(self, query: str) -> tuple[Part, ...]:
-        """The parts of a task that surely belong to the documents of different specialists; none where it is one task."""
+        """The parts of a task that surely belong to different specialists' documents; none where it is one task."""
         pieces = segments(query)
         names = [name for name in self._specialists if self._knows(name)][:_MOST]
         owners: list[str] = []

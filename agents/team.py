@@ -2,6 +2,8 @@
 
 team = Team.load("plant")
 answer = team.ask("How often is the carousel bearing greased?", thread_id="shift-1")
+
+Long, for all that a caller may ask of a team is one class, in its synchronous, asynchronous and LangChain forms.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ from ..core.errors import ConfigError, StateError, unknown
 from ..core.files import saying_full
 from ..core.models import ModelStore
 from ..core.onnx_embedder import load_embedder
-from ..core.run import Emit, Event
+from ..core.run import Emit, Event, ignore
 from ..core.runnable import as_tool, task_of
 from ..core.text import savable
 from ..core.types import Answer, Route, Turn
@@ -48,7 +50,7 @@ from .build import build
 from .cards import Blueprint, TeamCard
 from .feedback import Note, Rating, note_of, open_inbox
 from .graph import RECURSION_LIMIT, TeamGraph
-from .journal import graph_place
+from .journal import EMIT, graph_place
 from .loaded import LoadedTeam, Shared, stamp
 from .threads import SINGLE, Unfinished, check_name, open_threads
 from .turn_memory import configured, open_turn_memory
@@ -224,6 +226,8 @@ class Team(Runnable[LanguageModelInput, Answer]):
         specialist: str | None = None,
         user: str | None = None,
         tenant: str | None = None,
+        history: Sequence[Turn] = (),
+        run_id: str | None = None,
         emit: Emit | None = None,
     ) -> Answer:
         """Work on one task.
@@ -235,7 +239,9 @@ class Team(Runnable[LanguageModelInput, Answer]):
             specialist: Skip the router and ask this one.
             user: Whose long-term memory is used; None keeps and recalls nothing of a person.
             tenant: Whom the user belongs to, where several organisations share the team.
-            emit: Told of every event while the work goes on.
+            history: Earlier turns of a conversation that the caller keeps; see `stream`.
+            run_id: Names the run; left out: a new name.
+            emit: Told of every event while the work goes on, from whatever thread does it.
 
         Returns:
             The answer. Its kind is `waiting` when a person must decide first; see `resume`.
@@ -246,8 +252,9 @@ class Team(Runnable[LanguageModelInput, Answer]):
             StateError: the thread waits for a decision about its last task, is another user's, or is at work on another
                 task for longer than one waits; the disk is full.
         """
-        more: dict[str, Any] = {"thread_id": thread_id, "specialist": specialist, "user": user, "tenant": tenant}
-        return _answer(self.stream(task, **more), emit)
+        place = _Place(thread_id, run_id, Owner(user, tenant))
+        with self._begun(task, history, specialist, place) as turn:
+            return self._told(turn, emit or ignore)
 
     @overload
     def invoke(self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any) -> Answer: ...
@@ -298,7 +305,7 @@ class Team(Runnable[LanguageModelInput, Answer]):
         with self._current.use() as loaded:
             _check(specialist, loaded)
             given: Any = {"messages": [*messages], "attached": specialist}
-            return loaded.inner.invoke(given)
+            return loaded.inner.invoke(given, {"configurable": {EMIT: None}})
 
     # A chain takes the answer from it; events are for those who ask it directly.
     def stream(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -327,18 +334,24 @@ class Team(Runnable[LanguageModelInput, Answer]):
         named = (config or {}).get("configurable", {})
         thread_id = thread_id or named.get("thread_id")
         owner = Owner(user or named.get("user_id"), tenant or named.get("tenant"))
-        for what, name in (("thread", thread_id), ("user", owner.user), ("tenant", owner.tenant)):
-            check_name(what, name)
         text, before = task_of(task)
-        turns, text = [*history, *(() if thread_id else before)], savable(text)
-        given = {"messages": [*map(_message, turns), ("user", text)], "attached": specialist}
-        place = _Place(thread_id or f"{SINGLE}{uuid4().hex}", run_id or str(uuid4()), owner, config or {})
-        turn = self.threads.turn(thread_id) if thread_id else nullcontext()
-        with turn, self._current.use() as loaded:
+        turns = [*history, *(() if thread_id else before)]
+        with self._begun(text, turns, specialist, _Place(thread_id, run_id, owner, config or {})) as turn:
+            yield from self._work(turn)
+
+    @contextmanager
+    def _begun(self, task: str, history: Sequence[Turn], specialist: str | None, asked: _Place) -> Iterator[_Turn]:
+        """A turn for which everything is ready; nobody else works in its thread meanwhile."""
+        for what, name in (("thread", asked.thread), ("user", asked.owner.user), ("tenant", asked.owner.tenant)):
+            check_name(what, name)
+        run, text = asked.run or str(uuid4()), savable(task)
+        place = asked._replace(thread=asked.thread or f"{SINGLE}{run}", run=run)
+        with self.threads.turn(asked.thread) if asked.thread else nullcontext(), self._current.use() as loaded:
             _check(specialist, loaded)
-            if thread_id:
-                self.threads.admit(thread_id, owner)
-            yield from self._work(loaded, given, place, text)
+            if asked.thread:
+                self.threads.admit(asked.thread, asked.owner)
+            given = {"messages": [*map(_message, history), ("user", text)], "attached": specialist}
+            yield _Turn(loaded, given, place, text)
 
     def transform(
         self, input: Iterator[LanguageModelInput], config: RunnableConfig | None = None, **kwargs: Any
@@ -383,7 +396,8 @@ class Team(Runnable[LanguageModelInput, Answer]):
             InputError: more or fewer decisions than calls that wait.
             StateError: nothing is unfinished in that thread, or somebody else went on with it meanwhile.
         """
-        return _answer(self.stream_on(thread_id, decisions), emit)
+        with self._going_on(thread_id, decisions) as turn:
+            return self._told(turn, emit or ignore)
 
     def stream_on(self, thread_id: str, decisions: Sequence[Decision] = ()) -> Iterator[Event]:
         """The events of `resume`, as `stream` gives those of `ask`.
@@ -392,6 +406,11 @@ class Team(Runnable[LanguageModelInput, Answer]):
             InputError: more or fewer decisions than calls that wait.
             StateError: nothing is unfinished in that thread, or somebody else went on with it meanwhile.
         """
+        with self._going_on(thread_id, decisions) as turn:
+            yield from self._work(turn)
+
+    @contextmanager
+    def _going_on(self, thread_id: str, decisions: Sequence[Decision]) -> Iterator[_Turn]:
         before = self._unfinished(thread_id)
         decided = before.resume(decisions)
         owner = self.threads.owner(thread_id) or Owner(None)
@@ -403,7 +422,7 @@ class Team(Runnable[LanguageModelInput, Answer]):
                     hint=f"metier threads show {shlex.quote(thread_id)}",
                 )
             place = _Place(thread_id, left.run_id, owner)
-            yield from self._work(loaded, Command(resume=decided) if decided else None, place, left.task)
+            yield _Turn(loaded, Command(resume=decided) if decided else None, place, left.task)
 
     def _unfinished(self, thread_id: str) -> Unfinished:
         left = self.threads.unfinished(thread_id)
@@ -413,40 +432,64 @@ class Team(Runnable[LanguageModelInput, Answer]):
             raise StateError(f"nothing is unfinished in thread '{thread_id}': {why}", hint="metier threads list")
         return left
 
-    def _work(self, loaded: LoadedTeam, given: Any, place: _Place, task: str) -> Iterator[Event]:
+    def _told(self, turn: _Turn, emit: Emit) -> Answer:
+        """A turn in this thread, its events told as they happen: a stream between would cost a third more."""
+        start, last, single = perf_counter(), Event(name="token"), turn.single
+
+        def hear(event: Event) -> None:
+            nonlocal last
+            last = _signed(event, turn.place, start)
+            if not (single and event.name == "answer"):
+                emit(last)
+
         with saying_full("this turn could not be saved"):
-            if not place.thread.startswith(SINGLE):
-                yield from self._events(loaded, given, place)
+            saved: Any = turn.loaded.saved
+            config, more = self._config(turn, hear)
+            saved.invoke(turn.given, config, **more)
+            if last.name != "answer":
+                hear(self._ending(turn.place.name, perf_counter() - start))
+            answer = Answer.model_validate(last.data)
+            if single and last.name == "answer":  # told once its last step was saved, which then can be forgotten
+                self.threads.settle_single(turn.place.name, turn.task, answer, turn.place.owner)
+                emit(last)
+        return answer
+
+    def _work(self, turn: _Turn) -> Iterator[Event]:
+        """A turn as a stream of its events."""
+        with saying_full("this turn could not be saved"):
+            if not turn.single:
+                yield from self._events(turn)
                 return
             event = None
-            for event in self._events(loaded, given, place):
+            for event in self._events(turn):
                 if event.name != "answer":
                     yield event
-            if event and event.name == "answer":  # told once its last step was saved, which then can be forgotten
-                self.threads.settle_single(place.thread, task, Answer.model_validate(event.data), place.owner)
+            if event and event.name == "answer":  # see `_told`
+                answer = Answer.model_validate(event.data)
+                self.threads.settle_single(turn.place.name, turn.task, answer, turn.place.owner)
                 yield event
 
-    def _events(self, loaded: LoadedTeam, given: Any, place: _Place) -> Iterator[Event]:
-        thread, run = place.thread, place.run
-        own: RunnableConfig = {
-            "configurable": {"thread_id": thread, **configured(place.owner)},
-            "recursion_limit": RECURSION_LIMIT,
-            "run_name": loaded.plan.card.name,
-            "metadata": {"run_id": run},
-        }
-        config = merge_configs(place.config, own)
+    def _events(self, turn: _Turn) -> Iterator[Event]:
         start, event = perf_counter(), None
-        saved: Any = loaded.saved
-        durability = loaded.plan.card.memory.durability if self.threads.saver else None
-        for event in saved.stream(given, config, stream_mode="custom", durability=durability):
+        saved: Any = turn.loaded.saved
+        config, more = self._config(turn, None)
+        for event in saved.stream(turn.given, config, stream_mode="custom", **more):
             assert isinstance(event, Event)  # the stations send nothing else into this stream
-            if event.name == "answer":
-                timings = {**event.data["timings"], "total": perf_counter() - start}
-                signed = {**event.data, "timings": timings, "thread_id": thread, "run_id": run}
-                event = event.model_copy(update={"data": signed})
-            yield event
+            yield _signed(event, turn.place, start)
         if event is None or event.name != "answer":
-            yield self._ending(thread, perf_counter() - start)
+            yield self._ending(turn.place.name, perf_counter() - start)
+
+    def _config(self, turn: _Turn, emit: Emit | None) -> tuple[RunnableConfig, dict[str, Any]]:
+        """What the graph is run with: its configuration and options."""
+        card, place = turn.loaded.plan.card, turn.place
+        own: RunnableConfig = {
+            "configurable": {"thread_id": place.thread, EMIT: emit, **configured(place.owner)},
+            "recursion_limit": RECURSION_LIMIT,
+            "run_name": card.name,
+            "metadata": {"run_id": place.run},
+        }
+        durability = card.memory.durability if self.threads.saver else None
+        return merge_configs(place.config, own), {"durability": durability}
 
     def _ending(self, thread: str, seconds: float) -> Event:
         """The last event of a run that gave no answer by itself: it waits, or its last station had been saved."""
@@ -493,13 +536,43 @@ class Team(Runnable[LanguageModelInput, Answer]):
 
 
 class _Place(NamedTuple):
-    """Where a turn belongs."""
+    """Where a turn belongs. Names that are None are still to be found."""
 
-    thread: str
-    run: str
+    thread: str | None
+    run: str | None
     owner: Owner
     config: RunnableConfig = RunnableConfig()
     """The caller's."""
+
+    @property
+    def name(self) -> str:
+        """The thread's name, which is known by now."""
+        assert self.thread is not None
+        return self.thread
+
+
+class _Turn(NamedTuple):
+    """One turn of a team."""
+
+    loaded: LoadedTeam
+    given: Any
+    """What the graph begins with."""
+    place: _Place
+    task: str
+
+    @property
+    def single(self) -> bool:
+        """It belongs to no conversation, and leaves none behind."""
+        return self.place.name.startswith(SINGLE)
+
+
+def _signed(event: Event, place: _Place, start: float) -> Event:
+    """The event; an answer says how long it took, and where it belongs."""
+    if event.name != "answer":
+        return event
+    timings = {**event.data["timings"], "total": perf_counter() - start}
+    signed = {**event.data, "timings": timings, "thread_id": place.thread, "run_id": place.run}
+    return event.model_copy(update={"data": signed})
 
 
 def _check(specialist: str | None, loaded: LoadedTeam) -> None:

@@ -72,7 +72,8 @@ def team_of(folder: Path, work: Path, args: argparse.Namespace) -> Blueprint:
         (work / name).mkdir()
         (work / name / "specialist.yaml").write_text(json.dumps(card), encoding="utf-8")
     team = {"name": "realdocs", "specialists": list(cards)}
-    team |= {key: value for key in ("base", "engine", "embedder", "abstain_below") if (value := getattr(args, key))}
+    settings = {key: getattr(args, key) for key in ("base", "engine", "embedder", "abstain_below")}
+    team |= {key: value for key, value in settings.items() if value not in ("", None)}
     (work / "team.yaml").write_text(json.dumps(team), encoding="utf-8")
     return Blueprint.read(work)
 

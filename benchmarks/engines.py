@@ -18,6 +18,7 @@ import time
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from harness import Report, parser, progress, quantile
 
@@ -72,7 +73,7 @@ def passages(number: int, tokens: int) -> str:
     return "".join(SENTENCE.format(number * 1000 + n, 7 * n + number) for n in range(tokens // 22))
 
 
-def answer(engine: Engine, adapter: str | None, text: str, tokens: int, **how: bool) -> tuple[float, float, int, int]:
+def answer(engine: Engine, adapter: str | None, text: str, tokens: int, **how: Any) -> tuple[float, float, int, int]:
     """Seconds, seconds of processor time, tokens read now, and tokens written."""
     chat = engine.chat(Sampling(max_tokens=tokens), adapter=adapter, slot=str(adapter))
     clock, cpu = time.perf_counter(), time.process_time()

@@ -23,7 +23,7 @@ from .batched_embedder import REMEMBERED, BatchedEmbedder, compiled
 from .embedding import Vectors
 from .errors import ModelError
 from .models import LocalModel
-from .models.e5 import BLOCK, E5File, codes, scales
+from .models.e5 import BLOCK, E5File, four_bits, scales
 from .openvino_library import openvino, opset
 
 MEANS_FILE = Path(__file__).with_name("e5_means.npy")
@@ -78,7 +78,7 @@ class E5Embedder(BatchedEmbedder):
 
     def _feeds(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         blocks = self._words[ids]  # Looked up here, from the file: as a table of floats they would fill 384 MB.
-        vectors = (codes(blocks).astype(np.float32) - 8) * scales(blocks).astype(np.float32)
+        vectors = (four_bits(blocks).astype(np.float32) - 8) * scales(blocks).astype(np.float32)
         return {"words": vectors.reshape(*ids.shape, -1), "mask": mask.astype(np.float32)}
 
     def _finish(self, means: NDArray[np.float32], *, passages: bool) -> Vectors:
@@ -147,7 +147,7 @@ def _graph(file: E5File) -> openvino.Model:
         hidden = _normed(file, opset.add(hidden, _linear(file, seen, f"{name}ao")), f"{name}aln")
         inner = opset.gelu(_linear(file, hidden, f"{name}fi"), "erf")
         hidden = _normed(file, opset.add(hidden, _linear(file, inner, f"{name}fo")), f"{name}oln")
-    return openvino.Model([hidden], [words, mask], "e5")
+    return openvino.Model([hidden], [words, mask], "e5")  # type: ignore[misc]  # its stubs name two classes
 
 
 def _positions(file: E5File, words: openvino.Node) -> openvino.Node:
@@ -169,7 +169,7 @@ def _linear(file: E5File, node: openvino.Node, name: str) -> openvino.Node:
     bias = file.vector(f"{name}.b")
     blocks = file.blocks(f"{name}.w").reshape(len(bias), -1, 2 + BLOCK // 2)  # (out, blocks, 18)
     shape = openvino.Shape([*blocks.shape[:2], BLOCK])
-    four = codes(blocks)
+    four = four_bits(blocks)
     packed = openvino.Tensor((four[..., 0::2] | four[..., 1::2] << 4).reshape(-1), shape, openvino.Type.u4)
     middle = openvino.Tensor(np.array([8], dtype=np.uint8), openvino.Shape([1, 1, 1]), openvino.Type.u4)
     half = openvino.Type.f16

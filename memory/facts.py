@@ -25,7 +25,7 @@ from .persons import of_another
 from .secrets import holds_secret, without_secrets
 from .store import Fact, FactStore, IndexedText, Owner, RecalledFact, relevance
 from .supersession import Supersession, without
-from .times import passed
+from .times import gone_by
 
 LEAST_RELEVANCE = 0.3
 """Relevance that the best fact must have for anything to be recalled (docs/log-memory.md)."""
@@ -250,7 +250,7 @@ def quote_facts(
         chosen = [at for at in range(len(parts[row])) if (row, at) in shown]
         if chosen:
             text = _joined(parts[row], chosen)
-            over = passed(text, date.fromisoformat(fact.when[:10]), today or datetime.now(UTC).date())
+            over = gone_by(text, date.fromisoformat(fact.when[:10]), today or datetime.now(UTC).date())
             quotes.append(FactQuote(text=text, fact=fact, relevance=score, passed=over))
     return quotes
 

@@ -43,12 +43,12 @@ def relative(text: str) -> bool:
     return bool(_SINCE_THEN.search(text))
 
 
-def passed(text: str, said: date, today: date) -> bool:
+def gone_by(text: str, said: date, today: date) -> bool:
     """Is all that a text tells about days to come over?
 
-    >>> passed("I'm away next week.", date(2026, 3, 2), date(2026, 3, 20))
+    >>> gone_by("I'm away next week.", date(2026, 3, 2), date(2026, 3, 20))
     True
-    >>> passed("My birthday is on 3 March.", date(2026, 3, 2), date(2026, 3, 20))
+    >>> gone_by("My birthday is on 3 March.", date(2026, 3, 2), date(2026, 3, 20))
     False
     """
     if _HAPPENED.search(text) or _RETURNS.search(text):

@@ -47,6 +47,7 @@ def serve(
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=int(_DRAIN) + 10)
         # uvicorn ends in its own time and raises the signal once more then: that must still close the team.
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+        listening.listen()  # who finds the server now waits for it, and is not refused
         with announced(opened.blueprint.root, url) as app.state.instance:
             uvicorn.Server(config).run(sockets=[listening])
 

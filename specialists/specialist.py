@@ -53,7 +53,8 @@ class Specialist(Runnable[LanguageModelInput, Answer]):
         resources: What its style opened for it (`Style.open`): a database, a trained classifier.
         sift: Looks at the passages before the model does; left out: it reads all of them.
         journal: Keeps the steps of who has tools, so that a run that was interrupted does not take them again.
-        abstain_below: Confidence under which it hands over or abstains.
+        abstain_below: Confidence under which it hands over or abstains, where the card does not say. Left out: the
+            style's.
         base: Name of the base model, on whose answers its confidence was fitted.
         version: Hash of all that it is made of, shown in each answer.
     """
@@ -70,7 +71,7 @@ class Specialist(Runnable[LanguageModelInput, Answer]):
         resources: Any = None,
         sift: Sift | None = None,
         journal: Journal | None = None,
-        abstain_below: float = 0.3,
+        abstain_below: float | None = None,
         base: str = "",
         version: str = "unversioned",
     ) -> None:
@@ -78,7 +79,8 @@ class Specialist(Runnable[LanguageModelInput, Answer]):
         self.style, self.resources = style or find_style(card.style), resources
         self._base = base
         self._tools, self._journal = tools, journal or Unkept()
-        self.abstain_below = card.abstain_below if card.abstain_below is not None else abstain_below
+        said = (card.abstain_below, abstain_below, self.style.abstain_below)
+        self.abstain_below = next(least for least in said if least is not None)
         self._sift = sift or (lambda passages: (passages, {}))
         sampling = Sampling(max_tokens=card.model.max_tokens, temperature=card.model.temperature)
         self._chat = engine.chat(sampling, adapter=adapter, slot=card.name) if engine else None

@@ -123,10 +123,13 @@ class Counted:
     """A specialist of whom is noted when it begins."""
 
     def __init__(self, specialist: Specialist, seen: Callable[[str], None]) -> None:
-        self._specialist, self._seen, self.card = specialist, seen, specialist.card
+        self._specialist, self._seen = specialist, seen
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._specialist, name)
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
-        self._seen(f"specialist {self.card.name}")
+        self._seen(f"specialist {self._specialist.card.name}")
         return self._specialist.run(*args, **kwargs)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -78,7 +79,7 @@ def test_a_team_that_is_not_there(run, tmp_path):
 def test_a_wrong_card_names_file_and_line(run, tmp_path):
     init_team(tmp_path / "office")
     card = tmp_path / "office" / "helpdesk" / "specialist.yaml"
-    card.write_text(card.read_text().replace("style: quote", "stile: quote"))
+    card.write_text(re.sub("(?m)^style: .*", "stile: quote", card.read_text()))
     line = card.read_text().splitlines().index("stile: quote") + 1
     code, _, err = run("build", "-t", tmp_path / "office")
     assert code == 2
@@ -88,7 +89,7 @@ def test_a_wrong_card_names_file_and_line(run, tmp_path):
 def test_an_unknown_style_names_what_there_is(run, tmp_path):
     init_team(tmp_path / "office")
     card = tmp_path / "office" / "helpdesk" / "specialist.yaml"
-    card.write_text(card.read_text().replace("style: quote", "style: qoute"))
+    card.write_text(re.sub("(?m)^style: .*", "style: qoute", card.read_text()))
     code, _, err = run("build", "-t", tmp_path / "office")
     assert code == 2
     assert "did you mean 'quote'" in err

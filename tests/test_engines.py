@@ -253,7 +253,7 @@ def test_a_program_that_just_ends_is_quiet_and_does_not_hang(kind: str, base: Pa
 
 
 def test_open_engine_by_name_path_and_not_at_all(base: Path) -> None:
-    with pytest.raises(ConfigError, match=r"unknown engine 'lama'; available: llama.*did you mean 'llama'"):
+    with pytest.raises(ConfigError, match=r"unknown engine 'lama'; available: auto, llama.*did you mean 'llama'"):
         open_engine("lama", base)
     with pytest.raises(ConfigError, match=r"engine 'no\.such:Thing' cannot be loaded"):
         open_engine("no.such:Thing", base)

@@ -1,55 +1,101 @@
-"""Where the router is in doubt the documents decide, and the surest of several answers counts."""
+"""The router's examples and the documents are weighed together; of several who look the surest answer counts."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import closing
 
-from metier import Answer, Route
+import pytest
+
+from metier import Answer, Route, Specialist
 from metier.agents.graph import join
-from metier.agents.second_look import SPEAKS, settle
+from metier.agents.second_look import Documents
+from metier.core.embedding import Embedder
 from metier.core.types import Choice, Part
+from metier.specialists.card import KnowledgeCard, SpecialistCard
+from metier.specialists.engines.scripted import ScriptedEngine
+from metier.specialists.knowledge import Knowledge
 
-CHOICES = (
-    Choice(name="rust", probability=0.2),
-    Choice(name="kitchen", probability=0.15),
-    Choice(name="law", probability=0.1),
-)
-
-
-def evidence(**shares: float):
-    def look(task: str, names: Sequence[str]) -> dict[str, float]:
-        return {name: shares[name] for name in names}
-
-    return look
+TEXTS = {
+    "bees": "# Bees\n\nA hive is fed two kilograms of sugar in autumn. Smoke calms the bees before the lid is lifted.",
+    "boats": "# Boats\n\nThe hull is painted with antifouling each spring. The mast is laid down for the winter.",
+    "bread": "# Bread\n\nRye dough rests for twelve hours. The crust is sprayed with water to make it shine.",
+}
 
 
-def test_instead_of_asking_back_the_two_whose_documents_speak_most_of_it_work_on_it() -> None:
-    doubt = Route(
-        decision="clarify", candidates=("rust", "kitchen", "law"), choices=CHOICES, reason="could be for many"
+@pytest.fixture(scope="module")
+def documents(tmp_path_factory: pytest.TempPathFactory, embedder: Embedder) -> Iterator[Documents]:
+    team: dict[str, Specialist] = {}
+    for name, text in TEXTS.items():
+        folder = tmp_path_factory.mktemp(name)
+        (folder / f"{name}.md").write_text(text)
+        knowledge = Knowledge.build([folder / f"{name}.md"], folder / "index", embedder, KnowledgeCard(), root=folder)
+        card = SpecialistCard(name=name, description=f"Knows all about {name}.", knowledge=KnowledgeCard())
+        team[name] = Specialist(card, ScriptedEngine([]), knowledge)
+    yield Documents(team)
+    for specialist in team.values():
+        if specialist.knowledge:
+            with closing(specialist.knowledge):
+                pass
+
+
+def route(decision: str, confidence: float = 0.5, text: str = "", **chances: float) -> Route:
+    choices = tuple(Choice(name=n, probability=p) for n, p in sorted(chances.items(), key=lambda item: -item[1]))
+    parts = (Part(specialist=choices[0].name, text=text),) if decision == "one" else ()
+    return Route.model_validate(
+        {
+            "decision": decision,
+            "choices": choices,
+            "parts": parts,
+            "confidence": confidence,
+            "reason": "from its examples",
+        }
     )
-    route = settle("how long?", "how long?", doubt, evidence(rust=0.1, kitchen=0.5, law=0.3))
-    assert route.decision == "surest"
-    assert [part.specialist for part in route.parts] == ["kitchen", "law"]
-    assert {part.text for part in route.parts} == {"how long?"}
 
 
-def test_what_the_router_turns_away_goes_to_documents_that_speak_of_it() -> None:
-    refused = Route(decision="abstain", choices=CHOICES, confidence=0.9, reason="probably for nobody")
-    found = settle("the salery", "the salery", refused, evidence(rust=0.1, kitchen=SPEAKS + 0.05, law=0.2))
-    assert (found.decision, [part.specialist for part in found.parts]) == ("one", ["kitchen"])
-    assert settle("a poem", "a poem", refused, evidence(rust=0.1, kitchen=0.2, law=0.2)) == refused
+def chosen(settled: Route) -> list[str]:
+    return [part.specialist for part in settled.parts]
 
 
-def test_a_certain_refusal_stays_and_a_plain_route_too() -> None:
-    certain = Route(decision="abstain", choices=CHOICES, confidence=1.0)
-    plain = Route(decision="one", parts=(Part(specialist="rust", text="x"),), choices=CHOICES, confidence=0.9)
-    for route in (certain, plain):
-        assert settle("x", "x", route, evidence(rust=1, kitchen=1, law=1)) == route
+def test_documents_that_speak_of_a_task_outweigh_an_unsure_router(documents: Documents) -> None:
+    task = "When is the hull painted with antifouling?"
+    settled = documents.settle(task, task, route("one", 0.5, task, bees=0.5, boats=0.3, bread=0.1))
+    assert (settled.decision, chosen(settled)) == ("one", ["boats"])
+    assert settled.parts[0].text == task
+
+
+def test_nobody_is_asked_back(documents: Documents) -> None:
+    task = "How long does rye dough rest?"
+    settled = documents.settle(task, task, route("clarify", 0.3, task, bees=0.3, bread=0.25, boats=0.2))
+    assert "bread" in chosen(settled)
+    assert settled.decision in ("one", "surest")
+
+
+def test_what_the_router_turns_away_is_somebodys_when_a_passage_speaks_of_it(documents: Documents) -> None:
+    task = "What calms the bees before the lid is lifted?"
+    refused = route("abstain", 0.9, task, boats=0.04, bees=0.03, bread=0.03)
+    assert chosen(documents.settle(task, task, refused)) == ["bees"]
+    foreign = "Who won the world cup in 1990?"
+    assert documents.settle(foreign, foreign, refused) == refused
+
+
+def test_what_a_rule_decided_and_what_the_router_is_sure_of_stays(documents: Documents) -> None:
+    task = "When is the hull painted?"
+    for sure in (route("one", 1.0, task, bees=1.0), route("one", 0.97, task, bees=0.97, boats=0.02)):
+        assert documents.settle(task, task, sure) == sure
+
+
+def test_a_task_of_two_fields_is_taken_apart(documents: Documents) -> None:
+    task = "How much sugar is a hive fed in autumn, and how long does rye dough rest?"
+    settled = documents.settle(task, task, route("one", 0.6, task, bees=0.6, bread=0.2, boats=0.1))
+    assert (settled.decision, chosen(settled)) == ("several", ["bees", "bread"])
+    assert "sugar" in settled.parts[0].text
+    assert "dough" in settled.parts[1].text
 
 
 def test_the_surest_answer_counts_and_an_abstention_only_when_there_is_nothing_else() -> None:
-    route = Route(decision="surest", parts=(Part(specialist="a", text="x"), Part(specialist="b", text="x")))
+    both = Route(decision="surest", parts=(Part(specialist="a", text="x"), Part(specialist="b", text="x")))
     unsure = Answer(text="?", kind="abstain", confidence=0.25)
     answers = [unsure, Answer(text="four", confidence=0.6), Answer(text="five", confidence=0.8)]
-    assert join(route, answers).text == "five"
-    assert join(route, [unsure, unsure]).kind == "abstain"
+    assert join(both, answers).text == "five"
+    assert join(both, [unsure, unsure]).kind == "abstain"

@@ -103,8 +103,9 @@ def fit_injection(
     """The head that tells attacks from tasks: two thirds of `benign` are fitted on, the rest sets the thresholds."""
     fitted, apart = _two_thirds([text for text in benign if not in_other_script(text)], seed)
     positive = _latin([*attacks, *by_hand("attacks"), *by_language("attacks")])
-    calm = _latin([*by_hand("harmless"), *by_language("harmless")])
-    return _fit(positive, fitted, calm, [[text] for text in apart], embedder, FALSE_ALARMS)
+    # Once each, not `HAND` times: there are more of them, and their weight would cost attacks in English.
+    fitted += _latin(by_language("harmless"))
+    return _fit(positive, fitted, _latin(by_hand("harmless")), [[text] for text in apart], embedder, FALSE_ALARMS)
 
 
 def _latin(texts: Sequence[str]) -> list[str]:

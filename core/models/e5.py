@@ -58,7 +58,7 @@ class E5File:
 
         def read(form: str) -> tuple[int, ...]:
             nonlocal at
-            values = struct.unpack_from(f"<{form}", self._bytes, at)
+            values = struct.unpack_from(f"<{form}", self._bytes.data, at)
             at += struct.calcsize(f"<{form}")
             return values
 
@@ -96,7 +96,7 @@ class E5File:
         return self._raw(name).view("<f4")
 
     def blocks(self, name: str) -> NDArray[np.uint8]:
-        """A matrix as it lies in the file: (number of blocks, 18); see `scales` and `codes`."""
+        """A matrix as it lies in the file: (number of blocks, 18); see `scales` and `four_bits`."""
         return self._raw(name).reshape(-1, _BLOCK_BYTES)
 
     def _raw(self, name: str) -> NDArray[np.uint8]:
@@ -109,7 +109,7 @@ def scales(blocks: NDArray[np.uint8]) -> NDArray[np.float16]:
     return np.ascontiguousarray(blocks[..., :2]).view("<f2")
 
 
-def codes(blocks: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def four_bits(blocks: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Of blocks (…, 18): (…, 32), each from 0 to 15; a weight is (code − 8) · scale."""
     packed = blocks[..., 2:]
-    return np.concatenate([packed & 15, packed >> 4], axis=-1)
+    return np.concatenate([packed & 15, packed >> 4], axis=-1, dtype=np.uint8)

@@ -33,7 +33,7 @@ class Caller(Value):
         return Owner(self.user, self.tenant)
 
 
-LOCAL = Caller(user=ME)
+HERE = Caller(user=ME)
 """The one person at this machine: who asks a server that has no users."""
 
 Identify = Callable[[Request], Caller | Awaitable[Caller]]
@@ -42,7 +42,7 @@ Identify = Callable[[Request], Caller | Awaitable[Caller]]
 
 def anybody(request: Request) -> Caller:
     """The `Identify` of a server without users."""
-    return LOCAL
+    return HERE
 
 
 CALLER = "metier.caller"

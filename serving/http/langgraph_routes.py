@@ -551,6 +551,6 @@ async def _waited(request: Request, begun: tuple[Run, int], asked: GraphRun) -> 
         }
         values: dict[str, Any] = {"__error__": error}
     else:
-        values = await asyncio.to_thread(last_values, service.team, run.thread_id)
+        values = await asyncio.to_thread(last_values, service.team, run)
     headers = {**_headers(run), "Location": f"/threads/{run.thread_id}/runs/{run.id}/join"}
     return JSONResponse(values, headers=headers)

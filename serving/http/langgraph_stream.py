@@ -48,8 +48,9 @@ async def follow(service: RunService, run: Run, modes: Sequence[str], seen: int)
 
 async def _with_the_task(service: RunService, run: Run) -> dict[str, Any]:
     """The conversation as it is when the task has joined it."""
-    values = await asyncio.to_thread(last_values, service.team, run.thread_id)
-    if not run.ended:
+    values = await asyncio.to_thread(last_values, service.team, run)
+    said = [message["content"] for message in values["messages"] if message["type"] == "human"]
+    if not run.ended and run.asked.task not in said[-1:]:
         values["messages"] = [*values["messages"], message_of(HumanMessage(run.asked.task, id=run.id))]
     return values
 
@@ -57,18 +58,13 @@ async def _with_the_task(service: RunService, run: Run) -> dict[str, Any]:
 async def _end(service: RunService, run: Run, modes: Sequence[str]) -> AsyncIterator[bytes]:
     """The state that is left, and what it waits for."""
     saved = await asyncio.to_thread(service.team.moments, run.thread_id)
-    state = state_of(saved[0]) if saved else None
-    if state is None:
-        answer = run.answer
-        message = message_of(AIMessageChunk(content=answer.text if answer else "", name="metier"))
-        values = {"messages": [message_of(HumanMessage(run.asked.task)), {**message, "type": "ai"}]}
-        state = {"values": values, "interrupts": []}
-    waiting = {"__interrupt__": state["interrupts"]} if state["interrupts"] else {}
+    interrupts = state_of(saved[0])["interrupts"] if saved else []
+    values = await asyncio.to_thread(last_values, service.team, run)
+    waiting = {"__interrupt__": interrupts} if interrupts else {}
     if "updates" in modes:
-        update = waiting or {"remember": {"messages": state["values"]["messages"][-1:]}}
-        yield sse(update, event="updates")
+        yield sse(waiting or {"remember": {"messages": values["messages"][-1:]}}, event="updates")
     if "values" in modes:
-        yield sse({**state["values"], **waiting}, event="values")
+        yield sse({**values, **waiting}, event="values")
 
 
 class _Told:

@@ -18,7 +18,7 @@ from ...core.types import Answer, Citation, Route
 from ...specialists.engines.engine import Json, Sampling
 from ...specialists.prompt import NOT_FOUND
 from ...specialists.styles.written import FREE, JSON
-from ..ask import place
+from ..ask import place, shorten
 from .documents import document_text
 from .errors import ServingError
 
@@ -95,10 +95,19 @@ def document_url(base: str, citation: Citation, specialist: str | None) -> str:
     return f"{where}?{urlencode({'start': citation.start, 'end': citation.end})}#quote"
 
 
+def said(answer: Answer, base: str, team: Team) -> str:
+    """The answer for those who show nothing but its text: in doubt the passages that come nearest stand below it."""
+    lines = [answer.text]
+    for near in answer.evidence:
+        url = document_url(base, near, holder(team, answer, near))
+        lines.append(f"> {shorten(near.quote or near.context)}\n> — [{place(near)}]({url})")
+    return "\n\n".join(lines)
+
+
 def citations_of(answer: Answer, text: str, base: str, team: Team) -> list[dict[str, Any]]:
     """Title, address and place in the text of each source: the fields of a `url_citation`."""
     found = []
-    for citation in answer.citations:
+    for citation in (*answer.citations, *answer.evidence):
         start = max(0, text.find(citation.quote))
         length = len(citation.quote) if text.find(citation.quote) >= 0 else len(text)
         url = document_url(base, citation, holder(team, answer, citation))

@@ -30,6 +30,7 @@ from .openai_answer import (
     detail,
     model_names,
     model_of,
+    said,
     specialist_of,
     text_of,
     usage_of,
@@ -196,7 +197,7 @@ class _Completion:
     async def _text(self, answer: Answer) -> tuple[str | None, str | None]:
         """Content and refusal: one who answers in JSON has no JSON for what it does not know."""
         if not self._asked.formatted:
-            return answer.text, None
+            return said(answer, self._base, self._team), None
         if answer.kind != "answer":
             return None, answer.text
         task = self._run.asked.task

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
+from uuid import uuid4
 
 from fastapi import APIRouter, Header, Path, Request, Response
 from fastapi.responses import JSONResponse
@@ -26,6 +27,7 @@ from .openai_answer import (
     citations_of,
     detail,
     model_of,
+    said,
     specialist_of,
     text_of,
 )
@@ -88,8 +90,8 @@ class ResponseRequest(BaseModel):
             ServingError: 400, the last message is not a user's.
         """
         items = [InputItem(role="user", content=self.input)] if isinstance(self.input, str) else self.input
-        said = [(i.role, text_of(i.content, "input")) for i in items if i.type == "message"]
-        turns = [Turn(role=role, text=text) for role, text in said if role in ("user", "assistant") and text.strip()]
+        spoken = [(i.role, text_of(i.content, "input")) for i in items if i.type == "message"]
+        turns = [Turn(role=role, text=text) for role, text in spoken if role in ("user", "assistant") and text.strip()]
         if not turns or turns[-1].role != "user":
             raise ServingError(400, "the last message must be a user's, with text", param="input")
         return turns
@@ -122,9 +124,11 @@ async def create_response(
     specialist, formatted = specialist_of(asked.model, service.team), asked.formatted
     *history, task = asked.turns()
     before = asked.previous_response_id
-    kept: dict[str, Any] = (
-        {"thread_id": _run(service, who, before).thread_id} if before else {"history": history[-100:]}
-    )
+    kept: dict[str, Any] = {"history": history[-100:]}
+    if before:
+        kept = {"thread_id": _run(service, who, before).thread_id}
+    elif asked.store is not False:  # somebody may go on from it
+        kept["thread_id"] = f"response-{uuid4().hex}"
     given = RunRequest(task=task.text, specialist=specialist, **kept)
     run = service.start(who, given, key=idempotency_key, durable=asked.store is not False)
     response = _Response(run, service, base_url(request), asked, formatted)
@@ -235,7 +239,7 @@ class _Response:
     async def _part(self, answer: Answer) -> dict[str, Any]:
         if self._formatted and answer.kind != "answer":
             return {"type": "refusal", "refusal": answer.text}
-        text = answer.text
+        text = said(answer, self._base, self._team)
         if self._formatted:
             text = await asyncio.to_thread(as_json, self._team, self._run.asked.task, answer, self._formatted)
         citations = citations_of(answer, text, self._base, self._team)

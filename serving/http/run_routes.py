@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import Field
 
-from ...agents.feedback import Note, Rating
+from ...agents.feedback import Note, Rating, note_about, open_inbox
 from ...core.types import Value
 from ...memory.store import Owner
 from ...tools.policy import Decision
@@ -155,11 +155,13 @@ class FeedbackRequest(Value):
 async def give_feedback(said: FeedbackRequest, request: Request, who: Whoever) -> Note:
     """Say what an answer was worth; the team's owner reviews it, and a correction may become an example."""
     service = service_of(request)
-    thread = said.thread_id or (service.get(who, said.run_id).thread_id if said.run_id else None)
-    if thread is None:
+    about: dict[str, Any] = {"correction": said.correction, "specialist": said.specialist}
+    if said.run_id and (answer := (run := service.get(who, said.run_id)).answer):
+        note = note_about(run.asked.task, answer, service.team.specialists, said.verdict, **about)
+        await asyncio.to_thread(open_inbox(service.team.blueprint).add, note)
+        return note
+    if said.thread_id is None:
         raise ServingError(422, "say which answer: run_id or thread_id", param="run_id")
-    threads = service.team.threads
-    if threads.owner(thread) not in (Owner(None), who.owner):
-        raise ServingError(404, f"there is no thread '{thread}'", code="thread_not_found", param="thread_id")
-    more = {"thread_id": thread, "run_id": said.run_id, "specialist": said.specialist}
-    return await asyncio.to_thread(service.team.feedback, said.verdict, said.correction, **more)
+    if service.team.threads.owner(said.thread_id) not in (Owner(None), who.owner):
+        raise ServingError(404, f"there is no thread '{said.thread_id}'", code="thread_not_found", param="thread_id")
+    return await asyncio.to_thread(service.team.feedback, said.verdict, thread_id=said.thread_id, **about)

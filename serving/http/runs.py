@@ -11,18 +11,18 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import asynccontextmanager, closing
-from functools import partial
+from contextlib import asynccontextmanager
 from typing import Any, Literal
 from uuid import uuid4
 
 from pydantic import Field, ValidationError
 
 from ...agents.team import Team
+from ...agents.threads import SINGLE
 from ...core.errors import MetierError, unknown
-from ...core.run import Cancelled, Event, cancellable
+from ...core.run import Cancelled, Emit, Event, cancellable
 from ...core.types import Answer, Turn, Value
 from ...memory.records import Records
 from ...memory.store import Owner
@@ -44,6 +44,10 @@ _KEPT = 2_000
 """Runs that have ended and are in memory; of those that are not durable nothing else is known."""
 _KEPT_DAYS = 30
 """Days for which ended runs are kept on the disk."""
+
+
+_Work = Callable[[Emit], Any]
+"""What the team does for a run, telling of it."""
 
 
 class RunRequest(Value):
@@ -121,7 +125,7 @@ class Run:
     ) -> None:
         self.id, self.caller, self.asked = id or str(uuid4()), caller, asked
         self.durable, self.webhook = durable, webhook
-        self.thread_id = asked.thread_id or f"once-{self.id}"
+        self.thread_id = asked.thread_id or f"{SINGLE}{self.id}"
         self.status: RunStatus = "queued"
         self.created_at, self.ended_at = time.time(), None
         self.answer: Answer | None = None
@@ -314,12 +318,15 @@ class RunService:
         there = known and (known[1] in self._runs or self.records.get("run", known[1]))
         return known if there else None
 
-    def _from_the_start(self, run: Run) -> Callable[[], Iterator[Event]]:
+    def _from_the_start(self, run: Run) -> _Work:
         asked, owner = run.asked, run.caller.owner
         more: dict[str, Any] = {"specialist": asked.specialist, "user": owner.user, "tenant": owner.tenant}
-        return lambda: self.team.stream(
-            asked.task, thread_id=run.thread_id, history=asked.history, run_id=run.id, **more
+        return lambda emit: self.team.ask(
+            asked.task, thread_id=asked.thread_id, history=asked.history, run_id=run.id, emit=emit, **more
         )
+
+    def _from_where_it_stands(self, run: Run, decisions: Sequence[Decision] = ()) -> _Work:
+        return lambda emit: self.team.resume(run.thread_id, decisions, emit=emit)
 
     def recover(self) -> int:
         """Go on with what was not done when the server ended. Returns how many runs that are."""
@@ -343,9 +350,11 @@ class RunService:
                 run.become("requires_action")
                 self._save(run)
                 return
-            work = partial(self.team.stream_on, run.thread_id)
+            work = self._from_where_it_stands(run)
         else:
             done = threads.answer(run.thread_id) if threads.owner(run.thread_id) is not None and left is None else None
+            if done is None and (single := threads.last_single()):
+                done = single.answer
             if done is not None and done.run_id == run.id:
                 run.answer = done
                 run.become("completed")
@@ -426,7 +435,7 @@ class RunService:
             raise ServingError(422, error.message, code="wrong_decisions", param="decisions") from error
         self._admit(run.asked)
         run.become("queued")
-        self._begin(run, lambda: self.team.stream_on(run.thread_id, decisions))
+        self._begin(run, self._from_where_it_stands(run, decisions))
 
     async def drain(self, seconds: float) -> None:
         """Take nothing new and let what goes on end. What is still there after that time is broken off; a durable run
@@ -454,11 +463,11 @@ class RunService:
             message = f"{self.active} tasks are being worked on or wait"
             raise ServingError(429, message, code="queue_full", headers={"Retry-After": "1"})
 
-    def _begin(self, run: Run, work: Callable[[], Iterator[Event]]) -> None:
+    def _begin(self, run: Run, work: _Work) -> None:
         run.called_off.clear()
         self._active[run.id] = asyncio.get_running_loop().create_task(self._drive(run, work))
 
-    async def _drive(self, run: Run, work: Callable[[], Iterator[Event]]) -> None:
+    async def _drive(self, run: Run, work: _Work) -> None:
         loop = asyncio.get_running_loop()
         try:
             async with self._turn(run.thread_id):
@@ -500,14 +509,17 @@ class RunService:
         self._telling.add(task)
         task.add_done_callback(self._telling.discard)
 
-    def _work(self, run: Run, work: Callable[[], Iterator[Event]], loop: asyncio.AbstractEventLoop) -> None:
+    def _work(self, run: Run, work: _Work, loop: asyncio.AbstractEventLoop) -> None:
         """In a thread of the pool: the team works, the loop is told."""
         if run.called_off.is_set():
             raise Cancelled("called off before it began")
+
+        def tell(event: Event) -> None:
+            loop.call_soon_threadsafe(run.add, event)
+
         loop.call_soon_threadsafe(run.become, "in_progress")
-        with cancellable(run.called_off.is_set), closing(work()) as events:  # pyright: ignore[reportArgumentType]
-            for event in events:
-                loop.call_soon_threadsafe(run.add, event)
+        with cancellable(run.called_off.is_set):
+            work(tell)
 
     @asynccontextmanager
     async def _turn(self, thread_id: str) -> AsyncIterator[None]:

@@ -7,17 +7,19 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-from langchain_core.messages import BaseMessage
-from langgraph.types import StateSnapshot
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from pydantic_core import to_jsonable_python
 
-from ...agents.team import Team
+from ...agents.team import StateSnapshot, Team
+from ...agents.threads import SINGLE
 from ...memory.records import Record
 from ...memory.store import Owner
 from .caller import Caller
 from .errors import ServingError
-from .runs import RunService
+from .runs import Run, RunService
 
+_NO_CONVERSATION = (SINGLE, "once-")
+"""How names of threads begin that belong to a single task, now and before."""
 _SHOWN = ("messages", "answer", "route")
 """Fields of the graph's state that are shown; the others are the stations' own."""
 
@@ -107,7 +109,11 @@ class ThreadIndex:
         records = {record.id: record for record in self._records.list("thread", who.owner)}
         saver = self._team.threads.saver
         for name in saver.thread_ids() if saver else ():
-            if name not in records and not name.startswith("once-") and self._team.threads.owner(name) == who.owner:
+            if (
+                name not in records
+                and not name.startswith(_NO_CONVERSATION)
+                and self._team.threads.owner(name) == who.owner
+            ):
                 records[name] = Record(name, who.owner, name, False, 0.0, {"metadata": {}, "at": ""})
         found = [r for r in records.values() if ids is None or r.id in ids]
         found = [r for r in found if (metadata or {}).items() <= r.body["metadata"].items()]
@@ -211,7 +217,13 @@ def _checkpoint(config: Any) -> dict[str, Any]:
     }
 
 
-def last_values(team: Team, thread_id: str) -> dict[str, Any]:
-    """What a conversation holds now."""
-    saved = team.moments(thread_id)
-    return values_of(saved[0].values) if saved else {"messages": []}
+def last_values(team: Team, run: Run) -> dict[str, Any]:
+    """What the conversation of a run holds now; of a single task, which leaves none behind, its question and answer."""
+    saved = team.moments(run.thread_id)
+    if saved:
+        return values_of(saved[0].values)
+    said: list[BaseMessage] = [HumanMessage(run.asked.task, id=run.id)]
+    if run.answer:
+        said.append(AIMessage(run.answer.text, id=f"run--{run.id}", name="metier"))
+    answer = {"answer": run.answer.model_dump(mode="json")} if run.answer else {}
+    return {"messages": [message_of(message) for message in said], **answer}

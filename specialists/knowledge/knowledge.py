@@ -130,7 +130,6 @@ class Knowledge:
         """
         if not len(self._rows) or not query.strip():
             return []
-        # Vectors know what a misspelt word means; words have to be put right.
         mended = self._spelling.mend(query) if self._spelling else query
         rows, signals = self._evidence(self._abbreviations.widen(query), self._abbreviations.widen(mended))
         words = signals["bm25"]
@@ -162,10 +161,11 @@ class Knowledge:
 
     def _evidence(self, query: str, mended: str) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float32]]]:
         """Rows that one of the two searches proposes, in the index's order, and what speaks for each."""
-        vector = self._embedder.embed([query])[0]
+        # As it was typed and as it was put right: which of the two a vector means better is seen in what it finds.
+        meant = self._embedder.embed(list(dict.fromkeys((query, mended))))
         words = self._lexical.scores(terms(mended))
-        near = np.searchsorted(self._rows, self._dense.nearest(vector, _CANDIDATES), sorter=self._ascending)
-        places = set(self._ascending[near].tolist())
+        found = np.concatenate([self._dense.nearest(vector, _CANDIDATES) for vector in meant])
+        places = set(self._ascending[np.searchsorted(self._rows, found, sorter=self._ascending)].tolist())
         if words is not None:
             best = np.argpartition(-words, min(_CANDIDATES, len(words)) - 1)[:_CANDIDATES]
             places |= set(best[words[best] > 0].tolist())
@@ -173,7 +173,7 @@ class Knowledge:
         rows = self._rows[order]
         vectors = self._passages.vectors(rows.tolist())
         bm25 = np.zeros(len(rows), np.float32) if words is None else words[order]
-        return rows, {"dense": vectors @ vector, "bm25": bm25}
+        return rows, {"dense": (vectors @ meant.T).max(axis=1), "bm25": bm25}
 
     def passage(self, id: str) -> Passage:
         """A passage by its id. Raises `KnowledgeError`."""

@@ -98,6 +98,8 @@ class Style:
     """Opens what its specialists work with: `Work.resources`."""
     touches: tuple[Touch, ...] = ()
     """What every answer of it has been in touch with, whatever it used."""
+    abstain_below: float = 0.3
+    """Confidence under which its answers are not given, unless the card or the team say otherwise."""
 
     def prompt(self, task: str, passages: Sequence[str] = (), **parts: Any) -> list[Message]:
         """The messages for one model call; `parts` as `specialists.prompt.render` takes them."""

@@ -17,7 +17,7 @@ from metier.memory.persons import whose
 from metier.memory.secrets import holds_secret
 from metier.memory.store import Fact, Owner
 from metier.memory.supersession import Supersession
-from metier.memory.times import passed, relative
+from metier.memory.times import gone_by, relative
 
 ME = Owner("me")
 
@@ -273,8 +273,8 @@ SAID, LATER = date(2026, 3, 2), date(2026, 5, 1)
     ],
 )
 def test_plans_pass_and_what_happened_or_returns_does_not(sentence: str, over: bool) -> None:
-    assert passed(sentence, SAID, LATER) is over
-    assert not passed(sentence, SAID, SAID)
+    assert gone_by(sentence, SAID, LATER) is over
+    assert not gone_by(sentence, SAID, SAID)
 
 
 def test_what_only_makes_sense_with_its_day_is_known() -> None:

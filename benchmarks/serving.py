@@ -1,0 +1,199 @@
+"""`metier serve` under load: requests a second, latency, streams, and what happens with too many callers.
+
+`python benchmarks/serving.py DATA [--only SET] [--limit N] [--seed S] [--json OUT] [--train DIR]`
+
+A team of one specialist, whose model is scripted (it costs no time), is served by one process, as `metier serve` does
+it; this process asks. DATA is not read. The sets are `none`, where no thread is saved, and `sqlite`, where each step of
+each task is (`memory: {checkpoints: …}`).
+
+`requests_per_s` is measured with 16 callers at once. `p50_s` and `p99_s` are latencies of 4 callers at once, and
+`direct_p99_s` that of 4 threads which ask the team without HTTP. `streams_complete` is the share of 50 streams, read at
+once, that end with `[DONE]` and hold the whole answer. `refused_only` is the share of replies that are an answer or 429
+when twice as many call at once as workers and queue hold; each 429 must say when to come back. `ask_command_s` is the
+wall time of `metier ask` with this server running, `ask_answer_s` that of the same answer over HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from argparse import Namespace
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from harness import Report, parser, quantile, say
+
+from metier.agents.build import build
+from metier.agents.cards import Blueprint
+from metier.agents.team import Team
+
+SETS = ("none", "sqlite")
+ANSWER = "the bearing is greased every five hundred hours with the grease that the manual names"
+WORKERS, QUEUE = 8, 64
+
+ENGINE = f"""
+from metier.specialists.engines.scripted import ScriptedEngine
+
+def engine(base, adapters, **options):
+    return ScriptedEngine(lambda messages: {ANSWER!r}, list(adapters))
+"""
+
+
+def write_team(folder: Path, checkpoints: str) -> Path:
+    """A team whose only specialist writes what it is told to."""
+    (folder / "writer").mkdir(parents=True)
+    (folder / "engine_of_the_benchmark.py").write_text(ENGINE)
+    card = {"name": "writer", "description": "Says how machines are kept.", "style": "free", "abstain_below": 0.0}
+    card["examples"] = ["how often is the bearing greased", "which grease does it get", "when is it looked at"]
+    (folder / "writer" / "specialist.yaml").write_text(json.dumps(card))
+    memory = {"checkpoints": checkpoints, "facts": "none"}
+    team = {"name": "bench", "specialists": ["writer"], "engine": "engine_of_the_benchmark:engine", "memory": memory}
+    (folder / "team.yaml").write_text(json.dumps(team))
+    build(Blueprint.read(folder))
+    return folder
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """`metier serve` in a process of its own; gives its address."""
+    words = ["-t", str(folder), "--port", "0", "--workers", str(WORKERS), "--queue", str(QUEUE)]
+    process = subprocess.Popen([sys.executable, "-m", "metier", "serve", *words], stderr=subprocess.DEVNULL)
+    try:
+        found = folder / ".metier" / "server.json"
+        while not found.exists():
+            if process.poll() is not None:
+                raise SystemExit("the server did not start")
+            time.sleep(0.05)
+        yield json.loads(found.read_text())["url"]
+    finally:
+        process.terminate()
+        process.wait()
+
+
+class Reply(NamedTuple):
+    """What came back."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    seconds: float
+
+
+class Caller:
+    """A connection that asks again and again. Written by hand: a library's client costs more than the server."""
+
+    def __init__(self, address: str) -> None:
+        parts = urlsplit(address)
+        self._host, self._port = parts.hostname or "", parts.port or 80
+
+    async def __aenter__(self) -> Caller:
+        self._reader, self._writer = await asyncio.open_connection(self._host, self._port)
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        self._writer.close()
+
+    async def ask(self, *, stream: bool = False) -> Reply:
+        """One chat completion."""
+        asked = {"model": "metier/writer", "stream": stream, "messages": [{"role": "user", "content": "how often?"}]}
+        body = json.dumps(asked).encode()
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {self._host}\r\nContent-Type: application/json\r\n"
+        start = time.perf_counter()
+        self._writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        lines = (await self._reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines[1:] if line)}
+        read = self._chunks() if "chunked" in headers.get("transfer-encoding", "") else None
+        data = await read if read else await self._reader.readexactly(int(headers["content-length"]))
+        return Reply(int(lines[0].split()[1]), headers, data, time.perf_counter() - start)
+
+    async def _chunks(self) -> bytes:
+        data = b""
+        while size := int(await self._reader.readline(), 16):
+            data += await self._reader.readexactly(size)
+            await self._reader.readline()
+        await self._reader.readline()
+        return data
+
+
+async def load(address: str, callers: int, requests: int, *, stream: bool = False) -> list[Reply]:
+    """So many requests by so many callers at once, each with a connection of its own."""
+
+    async def work(number: int) -> list[Reply]:
+        async with Caller(address) as caller:
+            return [await caller.ask(stream=stream) for _ in range(number)]
+
+    each = [requests // callers + (n < requests % callers) for n in range(callers)]
+    return [reply for replies in await asyncio.gather(*map(work, each)) for reply in replies]
+
+
+def direct(folder: Path, requests: int) -> list[float]:
+    """Seconds of questions that four threads ask without HTTP."""
+
+    def ask(number: int) -> float:
+        start = time.perf_counter()
+        team.ask("how often?", specialist="writer")
+        return time.perf_counter() - start
+
+    with Team.load(folder) as team, ThreadPoolExecutor(4) as pool:
+        list(pool.map(ask, range(20)))
+        return list(pool.map(ask, range(requests)))
+
+
+def measure(args: Namespace, report: Report, name: str, folder: Path) -> None:
+    """All figures of one team."""
+    count = args.limit or 1000
+    report.add(name, "metier", "direct_p99_s", direct(folder, count), quantile(0.99))
+    with served(folder) as address:
+        asyncio.run(load(address, 4, 50))
+        start = time.perf_counter()
+        replies = asyncio.run(load(address, 16, count))
+        report.add_value(name, "metier", "requests_per_s", len(replies) / (time.perf_counter() - start), len(replies))
+        seconds = [reply.seconds for reply in asyncio.run(load(address, 4, count))]
+        report.add(name, "metier", "p50_s", seconds, quantile(0.5))
+        report.add(name, "metier", "p99_s", seconds, quantile(0.99))
+        streams = asyncio.run(load(address, 50, 50, stream=True))
+        report.add(name, "metier", "streams_complete", [_complete(reply) for reply in streams])
+        many = asyncio.run(load(address, 2 * (WORKERS + QUEUE), 4 * (WORKERS + QUEUE)))
+        say(f"{name}: {sum(reply.status == 429 for reply in many)} of {len(many)} were sent away")
+        fine = [reply.status == 200 or (reply.status == 429 and "retry-after" in reply.headers) for reply in many]
+        report.add(name, "metier", "refused_only", fine)
+        report.add(name, "metier", "ask_answer_s", [reply.seconds for reply in asyncio.run(load(address, 1, 10))])
+        report.add(name, "metier", "ask_command_s", [_command(folder) for _ in range(5)])
+
+
+def _complete(reply: Reply) -> bool:
+    parts = [block.removeprefix("data: ") for block in reply.body.decode().strip().split("\n\n")]
+    deltas = [json.loads(part)["choices"] for part in parts[:-1]]
+    text = "".join(choices[0]["delta"].get("content") or "" for choices in deltas if choices)
+    return parts[-1] == "[DONE]" and text == ANSWER
+
+
+def _command(folder: Path) -> float:
+    start = time.perf_counter()
+    command = [sys.executable, "-m", "metier", "ask", "how often?", "-s", "writer", "-t", str(folder)]
+    subprocess.run(command, check=True, capture_output=True, env=os.environ, stdin=subprocess.DEVNULL)
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    """Measure."""
+    args = parser("metier serve under load.").parse_args()
+    report = Report(args)
+    with tempfile.TemporaryDirectory() as place:
+        for name in SETS:
+            if not args.only or name in args.only:
+                measure(args, report, name, write_team(Path(place) / name, name))
+    report.finish()
+
+
+if __name__ == "__main__":
+    main()
