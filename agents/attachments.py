@@ -165,8 +165,7 @@ class AttachedFiles:
         """A task that the files speak of more than the documents of who was chosen goes to somebody who quotes."""
         found = self.passages(query)
         speak = answer_evidence(query, found)
-        chosen = [part.specialist for part in route.parts]
-        if not self._readers or speak < _SPOKEN_OF or (chosen and max(self._evidence(query, chosen).values()) >= speak):
+        if not self._readers or speak < _SPOKEN_OF or self._of_chosen(query, route) >= speak:
             return route
         reader = max(self._readers, key=lambda name: route.probabilities.get(name, 0.0))
         name = found[0].source.removeprefix(f"{ATTACHED}/")
@@ -177,3 +176,8 @@ class AttachedFiles:
                 "reason": f"the attached {name} speaks of it",
             }
         )
+
+    def _of_chosen(self, query: str, route: Route) -> float:
+        """What speaks for who was chosen: their documents; of those who work without any, the router."""
+        known = self._evidence(query, [part.specialist for part in route.parts])
+        return max((e if e < 1.0 else route.probabilities.get(n, e) for n, e in known.items()), default=0.0)

@@ -94,7 +94,7 @@ def script(messages: list[BaseMessage]) -> str:
         return NO_CALL if made else write_call("order", {"article": article, "kilos": int(amount)})
     if store := re.search(r"How much ([\w ]+) is in the store", task):
         return NO_CALL if made else write_call("stock", {"article": store[1]})
-    return next((quote for word, quote in SCRIPT.items() if word in task), "not found")
+    return next((quote for word, quote in SCRIPT.items() if word in task and quote in said), "not found")
 
 
 def tools(context: ToolContext) -> list[BaseTool]:
