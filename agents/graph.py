@@ -200,7 +200,8 @@ class Nodes:
             route = self.router.route(task, context=context)
             if self._log_route:
                 self._log_route(task, route, context=context, origin=origin())
-            route = self._settle(task, state["recalled"]["query"], route)
+            if route.decision != "abstain" or not self._memory.answer(task, state["recalled"], route):
+                route = self._settle(task, state["recalled"]["query"], route)
             if self._files:
                 route = self._files.route(task, state["recalled"]["query"], route)
             if route.parts and self._for_memory(state, route):

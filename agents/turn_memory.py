@@ -30,7 +30,7 @@ _SOURCE = "memory"
 """The source of citations from memory."""
 _SURE = 0.4
 """Relevance from which a question is answered from memory that does not speak of the user ("my", "we" …)."""
-_AHEAD = 0.1
+_AHEAD = 0.05
 """By so much a user's own words must speak more of a question than any document, to be asked before a specialist."""
 _SPOKEN_OF = 0.4
 """From this evidence on, documents speak of what a task tells: "My account is locked" is for a specialist."""
