@@ -81,9 +81,8 @@ _RULES: dict[str, re.Pattern[str]] = {
 
 
 _WORDING = ("sets the instructions aside", "asks for the hidden prompt")
-"""Rules that go by words alone. Manuals and texts about security have them too, so that there the head has its say."""
-_NOT_UNLIKELY = 0.2
-"""The head's probability from which such a rule counts in a document."""
+"""Rules that go by words alone. Texts about security speak of such words in quotation marks: there they order nothing."""
+_MARKS = re.compile(r"“[^”]*”|‘[^’]*’|„[^“]*“|«[^»]*»|\"[^\"]*\"|`[^`]*`|(?<!\w)'[^']*'(?!\w)")
 
 
 _SHOTS = re.compile(
@@ -161,7 +160,8 @@ def orders_in(text: str, head: NgramClassifier, embedder: Embedder | None = None
     scores = dict(zip(parts, head.scores(parts, embedder), strict=True))
 
     def orders(part: str) -> bool:
-        return scores[part] >= 0.5 or broken_rule(part, wording=scores[part] >= _NOT_UNLIKELY) is not None
+        said = broken_rule(part, wording=False) or broken_rule(_MARKS.sub("", part))
+        return scores[part] >= 0.5 or said is not None
 
     for line in lines:
         found = [part for part in order_parts(line) if orders(part)]
