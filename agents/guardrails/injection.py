@@ -81,7 +81,7 @@ _RULES: dict[str, re.Pattern[str]] = {
 
 
 _WORDING = ("sets the instructions aside", "asks for the hidden prompt")
-"""Rules that go by words alone. Texts about security speak of such words in quotation marks: there they order nothing."""
+"""Rules that go by words alone. Texts about security quote such words: quoted they order nothing."""
 _MARKS = re.compile(r"“[^”]*”|‘[^’]*’|„[^“]*“|«[^»]*»|\"[^\"]*\"|`[^`]*`|(?<!\w)'[^']*'(?!\w)")
 
 
