@@ -1,4 +1,4 @@
-"""The team that `metier init` writes, on the tiny base: tests ask it many questions, and need no better answers."""
+"""The team that `metier init` writes, on the tiny base and in its style, `quote`: tests ask it many questions."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ TINY = "smollm2-135m"
 
 
 def init_tiny(folder: Path) -> None:
-    """`metier init folder`, with the base of `TINY`."""
+    """`metier init folder`, with the base of `TINY`, which has no skill for the style `answer`."""
     init_team(folder)
     card = folder / "team.yaml"
     text = card.read_text()
     default = f"#base: {TeamCard.model_fields['base'].default}"
     assert default in text
     card.write_text(text.replace(default, f"base: {TINY}"))
+    for specialist in folder.glob("*/specialist.yaml"):
+        specialist.write_text(specialist.read_text().replace("style: answer", "style: quote"))
