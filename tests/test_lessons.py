@@ -27,7 +27,7 @@ CARDS: dict[str, dict[str, Any]] = {
 }
 ROWS: dict[str, dict[str, Any]] = {
     "label": {"input": "the tap drips", "answer": "water"},
-    "act": {"input": "what is 17 times 3?", "answer": SUM},
+    "act": {"input": "how much are three boxes of seventeen?", "answer": SUM},
     "json": {"input": "the lamp in the hall is dark", "answer": {"room": "hall"}},
     "sql": {"input": "how many belts?", "sql": "SELECT on_hand FROM parts WHERE name = 'belt'"},
 }

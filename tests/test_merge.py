@@ -226,7 +226,7 @@ def test_engines_that_cannot_are_refused_before_anything_is_loaded(hot: Path, tm
     folder = Path(shutil.copytree(hot, tmp_path / "office"))
     with (folder / "team.yaml").open("a") as file:
         file.write(f"\nengine: {engine}\n")
-    with pytest.raises(ConfigError, match=r"helpdesk: model\.merged: only the engine 'llama'") as error:
+    with pytest.raises(ConfigError, match=r"helpdesk: model\.merged: merged models run on the engines auto") as error:
         Blueprint.read(folder)
     assert "metier registry merge" in (error.value.hint or "")
 

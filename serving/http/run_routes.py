@@ -156,12 +156,16 @@ async def give_feedback(said: FeedbackRequest, request: Request, who: Whoever) -
     """Say what an answer was worth; the team's owner reviews it, and a correction may become an example."""
     service = service_of(request)
     about: dict[str, Any] = {"correction": said.correction, "specialist": said.specialist}
-    if said.run_id and (answer := (run := service.get(who, said.run_id)).answer):
-        note = note_about(run.asked.task, answer, service.team.specialists, said.verdict, **about)
+    if said.thread_id is None:
+        if said.run_id is None:
+            raise ServingError(422, "say which answer: run_id or thread_id", param="run_id")
+        run = service.get(who, said.run_id)
+        if run.answer is None:
+            raise ServingError(409, f"run '{said.run_id}' has no answer yet", param="run_id")
+        note = note_about(run.asked.task, run.answer, service.team.specialists, said.verdict, **about)
         await asyncio.to_thread(open_inbox(service.team.blueprint).add, note)
         return note
-    if said.thread_id is None:
-        raise ServingError(422, "say which answer: run_id or thread_id", param="run_id")
     if service.team.threads.owner(said.thread_id) not in (Owner(None), who.owner):
         raise ServingError(404, f"there is no thread '{said.thread_id}'", code="thread_not_found", param="thread_id")
-    return await asyncio.to_thread(service.team.feedback, said.verdict, thread_id=said.thread_id, **about)
+    about |= {"thread_id": said.thread_id, "run_id": said.run_id}
+    return await asyncio.to_thread(service.team.feedback, said.verdict, **about)
