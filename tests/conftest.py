@@ -43,7 +43,9 @@ def models() -> ModelStore:
 @pytest.fixture(scope="session")
 def embedder(models: ModelStore) -> OnnxEmbedder:
     """The real MiniLM."""
-    return load_embedder("minilm", models)
+    loaded = load_embedder("minilm", models)
+    assert isinstance(loaded, OnnxEmbedder)
+    return loaded
 
 
 @pytest.fixture(scope="session")

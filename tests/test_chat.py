@@ -41,12 +41,14 @@ class Terminal:
 
     def __init__(self, master: int, chat: subprocess.Popen[bytes]) -> None:
         self.master, self.chat, self.seen = master, chat, ""
+        # What is typed is echoed byte by byte: a character may come in two readings.
+        self.decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
     def until(self, text: str) -> str:
         """Read on until the text is there; gives what came before it."""
         while text not in self.seen:
             assert select.select([self.master], [], [], 120)[0], f"{text!r} does not come, only {self.seen!r}"
-            self.seen += os.read(self.master, 65536).decode(errors="replace")
+            self.seen += self.decoder.decode(os.read(self.master, 65536))
         before, _, self.seen = self.seen.partition(text)
         return before
 

@@ -1,3 +1,4 @@
+# pyright: reportArgumentType=false
 """The graph with scripted specialists: topology, hand-offs, joins, budgets, threads. No model is needed."""
 
 from __future__ import annotations
@@ -247,7 +248,7 @@ def test_documents_are_weighed_only_where_memory_has_something():
 
     def evidence(task, names):
         weighed.append(task)
-        return 1.0
+        return dict.fromkeys(names, 1.0)
 
     guard: Any = let_pass
     nodes = Nodes(

@@ -1,3 +1,4 @@
+# pyright: reportArgumentType=false, reportIncompatibleMethodOverride=false, reportOptionalMemberAccess=false, reportPossiblyUnboundVariable=false
 """What was accepted is done: after a kill, by a webhook that is told, in a batch; and it can be erased."""
 
 from __future__ import annotations

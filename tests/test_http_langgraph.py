@@ -1,3 +1,4 @@
+# pyright: reportArgumentType=false, reportCallIssue=false
 """`langgraph_sdk`, unmodified, against a real server: threads, runs, streams, interrupts, state and history."""
 
 from __future__ import annotations

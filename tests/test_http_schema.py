@@ -1,3 +1,4 @@
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false
 """The OpenAPI schema is true: whatever fits it, or does not, no route answers with a server error."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# pyright: reportArgumentType=false
 """The team as an MCP server, by the official client, in both protocol eras: over HTTP, on stdio, in this process."""
 
 from __future__ import annotations

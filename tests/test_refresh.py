@@ -1,3 +1,4 @@
+# pyright: reportArgumentType=false
 """A team that goes on while what it is made of is replaced."""
 
 from __future__ import annotations

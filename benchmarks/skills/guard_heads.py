@@ -90,7 +90,7 @@ def fit_foreign() -> Linear:
     positive = [t for t in [*by_language("attacks"), *by_hand("attacks")] if in_other_script(t)]
     negative = [t for t in [*by_language("harmless"), *by_hand("harmless")] if in_other_script(t)]
     rows = _grams([*positive, *negative])
-    attack = np.arange(rows.shape[0]) < len(positive)
+    attack = np.arange(len(positive) + len(negative)) < len(positive)
     fitted = fit_kernel_ridge((rows @ rows.T).toarray(), attack[:, None].astype(np.float32), FOREIGN_RIDGE)
     threshold = np.quantile(fitted.held_out[~attack], 1 - FOREIGN_ALARMS)
     weights = FOREIGN_SCALE * (rows.T @ fitted.coefficients)[:, 0]

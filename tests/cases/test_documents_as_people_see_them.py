@@ -1,3 +1,4 @@
+# pyright: reportAttributeAccessIssue=false
 """Kinds of documents that were read wrongly once: each test is one kind."""
 
 from __future__ import annotations
