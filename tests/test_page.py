@@ -360,7 +360,7 @@ def test_a_file_is_dropped_into_one_conversation_and_read_only_there(visit: Any)
     page.get_by_role("link", name="New conversation").click()
     page.set_input_files(".write input[type=file]", {"name": "a.pdf", "mimeType": "", "buffer": b"no pdf at all"})
     visitor.ask("How long is rye dough kneaded?")
-    page.get_by_text("cannot be read: it is not a PDF file").wait_for()
+    page.get_by_text("cannot be read").first.wait_for()
     visitor.wrong = [w for w in visitor.wrong if "400" not in w]
 
 
