@@ -61,6 +61,7 @@ class LoadedTeam:
         plan: Blueprint,
         shared: Shared,
         specialists: dict[str, Specialist],
+        documents: Documents,
         router: Router,
         engine: Engine,
         resources: ExitStack,
@@ -68,6 +69,7 @@ class LoadedTeam:
     ) -> None:
         self.plan, self.stamp = plan, made_of
         self.specialists, self.router, self.engine = specialists, router, engine
+        self._documents = documents
         self._shared, self._resources = shared, resources
 
     @classmethod
@@ -95,10 +97,11 @@ class LoadedTeam:
                 if knowledge:
                     undo.enter_context(closing(knowledge))
                 specialists[name] = open_specialist(plan, name, runtime, knowledge, adapters[name])
+            documents = Documents(specialists)
             router = shared.router or Router.load(plan.state / "router", shared.embedder).with_second_look(
-                Documents(specialists).of_those_who_have_some
+                documents.of_those_who_have_some
             )
-            return cls(plan, shared, specialists, router, engine, undo.pop_all(), made_of)
+            return cls(plan, shared, specialists, documents, router, engine, undo.pop_all(), made_of)
 
     @cached_property
     def saved(self) -> TeamGraph:
@@ -118,7 +121,7 @@ class LoadedTeam:
     @cached_property
     def _nodes(self) -> Nodes:
         card, embedder = self.plan.card, guards_embedder(self._shared.embedder)
-        documents = Documents(self.specialists)
+        documents = self._documents
         readers = [
             name
             for name, specialist in self.specialists.items()

@@ -99,11 +99,9 @@ class Documents:
             if first[1] < _TYPICAL or first[1] - second[1] < _APART:
                 return ()
             owners.append(first[0])
-        return (
-            tuple(Part(specialist=o, text=p) for o, p in zip(owners, pieces, strict=False))
-            if len({*owners}) > 1
-            else ()
-        )
+        if len({*owners}) < 2:
+            return ()
+        return tuple(Part(specialist=owner, text=piece) for owner, piece in zip(owners, pieces, strict=True))
 
     def _by_parts(self, task: str, route: Route, parts: Sequence[Part]) -> Route:
         """Each part with whom it was given to, unless another's documents speak of it much more."""

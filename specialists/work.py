@@ -107,10 +107,13 @@ class Work:
             **parts,
         )
 
-    def ask(self, messages: list[Message], constraint: Constraint | None = None, **sampling: float) -> Reply:
+    def ask(
+        self, messages: list[Message], constraint: Constraint | None = None, *, aloud: bool = True, **sampling: float
+    ) -> Reply:
         """Call the model once, within the budget; tokens are emitted as they come.
 
         Args:
+            aloud: Emit the tokens; not for what is no answer yet.
             sampling: `temperature` and `seed` in place of the card's, for another answer; its tokens are not emitted.
 
         Raises:
@@ -124,7 +127,7 @@ class Work:
         options = self.engine.constrain(constraint) if constraint else {}
         # Only who acts can be interrupted in the middle; others simply begin again.
         once = self.journal.once if self.tools else Unkept().once
-        said = once(lambda: self._say(messages, options | sampling, aloud=not sampling))
+        said = once(lambda: self._say(messages, options | sampling, aloud=aloud and not sampling))
         self.meter.spend(Usage(**said["usage"]))
         return Reply(text=said["text"], certainty=said["certainty"], options=said["options"])
 

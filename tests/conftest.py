@@ -7,19 +7,22 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import pytest
 from hypothesis import settings
 
 from metier.agents.build import build
 from metier.agents.cards import Blueprint
+from metier.agents.team import Team
 from metier.core.errors import ModelError
 from metier.core.models import ModelStore
 from metier.core.onnx_embedder import OnnxEmbedder, load_embedder
 from metier.serving.cli import run_command
+from metier.tests.desk import open_desk, served
 from metier.tests.office import init_tiny
 from metier.tests.postgres import Postgres, installed
+from metier.tests.shop import Open, open_shop
 
 # A busy machine is no finding: times are measured in benchmarks.
 settings.register_profile("metier", deadline=None)
@@ -108,3 +111,31 @@ def postgres() -> Iterator[Postgres]:
         pytest.skip("PostgreSQL is not installed: pip install -e '.[dev]'")
     with Postgres() as server:
         yield server
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[Open]:
+    """Opens the team on the same folder again and again, as new processes would."""
+    opened: list[Team] = []
+
+    def open_one(**options: Any) -> Team:
+        opened.append(open_shop(tmp_path, **options))
+        return opened[-1]
+
+    yield open_one
+    for team in opened:
+        team.close()
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory, models: ModelStore) -> Iterator[Team]:
+    """The team of `tests/desk.py`, which takes its time to write."""
+    with open_desk(tmp_path_factory.mktemp("desk"), pause=0.02) as team:
+        yield team
+
+
+@pytest.fixture(scope="module")
+def address(desk: Team) -> Iterator[str]:
+    """Where that team is served."""
+    with served(desk) as address:
+        yield address

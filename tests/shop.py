@@ -148,6 +148,10 @@ def card(name: str, **more: Any) -> SpecialistCard:
     return SpecialistCard(name=name, description=f"The {name} of the shop.", style="act", **more)
 
 
+Open = Callable[..., Team]
+"""Opens the team of a test's folder; the fixture `shop`."""
+
+
 def open_shop(
     folder: Path,
     *,

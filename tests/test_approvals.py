@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -14,32 +14,15 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import Command
 
-from metier.agents.team import Team
 from metier.core.errors import InputError, StateError
 from metier.core.run import Event
 from metier.core.types import Answer, Brief, ToolCall
 from metier.specialists.engines.scripted import ScriptedEngine
-from metier.tests.shop import lines, open_shop, tools
+from metier.tests.shop import Open, lines, tools
 from metier.tools.policy import Action, ApprovalRequest, ApprovalResponse, Approve, Edit, Reject, Respond, TeamRules
 from metier.tools.runner import Ledger, ToolRunner
 from metier.tools.session import SpecialistTools
 from metier.tools.tool import ToolContext
-
-Open = Callable[..., Team]
-
-
-@pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Open]:
-    """Opens the team on the same folder again and again, as new processes would."""
-    opened: list[Team] = []
-
-    def open_one(**options: Any) -> Team:
-        opened.append(open_shop(tmp_path, **options))
-        return opened[-1]
-
-    yield open_one
-    for team in opened:
-        team.close()
 
 
 def done(folder: Path) -> list[str]:

@@ -10,21 +10,9 @@ import httpx
 import pytest
 from langgraph_sdk import get_client, get_sync_client
 
-from metier.tests.desk import QUESTION, QUOTE, STORY, busy, open_desk, served
+from metier.tests.desk import QUESTION, QUOTE, STORY, busy
 
 TOLD = STORY.removeprefix("write: ")
-
-
-@pytest.fixture(scope="module")
-def desk(tmp_path_factory, models):
-    with open_desk(tmp_path_factory.mktemp("desk"), pause=0.02) as team:
-        yield team
-
-
-@pytest.fixture(scope="module")
-def address(desk):
-    with served(desk) as address:
-        yield address
 
 
 @pytest.fixture(scope="module")

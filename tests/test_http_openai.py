@@ -16,21 +16,9 @@ from pydantic import SecretStr
 
 from metier.core.types import Answer
 from metier.serving.http.openai_chat import housekeeping
-from metier.tests.desk import QUESTION, QUOTE, STORY, open_desk, served
+from metier.tests.desk import QUESTION, QUOTE, STORY
 
 TOLD = STORY.removeprefix("write: ")
-
-
-@pytest.fixture(scope="module")
-def desk(tmp_path_factory, models):
-    with open_desk(tmp_path_factory.mktemp("desk"), pause=0.02) as team:
-        yield team
-
-
-@pytest.fixture(scope="module")
-def address(desk):
-    with served(desk) as address:
-        yield address
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,3 @@
-# pyright: reportArgumentType=false
 """The team as an MCP server, by the official client, in both protocol eras: over HTTP, on stdio, in this process."""
 
 from __future__ import annotations
@@ -111,11 +110,11 @@ def test_a_conversation_goes_on_and_mistakes_are_said_in_words(address: str, era
 def test_the_host_is_told_how_far_the_work_is(address: str, era: str) -> None:
     told: list[str | None] = []
 
-    async def progress(done: float, total: float | None, message: str | None) -> None:
+    async def told_of(progress: float, total: float | None, message: str | None) -> None:
         told.append(message)
 
     async def work(client: Client) -> None:
-        await client.call_tool("ask", {"question": QUESTION}, progress_callback=progress)
+        await client.call_tool("ask", {"question": QUESTION}, progress_callback=told_of)
 
     talk(f"{address}/mcp", era, work)
     assert "choosing who works on this" in told

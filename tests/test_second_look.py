@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack
 
 import pytest
 
@@ -32,11 +32,11 @@ def documents(tmp_path_factory: pytest.TempPathFactory, embedder: Embedder) -> I
         knowledge = Knowledge.build([folder / f"{name}.md"], folder / "index", embedder, KnowledgeCard(), root=folder)
         card = SpecialistCard(name=name, description=f"Knows all about {name}.", knowledge=KnowledgeCard())
         team[name] = Specialist(card, ScriptedEngine([]), knowledge)
-    yield Documents(team)
-    for specialist in team.values():
-        if specialist.knowledge:
-            with closing(specialist.knowledge):
-                pass
+    with ExitStack() as opened:
+        for specialist in team.values():
+            assert specialist.knowledge
+            opened.callback(specialist.knowledge.close)
+        yield Documents(team)
 
 
 def route(decision: str, confidence: float = 0.5, text: str = "", **chances: float) -> Route:

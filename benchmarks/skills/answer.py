@@ -27,7 +27,7 @@ from metier.core.types import Passage, Turn
 from metier.specialists.adapters.folder import WEIGHTS
 from metier.specialists.knowledge.citation import cite
 from metier.specialists.prompt import NOT_FOUND, Message, TrainingExample
-from metier.specialists.styles.answer import ANSWER
+from metier.specialists.styles.quote import ANSWER
 from metier.specialists.training.config import TrainConfig
 from metier.specialists.training.train import train_adapter
 

@@ -9,16 +9,17 @@ import random
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ...core.embedding import Embedder
-from ...core.types import Touch
+from ...core.types import Passage, Touch
 from ..card import SpecialistCard
 from ..evaluation.measures import TEXT, Scoring
 from ..functions import Function
 from ..grounding import in_view
+from ..knowledge.citation import cite
 from ..knowledge.knowledge import Knowledge
-from ..prompt import Message, TrainingExample, render
+from ..prompt import NOT_FOUND, Message, TrainingExample, render
 from ..work import Draft, Work
 
 Row = Mapping[str, Any]
@@ -116,3 +117,41 @@ def passage_texts(learner: Learner, task: str) -> list[str]:
     if learner.knowledge is None or learner.card.knowledge is None:
         return []
     return in_view(task, learner.knowledge.search(task, k=learner.card.knowledge.top_k))
+
+
+class FoundAnswer(NamedTuple):
+    """An example row whose answer a search looked for."""
+
+    task: str
+    answer: str
+    read: Sequence[Passage]
+    """What the specialist reads, best first."""
+    right: Sequence[Passage]
+    """Of these and three more, those that hold the answer."""
+    wrong: Sequence[Passage]
+    """The others."""
+
+
+def found_answers(learner: Learner, examples: Examples) -> Iterator[FoundAnswer]:
+    """The rows that have an answer, with what a search finds for them; none of a specialist without documents."""
+    if learner.knowledge is None or learner.card.knowledge is None:
+        return
+    top_k = learner.card.knowledge.top_k
+    for task, answer in examples.answered():
+        passages = learner.knowledge.search(task, k=top_k + 3)
+        right = [passage for passage in passages if cite(answer, [passage])]
+        wrong = [passage for passage in passages if passage not in right]
+        yield FoundAnswer(task, answer, passages[:top_k], right, wrong)
+
+
+def quoting_lesson(learner: Learner, row: FoundAnswer, shown: Sequence[Passage]) -> Iterator[TrainingExample]:
+    """A lesson with these passages, if the model sees the answer in one of them: others would teach to guess."""
+    texts, citation = in_view(row.task, shown), cite(row.answer, shown)
+    if citation and any(citation.quote in text for text in texts):
+        yield TrainingExample(lesson_prompt(learner, row.task, texts), citation.quote)
+
+
+def absent_lesson(learner: Learner, row: FoundAnswer, dice: random.Random) -> TrainingExample:
+    """A lesson with one or two passages that do not hold the answer."""
+    texts = in_view(row.task, row.wrong[: dice.randint(1, 2)])
+    return TrainingExample(lesson_prompt(learner, row.task, texts), NOT_FOUND)

@@ -13,10 +13,9 @@ from ...core.plugins import load
 from ..card import SpecialistCard
 from ..work import Draft, Work
 from .act.style import ACT
-from .answer import ANSWER
 from .foreign import Queried, foreign_style
 from .label.style import LABEL
-from .quote import QUOTE
+from .quote import ANSWER, QUOTE
 from .sql.style import SQL
 from .style import Style
 from .written import FREE, JSON

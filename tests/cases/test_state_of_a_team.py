@@ -16,30 +16,13 @@ import pytest
 
 from metier.agents.cards import Blueprint
 from metier.agents.erasure import Scope, erase, export
-from metier.agents.team import Team
 from metier.core.errors import InputError, StateError
 from metier.core.types import Answer, ToolCall
 from metier.memory.store import Owner
-from metier.tests.shop import lines, open_shop, tools
+from metier.tests.shop import Open, lines, open_shop, tools
 from metier.tools.policy import Approve, Respond
 from metier.tools.runner import Ledger, ToolRunner
 from metier.tools.tool import ToolContext
-
-Open = Callable[..., Team]
-
-
-@pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Open]:
-    """Opens the team on the same folder again and again, as new processes would."""
-    opened: list[Team] = []
-
-    def open_one(**options: Any) -> Team:
-        opened.append(open_shop(tmp_path, **options))
-        return opened[-1]
-
-    yield open_one
-    for team in opened:
-        team.close()
 
 
 def settled(calls: list[Callable[[], Answer]]) -> list[Answer | StateError]:
