@@ -5,7 +5,8 @@
 DATA/realdocs holds documents, one line of description and routing examples for each field, and questions with a
 pattern that a right answer matches. A question that the documents answer is right, wrong or refused; one that they do
 not answer is right when nothing is answered. Patterns are generous: `--show` prints the answers, to be read.
-Confidence is judged by AUROC and ECE over all questions that reached a specialist.
+Confidence is judged by AUROC and ECE only where everything is answered (`--abstain-below 0`): an answer that is not
+given cannot be read.
 """
 
 from __future__ import annotations
@@ -98,8 +99,8 @@ def results(team: Team, rows: list[dict[str, Any]], *, attached: bool) -> Iterat
         yield Result(row, answer, time.perf_counter() - started)
 
 
-def add_figures(report: harness.Report, every: list[Result], system: str) -> None:
-    """The table of the issue: answerable, by kind, foreign, confidence, seconds."""
+def add_figures(report: harness.Report, every: list[Result], system: str, *, confidence: bool) -> None:
+    """What is answerable, by kind, foreign, confidence, seconds."""
     known = [r for r in every if r.row.get("specialist") and r.row["kind"] != "out_near"]
     for verdict in ("right", "wrong", "refused"):
         report.add("realdocs", system, verdict, [r.verdict == verdict for r in known])
@@ -115,7 +116,7 @@ def add_figures(report: harness.Report, every: list[Result], system: str) -> Non
     reached = [r for r in every if r.answer.specialist and r.answer.kind in ("answer", "abstain")]
     sure = np.array([r.answer.confidence for r in reached])
     right = np.array([float(r.matches) for r in reached])
-    if len({*right}) == 2:
+    if confidence and len({*right}) == 2:
         report.add_value("realdocs", system, "auroc", harness.auroc(sure, right), len(reached))
         report.add_value("realdocs", system, "ece", expected_calibration_error(sure, right), len(reached))
     report.add("realdocs", system, "p50_s", [r.seconds for r in every], harness.quantile(0.5))
@@ -147,7 +148,7 @@ def main() -> None:
             for r in every
         ]
         args.show.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    add_figures(report, every, "metier")
+    add_figures(report, every, "metier", confidence=args.abstain_below == 0)
     report.finish()
 
 
