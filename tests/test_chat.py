@@ -9,6 +9,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -57,6 +58,8 @@ class Terminal:
         os.write(self.master, keys.encode())
 
     def interrupt(self) -> None:
+        # CPython shows the prompt a moment before it listens; nobody presses a key in that moment.
+        time.sleep(0.5)
         self.chat.send_signal(signal.SIGINT)
 
 
