@@ -358,6 +358,7 @@ def test_a_file_is_dropped_into_one_conversation_and_read_only_there(visit: Any)
     turn = visitor.ask(LEASE)
     assert LEASE_QUOTE not in turn.inner_text(), "what was taken out is not read any more"
     page.get_by_role("link", name="New conversation").click()
+    page.locator(".greeting").wait_for()
     page.set_input_files(".write input[type=file]", {"name": "a.pdf", "mimeType": "", "buffer": b"no pdf at all"})
     visitor.ask("How long is rye dough kneaded?")
     page.get_by_text("cannot be read").first.wait_for()
