@@ -178,6 +178,27 @@ def test_only_answers_are_predicted(shapes: list[tuple[int, int]]) -> None:
     assert batch.targets.tolist() == [t for row in rows for t in row.ids[row.start :]]
 
 
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 9), st.integers(1, 5)), min_size=1, max_size=12))
+def test_what_rows_begin_with_is_read_once_and_seen_by_each(shapes: list[tuple[int, int, int]]) -> None:
+    """A row of the batch, read along one branch, is the example again, and sees nothing of the other branches."""
+    rows = [
+        Encoded([family] * 20 + [10 + n] * own + [50 + n] * said, ((20 + own, 20 + own + said),))
+        for n, (family, own, said) in enumerate(shapes)
+    ]
+    (numbers,) = order(rows, 10_000, seed=0, epoch=0)
+    batch = collate([rows[n] for n in numbers])
+    assert batch.tokens <= 20 * len({family for family, *_ in shapes}) + sum(own + said for _, own, said in shapes)
+    ends = [place for place in batch.positions.tolist() if batch.ids.flatten()[place + 1] != batch.ids.flatten()[place]]
+    width, mask = batch.ids.shape[1], batch.mask(torch.float32)
+    seen: list[list[int]] = []
+    for place in ends:
+        row, at = divmod(place, width)
+        sees = torch.arange(width) <= at if mask is None else mask[row, 0, at] == 0
+        seen.append(batch.ids[row][sees].tolist())
+        assert batch.places is None or batch.places[row][sees].tolist() == list(range(int(sees.sum())))
+    assert sorted(seen) == sorted(row.ids[: row.start] for row in rows)
+
+
 WORDS = st.lists(st.from_regex(r"[a-z]{1,8}", fullmatch=True), min_size=1, max_size=300)
 
 

@@ -33,7 +33,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:Futu
 
 
 def examples() -> list[TrainingExample]:
-    return [TrainingExample([{"role": "user", "content": thing}], code) for thing, code in PAIRS.items()]
+    said = " ".join([*PAIRS] * 3)
+    return [TrainingExample([{"role": "user", "content": f"{said} {thing}"}], code) for thing, code in PAIRS.items()]
 
 
 def recipe(method: Method, **more: Any) -> TrainConfig:
@@ -46,9 +47,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
     return tiny_base(tmp_path_factory.mktemp("tiny"), " ".join([*PAIRS, *PAIRS.values()]).split())
 
 
-@pytest.fixture(scope="module")
-def batch(base: Base) -> Batch:
-    return collate(encode(examples(), load_tokenizer(*base), 64)[0])
+def batch(base: Base, *, share: bool) -> Batch:
+    return collate(encode(examples(), load_tokenizer(*base), 64)[0], share=share)
 
 
 def learnt(base: Base, out: Path, config: TrainConfig, **more: Any) -> TrainReport:
@@ -73,13 +73,17 @@ def loss(model: Any, base: Base) -> float:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_loss_is_what_peft_computes(method: Method, base: Base, batch: Batch) -> None:
-    """Only answer positions pass through the head; with a prompt before the tokens, they are later ones."""
+def test_the_loss_is_what_peft_computes(method: Method, base: Base) -> None:
+    """Only answer positions pass through the head; with a prompt before the tokens, they are later ones; what rows
+    begin with alike is read once."""
     learner = TrainableModel(base[0], recipe(method), cache=base[1])
     for parameter in learner.masters:
         parameter += 0.1 * torch.randn_like(parameter)
     learner.publish()
-    assert learner.loss(batch).item() == pytest.approx(loss(learner.model.eval(), base), rel=1e-4)
+    batches = [batch(base, share=share) for share in {False, not learner.has_prompt}]
+    assert len({one.tokens for one in batches}) == len(batches), "the examples share nothing"
+    for one in batches:
+        assert learner.loss(one).item() == pytest.approx(loss(learner.model.eval(), base), rel=1e-4)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -34,7 +34,7 @@ class TrainConfig(Value):
     minutes: float | None = Field(default=None, gt=0)
     """Wall time for the training steps; the decay of the rate is fitted to it. None: only `epochs` count."""
     batch_tokens: int = Field(default=1024, ge=64)
-    """Tokens of one step, padding included."""
+    """Tokens of one step, padding included, as if each row were read by itself."""
     longest: int = Field(default=1024, ge=16)
     """Examples with more tokens than this are left out (and counted)."""
     validation: float = Field(default=0.05, ge=0, lt=0.5)
@@ -67,7 +67,7 @@ class TrainReport(Value):
     steps: int
     epochs: float
     tokens: int
-    """Trained tokens, without padding."""
+    """Trained tokens, without padding; what rows of a step begin with alike is read once, and counted so."""
     seconds: float
     """Wall time of the training steps."""
     tokens_per_second: float

@@ -22,7 +22,12 @@ QUERY_BLOCK = 256
 
 
 def causal_blocks(
-    module: nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *_: Any, **more: Any
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None = None,
+    **more: Any,
 ) -> tuple[torch.Tensor, None]:
     """Causal attention without padding on the left, in transformers' form.
 
@@ -31,6 +36,7 @@ def causal_blocks(
     Args:
         query: (rows, heads, tokens, width)
         key, value: (rows, heads or a divisor of it, tokens, width)
+        attention_mask: (rows, 1, tokens, tokens), what is added to the scores; left out: what comes later is not seen.
 
     Returns:
         (rows, tokens, heads, width), and no weights.
@@ -44,8 +50,12 @@ def causal_blocks(
     mixed: list[torch.Tensor] = []
     for start in range(0, tokens, QUERY_BLOCK):
         end = min(tokens, start + QUERY_BLOCK)
-        later = torch.full((end - start, end), float("-inf"), dtype=query.dtype).triu(start + 1)
-        scores = torch.baddbmm(later.expand(rows * heads, -1, -1), queries[:, start:end], keys[..., :end], alpha=scale)
+        if attention_mask is None:
+            later = torch.full((end - start, end), float("-inf"), dtype=query.dtype).triu(start + 1)
+            blind = later.expand(rows * heads, -1, -1)
+        else:
+            blind = attention_mask[:, :, start:end, :end].expand(-1, heads, -1, -1).flatten(0, 1)
+        scores = torch.baddbmm(blind, queries[:, start:end], keys[..., :end], alpha=scale)
         mixed.append(torch.softmax(scores, -1) @ values[:, :end])
     return torch.cat(mixed, 1).view(rows, heads, tokens, width).transpose(1, 2), None
 

@@ -63,17 +63,26 @@ class TrainableModel:
     def loss(self, batch: Batch) -> torch.Tensor:
         """Mean cross-entropy of the answer tokens; only they pass through the output head (49k wide)."""
         device = self._core.device
-        hidden = self._hidden(batch.ids.to(device)).flatten(0, 1)
+        hidden = self._hidden(batch).flatten(0, 1)
         logits = self._head(hidden[batch.positions.to(device)])
         return nn.functional.cross_entropy(logits.float(), batch.targets.to(device))
 
-    def _hidden(self, ids: torch.Tensor) -> torch.Tensor:
+    def _hidden(self, batch: Batch) -> torch.Tensor:
         """(rows, tokens, width) last hidden states. A learnt prompt is read before the tokens, and cut off."""
-        if not (isinstance(self.model, PeftModel) and self.model.active_peft_config.is_prompt_learning):
-            return self._core.base_model(input_ids=ids, use_cache=False).last_hidden_state
-        prompt = self.model.get_prompt(len(ids))
+        device = self._core.device
+        ids = batch.ids.to(device)
+        if not self.has_prompt:
+            mask, places = batch.mask(self._core.dtype), batch.places
+            more = {} if mask is None else {"attention_mask": mask.to(device), "position_ids": places.to(device)}
+            return self._core.base_model(input_ids=ids, use_cache=False, **more).last_hidden_state
+        prompt = cast(PeftModel, self.model).get_prompt(len(ids))
         embedded = torch.cat((prompt, self._core.get_input_embeddings()(ids)), dim=1)
         return self._core.base_model(inputs_embeds=embedded, use_cache=False).last_hidden_state[:, prompt.shape[1] :]
+
+    @property
+    def has_prompt(self) -> bool:
+        """Whether embeddings before the first token are what is learnt: rows of a batch cannot be trees then."""
+        return isinstance(self.model, PeftModel) and self.model.active_peft_config.is_prompt_learning
 
     def backward(self, batch: Batch) -> float:
         """Gradients of `batch` on the masters; returns the loss."""

@@ -29,7 +29,7 @@ from ..adapters.folder import CONFIG, README, RECORD, WEIGHTS, hashes
 from ..engines.unpack import load_tokenizer
 from ..prompt import TrainingExample
 from .config import TrainConfig, TrainReport
-from .examples import Encoded, collate, encode, order
+from .examples import Batch, Encoded, collate, encode, order
 from .model import TrainableModel
 
 
@@ -149,7 +149,7 @@ class TrainingRun:
         self.optimizer = torch.optim.AdamW(learner.masters, lr=1.0, betas=(0.9, 0.99), weight_decay=0.0)
         self.best = [m.clone() for m in learner.masters]
         self.at = RunState()
-        self._due = False
+        self._due, self._tokens = False, 0
         self.plan: list[list[int]] = []
         self.per_epoch = len(order(rows, config.batch_tokens, config.seed, 0))
         self.total = max(1, round(self.per_epoch * config.epochs))
@@ -222,14 +222,19 @@ class TrainingRun:
         warmup, done = self.config.warmup, self.done
         share = done / warmup if done < warmup else (1 - done) / (1 - warmup)
         self.optimizer.param_groups[0]["lr"] = self.config.learning_rate * max(share, 1 / self.total)
-        loss = self.learner.backward(collate([self.rows[n] for n in self.plan[self.at.step]]))
+        batch = self._batch([self.rows[n] for n in self.plan[self.at.step]])
+        self._tokens = batch.tokens
+        loss = self.learner.backward(batch)
         torch.nn.utils.clip_grad_norm_(self.learner.masters, 1.0)
         self.optimizer.step()
         self.learner.publish()
         return loss
 
+    def _batch(self, rows: Sequence[Encoded]) -> Batch:
+        return collate(rows, share=not self.learner.has_prompt)
+
     def _advance(self, seconds: float) -> None:
-        tokens = self.at.tokens + sum(len(self.rows[n].ids) for n in self.plan[self.at.step])
+        tokens = self.at.tokens + self._tokens
         checked_at = int(self.done * self.config.checks)
         self.at = self.at.model_copy(update={"step": self.at.step + 1, "tokens": tokens, "seconds": seconds})
         self._due = int(self.done * self.config.checks) > checked_at
@@ -240,7 +245,7 @@ class TrainingRun:
         self.at = self.at.model_copy(update={"losses": losses})
         if not self._aside:
             return
-        batches = [collate(rows) for rows in self._aside]
+        batches = [self._batch(rows) for rows in self._aside]
         total = sum(self.learner.loss(b).item() * len(b.targets) for b in batches)
         loss = total / sum(len(b.targets) for b in batches)
         if loss < self.at.best[1]:
