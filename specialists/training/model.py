@@ -73,7 +73,11 @@ class TrainableModel:
         ids = batch.ids.to(device)
         if not self.has_prompt:
             mask, places = batch.mask(self._core.dtype), batch.places
-            more = {} if mask is None else {"attention_mask": mask.to(device), "position_ids": places.to(device)}
+            more = (
+                {}
+                if mask is None or places is None
+                else {"attention_mask": mask.to(device), "position_ids": places.to(device)}
+            )
             return self._core.base_model(input_ids=ids, use_cache=False, **more).last_hidden_state
         prompt = cast(PeftModel, self.model).get_prompt(len(ids))
         embedded = torch.cat((prompt, self._core.get_input_embeddings()(ids)), dim=1)
