@@ -3,7 +3,7 @@
     python benchmarks/skills/answer.py DATA CORPORA OUT --start PEFT [--minutes 40]
 
 DATA is the folder of the public evaluation sets (their training part is used), CORPORA that of the sets to learn from.
-Lessons of our own (`answer_lessons.yaml`) teach the forms, the sets how people ask.
+Lessons of our own (`lessons/`) teach the forms, the sets how people ask.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import random
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from ruamel.yaml import YAML
 
-from metier.benchmarks.skills import quote
+from metier.benchmarks.skills import own_lessons, quote
+from metier.benchmarks.skills.own_lessons import Item
 from metier.core.files import sha256, write_atomic
 from metier.core.models import ModelStore
 from metier.core.types import Passage, Turn
@@ -30,8 +30,6 @@ from metier.specialists.prompt import NOT_FOUND, Message, TrainingExample
 from metier.specialists.styles.quote import ANSWER
 from metier.specialists.training.config import TrainConfig
 from metier.specialists.training.train import train_adapter
-
-OWN = Path(__file__).with_name("answer_lessons.yaml")
 
 SHARES = {
     "dstc9_faq": 80,
@@ -52,34 +50,6 @@ _YES_NO = re.compile(
 )
 _OPENS = re.compile(r"(?i)(yes|no|sorry|unfortunately)[,.:!]+ *")
 _DENIES = re.compile(r"(?i)\b(no|not|never|cannot|unable|without|neither|nor)\b|n't\b")
-
-
-class Item(NamedTuple):
-    """A question, its answer, and the texts that are shown with it."""
-
-    task: str
-    answer: str
-    passages: list[str]
-    before: tuple[str, ...] = ()
-    """An earlier question and its answer, which the task refers to."""
-
-
-def own(dice: random.Random, rounds: int) -> Iterator[Item]:
-    """The lessons written for this skill, with the passages in any order."""
-    for document in YAML(typ="safe").load(OWN):
-        for question in document["qa"]:
-            for _ in range(rounds):
-                passages = [text.strip() for text in document["passages"]]
-                dice.shuffle(passages)
-                yield Item(question["q"], _own_answer(question), passages, tuple(question.get("before", ())))
-
-
-def _own_answer(question: dict[str, Any]) -> str:
-    if question.get("none"):
-        return NOT_FOUND
-    if "yes" in question:
-        return f"Yes.\n{question['yes']}"
-    return f"No.\n{question['no']}" if "no" in question else str(question["a"])
 
 
 def corpora(folder: Path, dice: random.Random, part: float) -> Iterator[Item]:
@@ -158,7 +128,7 @@ def public(folder: Path, dice: random.Random, each: int) -> Iterator[Item]:
 def lessons(data: Path, sets: Path, seed: int, rounds: int, part: float) -> list[TrainingExample]:
     """Everything, shuffled."""
     dice = random.Random(seed)
-    items = [*own(dice, rounds), *corpora(sets, dice, part), *public(data, dice, round(50 * part))]
+    items = [*own_lessons.items(dice, rounds), *corpora(sets, dice, part), *public(data, dice, round(50 * part))]
     dice.shuffle(items)
     return [TrainingExample(_prompt(item), item.answer) for item in items]
 
