@@ -39,6 +39,8 @@ SHOWN = 3
 """Passages that a question is asked about."""
 SIZES = (80, 120, 160)
 """Lengths of passages, in words and punctuation marks: the product's, and shorter ones."""
+_ELSEWHERE = 0.12
+"""So many questions are asked whose answer stands in another passage, for each that is answered."""
 
 
 class Item(NamedTuple):
@@ -119,15 +121,40 @@ class Lesson:
         found = re.search(f"{re.escape(begin)}.*?{re.escape(end)}", self.text, re.DOTALL) if gap else None
         return found[0] if found else line
 
-    def item(self, question: Question, dice: random.Random) -> Item:
-        """The question with passages in any order: those that answer it, and those that come nearest."""
-        passages = self.passages(dice.choice(SIZES))
-        ranked = _ranked(" ".join((question.task, *question.before[:1])), passages)
-        shown = _holding(question.lines, ranked)
-        others = [text for text in ranked if text not in shown]
-        shown = [*shown, *others[: max(0, SHOWN - len(shown))]]
+    def sheets(self, rounds: int, dice: random.Random) -> Iterator[Item]:
+        """Questions asked `rounds` times or more, those over the same passages one after the other: the passages are
+        chosen for one question, and what else they answer is asked about them, too. What only other passages answer is
+        not found in these; of that only a little is asked.
+        """
+        left = Counter({question.task: rounds for question in self.questions})
+        while waiting := [question for question in self.questions if left[question.task] > 0]:
+            shown = self._around(dice.choice(waiting), dice)
+            asked = [question for question in self.questions if self._answered(question, shown)]
+            elsewhere = [question for question in self.questions if not self._found(question.lines, shown)]
+            asked += dice.sample(elsewhere, min(len(elsewhere), max(1, round(_ELSEWHERE * len(asked)))))
+            for question in asked:
+                left[question.task] -= 1
+                answer = question.answer if question not in elsewhere else NOT_FOUND
+                yield Item(question.task, answer, _in_view(question, shown), question.before)
+
+    def _around(self, question: Question, dice: random.Random) -> list[str]:
+        """Passages in any order: those that answer the question, and those that come nearest."""
+        ranked = _ranked(" ".join((question.task, *question.before[:1])), self.passages(dice.choice(SIZES)))
+        holding = _holding(question.lines, ranked)
+        others = [text for text in ranked if text not in holding]
+        shown = [*holding, *others[: max(0, SHOWN - len(holding))]]
         dice.shuffle(shown)
-        return Item(question.task, question.answer, _in_view(question, shown), question.before)
+        return shown
+
+    def _answered(self, question: Question, shown: list[str]) -> bool:
+        """Whether all its lines stand there, in each of their places; of what nothing answers, whether it is near."""
+        return all(_places(line, shown) and _places(line, shown) == self._all_places(line) for line in question.lines)
+
+    def _found(self, lines: Sequence[str], shown: list[str]) -> bool:
+        return any(_places(line, shown) for line in lines) or not lines
+
+    def _all_places(self, line: str) -> int:
+        return _places(line, self.passages())
 
 
 def _ranked(task: str, passages: Sequence[str]) -> list[str]:
@@ -168,9 +195,9 @@ def read_lessons(folder: Path = FOLDER) -> list[Lesson]:
 
 
 def items(dice: random.Random, rounds: int, folder: Path = FOLDER) -> Iterator[Item]:
-    """Each question `rounds` times, with other passages around what answers it."""
+    """Each question `rounds` times or more, with other passages around what answers it."""
     for lesson in read_lessons(folder):
-        yield from (lesson.item(question, dice) for question in lesson.questions for _ in range(rounds))
+        yield from lesson.sheets(rounds, dice)
 
 
 def faults(lesson: Lesson) -> Iterator[str]:

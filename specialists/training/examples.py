@@ -105,7 +105,7 @@ def order(rows: Sequence[Encoded], budget: int, seed: int, epoch: int) -> list[l
     batches: list[list[int]] = []
     for group in _groups(bunches, 64):
         batch, width = list[int](), 0
-        for bunch in sorted(group, key=lambda bunch: max(len(rows[n].ids) for n in bunch)):
+        for bunch in sorted(group, key=lambda bunch: _read([rows[n] for n in bunch])):
             wider = max(width, *(len(rows[n].ids) for n in bunch))
             if batch and wider * (len(batch) + len(bunch)) > budget:
                 batches.append(batch)
@@ -161,6 +161,12 @@ def _trunk(rows: Sequence[Encoded]) -> int:
     return common if common >= _ALIKE * max(len(row.ids) for row in rows) else 0
 
 
+def _read(rows: Sequence[Encoded]) -> int:
+    """Tokens of rows that begin alike."""
+    trunk = _trunk(rows) if len(rows) > 1 else 0
+    return trunk + sum(len(row.ids) - trunk for row in rows)
+
+
 def collate(rows: Sequence[Encoded], *, share: bool = True) -> Batch:
     """Rows as one batch; neighbours that begin alike as one row of it, where `share` allows."""
     trees: list[list[Encoded]] = []
@@ -170,7 +176,7 @@ def collate(rows: Sequence[Encoded], *, share: bool = True) -> Batch:
         else:
             trees.append([row])
     trunks = [_trunk(tree) if len(tree) > 1 else 0 for tree in trees]
-    sizes = [trunk + sum(len(row.ids) - trunk for row in tree) for tree, trunk in zip(trees, trunks, strict=True)]
+    sizes = [_read(tree) for tree in trees]
     width = max(sizes)
     ids, places, branches = (torch.zeros((len(trees), width), dtype=torch.long) for _ in range(3))
     positions: list[int] = []
