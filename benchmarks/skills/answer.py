@@ -142,8 +142,15 @@ def _prompt(item: Item) -> list[Message]:
 def main() -> None:
     args = _arguments()
     examples = lessons(args.data, args.corpora, args.seed, args.rounds, args.part)
+    # Ten questions a step: those over the same passages cost little more than one.
     config = TrainConfig(
-        minutes=args.minutes, epochs=1, seed=args.seed, learning_rate=args.rate, longest=640, patience=99
+        minutes=args.minutes,
+        epochs=1,
+        seed=args.seed,
+        learning_rate=args.rate,
+        longest=900,
+        batch_tokens=4096,
+        patience=99,
     )
     with Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn()) as bars:
         bar = bars.add_task("starting", total=None)
