@@ -25,7 +25,7 @@ lint: $(VENV)/dev.stamp  ## style, format, types
 bench: $(VENV)/dev.stamp models  ## every benchmark; BENCH_DATA=folder
 	mkdir -p $(BENCH_OUT)
 	set -e; for file in $$(grep -l __main__ benchmarks/*.py); do \
-	  case $$file in */house.py|*/install_size.py) data=;; */team.py) data=examples/plant;; *) data=$(BENCH_DATA);; esac; \
+	  case $$file in */house.py|*/install_size.py) data=;; */team.py|*/turn.py) data=examples/plant;; *) data=$(BENCH_DATA);; esac; \
 	  echo "== $$file $$data"; $(BIN)/python $$file $$data --json $(BENCH_OUT)/$$(basename $$file .py).json; done
 
 models: $(VENV)/base.stamp  ## the built-in models, into the cache; nothing happens when they are there

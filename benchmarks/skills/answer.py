@@ -19,8 +19,9 @@ from typing import Any, Literal
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from metier.benchmarks.skills import own_lessons, quote
+from metier.benchmarks.skills import call, label, own_lessons, quote, sql
 from metier.benchmarks.skills.own_lessons import Item
+from metier.benchmarks.skills.skill import Skill
 from metier.core.files import sha256, write_atomic
 from metier.core.models import ModelStore
 from metier.core.types import Passage, Turn
@@ -117,20 +118,37 @@ def _stands(line: str, text: str) -> bool:
 
 
 def public(folder: Path, dice: random.Random, each: int) -> Iterator[Item]:
-    """Annual reports and extension bulletins: the training part of the evaluation sets, short answers."""
-    for name in ("finance_tatqa_span", "agri_agxqa"):
+    """Annual reports, extension bulletins and contracts: the training part of the evaluation sets, short answers."""
+    for name in ("finance_tatqa_span", "agri_agxqa", "law_cuad_qa"):
         rows = [q for q in quote.questions(folder, [name]) if not quote.aside(q)]
         for question in dice.sample(rows, min(each, len(rows))):
             shown = quote.show(question, dice, passages=dice.choice((1, 2)), longest=90)
             yield Item(question.task, question.answer if shown.answerable else NOT_FOUND, list(shown.passages))
 
 
+REHEARSED: dict[str, tuple[Skill, tuple[str, ...], int]] = {
+    "call": (call.SKILL, ("tools_bfcl",), 160),
+    "label": (label.SKILL, ("law_cuad_clause", "industrial_fsiq", "intent_banking77", "route_clinc"), 60),
+    "sql": (sql.SKILL, ("sql_geoquery", "sql_defog"), 60),
+}
+"""Prompts of the other ways of working that the same adapter serves: of which sets, and how many."""
+
+
+def rehearsed(data: Path, seed: int, part: float) -> Iterator[TrainingExample]:
+    """A few lessons of the other styles, so that they are not forgotten over this one."""
+    for skill, sets, count in REHEARSED.values():
+        examples = skill.lessons(data, sets, seed, 1).examples
+        yield from random.Random(seed).sample(examples, min(len(examples), round(count * part)))
+
+
 def lessons(data: Path, sets: Path, seed: int, rounds: int, part: float) -> list[TrainingExample]:
     """Everything, shuffled."""
     dice = random.Random(seed)
     items = [*own_lessons.items(dice, rounds), *corpora(sets, dice, part), *public(data, dice, round(50 * part))]
-    dice.shuffle(items)
-    return [TrainingExample(_prompt(item), item.answer) for item in items]
+    found = [TrainingExample(_prompt(item), item.answer) for item in items]
+    found += rehearsed(data, seed, part)
+    dice.shuffle(found)
+    return found
 
 
 def _prompt(item: Item) -> list[Message]:
