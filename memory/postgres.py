@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial, wraps
-from time import monotonic, sleep
+from time import monotonic
 from typing import Any, TypeVar, cast
 
 import psycopg
@@ -28,8 +28,6 @@ from .threads import ThreadSaver, busy
 
 _PATIENCE = 30.0
 """Seconds for which an unreachable server is asked again."""
-_LOOK_AGAIN = 0.05
-"""Seconds after which a turn is asked for again."""
 _GONE = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
 _NOTICE_THE_DEAD = "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3"
 """A machine that loses its power says no goodbye: the server lets go of its locks after 25 s, within a turn's wait."""
@@ -107,14 +105,27 @@ class PostgresThreads(ThreadSaver, PostgresSaver):
 
     @contextmanager
     def turn(self, thread_id: str, seconds: float) -> Iterator[None]:
-        """See `ThreadSaver`. The lock is the server's, on a connection of its own: it ends with the process."""
-        deadline, number = monotonic() + seconds, _lock_number(thread_id)
-        with closing(self._connection_for_locks()) as connection:
-            while not _take(connection, number):
-                if monotonic() > deadline:
-                    raise busy(thread_id, seconds)
-                sleep(_LOOK_AGAIN)
+        """See `ThreadSaver`. The lock is the server's, on a connection of its own: it ends with the process. Whoever
+        asked first has it first."""
+        with closing(self._locked(thread_id, monotonic() + seconds, seconds)):
             yield
+
+    def _locked(self, thread_id: str, deadline: float, seconds: float) -> psycopg.Connection[Any]:
+        """A connection that has the lock."""
+        while True:
+            connection = self._connection_for_locks()
+            try:
+                left = max(1, round((deadline - monotonic()) * 1000))
+                connection.execute("SELECT set_config('lock_timeout', %s, false)", (f"{left}ms",))
+                connection.execute("SELECT pg_advisory_lock(%s)", (_lock_number(thread_id),))
+                return connection
+            except psycopg.errors.LockNotAvailable:
+                connection.close()
+                raise busy(thread_id, seconds) from None
+            except _GONE:  # the server was restarted
+                connection.close()
+                if monotonic() > deadline:
+                    raise busy(thread_id, seconds) from None
 
     @_patient
     def _connection_for_locks(self) -> psycopg.Connection[Any]:
@@ -173,11 +184,6 @@ class PostgresThreads(ThreadSaver, PostgresSaver):
 def _lock_number(thread_id: str) -> int:
     digest = hashlib.sha256(thread_id.encode(errors="replace")).digest()
     return int.from_bytes(digest[:8], "big", signed=True)
-
-
-def _take(connection: psycopg.Connection[Any], number: int) -> bool:
-    row = connection.execute("SELECT pg_try_advisory_lock(%s)", (number,)).fetchone()
-    return bool(row and row[0])
 
 
 _FACTS = """
