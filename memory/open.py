@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from ..core.database import Database, SqliteDatabase
 from ..core.embedding import Embedder
 from ..core.errors import ConfigError, MissingExtra, unknown
+from ..core.settings import secret_value
 from .facts import Facts
 from .records import RECORDS_FILE, RECORDS_SCHEMA, Records
 from .store import FactStore, SqliteFacts
@@ -125,12 +125,7 @@ def _carry_over(file: Path, to: Database, schema: Sequence[str], tables: Sequenc
 
 def _address(kind: str, what: str, field: str) -> str:
     """`none`, `sqlite`, or the address of a PostgreSQL database."""
-    address = kind
-    if kind.startswith("env:"):
-        name = kind.removeprefix("env:")
-        address = os.environ.get(name, "")
-        if not address:
-            raise ConfigError(f"the variable {name} is not set", field=field, hint=f"export {name}=…")
+    address = secret_value(kind, field)
     if address not in ("sqlite", "none") and not address.startswith(("postgresql://", "postgres://")):
         kinds = ["sqlite", "postgresql://…", "env:NAME", "none"]
         raise ConfigError(unknown(what, address, kinds), field=field)

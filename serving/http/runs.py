@@ -14,7 +14,6 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import asynccontextmanager
 from typing import Any, Literal
 from uuid import uuid4
 
@@ -42,6 +41,8 @@ ENDED: tuple[RunStatus, ...] = ("requires_action", "completed", "failed", "cance
 
 _HEARTBEAT = 15.0
 """Seconds of silence after which a follower is told that the run is still there."""
+_LOOK_AGAIN = 0.2
+"""Seconds after which a run looks again whether those before it, on another server, have ended."""
 _KEPT = 2_000
 """Runs that have ended and are in memory; of those that are not durable nothing else is known."""
 _KEPT_DAYS = 30
@@ -280,7 +281,6 @@ class RunService:
         self._telling: set[asyncio.Task[None]] = set()
         self._runs: OrderedDict[str, Run] = OrderedDict()
         self._clear = True
-        self._turns: dict[str, tuple[asyncio.Lock, int]] = {}
 
     @property
     def active(self) -> int:
@@ -533,8 +533,8 @@ class RunService:
     async def _drive(self, run: Run, work: _Work) -> None:
         loop = asyncio.get_running_loop()
         try:
-            async with self._turn(run.thread_id):
-                await _in_pool(self._pool.submit(self._work, run, work, loop))
+            await self._those_before(run)
+            await _in_pool(self._pool.submit(self._work, run, work, loop))
             waits = run.answer is not None and run.answer.kind == "waiting"
             run.become("requires_action" if waits else "completed")
         except (Cancelled, asyncio.CancelledError):
@@ -592,20 +592,15 @@ class RunService:
         with cancellable(run.called_off.is_set):
             work(tell)
 
-    @asynccontextmanager
-    async def _turn(self, thread_id: str) -> AsyncIterator[None]:
-        """Wait for those who came before in this thread, in their order."""
-        lock, waiting = self._turns.get(thread_id, (asyncio.Lock(), 0))
-        self._turns[thread_id] = (lock, waiting + 1)
-        try:
-            async with lock:
-                yield
-        finally:
-            lock, waiting = self._turns[thread_id]
-            if waiting == 1:
-                del self._turns[thread_id]
-            else:
-                self._turns[thread_id] = (lock, waiting - 1)
+    async def _those_before(self, run: Run) -> None:
+        """Wait for those who came before in this conversation, to this server or to another one."""
+        while run.asked.thread_id:
+            place = (run.created_at, run.id)
+            before = [other.id for other in self.at_work(run.thread_id) if (other.created_at, other.id) < place]
+            if not before:
+                return
+            here = [self._active[id] for id in before if id in self._active]
+            await (asyncio.wait(here) if here else asyncio.sleep(_LOOK_AGAIN))
 
     def _forget(self) -> None:
         """Only the last runs can be asked about; one that waits for a person is never forgotten."""
