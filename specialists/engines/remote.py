@@ -36,16 +36,14 @@ _WRAPPED = "answer"
 """Schemas for the OpenAI API must be objects: an option travels as the value of this property."""
 
 
-def _response_format(schema: dict[str, Any]) -> dict[str, Any]:
-    asked = {"type": "json_schema", "json_schema": {"name": _WRAPPED, "schema": schema, "strict": True}}
-    return {"response_format": asked}
-
-
-_FORMS: tuple[Callable[[dict[str, Any]], dict[str, Any]], ...] = (
-    _response_format,
-    lambda schema: {"structured_outputs": {"json": schema}},  # vLLM from 0.12 on
-    lambda schema: {"guided_json": schema},  # vLLM before
-)
+_FORMS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "response_format": lambda schema: {
+        "type": "json_schema",
+        "json_schema": {"name": _WRAPPED, "schema": schema, "strict": True},
+    },
+    "structured_outputs": lambda schema: {"json": schema},  # vLLM from 0.12 on
+    "guided_json": lambda schema: schema,  # vLLM before
+}
 """How a schema may be asked for, the usual way first. The next one is tried when a server says that it does not know
 that field."""
 
@@ -53,8 +51,8 @@ that field."""
 class _Loading(NamedTuple):
     """How a kind of server is told to load an adapter, and asked for it."""
 
-    at: str
-    """Where, from the server's `/v1` on."""
+    below_v1: bool
+    """Whether it is told below `/v1`, or beside it."""
     start: str
     """How the server has to be started for that."""
     by_model: bool
@@ -62,8 +60,8 @@ class _Loading(NamedTuple):
 
 
 _LOADING = {
-    "vllm": _Loading("", "vllm serve … --enable-lora, with VLLM_ALLOW_RUNTIME_LORA_UPDATING=True", by_model=True),
-    "sglang": _Loading("..", "sglang.launch_server … --enable-lora --max-lora-rank 64", by_model=False),
+    "vllm": _Loading(True, "vllm serve … --enable-lora, with VLLM_ALLOW_RUNTIME_LORA_UPDATING=True", by_model=True),
+    "sglang": _Loading(False, "sglang.launch_server … --enable-lora --max-lora-rank 64", by_model=False),
 }
 """By `owned_by` of the models that the server lists."""
 
@@ -175,9 +173,9 @@ class RemoteEngine:
             raise EngineError(f"the model server failed: {error}") from error
 
     def _tell(self, how: _Loading, page: str, body: dict[str, Any]) -> None:
-        path = str(PurePath(self._client.base_url.path, how.at, page)).replace("/v1/..", "")
-        url = self._client.base_url.copy_with(path=path)
-        Retrying(**self.retrying)(self._client.post, str(url), cast_to=object, body=body)
+        root = str(self._client.base_url).rstrip("/")
+        url = f"{root}/{page}" if how.below_v1 else f"{root.removesuffix('/v1')}/{page}"
+        Retrying(**self.retrying)(self._client.post, url, cast_to=object, body=body)
 
     def reload(self, adapter: str | None, error: openai.APIStatusError) -> bool:
         """After a refusal: load the adapter once more, if the server has lost it. Says whether to ask again."""
@@ -189,11 +187,12 @@ class RemoteEngine:
 
     def reform(self, error: openai.APIStatusError) -> bool:
         """After a refusal: ask for a schema in the next form, if this one is not known. Says whether to ask again."""
-        known = [name for name in ("response_format", "structured_outputs", "guided_json") if name in str(error)]
-        if error.status_code not in (400, 422) or not known or len(self.forms) == 1:
+        refused = next((form for form in _FORMS if form in str(error)), None)
+        if error.status_code not in (400, 422) or refused is None:
             return False
-        self.forms.pop(0)
-        return True
+        if refused == self.forms[0] and len(self.forms) > 1:
+            self.forms.pop(0)
+        return refused not in self.forms
 
     @property
     def context(self) -> int:
@@ -208,7 +207,7 @@ class RemoteEngine:
         extra: dict[str, Any] = {}
         if self._numbers:
             extra["lora"] = [{"id": n, "scale": float(name == adapter)} for name, n in self._numbers.items()]
-        by_path = bool(adapter) and adapter in self._given and self._loading is not None and not self._loading.by_model
+        by_path = bool(adapter) and self._loading is not None and not self._loading.by_model
         if by_path:
             extra["lora_path"] = adapter
         return RemoteChat(
@@ -274,7 +273,8 @@ class RemoteChat(ChatOpenAI):
                 message["content"] = neutralise(message["content"])
         if schema is not None:
             # As extra body: the client raises on a cut-off answer when it knows of a response_format.
-            payload["extra_body"] = {**(payload.get("extra_body") or {}), **self.engine.forms[0](schema)}
+            form = self.engine.forms[0]
+            payload["extra_body"] = {**(payload.get("extra_body") or {}), form: _FORMS[form](schema)}
         return payload
 
     def _generate(
