@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,10 +16,13 @@ from ..core.files import sha256
 from ..core.models import LocalModel, ModelStore
 from ..core.onnx_embedder import load_embedder
 from ..core.run import Progress, no_progress, part_of
+from ..core.settings import secret_value
 from ..core.types import Value
 from ..router.log import DecisionLog
 from ..specialists.adapters.choose import Adapter, adapter_version, in_use, loadable, on_server
-from ..specialists.engines import Engine
+from ..specialists.adapters.publish import note_published, publish, withdraw
+from ..specialists.engines import Engine, open_engine
+from ..specialists.engines.engine import LoadsAdapters
 from ..specialists.knowledge.knowledge import Knowledge
 from ..specialists.specialist import Specialist
 from ..specialists.styles.style import Opening
@@ -148,14 +152,15 @@ def guards_embedder(embedder: Embedder) -> Embedder:
 
 
 def adapter_of(blueprint: Blueprint, name: str) -> Adapter:
-    """The adapter that a specialist works with: the registry's champion, or what its card says; on a server the latter.
+    """The adapter that a specialist works with: the registry's champion, or what its card says; the latter on a server
+    that has its adapters.
 
     Raises:
         ConfigError: the card names neither a file nor a skill.
         IntegrityError: the champion was changed after it was made.
     """
     card, folder = blueprint.specialists[name], blueprint.folders[name]
-    if blueprint.card.served:
+    if blueprint.card.served and not blueprint.published:
         return on_server(card)
     return in_use(card, folder, blueprint.card.base, blueprint.registry.champion(name))
 
@@ -189,15 +194,52 @@ def engine_name(
     progress: Progress = no_progress,
 ) -> str | None:
     """What the engine calls a specialist's adapter: here the path of what it loads, made if need be; on a server
-    (`base` is None) its name there.
+    (`base` is None) its name there, published if need be.
 
     Args:
         progress: Told how far the merging is, for a card with `model.merged`.
+
+    Raises:
+        ConfigError: it is none that the server could run.
     """
+    if blueprint.published and isinstance(adapter, Path):
+        return publish(adapter, blueprint.published)
     merged = blueprint.specialists[name].model.merged
     told = part_of(progress, name)
     known = loadable(adapter, base, blueprint.card.engine, merged=merged, progress=told) if base else adapter
     return str(known) if known else None
+
+
+def open_engine_of(plan: Blueprint, base: LocalModel | None, names: Iterable[str | None]) -> Engine:
+    """The team's engine, with the adapters of these names (as `engine_name` gives them).
+
+    Raises:
+        EngineError: it cannot be opened.
+        MissingExtra: it needs a library that is not installed.
+    """
+    known, server = [name for name in names if name], plan.card.server
+    if base is not None:
+        return open_engine(plan.card.engine, base, {name: Path(name) for name in known}, folders=[plan.root])
+    seen = Path(server.seen_as) if server.seen_as else plan.published
+    key = secret_value(server.api_key, "server.api_key") if server.api_key else None
+    return open_engine(
+        plan.card.engine,
+        server.model or plan.card.base,
+        {name: seen / name for name in known} if seen else None,
+        api_key=key,
+        context=server.context,
+        timeout=server.timeout,
+        patience=server.patience,
+    )
+
+
+def retire_published(plan: Blueprint, names: Iterable[str | None], engine: Engine) -> None:
+    """Note what this team uses of the published adapters; what nobody does any more leaves server and folder."""
+    if plan.published is None or not isinstance(engine, LoadsAdapters):
+        return
+    for name in (left := note_published(plan.published, plan.card.name, [name for name in names if name])):
+        engine.unload(name)
+    withdraw(plan.published, left)
 
 
 class BuildRecord(Value):

@@ -24,7 +24,6 @@ from ..router.decision import RouteRules
 from ..router.features import Example
 from ..router.router import PASSAGES, Router
 from ..specialists.adapters.choose import adapter_version, loadable, trained_on
-from ..specialists.engines import open_engine
 from ..specialists.evaluation.statistics import judge
 from ..specialists.knowledge.build import IndexReport, changed_documents
 from ..specialists.knowledge.knowledge import Knowledge
@@ -43,6 +42,7 @@ from .assemble import (
     engine_name,
     find_base,
     knowledge_folder,
+    open_engine_of,
     open_specialist,
     version_of,
 )
@@ -172,9 +172,7 @@ def _accuracy_of_model(plan: Blueprint, name: str, rows: Sequence[Labelled], run
     """Share of the rows that the language model labels right, without documents."""
     adapter = adapter_of(plan, name)
     file = engine_name(plan, name, adapter, runtime.base)
-    files = {file: Path(file)} if file else {}
-    engine = open_engine(plan.card.engine, runtime.base or plan.card.base, files, folders=[plan.root])
-    with closing(engine):
+    with closing(open_engine_of(plan, runtime.base, [file])) as engine:
         own = replace(runtime, engine=engine)
         specialist = open_specialist(plan, name, own, None, adapter, classifier=False, dry=True)
         answers = [specialist.run(Brief(task=row.text)) for row in rows]

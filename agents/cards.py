@@ -66,6 +66,26 @@ class MemoryCard(Section):
     """When a step is saved: before the next begins, while it runs, or only when the turn ends."""
 
 
+class ServerCard(Section):
+    """The model server, where `engine` is an address."""
+
+    model: str | None = None
+    """The base's name there. Left out: `base`, or the first model that the server lists."""
+    api_key: str | None = None
+    """For servers that ask for one; `env:NAME` reads it from a variable."""
+    publish: str | None = None
+    """A folder that the server reads, too, relative to team.yaml: the specialists' adapters are copied there, and vLLM
+    or SGLang loads them while it runs. Left out: the server has its adapters, and cards name them."""
+    seen_as: str | None = None
+    """Where the server sees that folder; left out: at the same place."""
+    context: int | None = Field(default=None, ge=256)
+    """Window in tokens; left out: what the server tells."""
+    timeout: float = Field(default=60, gt=0)
+    """Seconds for one request."""
+    patience: float = Field(default=10, ge=0)
+    """Seconds for which a request is tried again while the server is busy or away."""
+
+
 class TeamCard(Section):
     """A team of specialists, compiled into one LangGraph graph."""
 
@@ -79,6 +99,7 @@ class TeamCard(Section):
     """Who runs the base: `openvino` or `llama` (in this process; `auto`: the one that was faster here when the base was
     pulled), the address of an OpenAI-compatible server (`http://…/v1`), or `transformers` (in this process, slower;
     adapters of every kind, docs/training.md)."""
+    server: ServerCard = ServerCard()
     specialists: list[str] = Field(min_length=1)
     """Folders that hold a specialist.yaml, relative to team.yaml."""
     router: RouterCard = RouterCard()
@@ -92,8 +113,14 @@ class TeamCard(Section):
 
     @property
     def served(self) -> bool:
-        """Whether a server runs the base, with adapters of its own."""
+        """Whether a server runs the base."""
         return "://" in self.engine
+
+    @model_validator(mode="after")
+    def _a_server_is_at_an_address(self) -> TeamCard:
+        if self.server != ServerCard() and not self.served:
+            raise ValueError(f"`server` is for an engine at an address (http://…/v1); this one's is '{self.engine}'")
+        return self
 
     @model_validator(mode="after")
     def _no_specialist_twice(self) -> TeamCard:
@@ -124,6 +151,11 @@ class Blueprint:
     def state(self) -> Path:
         """Folder of everything that is built."""
         return self.root / STATE
+
+    @property
+    def published(self) -> Path | None:
+        """The folder in which the model server finds adapters; None where it has its own, or there is no server."""
+        return self.root / self.card.server.publish if self.card.server.publish else None
 
     @property
     def registry(self) -> Registry:

@@ -25,11 +25,12 @@ from langchain_core.messages import AnyMessage
 from pydantic import Field
 
 from ..core.errors import InputError
+from ..core.sqlite import scrub
 from ..core.types import Value
 from ..memory.facts import Facts
-from ..memory.records import RECORDS_FILE, Record, Records
+from ..memory.open import open_records
+from ..memory.records import RECORDS_FILE, Record
 from ..memory.store import Fact, Owner
-from ..memory.threads import scrub
 from ..router.log import LoggedDecision
 from .assemble import decisions
 from .attachments import Attachments
@@ -142,6 +143,7 @@ def erase(plan: Blueprint, scope: Scope) -> Erased:
             threads.ledger.erase()
         if threads.saver:
             threads.saver.scrub()
+            threads.ledger.database.scrub()
         if alone := _single(threads, scope):
             threads.forget_single()
         notes = _notes_of(plan, scope, names)
@@ -203,14 +205,16 @@ def _about(scope: Scope, names: list[str], origin: Mapping[str, Any]) -> bool:
 
 def _requests(plan: Blueprint, scope: Scope, names: list[str], *, erase: bool) -> list[Record]:
     """What was asked over HTTP; afterwards it is gone, if it is to be erased."""
-    path = plan.state / RECORDS_FILE
-    if not path.exists():
+    kept = plan.card.memory.checkpoints
+    if kept in ("sqlite", "none") and not (plan.state / RECORDS_FILE).exists():
         return []
     whose = [(scope.owner, None)] if scope.thread is None else [(None, n) for n in _threads(scope, names)]
-    with closing(Records(path)) as records:
+    with closing(open_records("sqlite" if kept == "none" else kept, plan.state)) as records:
         found = [record for owner, thread in whose for record in records.of(owner, thread)]
         for owner, thread in whose if erase else ():
             records.erase(owner, thread)
+        if erase:
+            records.database.scrub()
     return found
 
 

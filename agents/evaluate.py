@@ -22,7 +22,7 @@ from ..core.run import Progress, no_progress, part_of
 from ..core.types import Budget
 from ..specialists.adapters.choose import Adapter, Candidates, candidates, on_server
 from ..specialists.adapters.registry import ALIASES
-from ..specialists.engines import Engine, open_engine
+from ..specialists.engines import Engine
 from ..specialists.evaluation.measures import Ground
 from ..specialists.evaluation.questions import Question, Result
 from ..specialists.evaluation.report import EvaluationReport, Summary, summarise
@@ -35,6 +35,7 @@ from .assemble import (
     engine_name,
     find_base,
     knowledge_folder,
+    open_engine_of,
     open_specialist,
     version_of,
 )
@@ -106,9 +107,9 @@ class Evaluation:
         return [named[system] for system in systems if system in named]
 
     def _adapters(self, name: str) -> Candidates:
-        """On a server only the base and the card's adapter: skills and the registry's versions are here, not there."""
+        """On a server that has its adapters only the base and the card's: skills and versions are here, not there."""
         plan, card = self.blueprint, self.blueprint.specialists[name]
-        if plan.card.served:
+        if plan.card.served and not plan.published:
             served = on_server(card)
             return {"base": None, "adapter": served} if served else {"base": None}
         state = plan.registry.state(name)
@@ -123,13 +124,10 @@ class Evaluation:
         """The results of each candidate. The model is loaded only when there is something left to ask."""
         todo = [t for t in candidates if missing(self.questions(t.specialist), t.folder)]
         with ExitStack() as stack:
-            card = self.blueprint.card
             adapters = {
                 t.version: engine_name(self.blueprint, t.specialist, t.adapter, self.base, self.progress) for t in todo
             }
-            files = {path: Path(path) for path in adapters.values() if path}
-            folders, base = [self.blueprint.root], self.base or card.base
-            engine = open_engine(card.engine, base, files, folders=folders) if todo else None
+            engine = open_engine_of(self.blueprint, self.base, adapters.values()) if todo else None
             if engine:
                 stack.callback(engine.close)
             return [self._results(t, engine) for t in candidates]

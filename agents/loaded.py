@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import cached_property, partial
-from pathlib import Path
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
@@ -15,7 +14,7 @@ from ..core.models import ModelStore
 from ..core.types import Budget
 from ..router.router import Router
 from ..specialists.adapters.choose import Adapter, adapter_version, on_server
-from ..specialists.engines import Engine, open_engine
+from ..specialists.engines import Engine
 from ..specialists.knowledge.knowledge import Knowledge
 from ..specialists.specialist import Specialist
 from .assemble import (
@@ -27,7 +26,9 @@ from .assemble import (
     find_base,
     guards_embedder,
     knowledge_folder,
+    open_engine_of,
     open_specialist,
+    retire_published,
 )
 from .attachments import AttachedFiles, Attachments
 from .cards import Blueprint, fingerprint
@@ -83,13 +84,12 @@ class LoadedTeam:
         made_of = stamp(plan)  # First: what changes while it is loaded is for the next refresh.
         base = None if shared.engine else find_base(plan, shared.store)
         adapters = {name: _adapter(plan, name, shared.engine) for name in plan.specialists}
-        loaded = [engine_name(plan, name, adapter, base) for name, adapter in adapters.items()]
+        loaded = [] if shared.engine else [engine_name(plan, n, adapter, base) for n, adapter in adapters.items()]
         with ExitStack() as undo:
-            files = {name: Path(name) for name in loaded if name and base}
             engine = shared.engine
             if engine is None:
-                engine = open_engine(plan.card.engine, base or plan.card.base, files, folders=[plan.root])
-                undo.enter_context(closing(engine))
+                engine = undo.enter_context(closing(open_engine_of(plan, base, loaded)))
+                retire_published(plan, loaded, engine)
             runtime = Runtime(shared.embedder, base, engine, shared.threads.ledger)
             specialists: dict[str, Specialist] = {}
             for name, card in plan.specialists.items():

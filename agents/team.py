@@ -449,9 +449,11 @@ class Team(Runnable[LanguageModelInput, Answer]):
             if last.name != "answer":
                 hear(self._ending(turn.place.name, perf_counter() - start))
             answer = Answer.model_validate(last.data)
-            if single and last.name == "answer":  # told once its last step was saved, which then can be forgotten
-                self.threads.settle_single(turn.place.name, turn.task, answer, turn.place.owner)
+            if (
+                single and last.name == "answer"
+            ):  # told once its last step was saved; who keeps it has it before it goes
                 emit(last)
+                self.threads.settle_single(turn.place.name, turn.task, answer, turn.place.owner)
         return answer
 
     def _work(self, turn: _Turn) -> Iterator[Event]:

@@ -18,12 +18,12 @@ from ..core.errors import InputError, StateError, unknown
 from ..core.files import writable, write_atomic
 from ..core.text import savable
 from ..core.types import Answer, Value
-from ..memory.open import open_checkpoints
-from ..memory.records import RECORDS_FILE, Records
+from ..memory.open import open_checkpoints, open_records, open_tables
+from ..memory.records import Records
 from ..memory.store import Owner
 from ..memory.threads import ThreadSaver
 from ..tools.policy import ApprovalRequest, ApprovalResponse, Decision
-from ..tools.runner import Ledger
+from ..tools.runner import EFFECTS_SCHEMA, Ledger
 from .attachments import Attachments
 from .cards import Blueprint
 from .turn_memory import owner_of
@@ -390,8 +390,9 @@ def open_threads(plan: Blueprint) -> Threads:
         StateError: the store cannot be opened.
     """
     saver = open_checkpoints(plan.card.memory.checkpoints, plan.state)
-    records = Records(plan.state / RECORDS_FILE) if saver else None
-    ledger = Ledger(plan.state / "effects.sqlite")
+    where = plan.card.memory.checkpoints
+    records = open_records(where, plan.state) if saver else None
+    ledger = Ledger(open_tables(where, plan.state / "effects.sqlite", [EFFECTS_SCHEMA], ["effects"]))
     return Threads(saver, ledger, records, Attachments(plan), plan.state / "single.json")
 
 

@@ -39,3 +39,17 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def secret_value(value: str, field: str = "") -> str:
+    """A card's value, read from the variable where it says `env:NAME`: no password has to stand in a card.
+
+    Raises:
+        ConfigError: the variable is not set.
+    """
+    if not value.startswith("env:"):
+        return value
+    name = value.removeprefix("env:")
+    if not os.environ.get(name):
+        raise ConfigError(f"the variable {name} is not set", field=field, hint=f"export {name}=…")
+    return os.environ[name]

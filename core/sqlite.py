@@ -8,9 +8,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from .errors import StateError
 from .files import writable
 
 _log = logging.getLogger(__name__)
+
+_PATIENCE = 3000
+"""Milliseconds to wait for others to finish."""
 
 
 def open_sqlite(path: Path, *, synchronous: str = "NORMAL", **options: Any) -> sqlite3.Connection:
@@ -49,3 +53,26 @@ def _copy(path: Path, options: dict[str, Any]) -> sqlite3.Connection:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as before:
             before.backup(memory)
     return memory
+
+
+def scrub(connection: sqlite3.Connection, path: Path) -> None:
+    """Write the file anew without its free pages, and empty the write-ahead log.
+
+    Args:
+        connection: Open on that file, in no transaction.
+
+    Raises:
+        StateError: somebody else reads or writes the file.
+    """
+    (before,) = connection.execute("PRAGMA busy_timeout").fetchone()
+    try:
+        connection.execute(f"PRAGMA busy_timeout = {_PATIENCE}")
+        connection.execute("PRAGMA temp_store = MEMORY")  # the copy that VACUUM makes must not lie in a temporary file
+        connection.execute("VACUUM")
+        busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+    except sqlite3.OperationalError as error:
+        raise StateError(f"{path}: {error}", hint="end what uses the team, then erase again") from error
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {before}")
+    if busy:
+        raise StateError(f"{path} is in use by another process", hint="end it, then erase again")

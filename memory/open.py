@@ -1,15 +1,22 @@
-"""Opens what a team remembers: its threads and its facts, at the addresses in its card."""
+"""Opens what a team remembers: its threads, its facts, what was asked of it, at the addresses in its card."""
 
 from __future__ import annotations
 
-import os
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
+from ..core.database import Database, SqliteDatabase
 from ..core.embedding import Embedder
 from ..core.errors import ConfigError, MissingExtra, unknown
+from ..core.settings import secret_value
 from .facts import Facts
+from .records import RECORDS_FILE, RECORDS_SCHEMA, Records
 from .store import FactStore, SqliteFacts
 from .threads import SqliteThreads, ThreadSaver
+
+_PATIENCE = 20.0
+"""Seconds for which an unreachable PostgreSQL is asked again."""
 
 
 def open_checkpoints(kind: str, folder: Path) -> ThreadSaver | None:
@@ -63,14 +70,62 @@ def open_facts(kind: str, folder: Path, embedder: Embedder | None = None, *, day
     return Facts(FactStore(PostgresFacts(address), embedder, days=days))
 
 
+def open_records(kind: str, folder: Path) -> Records:
+    """What was asked of a team from outside; kept where its threads are, and lost with the process where nothing is.
+
+    Args:
+        kind: As for `open_checkpoints`; `sqlite` keeps `folder/requests.sqlite`.
+        folder: Where the team keeps its state.
+
+    Raises as `open_checkpoints` does.
+    """
+    if _address(kind, "checkpoint store", "memory.checkpoints") == "none":
+        return Records(None)
+    return Records(open_tables(kind, folder / RECORDS_FILE, RECORDS_SCHEMA, ("records", "holders")))
+
+
+def open_tables(kind: str, file: Path, schema: Sequence[str], tables: Sequence[str]) -> Database | Path:
+    """Tables beside a team's threads, where several processes may share them.
+
+    What the file of a team holds that used SQLite before is carried over to PostgreSQL, and the file removed.
+
+    Args:
+        kind: As for `open_checkpoints`.
+        file: Where they are with `sqlite`, or where nothing else is kept.
+        schema: Statements that make them if need be, for SQLite and PostgreSQL.
+        tables: Their names.
+
+    Returns:
+        The database, or the file.
+
+    Raises as `open_checkpoints` does.
+    """
+    address = _address(kind, "checkpoint store", "memory.checkpoints")
+    if address in ("sqlite", "none"):
+        return file
+    try:
+        from .postgres import PostgresDatabase
+    except ImportError:
+        raise MissingExtra("langgraph-checkpoint-postgres", "postgres") from None
+    database = PostgresDatabase(address, schema, tables, patience=_PATIENCE)
+    if file.is_file():
+        _carry_over(file, database, schema, tables)
+    return database
+
+
+def _carry_over(file: Path, to: Database, schema: Sequence[str], tables: Sequence[str]) -> None:
+    with closing(SqliteDatabase(file, ";".join(schema))) as before, to.transaction() as execute:
+        for table in tables:
+            for row in before.run(f"SELECT * FROM {table}"):
+                marks = ", ".join("?" * len(row))
+                execute(f"INSERT INTO {table} VALUES ({marks}) ON CONFLICT DO NOTHING", row)
+    for name in (file, file.with_name(f"{file.name}-wal"), file.with_name(f"{file.name}-shm")):
+        name.unlink(missing_ok=True)
+
+
 def _address(kind: str, what: str, field: str) -> str:
     """`none`, `sqlite`, or the address of a PostgreSQL database."""
-    address = kind
-    if kind.startswith("env:"):
-        name = kind.removeprefix("env:")
-        address = os.environ.get(name, "")
-        if not address:
-            raise ConfigError(f"the variable {name} is not set", field=field, hint=f"export {name}=…")
+    address = secret_value(kind, field)
     if address not in ("sqlite", "none") and not address.startswith(("postgresql://", "postgres://")):
         kinds = ["sqlite", "postgresql://…", "env:NAME", "none"]
         raise ConfigError(unknown(what, address, kinds), field=field)

@@ -1,16 +1,17 @@
-"""Threads and facts in PostgreSQL (extra `postgres`).
+"""Threads, and all else that a team keeps, in PostgreSQL (extra `postgres`).
 
-Threads keep connections, and wait for a server that is restarted. Facts have a table of their own, with vectors as
-bytes: no extension of the server is needed.
+Threads keep connections, and wait for a server that is restarted. Facts, requests and effects have a table each;
+vectors are bytes there: no extension of the server is needed.
 """
 
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from functools import wraps
-from time import monotonic, sleep
+from functools import partial, wraps
+from time import monotonic
 from typing import Any, TypeVar, cast
 
 import psycopg
@@ -21,15 +22,15 @@ from psycopg.rows import DictRow, dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
+from ..core.database import Execute
 from ..core.errors import StateError
-from .store import Execute
 from .threads import ThreadSaver, busy
 
 _PATIENCE = 30.0
 """Seconds for which an unreachable server is asked again."""
-_LOOK_AGAIN = 0.05
-"""Seconds after which a turn is asked for again."""
 _GONE = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
+_NOTICE_THE_DEAD = "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3"
+"""A machine that loses its power says no goodbye: the server lets go of its locks after 25 s, within a turn's wait."""
 _TABLES = {
     "checkpoints": "checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint, metadata",
     "checkpoint_writes": "checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, blob",
@@ -104,18 +105,33 @@ class PostgresThreads(ThreadSaver, PostgresSaver):
 
     @contextmanager
     def turn(self, thread_id: str, seconds: float) -> Iterator[None]:
-        """See `ThreadSaver`. The lock is the server's, on a connection of its own: it ends with the process."""
-        deadline, number = monotonic() + seconds, _lock_number(thread_id)
-        with closing(self._connection_for_locks()) as connection:
-            while not _take(connection, number):
-                if monotonic() > deadline:
-                    raise busy(thread_id, seconds)
-                sleep(_LOOK_AGAIN)
+        """See `ThreadSaver`. The lock is the server's, on a connection of its own: it ends with the process. Whoever
+        asked first has it first."""
+        with closing(self._locked(thread_id, monotonic() + seconds, seconds)):
             yield
+
+    def _locked(self, thread_id: str, deadline: float, seconds: float) -> psycopg.Connection[Any]:
+        """A connection that has the lock."""
+        while True:
+            connection = self._connection_for_locks()
+            try:
+                left = max(1, round((deadline - monotonic()) * 1000))
+                connection.execute("SELECT set_config('lock_timeout', %s, false)", (f"{left}ms",))
+                connection.execute("SELECT pg_advisory_lock(%s)", (_lock_number(thread_id),))
+                return connection
+            except psycopg.errors.LockNotAvailable:
+                connection.close()
+                raise busy(thread_id, seconds) from None
+            except _GONE:  # the server was restarted
+                connection.close()
+                if monotonic() > deadline:
+                    raise busy(thread_id, seconds) from None
 
     @_patient
     def _connection_for_locks(self) -> psycopg.Connection[Any]:
-        return psycopg.connect(self._url, autocommit=True, connect_timeout=5)
+        connection = psycopg.connect(self._url, autocommit=True, connect_timeout=5)
+        connection.execute(_NOTICE_THE_DEAD)
+        return connection
 
     def list(self, config: RunnableConfig | None, **more: Any) -> Iterator[CheckpointTuple]:
         """Checkpoints, the newest first."""
@@ -170,11 +186,6 @@ def _lock_number(thread_id: str) -> int:
     return int.from_bytes(digest[:8], "big", signed=True)
 
 
-def _take(connection: psycopg.Connection[Any], number: int) -> bool:
-    row = connection.execute("SELECT pg_try_advisory_lock(%s)", (number,)).fetchone()
-    return bool(row and row[0])
-
-
 _FACTS = """
 CREATE TABLE IF NOT EXISTS facts (
     namespace TEXT COLLATE "C" NOT NULL, key TEXT COLLATE "C" NOT NULL, value TEXT NOT NULL,
@@ -187,40 +198,97 @@ _FIRST_USER = 0x6D657469
 """Number of the lock under which the table is made: two first users at once would collide."""
 
 
-class PostgresFacts:
-    """A connection for each transaction: a server that was restarted in between is not noticed.
+class PostgresDatabase:
+    """Tables of metier's own in a PostgreSQL database, over one connection that is made anew when it breaks.
+
+    Args:
+        url: The address of the database; each team has one of its own, or a schema of its own in one.
+        schema: Statements that make the tables if need be.
+        tables: Their names.
+        patience: Seconds for which an unreachable server is asked again.
+
+    Raises:
+        StateError: the server cannot be reached.
+    """
+
+    clock = "extract(epoch from clock_timestamp())"
+
+    def __init__(self, url: str, schema: Sequence[str], tables: Sequence[str], *, patience: float = 0.0) -> None:
+        self._url, self._tables, self._lock = url, tables, threading.RLock()
+        self._kept: psycopg.Connection[Any] | None = None
+        self._again = Retrying(
+            retry=retry_if_exception_type(_GONE),
+            stop=stop_after_delay(patience),
+            wait=wait_random_exponential(multiplier=0.05, max=1),
+            reraise=True,
+        )
+        with self.transaction() as execute:
+            execute("SELECT pg_advisory_xact_lock(?)", (_FIRST_USER,))
+            for statement in schema:
+                execute(statement)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Execute]:
+        """See `core.database.Database`."""
+        with self._lock, _told():
+            connection = self._again.copy()(self._connection)
+            with connection.transaction():
+                yield partial(_execute, connection)
+
+    def run(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """See `core.database.Database`."""
+
+        def once() -> list[tuple[Any, ...]]:
+            return _execute(self._connection(), sql, values)
+
+        with self._lock, _told():
+            return self._again.copy()(once)
+
+    def empty_log(self) -> None:
+        """The server's log is its keeper's."""
+
+    def scrub(self) -> None:
+        """Write the tables anew without dead rows. The server's own log and its backups are its keeper's to clear."""
+        for table in self._tables:
+            self.run(f"VACUUM FULL {table}")
+
+    def close(self) -> None:
+        """Close the connection."""
+        with self._lock:
+            if self._kept:
+                self._kept.close()
+
+    def _connection(self) -> psycopg.Connection[Any]:
+        """The connection, which answers."""
+        try:
+            if self._kept and not self._kept.closed:
+                self._kept.execute("SELECT 1")
+                return self._kept
+        except _GONE:
+            pass
+        self._kept = psycopg.connect(self._url, autocommit=True, connect_timeout=5)
+        return self._kept
+
+
+def _execute(connection: psycopg.Connection[Any], sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    cursor = connection.execute(sql.replace("?", "%s").encode(), values or None)
+    return cursor.fetchall() if cursor.description else []
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except psycopg.Error as error:
+        raise StateError(f"PostgreSQL: {str(error).strip()}") from error
+
+
+class PostgresFacts(PostgresDatabase):
+    """The table of facts.
 
     Raises:
         StateError: the server cannot be reached.
     """
 
     def __init__(self, url: str) -> None:
-        self._url = url
-        with self.transaction() as execute:
-            execute("SELECT pg_advisory_xact_lock(?)", (_FIRST_USER,))
-            execute(_FACTS)
-
-    @contextmanager
-    def transaction(self) -> Iterator[Execute]:
-        """See `FactDatabase`."""
-        try:
-            with psycopg.connect(self._url, connect_timeout=5) as connection:
-
-                def execute(sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-                    cursor = connection.execute(sql.replace("?", "%s").encode(), values or None)
-                    return cursor.fetchall() if cursor.description else []
-
-                yield execute
-        except psycopg.Error as error:
-            raise StateError(f"PostgreSQL: {str(error).strip()}") from error
-
-    def scrub(self) -> None:
-        """Write the table anew without dead rows. The server's own log and its backups are its keeper's to clear."""
-        try:
-            with psycopg.connect(self._url, connect_timeout=5, autocommit=True) as connection:
-                connection.execute("VACUUM FULL facts")
-        except psycopg.Error as error:
-            raise StateError(f"PostgreSQL: {str(error).strip()}") from error
-
-    def close(self) -> None:
-        """Nothing is kept open."""
+        super().__init__(url, [_FACTS], ["facts"])

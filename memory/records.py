@@ -1,34 +1,39 @@
-"""What was asked of a team from outside, as long as somebody may want to know of it: JSON objects on a SQLite file.
+"""What was asked of a team from outside, as long as somebody may want to know of it: JSON objects in a table.
 
 Runs, the threads' titles, files and batches are such records; what is in them is the business of `serving`. A record
-belongs to an owner, so that it can be erased with everything else of a person.
+belongs to an owner, so that it can be erased with everything else of a person. One about which something is still to be
+done may be held by whoever does it, for a while at a time: when the holder dies, somebody else takes it.
 """
 
 from __future__ import annotations
 
 import json
-import sqlite3
-import threading
 import time
-from contextlib import closing
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..core.errors import StateError
-from ..core.sqlite import open_sqlite
+from ..core.database import Database, Execute, SqliteDatabase
 from .store import Owner
 
 RECORDS_FILE = "requests.sqlite"
 
-_SCHEMA = """
+RECORDS_SCHEMA = (
+    """
 CREATE TABLE IF NOT EXISTS records (
-    kind TEXT NOT NULL, id TEXT NOT NULL, tenant TEXT, user TEXT, thread TEXT NOT NULL, open INTEGER NOT NULL,
-    at REAL NOT NULL, body TEXT NOT NULL, PRIMARY KEY (kind, id)
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS records_by_owner ON records (kind, user, tenant, at);
-CREATE INDEX IF NOT EXISTS records_open ON records (kind, open) WHERE open;
-"""
-_COLUMNS = "id, tenant, user, thread, open, at, body"
+    kind TEXT NOT NULL, id TEXT NOT NULL, tenant TEXT, "user" TEXT, thread TEXT NOT NULL, open INTEGER NOT NULL,
+    at DOUBLE PRECISION NOT NULL, body TEXT NOT NULL, PRIMARY KEY (kind, id)
+)""",
+    'CREATE INDEX IF NOT EXISTS records_by_owner ON records (kind, "user", tenant, at)',
+    "CREATE INDEX IF NOT EXISTS records_by_open ON records (kind, open)",
+    # A table of its own: files of earlier versions get it, too.
+    """
+CREATE TABLE IF NOT EXISTS holders (
+    kind TEXT NOT NULL, id TEXT NOT NULL, holder TEXT NOT NULL, until DOUBLE PRECISION NOT NULL, PRIMARY KEY (kind, id)
+)""",
+)
+"""For SQLite and PostgreSQL."""
+_COLUMNS = 'id, tenant, "user", thread, open, at, body'
 
 
 class Record(NamedTuple):
@@ -44,84 +49,181 @@ class Record(NamedTuple):
     body: dict[str, Any]
 
 
+class Hold(NamedTuple):
+    """Who works on a record, and for how many seconds from now on nobody else may."""
+
+    holder: str
+    """`TEAM/NAME`: only holders of the same team take from each other."""
+    seconds: float
+
+
 class Records:
     """All records of a team. Safe to use from several threads and processes.
 
     Args:
-        path: The file; None keeps them in memory.
+        place: A SQLite file, or a database with the tables of `RECORDS_SCHEMA`; None keeps them in memory.
 
     Raises:
         StateError: the file is not a database.
     """
 
-    def __init__(self, path: Path | None) -> None:
-        self._lock, database = threading.Lock(), None
-        try:
-            plain: dict[str, Any] = {"check_same_thread": False, "isolation_level": None}
-            database = open_sqlite(path, **plain) if path else sqlite3.connect(":memory:", **plain)
-            database.executescript(_SCHEMA)
-        except sqlite3.DatabaseError as error:
-            if database:
-                database.close()
-            raise StateError(f"{path}: {error}", hint="move that file away; a new one is made") from error
-        self._database = database
+    def __init__(self, place: Path | Database | None) -> None:
+        own = place is None or isinstance(place, Path)
+        self.database = SqliteDatabase(place, ";".join(RECORDS_SCHEMA)) if own else place
 
     def put(
-        self, kind: str, id: str, owner: Owner, body: dict[str, Any], *, thread_id: str = "", open: bool = False
-    ) -> None:
-        """Keep a record, in place of an older one of that name; when it was made stays as it was."""
-        self._run(
-            "INSERT INTO records (kind, id, tenant, user, thread, open, at, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-            " ON CONFLICT (kind, id) DO UPDATE SET open = excluded.open, body = excluded.body",
-            (kind, id, owner.tenant, owner.user, thread_id, open, time.time(), json.dumps(body, ensure_ascii=False)),
-        )
+        self,
+        kind: str,
+        id: str,
+        owner: Owner,
+        body: dict[str, Any],
+        *,
+        thread_id: str = "",
+        open: bool = False,
+        hold: Hold | None = None,
+    ) -> bool:
+        """Keep a record, in place of an older one of that name; when it was made stays as it was.
+
+        Args:
+            hold: Who works on it while it is open. One that somebody else holds is left as it is.
+
+        Returns:
+            Whether it was kept.
+        """
+        with self.database.transaction() as execute:
+            if hold and not self._hold(execute, kind, id, hold):
+                return False
+            if hold and not open:
+                execute("DELETE FROM holders WHERE kind = ? AND id = ?", (kind, id))
+            _put(execute, kind, id, owner, body, thread_id, open=open)
+        return True
+
+    def put_once(self, kind: str, id: str, owner: Owner, body: dict[str, Any], also: Sequence[tuple[Any, ...]]) -> bool:
+        """Keep a record and those in `also` (kind, id, owner, body, thread, hold), all open; or none if it is there.
+
+        Returns:
+            Whether it is new.
+        """
+        with self.database.transaction() as execute:
+            values = _values(kind, id, owner, body, "", open=False)
+            if not execute(f"{_INSERT} ON CONFLICT (kind, id) DO NOTHING RETURNING 1", values):
+                return False
+            for other, name, whose, what, thread, hold in also:
+                self._hold(execute, other, name, hold)
+                _put(execute, other, name, whose, what, thread, open=True)
+        return True
+
+    def take(self, kind: str, hold: Hold, most: int, gone: Collection[str] = ()) -> list[Record]:
+        """The oldest open records that nobody holds any more; from now on `hold` says who does.
+
+        Args:
+            most: How many at most.
+            gone: Holders who are known to have ended, however long they wanted to hold.
+        """
+        team = hold.holder.partition("/")[0]
+        free = ["h.holder IS NULL", f"(h.until < {self.database.clock} AND h.holder LIKE ?)"]
+        values: list[Any] = [kind, f"{team}/%"]
+        if gone:
+            free, values = [*free, f"h.holder IN ({', '.join('?' * len(gone))})"], [*values, *gone]
+        with self.database.transaction() as execute:
+            found = execute(
+                "SELECT r.id FROM records r LEFT JOIN holders h ON h.kind = r.kind AND h.id = r.id"
+                f" WHERE r.kind = ? AND r.open = 1 AND ({' OR '.join(free)}) ORDER BY r.at, r.id LIMIT {int(most)}",
+                values,
+            )
+            mine = [name for (name,) in found if self._hold(execute, kind, name, hold, gone)]
+            # Read once it is held: whoever held it may have closed it between the two.
+            rows = [execute(f"SELECT {_COLUMNS} FROM records WHERE kind = ? AND id = ?", (kind, name)) for name in mine]
+        return [record for row in rows if row and (record := _record(row[0])).open]
+
+    def renew(self, hold: Hold) -> None:
+        """Hold what this holder holds for longer."""
+        until = f"{self.database.clock} + ?"
+        self.database.run(f"UPDATE holders SET until = {until} WHERE holder = ?", (hold.seconds, hold.holder))
+
+    def held(self, kind: str, holder: str) -> set[str]:
+        """The names of the records of a kind that this holder holds."""
+        rows = self.database.run("SELECT id FROM holders WHERE kind = ? AND holder = ?", (kind, holder))
+        return {name for (name,) in rows}
+
+    def leave(self, holder: str) -> None:
+        """Hold nothing any more: what is still open is for others."""
+        self.database.run("UPDATE holders SET until = 0 WHERE holder = ?", (holder,))
 
     def get(self, kind: str, id: str) -> Record | None:
         """A record by its name."""
-        rows = self._run(f"SELECT {_COLUMNS} FROM records WHERE kind = ? AND id = ?", (kind, id))
+        rows = self.database.run(f"SELECT {_COLUMNS} FROM records WHERE kind = ? AND id = ?", (kind, id))
         return _record(rows[0]) if rows else None
 
-    def list(self, kind: str, owner: Owner | None = None, *, open: bool | None = None) -> list[Record]:
+    def list(
+        self, kind: str, owner: Owner | None = None, *, open: bool | None = None, thread_id: str | None = None
+    ) -> list[Record]:
         """The records of a kind, the latest first.
 
         Args:
             owner: Only this one's; None gives everybody's.
             open: Only those about which something, or nothing, is to be done.
+            thread_id: Only those of a conversation.
         """
-        where, values = ["kind = ?"], [kind]
-        if owner is not None:
-            where, values = [*where, "user IS ?", "tenant IS ?"], [*values, owner.user, owner.tenant]
+        where, values = _whose(owner, thread_id)
         if open is not None:
-            where.append("open" if open else "NOT open")
-        rows = self._run(f"SELECT {_COLUMNS} FROM records WHERE {' AND '.join(where)} ORDER BY at DESC, id", values)
+            where += f" AND open = {int(open)}"
+        rows = self.database.run(
+            f"SELECT {_COLUMNS} FROM records WHERE kind = ? AND {where} ORDER BY at DESC, id", (kind, *values)
+        )
         return [_record(row) for row in rows]
 
     def delete(self, kind: str, id: str) -> None:
         """Forget a record."""
-        self._run("DELETE FROM records WHERE kind = ? AND id = ?", (kind, id))
+        self.database.run("DELETE FROM records WHERE kind = ? AND id = ?", (kind, id))
 
     def forget_before(self, at: float) -> None:
         """Forget what was made before that moment and about which nothing is to be done; titles of threads stay."""
-        self._run("DELETE FROM records WHERE at < ? AND NOT open AND kind <> 'thread'", (at,))
+        self.database.run("DELETE FROM records WHERE at < ? AND open = 0 AND kind <> 'thread'", (at,))
+        self.database.run("DELETE FROM holders WHERE until < ?", (at,))
 
     def of(self, owner: Owner | None, thread: str | None = None) -> list[Record]:
         """All records of an owner, of a thread, of both together; everybody's where neither is given."""
         where, values = _whose(owner, thread)
-        return [_record(row) for row in self._run(f"SELECT {_COLUMNS} FROM records WHERE {where} ORDER BY at", values)]
+        rows = self.database.run(f"SELECT {_COLUMNS} FROM records WHERE {where} ORDER BY at", values)
+        return [_record(row) for row in rows]
 
     def erase(self, owner: Owner | None, thread: str | None = None) -> int:
         """Forget what `of` gives. Returns how much it was."""
         where, values = _whose(owner, thread)
-        return len(self._run(f"DELETE FROM records WHERE {where} RETURNING 1", values))
+        with self.database.transaction() as execute:
+            return len(execute(f"DELETE FROM records WHERE {where} RETURNING 1", values))
 
     def close(self) -> None:
-        """Close the file."""
-        with self._lock:
-            self._database.close()
+        """Close the database."""
+        self.database.close()
 
-    def _run(self, sql: str, values: Any = ()) -> list[tuple[Any, ...]]:
-        with self._lock, closing(self._database.execute(sql, values)) as cursor:
-            return cursor.fetchall()
+    def _hold(self, execute: Execute, kind: str, id: str, hold: Hold, gone: Collection[str] = ()) -> bool:
+        """Hold a record; False where somebody else does."""
+        until, others = f"{self.database.clock} + ?", ""
+        if gone:
+            others = f" OR holders.holder IN ({', '.join('?' * len(gone))})"
+        return bool(
+            execute(
+                f"INSERT INTO holders (kind, id, holder, until) VALUES (?, ?, ?, {until})"
+                " ON CONFLICT (kind, id) DO UPDATE SET holder = excluded.holder, until = excluded.until"
+                f" WHERE holders.holder = excluded.holder OR holders.until < {self.database.clock}{others} RETURNING 1",
+                (kind, id, hold.holder, hold.seconds, *gone),
+            )
+        )
+
+
+_INSERT = f"INSERT INTO records (kind, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+def _values(kind: str, id: str, owner: Owner, body: dict[str, Any], thread: str, *, open: bool) -> tuple[Any, ...]:
+    text = json.dumps(body, ensure_ascii=False)
+    return (kind, id, owner.tenant, owner.user, thread, int(open), time.time(), text)
+
+
+def _put(execute: Execute, kind: str, id: str, owner: Owner, body: dict[str, Any], thread: str, *, open: bool) -> None:
+    again = "ON CONFLICT (kind, id) DO UPDATE SET open = excluded.open, body = excluded.body"
+    execute(f"{_INSERT} {again}", _values(kind, id, owner, body, thread, open=open))
 
 
 def _record(row: tuple[Any, ...]) -> Record:
@@ -130,9 +232,11 @@ def _record(row: tuple[Any, ...]) -> Record:
 
 
 def _whose(owner: Owner | None, thread: str | None) -> tuple[str, list[Any]]:
-    where, values = ["1"], list[Any]()
-    if owner is not None:
-        where, values = [*where, "user IS ?", "tenant IS ?"], [owner.user, owner.tenant]
+    where, values = ["1 = 1"], list[Any]()
+    for column, value in zip(('"user"', "tenant"), owner or (), strict=False):
+        # One operator for both databases that takes NULL for a value like others does not exist.
+        where, values = [*where, f"{column} {'IS NULL' if value is None else '= ?'}"], [*values, value]
+    values = [value for value in values if value is not None]
     if thread is not None:
         where, values = [*where, "thread = ?"], [*values, thread]
     return " AND ".join(where), values

@@ -17,26 +17,21 @@ from __future__ import annotations
 
 import json
 import math
-import sqlite3
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.database import Database, Execute, SqliteDatabase
 from ..core.embedding import Embedder
-from ..core.errors import StateError
-from ..core.sqlite import open_sqlite
 from ..core.text import sentences, terms
 from ..core.types import Value
 from .fact_rules import How
-from .threads import scrub
 
 WORD_WEIGHT = 0.6
 """Weight of the words against the meaning."""
@@ -109,24 +104,6 @@ def _name(label: str) -> str | None:
     return None if label == "_" else "" if label == "%" else unquote(label)
 
 
-Execute = Callable[..., list[tuple[Any, ...]]]
-"""`execute(sql, parameters=())` gives the rows; parameters stand as `?` in the statement."""
-
-
-class FactDatabase(Protocol):
-    """A database with the table `facts`. Safe to use from several threads."""
-
-    def transaction(self) -> AbstractContextManager[Execute]:
-        """Everything inside happens or nothing does. Raises StateError when the database cannot be used."""
-        ...
-
-    def scrub(self) -> None:
-        """Take what was deleted out of the files as well. Raises StateError when somebody else uses them."""
-        ...
-
-    def close(self) -> None: ...
-
-
 class _Row(NamedTuple):
     namespace: str
     key: str
@@ -166,7 +143,7 @@ class FactStore:
 
     def __init__(
         self,
-        database: FactDatabase,
+        database: Database,
         embedder: Embedder | None = None,
         *,
         days: float | None = None,
@@ -321,48 +298,12 @@ CREATE TABLE IF NOT EXISTS facts (
 """
 
 
-class SqliteFacts:
-    """Facts in one SQLite file, one connection in WAL mode; other processes may use the file at the same time.
+class SqliteFacts(SqliteDatabase):
+    """Facts in one SQLite file.
 
     Raises:
         StateError: the file is not a database.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path, self._lock, connection = path, threading.RLock(), None
-        try:
-            self._connection = connection = open_sqlite(path, isolation_level=None)
-            connection.execute(_TABLE)
-        except sqlite3.DatabaseError as error:
-            if connection:
-                connection.close()
-            raise StateError(f"{path}: {error}", hint="move that file away; a new one is made") from error
-
-    @contextmanager
-    def transaction(self) -> Iterator[Execute]:
-        """See `FactDatabase`."""
-
-        def execute(sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-            return self._connection.execute(sql, values).fetchall()
-
-        with self._lock:
-            try:
-                self._connection.execute("BEGIN IMMEDIATE")
-                try:
-                    yield execute
-                except BaseException:
-                    self._connection.execute("ROLLBACK")
-                    raise
-                self._connection.execute("COMMIT")
-            except sqlite3.DatabaseError as error:
-                raise StateError(f"{self._path}: {error}") from error
-
-    def scrub(self) -> None:
-        """See `FactDatabase`."""
-        with self._lock:
-            scrub(self._connection, self._path)
-
-    def close(self) -> None:
-        """Close the file."""
-        with self._lock:
-            self._connection.close()
+        super().__init__(path, _TABLE)

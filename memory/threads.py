@@ -21,7 +21,7 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 
 from ..core.errors import StateError
 from ..core.files import writable
-from ..core.sqlite import open_sqlite
+from ..core.sqlite import open_sqlite, scrub
 
 _CHECKPOINT = "thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint, metadata"
 _WRITE = "thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, value"
@@ -36,8 +36,6 @@ DELETE FROM checkpoints WHERE thread_id = ? AND (checkpoint_ns, checkpoint_id) N
 """
 _TURN_FILES = 1024
 """Files at which processes wait for each other."""
-_PATIENCE = 3000
-"""Milliseconds to wait for others to finish."""
 
 
 def _in_thread(method: str) -> Any:
@@ -219,26 +217,3 @@ def busy(thread_id: str, seconds: float) -> StateError:
         f"thread '{thread_id}' is at work on another task; it was waited for {seconds:.0f} s",
         hint="ask again when that is answered, or in another thread",
     )
-
-
-def scrub(connection: sqlite3.Connection, path: Path) -> None:
-    """Write the file anew without its free pages, and empty the write-ahead log.
-
-    Args:
-        connection: Open on that file, in no transaction.
-
-    Raises:
-        StateError: somebody else reads or writes the file.
-    """
-    (before,) = connection.execute("PRAGMA busy_timeout").fetchone()
-    try:
-        connection.execute(f"PRAGMA busy_timeout = {_PATIENCE}")
-        connection.execute("PRAGMA temp_store = MEMORY")  # the copy that VACUUM makes must not lie in a temporary file
-        connection.execute("VACUUM")
-        busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-    except sqlite3.OperationalError as error:
-        raise StateError(f"{path}: {error}", hint="end what uses the team, then erase again") from error
-    finally:
-        connection.execute(f"PRAGMA busy_timeout = {before}")
-    if busy:
-        raise StateError(f"{path} is in use by another process", hint="end it, then erase again")

@@ -170,11 +170,12 @@ def _lines(team: Team, user: str) -> Iterator[Callable[[str, str], None]]:
 
 @contextmanager
 def _kept(team: Team, user: str, editor: Any) -> Iterator[Callable[[str, str], None]]:
-    from ..memory.records import RECORDS_FILE, Records
+    from ..memory.open import open_records
     from ..memory.store import Owner
 
     try:
-        records = Records(team.blueprint.state / RECORDS_FILE)
+        kept = team.card.memory.checkpoints
+        records = open_records("sqlite" if kept == "none" else kept, team.blueprint.state)
     except (StateError, OSError):  # a disk that cannot be written: the lines are there for this chat
         yield lambda line, thread: None
         return

@@ -102,8 +102,8 @@ def scripted(base: object, adapters: Mapping[str, Path], **options: Any) -> Scri
     return ScriptedEngine(script, list(adapters), pause=0.02)
 
 
-def write_desk(folder: Path) -> Path:
-    """The team as files, for the `metier` command; it is built."""
+def write_desk(folder: Path, **memory: str) -> Path:
+    """The team as files, for the `metier` command; it is built. `memory` is added to that part of its card."""
     for card in cards(folder):
         place = folder / card.name
         place.mkdir(parents=True, exist_ok=True)
@@ -116,7 +116,7 @@ def write_desk(folder: Path) -> Path:
         "name": "desk",
         "specialists": [card.name for card in cards(folder)],
         "engine": "metier.tests.desk:scripted",
-        "memory": {"facts": "none"},
+        "memory": {"facts": "none", **memory},
         "policy": {"ask": ["pay"]},
         "guardrails": ["length"],
     }

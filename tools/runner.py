@@ -16,8 +16,8 @@ from langchain_core.tools import BaseTool, ToolException
 from pydantic import ValidationError
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from ..core.errors import MetierError, ToolError, unknown
-from ..core.sqlite import open_sqlite
+from ..core.database import Database, SqliteDatabase
+from ..core.errors import MetierError, StateError, ToolError, unknown
 from ..core.text import savable
 from ..core.types import ToolCall, Value
 from .policy import call_key
@@ -68,65 +68,55 @@ class LedgerEntry(Value):
     result: str = ""
 
 
+EFFECTS_SCHEMA = "CREATE TABLE IF NOT EXISTS effects (key TEXT PRIMARY KEY, state TEXT, result TEXT)"
+"""For SQLite and PostgreSQL."""
+
+
 class Ledger:
     """Which effects have happened, so that no payment is made twice after a crash or a retry.
 
-    Effects by key, in a SQLite file (or in memory). Several processes may share the file.
+    Args:
+        place: A SQLite file, or a database with the table of `EFFECTS_SCHEMA`; several processes may share either. None
+            keeps them in memory.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
-        plain: dict[str, Any] = {"isolation_level": None, "check_same_thread": False}
-        self._connection = (
-            open_sqlite(path, synchronous="FULL", timeout=10, **plain) if path else sqlite3.connect(":memory:", **plain)
-        )
-        self._lock = threading.Lock()
-        with self._lock:
-            self._connection.execute(
-                "CREATE TABLE IF NOT EXISTS effects (key TEXT PRIMARY KEY, state TEXT, result TEXT)"
-            )
+    def __init__(self, place: Path | Database | None = None) -> None:
+        own = place is None or isinstance(place, Path)
+        self.database = SqliteDatabase(place, EFFECTS_SCHEMA, synchronous="FULL") if own else place
 
     def begin(self, key: str) -> LedgerEntry | None:
         """Claim a key. None: it is yours, go on; otherwise what is known of the earlier attempt."""
+        claim = "INSERT INTO effects VALUES (?, 'begun', '') ON CONFLICT (key) DO NOTHING RETURNING 1"
         earlier = None
         while earlier is None:  # a key that is released by another process between the two statements is free again
-            with self._lock:
-                claimed = self._connection.execute(
-                    "INSERT INTO effects VALUES (?, 'begun', '') ON CONFLICT (key) DO NOTHING", (key,)
-                ).rowcount
-            if claimed:
+            if self.database.run(claim, (key,)):
                 return None
             earlier = self.find(key)
         return earlier
 
     def find(self, key: str) -> LedgerEntry | None:
         """What is known of an effect; None when it was never begun."""
-        with self._lock:
-            row = self._connection.execute("SELECT state, result FROM effects WHERE key = ?", (key,)).fetchone()
-        return LedgerEntry(state=row[0], result=row[1]) if row else None
+        rows = self.database.run("SELECT state, result FROM effects WHERE key = ?", (key,))
+        return LedgerEntry(state=rows[0][0], result=rows[0][1]) if rows else None
 
     def finish(self, key: str, result: str) -> None:
         """The effect happened."""
-        with self._lock:
-            self._connection.execute("UPDATE effects SET state = 'done', result = ? WHERE key = ?", (result, key))
+        self.database.run("UPDATE effects SET state = 'done', result = ? WHERE key = ?", (result, key))
 
     def release(self, key: str) -> None:
         """The effect surely did not happen; the key may be claimed again."""
-        with self._lock:
-            self._connection.execute("DELETE FROM effects WHERE key = ? AND state = 'begun'", (key,))
+        self.database.run("DELETE FROM effects WHERE key = ? AND state = 'begun'", (key,))
 
     def erase(self, prefix: str = "") -> int:
         """Forget all effects whose key begins with `prefix` (a thread's, say); how many there were."""
-        with self._lock:
-            gone = self._connection.execute(
-                "DELETE FROM effects WHERE substr(key, 1, ?) = ?", (len(prefix), prefix)
-            ).rowcount
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # nothing stays in the write-ahead file either
-        return gone
+        with self.database.transaction() as execute:
+            gone = execute("DELETE FROM effects WHERE substr(key, 1, ?) = ? RETURNING 1", (len(prefix), prefix))
+        self.database.empty_log()
+        return len(gone)
 
     def close(self) -> None:
-        """Close the file."""
-        with self._lock:
-            self._connection.close()
+        """Close the database."""
+        self.database.close()
 
 
 class ToolRunner:
@@ -206,7 +196,7 @@ class ToolRunner:
             raise
         try:
             self._ledger.finish(key, result)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, StateError) as error:
             return f"{result}\n(It is done, but that could not be noted: {error}.)"
         return result
 

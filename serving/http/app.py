@@ -6,6 +6,7 @@ with Team.load("plant") as team:
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from uuid import uuid4
@@ -15,7 +16,7 @@ from fastapi.responses import JSONResponse
 
 from ..._version import __version__
 from ...agents.team import Team
-from ...memory.records import RECORDS_FILE, Records
+from ...memory.open import open_records
 from .a2a import add_a2a
 from .agui import agui_routes
 from .batch_routes import Batches, batch_routes
@@ -29,6 +30,7 @@ from .openai_responses import response_routes
 from .page import Page, page_routes
 from .run_routes import run_routes
 from .runs import RunService
+from .shift import Shift
 from .team_page import team_routes
 from .threads import ThreadIndex
 from .webhooks import Webhooks
@@ -66,18 +68,24 @@ def create_app(
         webhook_hosts: Hosts of the local network that may be told of a run's end; public ones always may.
     """
     state = team.blueprint.state
-    records = Records(state / RECORDS_FILE if team.threads.saver else None)
+    records = open_records(team.card.memory.checkpoints, state)
+    shift = Shift(records, team.card.name, state)
     webhooks = Webhooks(state, webhook_hosts)
-    runs = RunService(team, records, workers=workers, queue=queue, on_end=webhooks.tell)
+    runs = RunService(team, shift, workers=workers, queue=queue, on_end=webhooks.tell)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        runs.recover()
-        app.state.batches.recover()
+        around = (runs.look_around, app.state.batches.look_around)
+        shift.begin()
+        for look in around:
+            await look()
+        looking = asyncio.create_task(shift.keep(*around))
         async with mcp_running(app):
             yield
             await app.state.batches.stop()
             await runs.drain(drain_seconds)
+        looking.cancel()
+        shift.end()
         records.close()
 
     app = FastAPI(
@@ -85,7 +93,7 @@ def create_app(
     )
     app.state.instance = uuid4().hex
     app.state.identify, app.state.team, app.state.runs, app.state.webhooks = identify, team, runs, webhooks
-    app.state.batches, app.state.threads = Batches(app, records), ThreadIndex(runs)
+    app.state.batches, app.state.threads = Batches(app, shift), ThreadIndex(runs)
     install_errors(app)
     for routes in _ROUTES:
         app.include_router(routes)

@@ -22,6 +22,7 @@ from starlette.types import Receive, Scope, Send
 from ...memory.records import Record, Records
 from .caller import CALLER, Caller, Whoever
 from .errors import ServingError
+from .shift import Shift
 
 _log = logging.getLogger("metier.http")
 
@@ -32,6 +33,8 @@ ENDPOINTS = ("/v1/chat/completions", "/v1/responses", "/v1/embeddings", "/v1/run
 _LARGEST = 50_000_000
 """Bytes of a file."""
 _MOST_LINES = 50_000
+_MOST_TAKEN = 20
+"""Batches of a server that has ended which another one takes at a time."""
 _AT_ONCE = 2
 """Lines of a batch that are worked on at the same time: people who wait come first."""
 
@@ -219,28 +222,37 @@ def _read_lines(content: str, endpoint: str) -> list[BatchLine]:
 class Batches:
     """Works on batches beside everything else. Each line is a request to the app itself, in its owner's name."""
 
-    def __init__(self, app: FastAPI, records: Records) -> None:
-        self._app, self._records = app, records
+    def __init__(self, app: FastAPI, shift: Shift) -> None:
+        self._app, self._records, self._shift = app, shift.records, shift
         self._at_work: dict[str, asyncio.Task[None]] = {}
 
     def begin(self, who: Caller, body: dict[str, Any], lines: list[BatchLine]) -> None:
         """Keep a batch and begin."""
-        self._records.put("batch", body["id"], who.owner, body, open=True)
         given = [line.model_dump() for line in lines]
         self._records.put("batch_lines", body["id"], who.owner, {"who": who.model_dump(mode="json"), "lines": given})
+        self._keep(who, body, open=True)
         self._start(who, body, lines)
 
-    def recover(self) -> None:
-        """Go on with what was not done when the server ended."""
-        for record in self._records.list("batch", open=True):
+    async def look_around(self) -> None:
+        """Go on with what nobody works on any more, and leave what was called off, or taken, elsewhere."""
+        for record in self._shift.take("batch", _MOST_TAKEN):
             if kept := self._records.get("batch_lines", record.id):
                 who = Caller.model_validate(kept.body["who"])
                 self._start(who, record.body, [BatchLine.model_validate(line) for line in kept.body["lines"]])
+        if self._at_work:
+            held = self._shift.held("batch")
+            for id in [id for id in self._at_work if id not in held]:
+                self._at_work.pop(id).cancel()
+            for id in [id for id in self._at_work if self._records.get("cancel", id)]:
+                self._at_work[id].cancel()
+                self._records.delete("cancel", id)
 
     async def cancel(self, id: str) -> dict[str, Any] | None:
-        """Call a batch off. Gives it as it stands then; None when it is not being worked on."""
+        """Call a batch off. Gives it as it stands then; None when it is not being worked on here."""
         task = self._at_work.get(id)
         if task is None:
+            if (record := self._records.get("batch", id)) and record.open:  # another server's, which looks for this
+                self._records.put("cancel", id, record.owner, {})
             return None
         task.cancel()
         await asyncio.wait([task])
@@ -284,7 +296,10 @@ class Batches:
             answer = {"status_code": response.status_code, "request_id": uuid4().hex, "body": response.json()}
             self._records.put("batch_answer", f"{body['id']}\n{line.custom_id}", who.owner, answer)
             body["request_counts"]["completed" if response.is_success else "failed"] += 1
-            self._records.put("batch", body["id"], who.owner, body, open=True)
+            self._keep(who, body, open=True)
+
+    def _keep(self, who: Caller, body: dict[str, Any], *, open: bool) -> bool:
+        return self._shift.put("batch", Record(body["id"], who.owner, "", open, 0.0, body))
 
     async def _ask(self, client: httpx.AsyncClient, line: BatchLine) -> httpx.Response:
         given = {**line.body, "stream": False} if line.url != "/v1/embeddings" else line.body
@@ -320,5 +335,5 @@ class Batches:
                 )
                 body[f"{name}_file_id"] = file["id"]
         body.update({"status": status, f"{status}_at": int(time.time())})
-        self._records.put("batch", body["id"], who.owner, body)
+        self._keep(who, body, open=False)
         self._records.delete("batch_lines", body["id"])

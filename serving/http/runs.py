@@ -1,5 +1,6 @@
 """The runs that all doors share: started, followed, called off, gone on with. They live in the event loop; the team's
-work goes on in a bounded pool of threads, one turn at a time in each thread of conversation.
+work goes on in a bounded pool of threads, one turn at a time in each thread of conversation. Durable ones are records
+that all servers of the team see; one of them works on each (`shift.py`).
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import asynccontextmanager
 from typing import Any, Literal
 from uuid import uuid4
 
@@ -24,11 +24,12 @@ from ...agents.threads import SINGLE
 from ...core.errors import MetierError, unknown
 from ...core.run import Cancelled, Emit, Event, cancellable
 from ...core.types import Answer, Turn, Value
-from ...memory.records import Records
+from ...memory.records import Record
 from ...memory.store import Owner
 from ...tools.policy import Decision
 from .caller import Caller
 from .errors import ServingError, error_body
+from .shift import Shift
 
 _log = logging.getLogger("metier.http")
 
@@ -40,6 +41,8 @@ ENDED: tuple[RunStatus, ...] = ("requires_action", "completed", "failed", "cance
 
 _HEARTBEAT = 15.0
 """Seconds of silence after which a follower is told that the run is still there."""
+_LOOK_AGAIN = 0.2
+"""Seconds after which a run looks again whether those before it, on another server, have ended."""
 _KEPT = 2_000
 """Runs that have ended and are in memory; of those that are not durable nothing else is known."""
 _KEPT_DAYS = 30
@@ -197,6 +200,19 @@ class Run:
         self.ended_at = time.time() if self.ended else None
         self._tell()
 
+    def catch_up(self, record: dict[str, Any]) -> None:
+        """What became of it on another server, of whose events only the last is known here."""
+        other = Run.of(record)
+        if (other.status, other.ended_at) == (self.status, self.ended_at):
+            return
+        if other.answer is not None and other.answer != self.answer:
+            name = "waiting" if other.answer.kind == "waiting" else "answer"
+            data = other.answer.model_dump(mode="json")
+            self.events.append(Event(name=name, specialist=other.answer.specialist, data=data))
+        self.status, self.answer, self.error = other.status, other.answer, other.error
+        self.ended_at, self.told = other.ended_at, other.told
+        self._tell()
+
     def _tell(self) -> None:
         news, self._news = self._news, asyncio.Event()
         news.set()
@@ -241,7 +257,7 @@ class RunService:
 
     Args:
         team: Who works. Whoever opened it closes it.
-        records: What is kept of runs that are worth it.
+        shift: What is kept of runs that are worth it, and which of them this server works on.
         workers: Runs that are worked on at the same time.
         queue: Runs that may wait for a worker; with more, callers are sent away (429) and told when to come back.
         on_end: Told of each run with a webhook that has ended or waits for a person; sets `told`.
@@ -250,21 +266,21 @@ class RunService:
     def __init__(
         self,
         team: Team,
-        records: Records,
+        shift: Shift,
         *,
         workers: int = 8,
         queue: int = 64,
         on_end: Callable[[Run], Awaitable[None]] | None = None,
     ) -> None:
-        self.team, self.records, self.workers, self.queue = team, records, workers, queue
+        self.team, self.shift, self.workers, self.queue = team, shift, workers, queue
+        self.records = shift.records
         self.draining = False
         self._on_end = on_end
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="metier-run")
         self._active: dict[str, asyncio.Task[None]] = {}
         self._telling: set[asyncio.Task[None]] = set()
         self._runs: OrderedDict[str, Run] = OrderedDict()
-        self._keys: OrderedDict[str, tuple[str, str]] = OrderedDict()
-        self._turns: dict[str, tuple[asyncio.Lock, int]] = {}
+        self._clear = True
 
     @property
     def active(self) -> int:
@@ -285,8 +301,8 @@ class RunService:
         Args:
             caller: Who asks.
             asked: What.
-            key: The `Idempotency-Key`: the same request with the same key is the same run.
-            durable: Keep it, so that it is known, and goes on, after the server ended.
+            key: The `Idempotency-Key`: the same request with the same key is the same run, also on another server.
+            durable: Keep it, so that it is known, and goes on, after the server ended. One with a key always is.
             webhook: Who is told of its end.
 
         Raises:
@@ -295,28 +311,36 @@ class RunService:
         """
         place = _digest([*caller.owner, key]) if key else ""
         body = _digest([asked.model_dump(mode="json"), webhook and webhook.url])
-        if place and (known := self._known(place)):
-            if known[0] != body:
-                raise ServingError(422, "this Idempotency-Key belongs to another request", code="idempotency_mismatch")
-            return self.get(caller, known[1])
+        if place and (known := self._known(caller, place, body)):
+            return known
         self._admit(asked)
-        run = Run(caller, asked, durable=durable, webhook=webhook)
+        run = Run(caller, asked, durable=durable or bool(key), webhook=webhook)
+        if not place:
+            self._save(run)
+        elif not self._save_with_key(run, place, body):  # the same request came to another server meanwhile
+            return self._known(caller, place, body) or self.start(caller, asked, key=key, webhook=webhook)
         self._runs[run.id] = run
-        self._save(run)
-        if place:
-            self._keys[place] = (body, run.id)
-            if durable:
-                self.records.put("key", place, caller.owner, {"body": body, "run": run.id})
         self._begin(run, self._from_the_start(run))
         return run
 
-    def _known(self, place: str) -> tuple[str, str] | None:
-        """What was asked with a key, and its run."""
-        known = self._keys.get(place)
-        if known is None and (record := self.records.get("key", place)):
-            known = (record.body["body"], record.body["run"])
-        there = known and (known[1] in self._runs or self.records.get("run", known[1]))
-        return known if there else None
+    def _known(self, caller: Caller, place: str, body: str) -> Run | None:
+        """The run that was asked for with a key."""
+        record = self.records.get("key", place)
+        if record is None:
+            return None
+        if record.body["body"] != body:
+            raise ServingError(422, "this Idempotency-Key belongs to another request", code="idempotency_mismatch")
+        try:
+            return self.get(caller, record.body["run"])
+        except ServingError:  # erased
+            self.records.delete("key", place)
+            return None
+
+    def _save_with_key(self, run: Run, place: str, body: str) -> bool:
+        """Both or, where the key is taken already, none."""
+        owner = run.caller.owner
+        new = ("run", run.id, owner, run.record, run.thread_id, self.shift.hold)
+        return self.records.put_once("key", place, owner, {"body": body, "run": run.id}, [new])
 
     def _from_the_start(self, run: Run) -> _Work:
         asked, owner = run.asked, run.caller.owner
@@ -328,17 +352,43 @@ class RunService:
     def _from_where_it_stands(self, run: Run, decisions: Sequence[Decision] = ()) -> _Work:
         return lambda emit: self.team.resume(run.thread_id, decisions, emit=emit)
 
-    def recover(self) -> int:
-        """Go on with what was not done when the server ended. Returns how many runs that are."""
-        self.records.forget_before(time.time() - _KEPT_DAYS * 86_400)
-        left = [Run.of(record.body) for record in reversed(self.records.list("run", open=True))]
-        for run in left:
-            self._runs[run.id] = run
-            if run.ended:
-                self._tell(run)
-            else:
-                self._go_on(run)
-        return len(left)
+    async def look_around(self) -> None:
+        """Go on with what nobody works on any more, and see what became of runs, and was called off, elsewhere."""
+        if self.draining:
+            return
+        room = self.workers + self.queue - self.active
+        others = [run for id, run in self._runs.items() if id not in self._active and run.durable and not run.ended]
+        taken, called_off, held, seen = await asyncio.to_thread(self._seen, room, [run.id for run in others])
+        for record in taken:
+            self._take(record)
+        for id in called_off & self._active.keys():
+            self.cancel(self._runs[id])
+            self.records.delete("cancel", id)
+        for id in [id for id in self._active if self._runs[id].durable and id not in held]:
+            self.cancel(self._runs[id])  # another server works on it
+        for run in others:
+            if run.id in seen and run.id not in self._active:
+                run.catch_up(seen[run.id])
+
+    def _seen(self, room: int, others: Sequence[str]) -> tuple[list[Record], set[str], set[str], dict[str, Any]]:
+        """In a thread: what is taken, what was called off, what this server holds, and how others' runs stand."""
+        self.shift.renew()
+        if self._clear:
+            self.records.forget_before(time.time() - _KEPT_DAYS * 86_400)
+            self._clear = False
+        taken = self.shift.take("run", room)
+        known = {id: record.body for id in others if (record := self.records.get("run", id))}
+        return taken, {r.id for r in self.records.list("cancel")}, self.shift.held("run"), known
+
+    def _take(self, record: Record) -> None:
+        """Go on with a run that was broken off, or tell of its end."""
+        run = self._runs[record.id] if record.id in self._runs else Run.of(record.body)
+        run.catch_up(record.body)
+        self._runs[run.id] = run
+        if run.ended:
+            self._tell(run)
+        else:
+            self._go_on(run)
 
     def _go_on(self, run: Run) -> None:
         """With a run that was broken off: from its last step where the thread has it, else from the beginning."""
@@ -348,14 +398,16 @@ class RunService:
             if left.questions:
                 run.answer = left.waiting(run.thread_id, 0.0)
                 run.become("requires_action")
-                self._save(run)
+                self._ended(run)
                 return
             work = self._from_where_it_stands(run)
         else:
-            done = threads.answer(run.thread_id) if threads.owner(run.thread_id) is not None and left is None else None
-            if done is None and (single := threads.last_single()):
-                done = single.answer
+            done = run.answer  # noted before its thread was left
+            if done is None and left is None and threads.owner(run.thread_id) is not None:
+                done = threads.answer(run.thread_id)
             if done is not None and done.run_id == run.id:
+                if run.asked.thread_id is None:
+                    threads.settle_single(run.thread_id, run.asked.task, done, run.caller.owner)
                 run.answer = done
                 run.become("completed")
                 self._ended(run)
@@ -371,8 +423,9 @@ class RunService:
             ServingError: 404, there is none; another's is as if it did not exist.
         """
         run = self._runs.get(id)
-        if run is None and (record := self.records.get("run", id)):
-            run = self._runs[id] = Run.of(record.body)
+        if id not in self._active and (run is None or run.durable) and (record := self.records.get("run", id)):
+            run = self._runs[id] = run or Run.of(record.body)
+            run.catch_up(record.body)
         if run is None or run.caller.owner != caller.owner:
             raise ServingError(404, f"there is no run '{id}'", code="run_not_found")
         return run
@@ -380,15 +433,19 @@ class RunService:
     def of_thread(self, caller: Caller, thread_id: str) -> list[Run]:
         """The caller's runs in a conversation that are still known, the latest first."""
         known = {run.id: run for run in self._runs.values() if run.thread_id == thread_id}
-        for record in self.records.list("run", caller.owner):
-            if record.thread_id == thread_id and record.id not in known:
-                known[record.id] = Run.of(record.body)
+        for record in self.records.list("run", caller.owner, thread_id=thread_id):
+            run = known.setdefault(record.id, Run.of(record.body))
+            if run.id not in self._active:
+                run.catch_up(record.body)
         own = [run for run in known.values() if run.caller.owner == caller.owner]
         return sorted(own, key=lambda run: run.created_at, reverse=True)
 
     def at_work(self, thread_id: str) -> list[Run]:
-        """The runs of a conversation that wait or are worked on, in their order."""
-        return [run for id in self._active if (run := self._runs[id]).thread_id == thread_id]
+        """The runs of a conversation that wait or are worked on, in their order; also those of other servers."""
+        here = [run for id in self._active if (run := self._runs[id]).thread_id == thread_id]
+        left = self.records.list("run", open=True, thread_id=thread_id)
+        elsewhere = [Run.of(record.body) for record in left if record.id not in self._active]
+        return sorted([*here, *(run for run in elsewhere if not run.ended)], key=lambda run: run.created_at)
 
     def waiting(self, caller: Caller, thread_id: str) -> Run:
         """The run that stands still in a conversation, also one of another door: a chat, a command, an earlier server.
@@ -410,7 +467,10 @@ class RunService:
         return run
 
     def cancel(self, run: Run) -> None:
-        """Call a run off: it ends at its next event; one that waits does not begin."""
+        """Call a run off: it ends at its next event; one that waits does not begin. Another server's is told so."""
+        if run.id not in self._active and not run.ended:
+            self.records.put("cancel", run.id, run.caller.owner, {}, thread_id=run.thread_id)
+            return
         run.called_off.set()
         if run.status == "queued":
             self._active[run.id].cancel()
@@ -435,6 +495,9 @@ class RunService:
             raise ServingError(422, error.message, code="wrong_decisions", param="decisions") from error
         self._admit(run.asked)
         run.become("queued")
+        if not self._save(run):
+            raise ServingError(409, f"another server goes on with run {run.id}", code="not_waiting")
+        self.records.delete("cancel", run.id)
         self._begin(run, self._from_where_it_stands(run, decisions))
 
     async def drain(self, seconds: float) -> None:
@@ -470,8 +533,8 @@ class RunService:
     async def _drive(self, run: Run, work: _Work) -> None:
         loop = asyncio.get_running_loop()
         try:
-            async with self._turn(run.thread_id):
-                await _in_pool(self._pool.submit(self._work, run, work, loop))
+            await self._those_before(run)
+            await _in_pool(self._pool.submit(self._work, run, work, loop))
             waits = run.answer is not None and run.answer.kind == "waiting"
             run.become("requires_action" if waits else "completed")
         except (Cancelled, asyncio.CancelledError):
@@ -491,10 +554,14 @@ class RunService:
         self._save(run)
         self._tell(run)
 
-    def _save(self, run: Run) -> None:
-        if run.durable:
-            undone = not run.ended or (run.webhook is not None and not run.told)
-            self.records.put("run", run.id, run.caller.owner, run.record, thread_id=run.thread_id, open=undone)
+    def _save(self, run: Run, **view: Any) -> bool:
+        """Keep how it stands, or will in a moment (`view`); False where another server works on it meanwhile."""
+        if not run.durable:
+            return True
+        undone = not run.ended or (run.webhook is not None and not run.told)
+        body = run.record
+        body["view"].update(view)
+        return self.shift.put("run", Record(run.id, run.caller.owner, run.thread_id, undone, run.created_at, body))
 
     def _tell(self, run: Run) -> None:
         """Let the webhook know, beside everything else."""
@@ -515,26 +582,25 @@ class RunService:
             raise Cancelled("called off before it began")
 
         def tell(event: Event) -> None:
+            if event.name == "answer":  # before its thread is left: whoever goes on with it must not ask again
+                self._save(run, answer=event.data)
             loop.call_soon_threadsafe(run.add, event)
 
+        if not self._save(run, status="in_progress"):
+            raise Cancelled("another server works on it")
         loop.call_soon_threadsafe(run.become, "in_progress")
         with cancellable(run.called_off.is_set):
             work(tell)
 
-    @asynccontextmanager
-    async def _turn(self, thread_id: str) -> AsyncIterator[None]:
-        """Wait for those who came before in this thread, in their order."""
-        lock, waiting = self._turns.get(thread_id, (asyncio.Lock(), 0))
-        self._turns[thread_id] = (lock, waiting + 1)
-        try:
-            async with lock:
-                yield
-        finally:
-            lock, waiting = self._turns[thread_id]
-            if waiting == 1:
-                del self._turns[thread_id]
-            else:
-                self._turns[thread_id] = (lock, waiting - 1)
+    async def _those_before(self, run: Run) -> None:
+        """Wait for those who came before in this conversation, to this server or to another one."""
+        while run.asked.thread_id:
+            place = (run.created_at, run.id)
+            before = [other.id for other in self.at_work(run.thread_id) if (other.created_at, other.id) < place]
+            if not before:
+                return
+            here = [self._active[id] for id in before if id in self._active]
+            await (asyncio.wait(here) if here else asyncio.sleep(_LOOK_AGAIN))
 
     def _forget(self) -> None:
         """Only the last runs can be asked about; one that waits for a person is never forgotten."""
@@ -542,8 +608,6 @@ class RunService:
             run = self._runs[id]
             if id not in self._active and (run.durable or run.status != "requires_action"):
                 del self._runs[id]
-        while len(self._keys) > _KEPT:
-            self._keys.popitem(last=False)
 
 
 def _digest(value: Any) -> str:

@@ -38,7 +38,8 @@ def open_engine(
 
     Args:
         base: A pulled model or its GGUF file; for a server, the name under which it serves the model.
-        adapters: Name to adapter, as `adapters.loadable` gives it for the engine. A server has its own.
+        adapters: Name to adapter, as `adapters.loadable` gives it for the engine; for a server, the folders as it sees
+            them, which it is to load. It may have others of its own.
         folders: Where a module of one's own may lie besides those that are installed.
         options: For the engine: `context`, `slots`, `threads`, `api_key` …
 
@@ -48,7 +49,7 @@ def open_engine(
         MissingExtra: The engine needs a library that is not installed.
     """
     if spec.startswith(("http://", "https://")):
-        return load("remote", "engine", ENGINES)(spec, base if isinstance(base, str) else None, **options)
+        return load("remote", "engine", ENGINES)(spec, base if isinstance(base, str) else None, adapters, **options)
     if spec == AUTO:
         return _open_fastest(base, adapters, options)
     gguf = base.files["gguf"] if isinstance(base, LocalModel) else Path(base)

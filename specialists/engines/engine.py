@@ -127,6 +127,15 @@ class Engine(Protocol):
         ...
 
 
+@runtime_checkable
+class LoadsAdapters(Protocol):
+    """An engine whose server loads adapters while it runs, and can forget them."""
+
+    def load(self, name: str) -> None: ...
+
+    def unload(self, name: str) -> None: ...
+
+
 def certainty(logprobs: list[float]) -> dict[str, float]:
     """Mean log-probability of an answer's tokens, and that of its first; empty where the engine does not tell."""
     return {"logprob": sum(logprobs) / len(logprobs), "first_logprob": logprobs[0]} if logprobs else {}

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import PurePath
-from typing import Any
+from pathlib import Path, PurePath
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from pydantic import Field
+from tenacity import AsyncRetrying, Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from ...core.errors import ContextOverflow, EngineError, MissingExtra
+from ..prompt import neutralise
 from .engine import GREEDY, Constraint, Json, OneOf, Sampling, as_chunk, certainty, check_adapter
 
 try:
@@ -23,25 +28,63 @@ try:
 except ImportError as error:
     raise MissingExtra("langchain-openai", "remote") from error
 
+_log = logging.getLogger(__name__)
+
+_Result = TypeVar("_Result")
+
 _WRAPPED = "answer"
 """Schemas for the OpenAI API must be objects: an option travels as the value of this property."""
+
+
+_FORMS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "response_format": lambda schema: {
+        "type": "json_schema",
+        "json_schema": {"name": _WRAPPED, "schema": schema, "strict": True},
+    },
+    "structured_outputs": lambda schema: {"json": schema},  # vLLM from 0.12 on
+    "guided_json": lambda schema: schema,  # vLLM before
+}
+"""How a schema may be asked for, the usual way first. The next one is tried when a server says that it does not know
+that field."""
+
+
+class _Loading(NamedTuple):
+    """How a kind of server is told to load an adapter, and asked for it."""
+
+    below_v1: bool
+    """Whether it is told below `/v1`, or beside it."""
+    start: str
+    """How the server has to be started for that."""
+    by_model: bool
+    """Whether a request names the adapter as its model, and not as `lora_path`."""
+
+
+_LOADING = {
+    "vllm": _Loading(True, "vllm serve … --enable-lora, with VLLM_ALLOW_RUNTIME_LORA_UPDATING=True", by_model=True),
+    "sglang": _Loading(False, "sglang.launch_server … --enable-lora --max-lora-rank 64", by_model=False),
+}
+"""By `owned_by` of the models that the server lists."""
 
 
 class RemoteEngine:
     """One base and its adapters on a server. An `Engine`.
 
-    Adapters are those that the server tells of: as models of their own (vLLM, SGLang: the adapter's name is the
-    request's `model`), or as llama-server's numbered adapters (sent as `lora` with each request).
+    Adapters are those that the server tells of: as models of their own (vLLM: the adapter's name is the request's
+    `model`), or as llama-server's numbered adapters (sent as `lora` with each request). vLLM and SGLang can also be
+    given some: they are loaded when this opens, and again when the server turns out to have been started anew.
 
     Args:
         base_url: The server's address, up to and with `/v1`.
         model: Name of the base there; when the server does not list it, the first model that is no adapter.
+        adapters: Name to PEFT folder, as the server sees it. A name always stands for the same weights: the server's
+            cache of prompts goes by the name, and would answer with the old ones.
         api_key: For servers that ask for one.
-        context: Window in tokens; the API does not tell.
+        context: Window in tokens; left out, what the server tells, else 4096.
         timeout: Seconds for one request.
+        patience: Seconds for which a request is tried again while the server is busy or away.
 
     Raises:
-        EngineError: The server cannot be reached or refuses.
+        EngineError: The server cannot be reached or refuses, or it does not load an adapter.
     """
 
     name = "remote"
@@ -50,23 +93,106 @@ class RemoteEngine:
         self,
         base_url: str,
         model: str | None = None,
+        adapters: Mapping[str, Path] | None = None,
         *,
         api_key: str | None = None,
-        context: int = 4096,
+        context: int | None = None,
         timeout: float = 60.0,
+        patience: float = 10.0,
     ) -> None:
-        self._client = openai.OpenAI(base_url=base_url, api_key=api_key or "none", timeout=timeout, max_retries=1)
-        self._settings = {"base_url": base_url, "api_key": api_key or "none", "timeout": timeout, "max_retries": 1}
-        self._context = context
+        self._settings = {"base_url": base_url, "api_key": api_key or "none", "timeout": timeout, "max_retries": 0}
+        self._client = openai.OpenAI(**self._settings)
         self._root = urlunsplit(urlsplit(base_url)._replace(path=""))
+        self.retrying: dict[str, Any] = {
+            "retry": retry_if_exception(_passing),
+            "stop": stop_after_delay(patience),
+            "wait": wait_random_exponential(multiplier=0.2, max=5),
+            "reraise": True,
+        }
+        self.forms = list(_FORMS)
+        served = self._served(base_url)
+        bases = [name for name, about in served.items() if not about.get("parent")]
+        self._base = model if model in bases else bases[0] if bases else model or "default"
+        about = served.get(self._base, {})
+        self._context = context or about.get("max_model_len") or 4096
+        self._loading = _LOADING.get(about.get("owned_by", ""))
+        self._numbers = self._numbered()
+        self._given = dict(adapters or {})
+        known = tuple(self._numbers) or tuple(name for name in served if name != self._base)
+        self._adapters = tuple(dict.fromkeys((*known, *self._given)))
+        for name in self._given.keys() - known:
+            self.load(name)
+
+    def _served(self, base_url: str) -> dict[str, dict[str, Any]]:
+        """The server's models, by name."""
         try:
-            served = {m.id: (m.model_extra or {}).get("parent") for m in self._client.models.list()}
+            return {model.id: model.model_dump() for model in self._client.models.list()}
         except openai.OpenAIError as error:
             raise EngineError(f"no model server at {base_url}: {error}", hint="is it running, with /v1?") from error
-        bases = [name for name, parent in served.items() if not parent]
-        self._base = model if model in bases else bases[0] if bases else model or "default"
-        self._numbers = self._numbered()
-        self._adapters = tuple(self._numbers) or tuple(name for name in served if name != self._base)
+
+    def load(self, name: str) -> None:
+        """Have the server load one of the adapters that this engine was given; it may have it already.
+
+        Raises:
+            EngineError: It does not.
+        """
+        how = self._loading
+        if how is None:
+            told = " or ".join(_LOADING)
+            raise EngineError(
+                f"this server loads no adapters while it runs; {told} would", hint="`engine:` in team.yaml"
+            )
+        folder = self._given[name]
+        try:
+            self._tell(how, "load_lora_adapter", {"lora_name": name, "lora_path": str(folder)})
+        except openai.APIStatusError as error:
+            if "already" in error.message and name in error.message:
+                return
+            unknown_page = isinstance(error, openai.NotFoundError) and str(folder) not in error.message
+            hint = how.start if unknown_page else "does the server see that folder? `server.seen_as` in team.yaml"
+            raise EngineError(
+                f"the server does not load adapter '{name}' of {folder}: {_said(error)}", hint=hint
+            ) from error
+        except openai.OpenAIError as error:
+            raise EngineError(f"the model server failed: {error}") from error
+        _log.info("the server has loaded adapter %s", name)
+
+    def unload(self, name: str) -> None:
+        """Have the server forget an adapter; nothing happens when it does not have it, or cannot.
+
+        Raises:
+            EngineError: The server failed.
+        """
+        if self._loading is None:
+            return
+        try:
+            self._tell(self._loading, "unload_lora_adapter", {"lora_name": name})
+        except (openai.NotFoundError, openai.BadRequestError):
+            return
+        except openai.OpenAIError as error:
+            raise EngineError(f"the model server failed: {error}") from error
+
+    def _tell(self, how: _Loading, page: str, body: dict[str, Any]) -> None:
+        root = str(self._client.base_url).rstrip("/")
+        url = f"{root}/{page}" if how.below_v1 else f"{root.removesuffix('/v1')}/{page}"
+        Retrying(**self.retrying)(self._client.post, url, cast_to=object, body=body)
+
+    def reload(self, adapter: str | None, error: openai.APIStatusError) -> bool:
+        """After a refusal: load the adapter once more, if the server has lost it. Says whether to ask again."""
+        lost = isinstance(error, openai.NotFoundError | openai.BadRequestError) and adapter in self._given
+        if not lost or adapter is None or adapter not in error.message:
+            return False
+        self.load(adapter)
+        return True
+
+    def reform(self, error: openai.APIStatusError) -> bool:
+        """After a refusal: ask for a schema in the next form, if this one is not known. Says whether to ask again."""
+        refused = next((form for form in _FORMS if form in str(error)), None)
+        if error.status_code not in (400, 422) or refused is None:
+            return False
+        if refused == self.forms[0] and len(self.forms) > 1:
+            self.forms.pop(0)
+        return refused not in self.forms
 
     @property
     def context(self) -> int:
@@ -78,11 +204,16 @@ class RemoteEngine:
 
     def chat(self, sampling: Sampling = GREEDY, *, adapter: str | None = None, slot: str | None = None) -> RemoteChat:
         check_adapter(adapter, self._adapters)
-        extra = {}
+        extra: dict[str, Any] = {}
         if self._numbers:
             extra["lora"] = [{"id": n, "scale": float(name == adapter)} for name, n in self._numbers.items()]
+        by_path = bool(adapter) and self._loading is not None and not self._loading.by_model
+        if by_path:
+            extra["lora_path"] = adapter
         return RemoteChat(
-            model=adapter if adapter and not self._numbers else self._base,
+            engine=self,
+            adapter=adapter,
+            model=adapter if adapter and not self._numbers and not by_path else self._base,
             max_completion_tokens=sampling.max_tokens,
             temperature=sampling.temperature,
             seed=sampling.seed,
@@ -130,14 +261,20 @@ class RemoteChat(ChatOpenAI):
     `answer` alone.
     """
 
+    engine: Any = Field(exclude=True, repr=False)
+    adapter: str | None = None
+
     def _get_request_payload(
         self, input_: LanguageModelInput, *, schema: dict[str, Any] | None = None, **kwargs: Any
     ) -> dict[str, Any]:
         payload = super()._get_request_payload(input_, **kwargs)
+        for message in payload["messages"]:
+            if isinstance(message.get("content"), str):
+                message["content"] = neutralise(message["content"])
         if schema is not None:
             # As extra body: the client raises on a cut-off answer when it knows of a response_format.
-            asked = {"type": "json_schema", "json_schema": {"name": _WRAPPED, "schema": schema, "strict": True}}
-            payload["extra_body"] = {**(payload.get("extra_body") or {}), "response_format": asked}
+            form = self.engine.forms[0]
+            payload["extra_body"] = {**(payload.get("extra_body") or {}), form: _FORMS[form](schema)}
         return payload
 
     def _generate(
@@ -149,8 +286,8 @@ class RemoteChat(ChatOpenAI):
         unwrap: bool = False,
         **kwargs: Any,
     ) -> ChatResult:
-        with _translated():
-            return _told(super()._generate(messages, stop, run_manager, **kwargs), unwrap)
+        own = super()._generate
+        return _told(self._patiently(lambda: own(messages, stop, run_manager, **kwargs)), unwrap)
 
     async def _agenerate(
         self,
@@ -161,16 +298,24 @@ class RemoteChat(ChatOpenAI):
         unwrap: bool = False,
         **kwargs: Any,
     ) -> ChatResult:
-        with _translated():
-            return _told(await super()._agenerate(messages, stop, run_manager, **kwargs), unwrap)
+        own = super()._agenerate
+        return _told(await self._apatiently(lambda: own(messages, stop, run_manager, **kwargs)), unwrap)
 
     def _stream(self, *args: Any, unwrap: bool = False, **kwargs: Any) -> Iterator[ChatGenerationChunk]:
         if unwrap:
             yield _as_stream(self._generate(*args, unwrap=True, **kwargs))
             return
         logprobs: list[float] = []
+        own = super()._stream
+
+        def begin() -> tuple[ChatGenerationChunk, Iterator[ChatGenerationChunk]]:
+            chunks = own(*args, **kwargs)
+            return next(chunks), chunks
+
+        first, rest = self._patiently(begin)
+        yield _with_certainty(first, logprobs)
         with _translated():
-            for chunk in super()._stream(*args, **kwargs):
+            for chunk in rest:
                 yield _with_certainty(chunk, logprobs)
 
     async def _astream(self, *args: Any, unwrap: bool = False, **kwargs: Any) -> AsyncIterator[ChatGenerationChunk]:
@@ -178,9 +323,45 @@ class RemoteChat(ChatOpenAI):
             yield _as_stream(await self._agenerate(*args, unwrap=True, **kwargs))
             return
         logprobs: list[float] = []
+        own = super()._astream
+
+        async def begin() -> tuple[ChatGenerationChunk, AsyncIterator[ChatGenerationChunk]]:
+            chunks = own(*args, **kwargs)
+            return await anext(chunks), chunks
+
+        first, rest = await self._apatiently(begin)
+        yield _with_certainty(first, logprobs)
         with _translated():
-            async for chunk in super()._astream(*args, **kwargs):
+            async for chunk in rest:
                 yield _with_certainty(chunk, logprobs)
+
+    def _patiently(self, ask: Callable[[], _Result]) -> _Result:
+        """What the server says; asked again while it is busy or away, and in another way where that mends a refusal."""
+        reloaded = False
+        with _translated():
+            while True:
+                try:
+                    return Retrying(**self.engine.retrying)(ask)
+                except openai.APIStatusError as error:
+                    if self.engine.reform(error):
+                        continue
+                    if reloaded or not self.engine.reload(self.adapter, error):
+                        raise
+                    reloaded = True
+
+    async def _apatiently(self, ask: Callable[[], Awaitable[_Result]]) -> _Result:
+        """`_patiently` for asynchronous callers."""
+        reloaded = False
+        with _translated():
+            while True:
+                try:
+                    return await AsyncRetrying(**self.engine.retrying)(ask)
+                except openai.APIStatusError as error:
+                    if self.engine.reform(error):
+                        continue
+                    if reloaded or not await asyncio.to_thread(self.engine.reload, self.adapter, error):
+                        raise
+                    reloaded = True
 
 
 def _told(result: ChatResult, unwrap: bool) -> ChatResult:
@@ -214,9 +395,23 @@ def _translated() -> Iterator[None]:
         body = error.body if isinstance(error.body, dict) else {}
         if "exceed_context_size_error" in str(body.get("type")) or "context_length" in str(body.get("code")):
             raise ContextOverflow(f"the server says: {error.message}", hint="shorten the prompt") from error
-        raise EngineError(f"the server refused the request: {error.message}") from error
+        raise EngineError(f"the server refused the request: {_said(error)}") from error
     except openai.OpenAIError as error:
         raise EngineError(f"the model server failed: {error}") from error
+
+
+def _passing(error: BaseException) -> bool:
+    """Whether the same request may work a moment later."""
+    if isinstance(error, openai.APITimeoutError):
+        return False  # it was waited for long enough
+    busy = isinstance(error, openai.APIStatusError) and error.status_code in (408, 425, 429, 502, 503, 504)
+    return busy or isinstance(error, openai.APIConnectionError)
+
+
+def _said(error: openai.APIStatusError) -> str:
+    """The server's own words: vLLM has them under `message`, SGLang under `error_message`."""
+    body = error.body if isinstance(error.body, dict) else {}
+    return str(body.get("message") or body.get("error_message") or error.message)
 
 
 def _unwrapped(text: str) -> str:
