@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -101,6 +102,23 @@ def open_specialist(
     )
 
 
+def limited(specialist: Specialist, plan: Blueprint, runtime: Runtime, knowledge: Knowledge | None) -> Specialist:
+    """The same specialist for somebody who may see only some of its documents and colleagues.
+
+    Args:
+        specialist: As it was opened for the team; its model and what its style opened are shared.
+        plan: The cards that this somebody may know of.
+        runtime: What it was opened with.
+        knowledge: The documents that may be seen.
+    """
+    name = specialist.card.name
+    part = copy(specialist)
+    part.card, part.knowledge = plan.specialists[name], knowledge
+    if knowledge is not specialist.knowledge:
+        part.tools = _open_tools(plan, name, runtime, knowledge, dry=False)
+    return part
+
+
 def _open_tools(
     plan: Blueprint, name: str, runtime: Runtime, knowledge: Knowledge | None, *, dry: bool
 ) -> SpecialistTools | WaitingTools | None:
@@ -181,7 +199,7 @@ def version_of(
     """
     documents = {d.source: d.sha256 for d in knowledge.documents()} if knowledge else {}
     model = base.sha256("gguf") if base else [blueprint.card.engine, blueprint.card.base]
-    card = blueprint.specialists[name].model_dump(exclude_defaults=True)
+    card = blueprint.specialists[name].model_dump(exclude_defaults=True, exclude={"groups"})
     trained = classifier_in_use(blueprint, name) if classifier else None
     return fingerprint(card, documents, model, adapter_version(adapter), *([sha256(trained)] if trained else []))
 

@@ -370,6 +370,8 @@ def _fit_router(needs: dict[str, Any], folder: Path, embedder: Embedder, progres
 
 
 def _cards(blueprint: Blueprint) -> str:
-    cards = {name: card.model_dump() for name, card in blueprint.specialists.items()}
+    # Who may see what, and how much, changes nothing of what is built.
+    cards = {name: card.model_dump(exclude={"groups"}) for name, card in blueprint.specialists.items()}
     tasks = {name: blueprint.tasks(name) for name in blueprint.specialists}
-    return fingerprint(blueprint.card.model_dump(), cards, tasks, blueprint.outside())
+    team = blueprint.card.model_dump(exclude={"access", "limits"})
+    return fingerprint(team, cards, tasks, blueprint.outside())

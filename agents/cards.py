@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +17,7 @@ from ..core.errors import ConfigError, unknown
 from ..core.files import read_jsonl
 from ..core.yaml import load_yaml
 from ..specialists.adapters.registry import Registry
-from ..specialists.card import NAME, Section, SpecialistCard
+from ..specialists.card import NAME, Group, Section, SpecialistCard
 from ..specialists.styles.style import Style
 from ..specialists.styles.table import check_card, find_style
 from ..tools.policy import TeamRules
@@ -86,6 +87,22 @@ class ServerCard(Section):
     """Seconds for which a request is tried again while the server is busy or away."""
 
 
+class LimitsCard(Section):
+    """What each caller of a server may use; more is refused with 429 and when to come back. Who used what:
+    `metier usage`."""
+
+    requests_per_minute: int | None = Field(default=600, ge=1)
+    """Of one key or one session on the page; counts where there are users."""
+    body_mb: float = Field(default=100, gt=0)
+    """The largest request, a file among them, in megabytes."""
+    seconds: float = Field(default=600, gt=0)
+    """The longest that one task may wait and be worked on."""
+    tokens_per_day: int | None = Field(default=None, ge=0)
+    """Tokens in and out of each user; a day begins at midnight UTC. Left out: as many as they like."""
+    seconds_per_day: float | None = Field(default=None, ge=0)
+    """Seconds that the team works for each user."""
+
+
 class TeamCard(Section):
     """A team of specialists, compiled into one LangGraph graph."""
 
@@ -110,6 +127,11 @@ class TeamCard(Section):
     """Checks before and after, by name."""
     abstain_below: float | None = Field(default=None, ge=0, le=1)
     """Specialists refuse to answer below this confidence. Left out: what suits the style."""
+    access: dict[str, list[Group]] = Field(default_factory=dict)
+    """Documents that only users of one of some groups may see: `hr/salaries: [hr, board]`. A file or folder as answers
+    name it, or a pattern in which `*` stands for anything; where several fit, each must be met. Who may ask whom stands
+    on the specialists' cards (`groups`)."""
+    limits: LimitsCard = LimitsCard()
 
     @property
     def served(self) -> bool:
@@ -222,6 +244,25 @@ class Blueprint:
                 )
         return cls(card, named, dict(zip(named, places, strict=True)), root)
 
+    def hides(self, source: str, groups: Collection[str]) -> bool:
+        """Is a document none for somebody of these groups?"""
+        rules = [allowed for pattern, allowed in self.card.access.items() if _fits(source, pattern)]
+        return any(set(groups).isdisjoint(allowed) for allowed in rules)
+
+    def seen_by(self, groups: Collection[str]) -> Blueprint:
+        """The cards that somebody of these groups may know of: other specialists are not there, nor hand-offs to them.
+
+        It is for working with; what is built is built from the whole.
+        """
+        cards = {n: c for n, c in self.specialists.items() if not c.groups or not set(groups).isdisjoint(c.groups)}
+        if len(cards) == len(self.specialists):
+            return self
+        known = {
+            name: card.model_copy(update={"handoffs": [handoff for handoff in card.handoffs if handoff.to in cards]})
+            for name, card in cards.items()
+        }
+        return replace(self, card=self.card.model_copy(update={"specialists": [*known]}), specialists=known)
+
     def tasks(self, name: str) -> list[str]:
         """The example tasks of a specialist."""
         return read_tasks(self.specialists[name].examples, self.folders[name])
@@ -238,6 +279,12 @@ class Blueprint:
     def outside(self) -> list[str]:
         """Tasks that nobody on the team should answer."""
         return read_tasks(self.card.router.outside, self.root)
+
+
+def _fits(source: str, pattern: str) -> bool:
+    """Upper and lower case are alike: a rule that is a letter off must not leave a document open."""
+    name, wanted = source.casefold(), pattern.casefold().removeprefix("./").rstrip("/")
+    return fnmatchcase(name, wanted) or fnmatchcase(name, f"{wanted}/*")
 
 
 def blueprint_at(team: Blueprint | Path | str) -> Blueprint:

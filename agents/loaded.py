@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -9,9 +12,12 @@ from functools import cached_property, partial
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
 from ..core.embedding import Embedder
+from ..core.errors import InputError
 from ..core.files import writable
 from ..core.models import ModelStore
-from ..core.types import Budget
+from ..core.types import Budget, Route
+from ..router.features import Example
+from ..router.report import Explanation
 from ..router.router import Router
 from ..specialists.adapters.choose import Adapter, adapter_version, on_server
 from ..specialists.engines import Engine
@@ -26,6 +32,7 @@ from .assemble import (
     find_base,
     guards_embedder,
     knowledge_folder,
+    limited,
     open_engine_of,
     open_specialist,
     retire_published,
@@ -37,6 +44,9 @@ from .guardrails import build_guards
 from .second_look import Documents
 from .threads import Threads
 from .turn_memory import TurnMemory
+
+_MOST_PARTS = 64
+"""Different parts of a team that are kept, for those who may see only some of it."""
 
 
 @dataclass(frozen=True)
@@ -63,15 +73,16 @@ class LoadedTeam:
         shared: Shared,
         specialists: dict[str, Specialist],
         documents: Documents,
-        router: Router,
+        router: Callable[[], Router],
         engine: Engine,
         resources: ExitStack,
         made_of: str = "",
     ) -> None:
         self.plan, self.stamp = plan, made_of
-        self.specialists, self.router, self.engine = specialists, router, engine
-        self._documents = documents
+        self.specialists, self.engine = specialists, engine
+        self._documents, self._make_router = documents, router
         self._shared, self._resources = shared, resources
+        self._parts, self._lock = OrderedDict[frozenset[str], LoadedTeam](), threading.Lock()
 
     @classmethod
     def open(cls, plan: Blueprint, shared: Shared) -> LoadedTeam:
@@ -101,7 +112,53 @@ class LoadedTeam:
             router = shared.router or Router.load(plan.state / "router", shared.embedder).with_second_look(
                 documents.of_those_who_have_some
             )
-            return cls(plan, shared, specialists, documents, router, engine, undo.pop_all(), made_of)
+            return cls(plan, shared, specialists, documents, lambda: router, engine, undo.pop_all(), made_of)
+
+    @cached_property
+    def router(self) -> Router:
+        """Who decides whose task it is."""
+        return self._make_router()
+
+    def seen_by(self, groups: Collection[str] | None) -> LoadedTeam:
+        """The part of the team that somebody of these groups may use; None: all of it.
+
+        Specialists and documents that are not for them are taken out before anything is ranked: no router, graph or
+        cache of the part ever knew of them. It is open as long as the whole.
+        """
+        rules = (*self.plan.card.access.values(), *(card.groups for card in self.plan.specialists.values()))
+        if groups is None or not any(rules):
+            return self
+        known = frozenset(groups) & {group for rule in rules for group in rule}
+        with self._lock:
+            part = self._parts.pop(known, None) or self._part(known)
+            self._parts[known] = part
+            while len(self._parts) > _MOST_PARTS:
+                self._parts.popitem(last=False)
+        return part
+
+    def _part(self, groups: frozenset[str]) -> LoadedTeam:
+        plan = self.plan.seen_by(groups)
+        held = {name: self.specialists[name].knowledge for name in plan.specialists}
+        unseen = {
+            name: {d.source for d in knowledge.documents() if plan.hides(d.source, groups)}
+            for name, knowledge in held.items()
+            if knowledge
+        }
+        if plan is self.plan and not any(unseen.values()):
+            return self
+        runtime = Runtime(self._shared.embedder, None, self.engine, self._shared.threads.ledger)
+        seen = {name: _without(knowledge, unseen.get(name, ())) for name, knowledge in held.items()}
+        people = {name: limited(self.specialists[name], plan, runtime, seen[name]) for name in plan.specialists}
+        documents = Documents(people)
+
+        def router() -> Router:
+            if not people or type(self.router) is not Router:
+                return _OnlyAmong(self.router, [*people])
+            learnt = any(example.kind == "document" for example in self.router.data.examples)
+            texts = _texts(held, unseen) if learnt else ()
+            return self.router.only([*people], texts).with_second_look(documents.of_those_who_have_some)
+
+        return LoadedTeam(plan, self._shared, people, documents, router, self.engine, ExitStack(), self.stamp)
 
     @cached_property
     def saved(self) -> TeamGraph:
@@ -127,7 +184,7 @@ class LoadedTeam:
             for name, specialist in self.specialists.items()
             if specialist.style.name in ("answer", "quote", "free")
         ]
-        kept_log = card.router.log and writable(self.plan.state)
+        kept_log = card.router.log and writable(self.plan.state) and not isinstance(self.router, _OnlyAmong)
         return Nodes(
             self.specialists,
             self.router,
@@ -146,6 +203,45 @@ class LoadedTeam:
     def close(self) -> None:
         """Free the model and close the files."""
         self._resources.close()
+
+
+def _without(knowledge: Knowledge | None, unseen: Collection[str]) -> Knowledge | None:
+    if knowledge is None or not unseen:
+        return knowledge
+    return knowledge.only({document.source for document in knowledge.documents()} - {*unseen})
+
+
+def _texts(held: Mapping[str, Knowledge | None], sources: Mapping[str, Collection[str]]) -> set[str]:
+    """The passages of some documents."""
+    asked = [(knowledge, source) for name, knowledge in held.items() if knowledge for source in sources.get(name, ())]
+    return {passage.text for knowledge, source in asked for passage in knowledge.passages(source)}
+
+
+class _OnlyAmong(Router):
+    """A router of somebody's own, or none at all, for those who may know of some specialists only."""
+
+    def __init__(self, router: Router, names: Sequence[str]) -> None:
+        self._router, self._known = router, names
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._known)
+
+    def explain(self, text: str, *, context: Sequence[str] = (), attachments: Sequence[str] = ()) -> Explanation:
+        raise InputError("this router does not say why it decides as it does")
+
+    def held_out_routes(self) -> list[tuple[Example, Route]]:
+        return []
+
+    def route(self, text: str, *, context: Sequence[str] = (), attachments: Sequence[str] = ()) -> Route:
+        nobody = Route(decision="abstain", reason="nobody on this team does that")
+        if not self._known:
+            return nobody
+        route = self._router.route(text, context=context, attachments=attachments)
+        choices = tuple(choice for choice in route.choices if choice.name in self._known)
+        if {*route.candidates, *(part.specialist for part in route.parts)} <= {*self._known}:
+            return route.model_copy(update={"choices": choices})
+        return nobody.model_copy(update={"choices": choices})
 
 
 def _adapter(plan: Blueprint, name: str, engine: Engine | None) -> Adapter:

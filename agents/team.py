@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import shlex
 import threading
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, nullcontext
+from copy import copy
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -49,7 +50,7 @@ from .attachments import Attachments
 from .build import build
 from .cards import Blueprint, TeamCard
 from .feedback import Note, Rating, note_of, open_inbox
-from .graph import RECURSION_LIMIT, TeamGraph
+from .graph import RECURSION_LIMIT, STATIONS, TeamGraph
 from .journal import EMIT, graph_place
 from .loaded import LoadedTeam, Shared, stamp
 from .threads import SINGLE, Unfinished, check_name, open_threads
@@ -74,6 +75,7 @@ class Team(Runnable[LanguageModelInput, Answer]):
         self.attachments = shared.attachments
         self._source, self._shared, self._resources = source, shared, resources
         self._current = Current(loaded)
+        self._groups: frozenset[str] | None = None
         self._inbox, self._refreshing = open_inbox(loaded.plan), threading.Lock()
 
     @classmethod
@@ -138,28 +140,43 @@ class Team(Runnable[LanguageModelInput, Answer]):
     @property
     def card(self) -> TeamCard:
         """What `team.yaml` says."""
-        return self._current.thing.plan.card
+        return self.blueprint.card
 
     @property
     def blueprint(self) -> Blueprint:
         """All cards, and where their files are."""
-        return self._current.thing.plan
+        return self._loaded.plan
 
     @contextmanager
     def present(self) -> Iterator[LoadedTeam]:
         """Who works in the team at present, kept open inside the block whatever `refresh` brings meanwhile."""
         with self._current.use() as loaded:
-            yield loaded
+            yield loaded.seen_by(self._groups)
+
+    def seen_by(self, groups: Collection[str] | None) -> Team:
+        """The team as somebody of these groups may use it: specialists and documents that are for other groups are not
+        there (`groups` on the cards). None: all of it.
+
+        It is the same team, which whoever opened it closes. Build from the whole one: `blueprint` names only what may
+        be known of.
+        """
+        part = copy(self)
+        part._groups = None if groups is None else frozenset(groups)
+        return part
+
+    @property
+    def _loaded(self) -> LoadedTeam:
+        return self._current.thing.seen_by(self._groups)
 
     @property
     def specialists(self) -> dict[str, Specialist]:
         """Who is on the team, by name."""
-        return self._current.thing.specialists
+        return self._loaded.specialists
 
     @property
     def router(self) -> Router:
         """Who decides whose task it is."""
-        return self._current.thing.router
+        return self._loaded.router
 
     @property
     def engine(self) -> Engine:
@@ -177,7 +194,7 @@ class Team(Runnable[LanguageModelInput, Answer]):
 
         It keeps the specialists of now, whatever `refresh` brings, until the team is closed.
         """
-        return self._current.keep().graph(None)
+        return self._current.keep().seen_by(self._groups).graph(None)
 
     def moments(self, thread_id: str, most: int = 1) -> list[StateSnapshot]:
         """The saved states of a conversation as LangGraph shows them, the latest first; empty where there is none.
@@ -188,7 +205,7 @@ class Team(Runnable[LanguageModelInput, Answer]):
         """
         if self.threads.saver is None:
             return []
-        with self._current.use() as loaded:
+        with self.present() as loaded:
             place: RunnableConfig = {"configurable": {"thread_id": thread_id}}
             return list(loaded.saved.get_state_history(place, limit=most))
 
@@ -302,7 +319,7 @@ class Team(Runnable[LanguageModelInput, Answer]):
 
     def _inside(self, messages: Sequence[AnyMessage], specialist: str | None) -> dict[str, Any]:
         """The state after a turn that is part of the run of another graph, or of none."""
-        with self._current.use() as loaded:
+        with self.present() as loaded:
             _check(specialist, loaded)
             given: Any = {"messages": [*messages], "attached": specialist}
             return loaded.inner.invoke(given, {"configurable": {EMIT: None}})
@@ -346,7 +363,7 @@ class Team(Runnable[LanguageModelInput, Answer]):
             check_name(what, name)
         run, text = asked.run or str(uuid4()), savable(task)
         place = asked._replace(thread=asked.thread or f"{SINGLE}{run}", run=run)
-        with self.threads.turn(asked.thread) if asked.thread else nullcontext(), self._current.use() as loaded:
+        with self.threads.turn(asked.thread) if asked.thread else nullcontext(), self.present() as loaded:
             _check(specialist, loaded)
             if asked.thread:
                 self.threads.admit(asked.thread, asked.owner)
@@ -414,15 +431,25 @@ class Team(Runnable[LanguageModelInput, Answer]):
         before = self._unfinished(thread_id)
         decided = before.resume(decisions)
         owner = self.threads.owner(thread_id) or Owner(None)
-        with self.threads.turn(thread_id), self._current.use() as loaded:
+        with self.threads.turn(thread_id), self.present() as loaded:
             left = self.threads.unfinished(thread_id)
             if left is None or left.questions.keys() != before.questions.keys():
                 raise StateError(
                     f"somebody else went on with thread '{thread_id}' meanwhile: what you decided was not used",
                     hint=f"metier threads show {shlex.quote(thread_id)}",
                 )
+            self._check_at_work(loaded, thread_id)
             place = _Place(thread_id, left.run_id, owner)
             yield _Turn(loaded, Command(resume=decided) if decided else None, place, left.task)
+
+    def _check_at_work(self, loaded: LoadedTeam, thread_id: str) -> None:
+        """Is the task of a thread with somebody whom these groups may ask? LangGraph would pass over it in silence."""
+        with self._current.use() as whole:
+            if loaded is whole:
+                return
+            at: RunnableConfig = {"configurable": {"thread_id": thread_id}}
+            if not {*whole.saved.get_state(at).next} <= {*STATIONS, *loaded.specialists}:
+                raise StateError(f"the task of thread '{thread_id}' is with somebody who is not here for you")
 
     def _unfinished(self, thread_id: str) -> Unfinished:
         left = self.threads.unfinished(thread_id)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -181,6 +181,18 @@ class Router(Runnable[LanguageModelInput, Route]):
             raise RouterError(unknown("specialist", name, self.names))
         rest = [e for e in self.data.examples if e.label != name]
         return self._again(rest, {n: rule for n, rule in self.data.rules.items() if n != name})
+
+    def only(self, names: Collection[str], unseen: Collection[str] = ()) -> Router:
+        """A router for somebody who may know of no other specialists than these: as if it had never learnt of the rest.
+
+        Args:
+            names: At least one of its specialists.
+            unseen: Texts of documents that this somebody may not see.
+        """
+        hidden = {normalise_example(text) for text in unseen}
+        known = [e for e in self.data.examples if e.label is None or e.label in names]
+        rest = [e for e in known if e.kind != "document" or e.text not in hidden]
+        return self._again(rest, {name: rule for name, rule in self.data.rules.items() if name in names})
 
     def corrected(self, corrections: Sequence[Example]) -> Router:
         """A router that has learnt from its mistakes: a correction replaces what was said of the same text."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 NAME = r"^[a-z][a-z0-9_-]{0,40}$"
 """Names are used in URLs, model ids, file names and grammars, so they are plain."""
+
+
+Group = Annotated[str, Field(pattern=r"^[\w][\w.@-]{0,63}$")]
+"""Name of a group of users."""
 
 
 class Section(BaseModel):
@@ -96,3 +100,5 @@ class SpecialistCard(Section):
     """Refuse below this confidence. Left out: the team's value."""
     evaluation: str | None = None
     """Questions with reference answers (`.jsonl`), relative to the card; never used for training."""
+    groups: list[Group] = Field(default_factory=list)
+    """Only users of one of these groups may ask it, or learn that there is it. Left out: everybody."""

@@ -78,7 +78,7 @@ class Specialist(Runnable[LanguageModelInput, Answer]):
         self.card, self.engine, self.knowledge, self.version = card, engine, knowledge, version
         self.style, self.resources = style or find_style(card.style), resources
         self._base = base
-        self._tools, self._journal = tools, journal or Unkept()
+        self.tools, self._journal = tools, journal or Unkept()
         said = (card.abstain_below, abstain_below, self.style.abstain_below)
         self.abstain_below = next(least for least in said if least is not None)
         self._sift = sift or (lambda passages: (passages, {}))
@@ -88,7 +88,7 @@ class Specialist(Runnable[LanguageModelInput, Answer]):
     @property
     def functions(self) -> list[dict[str, Any]]:
         """Name, description and parameters (JSON Schema) of each of its tools."""
-        return self._tools.functions if self._tools else []
+        return self.tools.functions if self.tools else []
 
     def invoke(self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any) -> Answer:
         """Answer a text, or the last of some messages; the turns before it are what it may refer to.
@@ -139,7 +139,7 @@ class Specialist(Runnable[LanguageModelInput, Answer]):
     def _work(self, brief: Brief, passages: Sequence[Passage], emit: Emit) -> Outcome:
         assert self.engine is not None, "opened without an engine, it only makes lessons"
         assert self._chat is not None
-        tools = self._tools.open(brief.touched) if self._tools else None
+        tools = self.tools.open(brief.touched) if self.tools else None
         work = Work(
             self.card,
             brief,

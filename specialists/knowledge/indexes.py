@@ -36,6 +36,10 @@ class Index(Protocol):
         """Open what `build` left in the folder of a generation."""
         ...
 
+    def only(self, rows: NDArray[np.int64]) -> Index:
+        """The same index for somebody who may see no other passages than these."""
+        ...
+
     def nearest(self, vector: NDArray[np.float32], k: int) -> list[int]:
         """Row ids, nearest first."""
         ...
@@ -53,9 +57,10 @@ class FaissIndex:
     The options are not used.
     """
 
-    def __init__(self, index: Any, rows: NDArray[np.int64]) -> None:
+    def __init__(self, index: Any, rows: NDArray[np.int64], among: NDArray[np.int64] | None = None) -> None:
         self._index = index
         self._rows = rows
+        self._search = None if among is None or index is None else _searching_among(index, np.isin(rows, among))
 
     @classmethod
     def build(cls, folder: Path, passages: PassageStore, options: dict[str, Any], before: PassageStore | None) -> None:
@@ -82,11 +87,24 @@ class FaissIndex:
     def retire(cls, passages: PassageStore, options: dict[str, Any], before: PassageStore) -> None:
         pass
 
+    def only(self, rows: NDArray[np.int64]) -> FaissIndex:
+        return FaissIndex(self._index, self._rows, rows)
+
     def nearest(self, vector: NDArray[np.float32], k: int) -> list[int]:
         if self._index is None:
             return []
-        _, places = self._index.search(vector[None, :], min(k, len(self._rows)))
+        _, places = self._index.search(vector[None, :], min(k, len(self._rows)), params=self._search)
         return [int(self._rows[n]) for n in places[0] if n >= 0]
+
+
+def _searching_among(index: Any, allowed: NDArray[np.bool_]) -> Any:
+    """How a search is told that it may only find some vectors. The fewer they are, the more cells are visited."""
+    library: Any = faiss  # whose stubs know no keyword of these
+    selected = library.IDSelectorBatch(np.flatnonzero(allowed))
+    if not isinstance(index, faiss.IndexIVF):
+        return library.SearchParameters(sel=selected)
+    cells = min(index.nlist, int(_CELLS_VISITED / max(allowed.mean(), 1e-9)))
+    return library.SearchParametersIVF(sel=selected, nprobe=cells)
 
 
 def index_type(name: str) -> type[Index]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Collection, Sequence
+from copy import copy
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,6 +77,8 @@ class Knowledge:
         # without a list of words that are right, every unknown one would count as a typing error
         self._spelling = Spelling(folder, embedder.has_word) if isinstance(embedder, KnowsWords) else None
         self._abbreviations = Abbreviations(self._passages.abbreviations())
+        self._visible: frozenset[str] | None = None
+        self._seen = np.ones(len(self._rows), dtype=np.bool_)
 
     @classmethod
     def build(
@@ -121,6 +124,19 @@ class Knowledge:
                 return cls._open(store, embedder, report)
             raise DamagedIndex(f"the index in {store} is damaged: {error}", hint="metier build") from error
 
+    def only(self, sources: Collection[str]) -> Knowledge:
+        """The same index for somebody who may see no other documents than these: nothing else of it is searched, read,
+        counted or listed. It is open as long as this one is.
+        """
+        part = copy(self)
+        part._visible = frozenset(sources)
+        places = [source in part._visible for source in self._passages.sources()]
+        rows = self._passages.rows()[np.array(places, dtype=np.bool_)]
+        part._seen = np.isin(self._rows, rows)
+        part._dense = self._dense.only(rows)
+        part._abbreviations = Abbreviations(self._passages.abbreviations(part._visible))
+        return part
+
     def search(self, query: str, k: int = 3) -> list[Passage]:
         """The `k` passages that fit best, best first. `score` and `signals` say why.
 
@@ -128,7 +144,7 @@ class Knowledge:
         paragraph that was cut is given whole where that is not too long: then there are fewer than `k`, and an id such
         as `manual.md#3-4` names all that were joined.
         """
-        if not len(self._rows) or not query.strip():
+        if not len(self) or not query.strip():
             return []
         mended = self._spelling.mend(query) if self._spelling else query
         rows, signals = self._evidence(self._abbreviations.widen(query), self._abbreviations.widen(mended))
@@ -167,6 +183,7 @@ class Knowledge:
         found = np.concatenate([self._dense.nearest(vector, _CANDIDATES) for vector in meant])
         places = set(self._ascending[np.searchsorted(self._rows, found, sorter=self._ascending)].tolist())
         if words is not None:
+            words = np.where(self._seen, words, np.float32(0))
             best = np.argpartition(-words, min(_CANDIDATES, len(words)) - 1)[:_CANDIDATES]
             places |= set(best[words[best] > 0].tolist())
         order = np.array(sorted(places), dtype=np.intp)
@@ -177,30 +194,36 @@ class Knowledge:
 
     def passage(self, id: str) -> Passage:
         """A passage by its id. Raises `KnowledgeError`."""
-        passage = self._passages.joined(*ordinals(id))
+        source, first, last = ordinals(id)
+        passage = self._passages.joined(source, first, last) if self._shows(source) else None
         if passage is None:
             raise KnowledgeError(f"no passage '{id}' in this index")
         return passage
 
     def text(self, source: str) -> str:
         """The full extracted text of a document: what all offsets point into. Raises `KnowledgeError`."""
-        text = self._passages.text(source)
+        text = self._passages.text(source) if self._shows(source) else None
         if text is None:
             raise KnowledgeError(f"no document '{source}' in this index")
         return text
 
     def passages(self, source: str) -> list[Passage]:
         """The passages of a document, in its order; none when there is no such document."""
-        return sorted((p for p, _, _ in self._passages.nodes(source)), key=lambda passage: passage.start)
+        nodes = self._passages.nodes(source) if self._shows(source) else ()
+        return sorted((p for p, _, _ in nodes), key=lambda passage: passage.start)
 
     def sample(self, most: int) -> list[str]:
         """Texts of at most `most` passages, from all over the index."""
         places = np.linspace(0, len(self) - 1, min(most, len(self))).round().astype(int)
-        return [passage.text for passage in self._passages.at(self._rows[places].tolist())]
+        rows = self._rows[self._seen]
+        return [passage.text for passage in self._passages.at(rows[places].tolist())]
 
     def documents(self) -> list[DocumentInfo]:
         """The documents in the index, by name."""
-        return self._passages.documents()
+        return [document for document in self._passages.documents() if self._shows(document.source)]
+
+    def _shows(self, source: str) -> bool:
+        return self._visible is None or source in self._visible
 
     def as_retriever(self, k: int = 3) -> LlamaIndexRetriever:
         """For llama-index: query engines, chat engines, fusion and rerankers."""
@@ -212,7 +235,7 @@ class Knowledge:
 
     def __len__(self) -> int:
         """Number of passages."""
-        return len(self._rows)
+        return int(self._seen.sum())
 
     def close(self) -> None:
         """Let go of the files."""

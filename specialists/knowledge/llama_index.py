@@ -39,9 +39,12 @@ class StoreIndex:
 
     store_class: type[BasePydanticVectorStore]
 
-    def __init__(self, store: BasePydanticVectorStore, passages: PassageStore) -> None:
+    def __init__(
+        self, store: BasePydanticVectorStore, passages: PassageStore, among: NDArray[np.int64] | None = None
+    ) -> None:
         self._store = store
         self._passages = passages
+        self._among = None if among is None else frozenset(among.tolist())
 
     @classmethod
     def build(cls, folder: Path, passages: PassageStore, options: dict[str, Any], before: PassageStore | None) -> None:
@@ -78,7 +81,22 @@ class StoreIndex:
             given = ", ".join(options) or "no options"
             raise KnowledgeError(f"back-end {cls.__name__} cannot be opened with {given}: {error}") from error
 
+    def only(self, rows: NDArray[np.int64]) -> StoreIndex:
+        return type(self)(self._store, self._passages, rows)
+
     def nearest(self, vector: NDArray[np.float32], k: int) -> list[int]:
+        if self._among is None:
+            return self._found(vector, k)
+        # Stores filter in ways of their own, or not at all: ask for more until enough of what may be seen is there.
+        wanted, most = k, len(self._passages)
+        while True:
+            found = self._found(vector, wanted)
+            seen = [row for row in found if row in self._among][:k]
+            if len(seen) >= min(k, len(self._among)) or wanted >= most:
+                return seen
+            wanted = min(4 * wanted, most)
+
+    def _found(self, vector: NDArray[np.float32], k: int) -> list[int]:
         result = self._store.query(VectorStoreQuery(query_embedding=vector.tolist(), similarity_top_k=k))
         ids = result.ids if result.ids is not None else [node.node_id for node in result.nodes or ()]
         return self._passages.rows_of_nodes(ids)

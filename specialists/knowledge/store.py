@@ -9,7 +9,7 @@ import shutil
 import sqlite3
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -293,6 +293,10 @@ class PassageStore:
         """Row ids of all passages, by source and place in it. Shape (number of passages,)."""
         return np.array([row for (row,) in self._query(f"SELECT p.id {_ALL}")], dtype=np.int64)
 
+    def sources(self) -> list[str]:
+        """Whose document each passage is of, in the order of `rows`."""
+        return [source for (source,) in self._query(f"SELECT source {_ALL}")]
+
     def terms(self) -> Iterator[list[str]]:
         """The terms of all passages, in the order of `rows`."""
         for (words,) in self._db.execute(f"SELECT terms {_ALL}"):
@@ -323,9 +327,10 @@ class PassageStore:
             for context, text, blob in rows
         }
 
-    def abbreviations(self) -> list[Definition]:
-        """What the documents define, once a document."""
-        return [(short, long) for short, long in self._query("SELECT short, long FROM abbreviations")]
+    def abbreviations(self, sources: Collection[str] | None = None) -> list[Definition]:
+        """What the documents define, once a document; of these documents only, or of all."""
+        rows = self._query("SELECT source, short, long FROM abbreviations JOIN documents d ON d.id = document")
+        return [(short, long) for source, short, long in rows if sources is None or source in sources]
 
     def nodes(self, source: str) -> Iterator[tuple[Passage, str, NDArray[np.float32]]]:
         """A document's passages with their names and vectors for a vector store."""
