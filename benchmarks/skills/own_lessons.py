@@ -196,8 +196,10 @@ def _line_faults(line: str, lesson: Lesson) -> Iterator[str]:
         places = sum(bool(_places(line, [text])) for text in lesson.passages(size))
         if not places:
             yield f"stands in no passage of {size}"
+            return
         if places > SHOWN:
             yield f"stands in {places} passages of {size}"
+            return
 
 
 def _main() -> None:
