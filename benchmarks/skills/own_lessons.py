@@ -23,13 +23,14 @@ from typing import Any, NamedTuple
 
 from ruamel.yaml import YAML
 
-from metier.core.text import content_stems, rarity, stem
+from metier.core.text import content_stems, rarity, sentences, stem
 from metier.core.types import Passage
 from metier.specialists.grounding import focus
 from metier.specialists.knowledge.build import passages_of
 from metier.specialists.knowledge.citation import cite
 from metier.specialists.knowledge.documents import Document, Outline
 from metier.specialists.knowledge.readers.markup import add_markdown
+from metier.specialists.knowledge.readers.text import is_list_item
 from metier.specialists.prompt import NOT_FOUND
 
 FOLDER = Path(__file__).with_name("lessons")
@@ -112,7 +113,7 @@ class Lesson:
         lines = [self._full(line) for line in str(row[said]).split("\n")] if said != "none" else []
         lacking = [word.strip() for word in row["none"].split(",")] if isinstance(row.get("none"), str) else []
         opening = said.capitalize() if said in ("yes", "no") else ""
-        quotes = tuple(line.strip() for line in "\n".join(lines).split("\n") if line.strip())
+        quotes = tuple(quote for line in "\n".join(lines).split("\n") for quote in _quotes(line.strip()))
         return Question(kind, row["q"], opening, quotes, tuple(lacking), tuple(row.get("before", ())))
 
     def _full(self, line: str) -> str:
@@ -155,6 +156,11 @@ class Lesson:
 
     def _all_places(self, line: str) -> int:
         return _places(line, self.passages())
+
+
+def _quotes(line: str) -> list[str]:
+    """A line as quotes: sentences one by one, since a passage may end between them; steps and items as they stand."""
+    return [line] if is_list_item(line) else sentences(line)
 
 
 def _ranked(task: str, passages: Sequence[str]) -> list[str]:
@@ -223,8 +229,10 @@ def _line_faults(line: str, lesson: Lesson) -> Iterator[str]:
         places = sum(bool(_places(line, [text])) for text in lesson.passages(size))
         if not places:
             yield f"stands in no passage of {size}"
+            return
         if places > SHOWN:
             yield f"stands in {places} passages of {size}"
+            return
 
 
 def _main() -> None:
