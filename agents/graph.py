@@ -25,9 +25,10 @@ from langgraph.types import Command, Send
 from ..core.errors import ConfigError, InputError, MetierError
 from ..core.run import Cancelled, Emit, Event, Plain, record, timing
 from ..core.text import savable
-from ..core.types import Answer, Brief, Budget, Handoff, Outcome, Part, Route, Turn, Usage, Value
+from ..core.types import Answer, Brief, Budget, Handoff, Outcome, Part, Route, Turn, Value
 from ..memory.window import ContextualQuery, recall, roll
 from .attachments import AttachedFiles
+from .composition import compose, unfinished
 from .guardrails import Guard
 from .journal import emit
 from .second_look import Evidence
@@ -248,8 +249,9 @@ class Nodes:
             seen = [{"specialist": name, "brief": assignment["brief"]}]
             outcome = self._outcome(name, Brief.model_validate(assignment["brief"]))
             if isinstance(outcome, Handoff) and outcome.name in trail:
-                circle = " → ".join([*trail, outcome.name])
-                outcome = _abstention(name, "I do not know.", f"going round: {circle}")
+                used, spent = outcome.usage, outcome.timings
+                outcome = unfinished([*trail, outcome.name], outcome.brief)
+                outcome = outcome.model_copy(update={"usage": used, "timings": spent})
             if isinstance(outcome, Handoff):
                 passed = Assignment(brief=_plain(outcome.brief), part=assignment["part"], trail=trail)
                 return Command(update={"seen": seen}, goto=Send(outcome.name, passed))
@@ -280,7 +282,7 @@ class Nodes:
         answers = [Answer.model_validate(outcome["answer"]) for outcome in outcomes]
         route = _read(state, "route", Route)
         own = None if answers else self._memory.answer(state["task"]["text"], state["recalled"], route)
-        return {"joined": _plain(own or join(route, answers))}
+        return {"joined": _plain(own or compose(route, answers))}
 
     def guard_out(self, state: State) -> Update:
         """Look at the answer before it leaves."""
@@ -357,63 +359,6 @@ def _slim(answer: Plain) -> Plain:
     """What the thread keeps of an answer: enough to show it again, without the route's details."""
     keep = ("kind", "specialist", "version", "citations", "confidence", "reason", "handoffs", "touched")
     return {name: answer[name] for name in keep}
-
-
-def join(route: Route, answers: Sequence[Answer]) -> Answer:
-    """One answer out of several: a single one passes through, or the surest of those to the same task; others stand
-    under each other, every citation kept, with what nobody could answer at the end.
-
-    Args:
-        route: How the task was split.
-        answers: One a part, in the order of the parts; empty when the router chose nobody.
-    """
-    if not answers:
-        return _nobody(route)
-    if len(answers) == 1 or route.decision == "surest":
-        surest = max(answers, key=lambda answer: (answer.kind != "abstain", answer.confidence))
-        return surest.model_copy(update={"route": route})
-    good = [answer for answer in answers if answer.kind == "answer"]
-    data = [answer.data for answer in answers]
-    return Answer(
-        text="\n".join([answer.text for answer in good] + _unanswered(route, answers)),
-        kind="answer" if good else "abstain",
-        specialist=_listed(answers, "specialist"),
-        version=_listed(answers, "version"),
-        citations=_flat(answers, "citations"),
-        evidence=_flat(answers, "evidence"),
-        confidence=min((answer.confidence for answer in good), default=0.0),
-        reason="; ".join(filter(None, (answer.reason for answer in answers))),
-        data=None if data.count(None) == len(data) else data,
-        tool_calls=_flat(answers, "tool_calls"),
-        touched=tuple(sorted(set(_flat(answers, "touched")))),
-        route=route,
-        handoffs=_flat(answers, "handoffs"),
-        guards={name: did for answer in answers for name, did in answer.guards.items()},
-        usage=sum((answer.usage for answer in answers), Usage()),
-    )
-
-
-def _unanswered(route: Route, answers: Sequence[Answer]) -> list[str]:
-    pairs = zip(route.parts, answers, strict=True)
-    return [f"{part.text}: {answer.text}" for part, answer in pairs if answer.kind != "answer"]
-
-
-def _flat(answers: Sequence[Answer], field: str) -> tuple[Any, ...]:
-    return tuple(item for answer in answers for item in getattr(answer, field))
-
-
-def _listed(answers: Sequence[Answer], field: str) -> str:
-    return ", ".join(dict.fromkeys(getattr(answer, field) or "" for answer in answers))
-
-
-def _nobody(route: Route) -> Answer:
-    """Nobody was chosen: say why, or ask which of the candidates is meant."""
-    if route.decision == "clarify":
-        names = " or ".join(route.candidates)
-        text = f"Do you mean something for {names}?"
-        return Answer(text=text, kind="clarify", reason=route.reason, confidence=route.confidence, route=route)
-    text = "Nobody on this team can answer that."
-    return Answer(text=text, kind="abstain", reason=route.reason, confidence=route.confidence, route=route)
 
 
 def compile_graph(

@@ -151,6 +151,8 @@ class Brief(Value):
     citations: tuple[Citation, ...] = ()
     passages: tuple[Passage, ...] = ()
     """Of files that came with the conversation; read beside the specialist's own documents."""
+    hops: int = 1
+    """2: a second search uses what the first found, for answers that stand in two places."""
     sender: str | None = None
     """The specialist that handed over; None when the router did."""
     touched: tuple[Touch, ...] = ()

@@ -27,6 +27,7 @@ from .card import KnowledgeCard, SpecialistCard
 from .confidence import confidence
 from .engines.engine import Engine, Sampling
 from .grounding import nearest_evidence, supporting_sentence, with_context
+from .knowledge.bridge import bridge
 from .knowledge.knowledge import Knowledge
 from .prompt import NOT_FOUND
 from .styles.style import Style
@@ -179,8 +180,13 @@ class Specialist(Runnable[LanguageModelInput, Answer]):
     def _best(self, brief: Brief) -> Sequence[Passage]:
         """Of its own documents and of the files that came with the brief, the passages that fit best."""
         card = self.card.knowledge or KnowledgeCard()
-        own = self.knowledge.search(brief.query or brief.task, k=card.top_k) if self.knowledge else []
+        own = self._search(brief.query or brief.task, card.top_k, brief.hops)
         return sorted([*brief.passages, *own], key=lambda passage: -passage.score)[: card.top_k]
+
+    def _search(self, query: str, k: int, hops: int) -> Sequence[Passage]:
+        if self.knowledge is None:
+            return ()
+        return self.knowledge.search(query, k) if hops < 2 else bridge(self.knowledge.search, query, k)
 
     def _check(self, draft: Draft, work: Work) -> Outcome:
         with timing("check"):

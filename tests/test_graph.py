@@ -17,7 +17,7 @@ from metier.agents.graph import RECURSION_LIMIT, Nodes, compile_graph
 from metier.agents.guardrails import Verdict
 from metier.core.errors import ConfigError, EngineError
 from metier.core.run import Event
-from metier.core.types import Answer, Brief, Budget, Choice, Handoff, Part, Route
+from metier.core.types import Answer, Brief, Budget, Choice, Citation, Handoff, Part, Route
 from metier.memory.window import SUMMARY_WORDS
 from metier.specialists.card import SpecialistCard
 from metier.specialists.engines.scripted import ScriptedEngine
@@ -89,7 +89,7 @@ def test_one_specialist_answers_and_the_route_is_in_the_answer():
 def test_two_parts_go_to_both_and_come_back_in_order():
     slow_first = [Scripted("alpha"), Scripted("beta")]
     answer = ask(make(slow_first), "beta and alpha")
-    assert answer.text == "alpha did: beta and alpha\nbeta did: beta and alpha"
+    assert answer.text == "Beta and alpha: alpha did: beta and alpha\nBeta and alpha: beta did: beta and alpha"
     assert answer.specialist == "alpha, beta"
 
 
@@ -114,7 +114,7 @@ def test_a_hand_off_is_followed_and_shown():
 def test_a_hand_off_in_one_of_two_parts_still_joins_once():
     graph = make([Scripted("alpha", hand("gamma")), Scripted("beta"), Scripted("gamma")], handoffs={"alpha": ["gamma"]})
     answer = ask(graph, "alpha beta")
-    assert answer.text.splitlines() == ["gamma did: alpha beta", "beta did: alpha beta"]
+    assert answer.text.splitlines() == ["Alpha beta: gamma did: alpha beta", "Alpha beta: beta did: alpha beta"]
 
 
 def test_hand_offs_cannot_go_round_in_circles():
@@ -125,6 +125,23 @@ def test_hand_offs_cannot_go_round_in_circles():
     answer = ask(graph, "alpha please")
     assert answer.kind == "abstain"
     assert "alpha → beta → alpha" in answer.reason
+    assert answer.text == "Alpha, beta passed this on and nobody finished it."
+
+
+def test_what_was_found_before_a_task_went_round_is_told_with_its_source():
+    quote = Citation(source="manual.md", quote="F-112 is the photo eye", start=0, end=22)
+
+    def note(brief: Brief) -> Handoff:
+        noted = brief.model_copy(update={"facts": (quote.quote,), "citations": (quote,)})
+        return Handoff(name="beta", brief=noted)
+
+    graph = make(
+        [Scripted("alpha", note), Scripted("beta", hand("alpha"))], handoffs={"alpha": ["beta"], "beta": ["alpha"]}
+    )
+    answer = ask(graph, "alpha please")
+    assert answer.kind == "abstain"
+    assert "Found on the way: F-112 is the photo eye" in answer.text
+    assert answer.evidence == (quote,)
 
 
 def test_a_failing_specialist_is_an_answer_that_says_so_and_the_other_part_survives():

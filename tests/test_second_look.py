@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import pytest
 
 from metier import Answer, Route, Specialist
-from metier.agents.graph import join
+from metier.agents.composition import compose
 from metier.agents.second_look import Documents
 from metier.core.embedding import Embedder
 from metier.core.types import Choice, Part
@@ -97,5 +97,5 @@ def test_the_surest_answer_counts_and_an_abstention_only_when_there_is_nothing_e
     both = Route(decision="surest", parts=(Part(specialist="a", text="x"), Part(specialist="b", text="x")))
     unsure = Answer(text="?", kind="abstain", confidence=0.25)
     answers = [unsure, Answer(text="four", confidence=0.6), Answer(text="five", confidence=0.8)]
-    assert join(both, answers).text == "five"
-    assert join(both, [unsure, unsure]).kind == "abstain"
+    assert compose(both, answers).text == "five"
+    assert compose(both, [unsure, unsure]).kind == "abstain"
