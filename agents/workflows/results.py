@@ -161,6 +161,8 @@ class Items(ResultValue):
 
     kind: Literal["items"] = "items"
     items: tuple[dict[str, StepResult], ...]
+    more: int = 0
+    """Items of the list that the loop's bound left out."""
 
     def __str__(self) -> str:
         return "\n".join(", ".join(f"{name}: {result}" for name, result in item.items()) for item in self.items)
