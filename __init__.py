@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from .agents.guardrails.guard import GuardContext, Verdict
     from .agents.team import Team
     from .agents.train import train
+    from .agents.workflows.execute import Workflow
+    from .agents.workflows.plan import Plan
     from .core.embedding import Embedder
     from .core.errors import (
         BudgetExceeded,
@@ -94,6 +96,7 @@ _HOME = {
     "ModelStore": "core.models",
     "Outcome": "core.types",
     "Passage": "core.types",
+    "Plan": "agents.workflows.plan",
     "PullFailed": "core.errors",
     "QueryEngine": "specialists.query_engine",
     "Route": "core.types",
@@ -119,6 +122,7 @@ _HOME = {
     "UnreadableDocument": "core.errors",
     "Verdict": "agents.guardrails.guard",
     "Work": "specialists.work",
+    "Workflow": "agents.workflows.execute",
     "build": "agents.build",
     "evaluate": "agents.evaluate",
     "load_embedder": "core.onnx_embedder",
@@ -154,6 +158,7 @@ __all__ = [
     "ModelStore",
     "Outcome",
     "Passage",
+    "Plan",
     "PullFailed",
     "QueryEngine",
     "Route",
@@ -179,6 +184,7 @@ __all__ = [
     "UnreadableDocument",
     "Verdict",
     "Work",
+    "Workflow",
     "__version__",
     "build",
     "evaluate",

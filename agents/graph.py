@@ -69,6 +69,8 @@ class State(TypedDict):
     """`recall`: the turns that have left `messages`, in short; each a Turn."""
     attached: str | None
     """Name of a specialist that the caller insists on. Written by the caller."""
+    given: Plain | None
+    """What the caller knows already: {facts, citations, touched} of a `Brief`. Written by the caller."""
     task: Plain
     """`guard_in`: {text, guards, refusal}."""
     recalled: Plain
@@ -230,13 +232,15 @@ class Nodes:
         alone, recalled = len(route.parts) == 1 or route.decision == "surest", state["recalled"]
         window = tuple(Turn.model_validate(turn) for turn in recalled["window"]) if alone else ()
         query = recalled["query"] if alone else part.text
+        given = state.get("given") or {}
         return Brief(
             task=part.text,
             query=query,
             passages=self._files.passages(query) if self._files else (),
-            facts=for_specialist(recalled["facts"], part.specialist),
+            facts=(*given.get("facts", ()), *for_specialist(recalled["facts"], part.specialist)),
+            citations=given.get("citations", ()),
             window=window,
-            touched=tuple(sorted({touch for turn in window for touch in turn.touched})),
+            touched=tuple(sorted({*given.get("touched", ()), *(touch for turn in window for touch in turn.touched)})),
             colleagues={c.name: c.probability for c in route.choices if c.name != part.specialist},
             budget=_share(self.budget, len(route.parts)),
         )

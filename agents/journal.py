@@ -16,7 +16,7 @@ from langgraph.types import interrupt
 
 from ..core.run import Event, Plain, check_cancelled
 from ..core.types import ToolCall
-from ..tools.policy import ApprovalRequest, ApprovalResponse, Decision, Reject
+from ..tools.policy import ApprovalRequest, ApprovalResponse, Decision, DecisionName, Reject
 from ..tools.session import ResultCheck
 from .guardrails import Guard
 from .threads import ledger_prefix
@@ -47,11 +47,18 @@ def graph_place() -> Plain:
     return configurable if "checkpoint_ns" in configurable else {}
 
 
-def ask_person(call: ToolCall, why: str) -> Decision:
-    """Stop the run until a person has decided about the call."""
+def ask_person(call: ToolCall, why: str, allowed: tuple[DecisionName, ...] | None = None) -> Decision:
+    """Stop the run until a person has decided about the call.
+
+    Args:
+        allowed: What may be decided; left out: everything.
+    """
     if not graph_place():
         return Reject(message=f"{why}; nobody can be asked here")
     request = ApprovalRequest.of((call, why))
+    if allowed:
+        reviews = tuple(review.model_copy(update={"allowed_decisions": allowed}) for review in request.review_configs)
+        request = request.model_copy(update={"review_configs": reviews})
 
     def wait() -> Plain:
         question = request.model_dump(mode="json")

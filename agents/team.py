@@ -35,10 +35,10 @@ from ..core.errors import ConfigError, StateError, unknown
 from ..core.files import saying_full
 from ..core.models import ModelStore
 from ..core.onnx_embedder import load_embedder
-from ..core.run import Emit, Event, ignore
+from ..core.run import Emit, Event, Plain, ignore
 from ..core.runnable import as_tool, task_of
 from ..core.text import savable
-from ..core.types import Answer, Route, Turn
+from ..core.types import Answer, Brief, Route, Turn
 from ..memory.store import Owner
 from ..router.router import Router
 from ..specialists.card import SpecialistCard
@@ -311,18 +311,23 @@ class Team(Runnable[LanguageModelInput, Answer]):
         if not graph_place():
             return _answer(self.stream(input, config, **more), None)
         task, history = task_of(input)
-        state = self._inside([*map(_message, history), HumanMessage(task)], more.get("specialist"))
-        return Answer.model_validate({**state["answer"], "timings": state["timings"]})
+        return _whole(self._inside([*map(_message, history), HumanMessage(task)], more.get("specialist")))
 
     def _as_node(self, state: Mapping[str, Any], **more: Any) -> dict[str, list[AnyMessage]]:
         return {"messages": self._inside(state["messages"], more.get("specialist"))["messages"][-1:]}
 
-    def _inside(self, messages: Sequence[AnyMessage], specialist: str | None) -> dict[str, Any]:
+    def _inside(
+        self,
+        messages: Sequence[AnyMessage],
+        specialist: str | None,
+        known: Plain | None = None,
+        emit: Emit | None = None,
+    ) -> dict[str, Any]:
         """The state after a turn that is part of the run of another graph, or of none."""
         with self.present() as loaded:
             _check(specialist, loaded)
-            given: Any = {"messages": [*messages], "attached": specialist}
-            return loaded.inner.invoke(given, {"configurable": {EMIT: None}})
+            given: Any = {"messages": [*messages], "attached": specialist, "given": known}
+            return loaded.inner.invoke(given, {"configurable": {EMIT: emit}})
 
     # A chain takes the answer from it; events are for those who ask it directly.
     def stream(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -367,8 +372,22 @@ class Team(Runnable[LanguageModelInput, Answer]):
             _check(specialist, loaded)
             if asked.thread:
                 self.threads.admit(asked.thread, asked.owner)
-            given = {"messages": [*map(_message, history), ("user", text)], "attached": specialist}
+            given = {"messages": [*map(_message, history), ("user", text)], "attached": specialist, "given": None}
             yield _Turn(loaded, given, place, text)
+
+    def take(self, brief: Brief, specialist: str | None = None, *, emit: Emit = ignore) -> Answer:
+        """Work on a brief as a part of a run that somebody else keeps: a step of a workflow, which may be in a graph.
+
+        Args:
+            brief: Of it count the task, facts, citations and what they touched; the budget is the team's.
+            specialist: Who; None lets the router choose.
+            emit: Told of every event.
+
+        Raises:
+            ConfigError: there is no such specialist.
+        """
+        known = brief.model_dump(mode="json", include={"facts", "citations", "touched"})
+        return _whole(self._inside([HumanMessage(savable(brief.task))], specialist, known, emit))
 
     def transform(
         self, input: Iterator[LanguageModelInput], config: RunnableConfig | None = None, **kwargs: Any
@@ -607,6 +626,10 @@ def _signed(event: Event, place: _Place, start: float) -> Event:
 def _check(specialist: str | None, loaded: LoadedTeam) -> None:
     if specialist is not None and specialist not in loaded.specialists:
         raise ConfigError(unknown("specialist", specialist, loaded.specialists))
+
+
+def _whole(state: Mapping[str, Any]) -> Answer:
+    return Answer.model_validate({**state["answer"], "timings": state["timings"]})
 
 
 def _message(turn: Turn) -> AnyMessage:

@@ -122,6 +122,8 @@ class SingleTask(Value):
 
 SINGLE = "single-"
 """How the names begin under which tasks run that belong to no conversation."""
+WORKFLOW = "workflow-"
+"""How the names begin under which runs of workflows are saved; they are no conversations."""
 TURN_SECONDS = 60.0
 """How long a task waits for the one before it in its conversation."""
 
@@ -147,6 +149,11 @@ class Threads:
     ) -> None:
         self.saver, self.ledger, self._records, self._attachments = saver, ledger, records, attachments
         self._single = single
+
+    @property
+    def records(self) -> Records | None:
+        """What is noted beside the conversations; None where the team keeps none."""
+        return self._records
 
     @contextmanager
     def turn(self, thread_id: str) -> Iterator[None]:
@@ -191,7 +198,8 @@ class Threads:
             owner: Only of this one.
             search: Only those that have these words in their title or in a turn that they still hold.
         """
-        latest = [moment for name in self._kept().thread_ids() if _begun(moment := self._last(name))]
+        names = [name for name in self._kept().thread_ids() if not name.startswith(WORKFLOW)]
+        latest = [moment for name in names if _begun(moment := self._last(name))]
         mine = [moment for moment in latest if owner in (None, owner_of(moment.metadata))]
         titles = self._named()
         shown = [(moment, _titled(_thread(moment), titles)) for moment in mine]
@@ -267,10 +275,15 @@ class Threads:
         last = self._last(thread_id)
         return _answer(last, thread_id) if _thread(last).standing == "answered" else None
 
+    def questions(self, thread_id: str) -> dict[str, ApprovalRequest]:
+        """What waits for a person in a conversation or a run of a workflow, by the interrupts' ids."""
+        last = self._get(thread_id)
+        return _questions(last) if last else {}
+
     def unfinished(self, thread_id: str) -> Unfinished | None:
         """What can go on in a conversation; None when its last task was answered, or there is no such conversation."""
         last = self._get(thread_id)
-        if last is None or not _begun(last) or _thread(last).standing == "answered":
+        if last is None or thread_id.startswith(WORKFLOW) or not _begun(last) or _thread(last).standing == "answered":
             return None
         return Unfinished(run_id=last.metadata.get("run_id", ""), task=_thread(last).task, questions=_questions(last))
 

@@ -15,7 +15,9 @@ from pydantic import Field
 from .errors import BudgetExceeded
 from .types import Budget, Usage, Value
 
-EventName = Literal["guard", "recall", "route", "retrieve", "token", "tool", "handoff", "check", "waiting", "answer"]
+EventName = Literal[
+    "guard", "recall", "route", "retrieve", "token", "tool", "handoff", "check", "step", "waiting", "answer"
+]
 
 
 # Named events, for streaming, traces and the chat page.
@@ -49,8 +51,11 @@ _called_off: ContextVar[Callable[[], bool] | None] = ContextVar("metier_called_o
 
 @contextmanager
 def cancellable(called_off: Callable[[], bool]) -> Iterator[None]:
-    """Work inside the block ends with `Cancelled` at its next event once `called_off()` is true."""
-    token = _called_off.set(called_off)
+    """Work inside the block ends with `Cancelled` at its next event once `called_off()` is true, or what a block around
+    it asks.
+    """
+    outer = _called_off.get()
+    token = _called_off.set(lambda: called_off() or (outer is not None and outer()))
     try:
         yield
     finally:

@@ -7,7 +7,7 @@ values, and pydantic judges those. It does not know which cards exist.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -45,23 +45,42 @@ def load_yaml(path: Path, model: type[_Card], check: Callable[[_Card], None] | N
         ConfigError: The file cannot be read, is not YAML, or does not fit `model`. All mistakes of the last kind
             are in the one error, each with its own line; `line` and `field` are those of the first.
     """
-    tree = _Tree(path)
-    data = tree.plain(_compose(_read(path), path))
+    card, place = load_with_lines(path, model)
     try:
-        card = model.model_validate(data)
         if check:
             check(card)
         return card
     except ConfigError as error:
-        line = tree.line((error.field,) if error.field else ())
+        line = place((error.field,) if error.field else ())
         said = error.message.removeprefix(f"{error.field}: ")
         raise ConfigError(said, file=path, line=line, field=error.field, hint=error.hint) from error
+
+
+def load_with_lines(path: Path, model: type[_Card]) -> tuple[_Card, Callable[[_Path], int]]:
+    """`load_yaml`, with what tells the line of a field: `("steps", "greet", "task")` → 7.
+
+    Raises:
+        ConfigError: as in `load_yaml`.
+    """
+    tree = _Tree(path)
+    data = tree.plain(_compose(_read(path), path))
+    try:
+        return model.model_validate(data), tree.line
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=False)
-    mistakes = sorted((tree.line(d["loc"]), _field(d["loc"]), _explain(d, model)) for d in details)
-    line, where, message = mistakes[0]
-    others = [str(ConfigError(text, file=path, line=at, field=name)) for at, name, text in mistakes[1:]]
-    raise ConfigError("\n".join([message, *others]), file=path, line=line, field=where or None)
+    mistakes = [(_untagged(d["loc"]), _explain(d, model)) for d in details]
+    raise mistakes_in(path, [(tree.line(at), _field(at), text) for at, text in mistakes])
+
+
+def mistakes_in(path: Path, mistakes: Iterable[tuple[int, str, str]]) -> ConfigError:
+    """The one error of all mistakes of a file.
+
+    Args:
+        mistakes: Line, field and what is wrong of each; at least one.
+    """
+    (line, where, message), *more = sorted(mistakes)
+    others = [str(ConfigError(text, file=path, line=at, field=name)) for at, name, text in more]
+    return ConfigError("\n".join([message, *others]), file=path, line=line, field=where or None)
 
 
 def _read(path: Path) -> str:
@@ -168,6 +187,15 @@ class _Tree:
         return ConfigError(message, file=self.file, line=node.start_mark.line + 1)
 
 
+def _untagged(location: _Path) -> _Path:
+    """Without the names of the classes that pydantic chose among: they stand in no file."""
+    return tuple(part for part in location if not _is_tag(part))
+
+
+def _is_tag(part: str | int) -> bool:
+    return isinstance(part, str) and part.startswith("<")
+
+
 def _field(location: _Path) -> str:
     """`("handoffs", 0, "to")` as people write it: `handoffs[0].to`."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
@@ -194,9 +222,14 @@ def _explain(details: ErrorDetails, model: type[BaseModel]) -> str:
 
 def _fields(model: type[BaseModel], location: list[str | int] | _Path) -> dict[str, str | None]:
     """The fields that may stand at `location`, with what they mean."""
+    choice = [model]
     for part in location:
+        if _is_tag(part):
+            model = next((one for one in choice if f"<{one.__name__}>" == part), model)
+            continue
         info = model.model_fields.get(str(part)) or model.model_fields.get("root")
-        model = next(_models(info.annotation), model) if info else model
+        choice = list(_models(info.annotation)) if info else choice
+        model = (choice or [model])[0] if info else model
     return {info.alias or name: info.description for name, info in model.model_fields.items()}
 
 

@@ -21,7 +21,8 @@ from ..core.errors import BudgetExceeded
 from ..core.run import Emit, Event, Journal, Meter, Unkept, ignore, timing
 from ..core.runnable import as_tool, task_of
 from ..core.text import codes, content_words
-from ..core.types import Answer, Brief, Citation, Handoff, Outcome, Passage
+from ..core.types import Answer, Brief, Citation, Handoff, Outcome, Passage, ToolCall, Touch
+from ..tools.policy import Effects
 from ..tools.session import SpecialistTools, WaitingTools
 from .card import KnowledgeCard, SpecialistCard
 from .confidence import confidence
@@ -90,6 +91,33 @@ class Specialist(Runnable[LanguageModelInput, Answer]):
     def functions(self) -> list[dict[str, Any]]:
         """Name, description and parameters (JSON Schema) of each of its tools."""
         return self.tools.functions if self.tools else []
+
+    @property
+    def effects(self) -> dict[str, Effects]:
+        """What each of its tools does."""
+        return self._tools.effects if self._tools else {}
+
+    @property
+    def repeatable(self) -> frozenset[str]:
+        """Its tools for which the same call twice is one effect."""
+        return self._tools.repeatable if self._tools else frozenset()
+
+    def call(self, call: ToolCall, touched: Sequence[Touch] = ()) -> tuple[ToolCall, tuple[Touch, ...]]:
+        """Do a call that somebody else decided on, under the same rules as its own: approvals, time, effects once.
+
+        Args:
+            touched: What the call was made of.
+
+        Returns:
+            The call with its result or error, and what that is made of.
+
+        Raises:
+            ToolUnreachable: a server that its tools come from does not answer.
+        """
+        if self._tools is None:
+            return call.model_copy(update={"error": f"'{self.card.name}' has no tools"}), tuple(touched)
+        session = self._tools.open(touched).begin(untrusted="untrusted" in touched)
+        return session(call), session.touched
 
     def invoke(self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any) -> Answer:
         """Answer a text, or the last of some messages; the turns before it are what it may refer to.

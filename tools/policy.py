@@ -121,7 +121,7 @@ class Policy(Value):
         effects = self.granted.get(call.name)
         if effects is None:
             return Deny(reason=unknown("tool", call.name, self.granted))
-        if _matches(call.name, self.team.deny):
+        if matches(call.name, self.team.deny):
             return Deny(reason=f"the team does not allow {call.name}")
         if call_key(call) in facts.seen:
             return Deny(reason=f"{call.name} was already called with these arguments: use its result", repeated=True)
@@ -130,7 +130,7 @@ class Policy(Value):
             return Deny(reason=f"{call.name} would act after text from outside was read")
         if call_key(call) in facts.approved:
             return Allow()
-        if _matches(call.name, self.team.ask):
+        if matches(call.name, self.team.ask):
             return Ask(reason=f"the team wants a person to approve {call.name}")
         if tainted_effect:
             return Ask(reason=f"{call.name} would act after text from outside was read, which may have asked for it")
@@ -145,7 +145,8 @@ def call_key(call: ToolCall) -> str:
     return f"{call.name} {json.dumps(call.arguments, sort_keys=True, default=str, ensure_ascii=False)}"
 
 
-def _matches(name: str, patterns: Iterable[str]) -> bool:
+def matches(name: str, patterns: Iterable[str]) -> bool:
+    """Does a tool's name match one of these patterns?"""
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 

@@ -164,7 +164,7 @@ class ToolRunner:
     def unsettled(self, call: ToolCall, key: str) -> bool:
         """Was this effect begun earlier, and nobody knows whether it happened? A repeatable tool simply tries again."""
         tool = self._tools.get(call.name)
-        if tool is None or effects_of(tool).effect == "read" or KEY_ARGUMENT in _arguments(tool):
+        if tool is None or effects_of(tool).effect == "read" or takes_key(tool):
             return False
         earlier = self._ledger.find(f"{key} {call_key(call)}")
         return earlier is not None and earlier.state == "begun"
@@ -179,7 +179,7 @@ class ToolRunner:
 
     def _once(self, tool: BaseTool, call: ToolCall, key: str) -> str:
         """An effect: one attempt, remembered before and after."""
-        repeatable = KEY_ARGUMENT in _arguments(tool)
+        repeatable = takes_key(tool)
         earlier = self._ledger.begin(key)
         if earlier and earlier.state == "done":
             return earlier.result
@@ -253,6 +253,11 @@ class _Ended(Exception):
 def _opaque(key: str) -> str:
     """What a tool is given, and may pass on: names of threads and arguments are nobody's business outside."""
     return hashlib.sha256(key.encode()).hexdigest()[:32]
+
+
+def takes_key(tool: BaseTool) -> bool:
+    """Does the tool promise that the same call twice is one effect?"""
+    return KEY_ARGUMENT in _arguments(tool)
 
 
 def _arguments(tool: BaseTool) -> Iterable[str]:

@@ -22,6 +22,7 @@ from .policy import (
     Decision,
     Deny,
     Edit,
+    Effects,
     Policy,
     Reject,
     Respond,
@@ -29,7 +30,7 @@ from .policy import (
     TeamRules,
     call_key,
 )
-from .runner import ToolRunner
+from .runner import ToolRunner, takes_key
 from .tool import RecognisingTool, effects_of
 
 AskPerson = Callable[[ToolCall, str], Decision]
@@ -68,6 +69,8 @@ class SpecialistTools:
         self.recognisers = {t.name: t.recognise for t in tools if isinstance(t, RecognisingTool)}
         """What reads a whole call out of a task, by the tool's name."""
         self.effects = {t.name: effects_of(t) for t in tools}
+        self.repeatable = frozenset(t.name for t in tools if takes_key(t))
+        """Tools for which the same call twice is one effect."""
         self.policy = Policy(granted=self.effects, team=rules or TeamRules())
         self.runner = None if dry else runner or ToolRunner(tools)
         """None where calls are only noted."""
@@ -99,6 +102,16 @@ class WaitingTools:
     def functions(self) -> list[dict[str, Any]]:
         """Of the tools, once they are there."""
         return self._made.functions if self._made else []
+
+    @property
+    def effects(self) -> dict[str, Effects]:
+        """Of the tools, once they are there."""
+        return self._made.effects if self._made else {}
+
+    @property
+    def repeatable(self) -> frozenset[str]:
+        """Those for which the same call twice is one effect, once they are there."""
+        return self._made.repeatable if self._made else frozenset()
 
     def open(self, touched: Iterable[Touch] = ()) -> ToolSession:
         """Begin to work on a brief.

@@ -34,7 +34,7 @@ from ...agents.team import Team
 from ...core.errors import InputError, MetierError
 from ...core.types import Answer
 from ...tools.policy import Decision
-from .caller import Caller, Known
+from .caller import Caller, KnownCaller
 from .openai_answer import LiveText, base_url, detail
 from .runs import Run, RunService, run_request
 from .stream import attached
@@ -58,7 +58,7 @@ def add_a2a(app: FastAPI) -> None:
     ]
     for route in routes:
         if isinstance(route, Route):
-            route.app = Known(route.app)
+            route.app = KnownCaller(route.app)
             app.router.routes.append(route)
 
 

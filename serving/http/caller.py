@@ -61,7 +61,7 @@ Whoever = Annotated[Caller, Depends(caller)]
 """The type of a route's parameter that is the caller."""
 
 
-class Known:
+class KnownCaller:
     """Routes of others (MCP, A2A) behind the same door: lets a request through once it is known who sent it.
 
     They find the `Caller` in `request.state.caller`.

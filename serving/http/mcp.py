@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from ...core.types import Answer
 from ..mcp_server import McpQuestion, Place, mcp_server, tell
-from .caller import Caller, Known, anybody
+from .caller import Caller, KnownCaller, anybody
 from .runs import RunService, run_request
 from .stream import attached
 
@@ -46,7 +46,7 @@ def add_mcp(app: FastAPI) -> None:
     inner = server.streamable_http_app(streamable_http_path=_PATH, stateless_http=True, transport_security=security)
     app.state.mcp = server
     app.router.routes.extend(
-        Route(route.path, Known(route.app), methods=None) for route in inner.routes if isinstance(route, Route)
+        Route(route.path, KnownCaller(route.app), methods=None) for route in inner.routes if isinstance(route, Route)
     )
 
 

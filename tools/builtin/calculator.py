@@ -100,14 +100,17 @@ def plain_arithmetic(task: str) -> dict[str, Any] | None:
     return {"expression": expression}
 
 
-def calculate_value(expression: str) -> Any:
+def calculate_value(expression: str, most: int = _MAX_CHARACTERS) -> Any:
     """The value of an expression: int, float, or a pint Quantity when units occur.
+
+    Args:
+        most: Characters that it may have.
 
     Raises:
         ToolError: it is not arithmetic, mixes units that do not fit, divides by zero, or is too large.
     """
-    if len(expression) > _MAX_CHARACTERS:
-        raise ToolError(f"the expression has {len(expression)} characters; at most {_MAX_CHARACTERS} are read")
+    if len(expression) > most:
+        raise ToolError(f"the expression has {len(expression)} characters; at most {most} are read")
     body, target = _split_target(expression.strip().rstrip("=? "))
     try:
         value = _walk(ast.parse(_normalise(body), mode="eval").body)
