@@ -121,14 +121,18 @@ class Lesson:
         return found[0] if found else line
 
     def item(self, question: Question, dice: random.Random) -> Item:
-        """The question with passages in any order: those that answer it, and those that come nearest."""
+        """The question with passages in any order: those that answer it, and those that come nearest.
+
+        Of half of them the tables are cut down as the product does it; the right row has to be found in others too.
+        """
         passages = self.passages(dice.choice(SIZES))
         ranked = _ranked(" ".join((question.task, *question.before[:1])), passages)
         shown = _holding(question.lines, ranked)
         others = [text for text in ranked if text not in shown]
         shown = [*shown, *others[: max(0, SHOWN - len(shown))]]
         dice.shuffle(shown)
-        return Item(question.task, question.answer, _in_view(question, shown), question.before)
+        seen = _in_view(question, shown) if dice.random() < 0.5 else shown
+        return Item(question.task, question.answer, seen, question.before)
 
 
 def _quotes(line: str) -> list[str]:
