@@ -141,10 +141,10 @@ def rehearsed(data: Path, seed: int, part: float) -> Iterator[TrainingExample]:
         yield from random.Random(seed).sample(examples, min(len(examples), round(count * part)))
 
 
-def lessons(data: Path, sets: Path, seed: int, rounds: int, part: float) -> list[TrainingExample]:
+def lessons(data: Path, sets: Path, own: Path, seed: int, rounds: int, part: float) -> list[TrainingExample]:
     """Everything, shuffled."""
     dice = random.Random(seed)
-    items = [*own_lessons.items(dice, rounds), *corpora(sets, dice, part), *public(data, dice, round(50 * part))]
+    items = [*own_lessons.items(dice, rounds, own), *corpora(sets, dice, part), *public(data, dice, round(50 * part))]
     found = [TrainingExample(_prompt(item), item.answer) for item in items]
     found += rehearsed(data, seed, part)
     dice.shuffle(found)
@@ -159,7 +159,7 @@ def _prompt(item: Item) -> list[Message]:
 
 def main() -> None:
     args = _arguments()
-    examples = lessons(args.data, args.corpora, args.seed, args.rounds, args.part)
+    examples = lessons(args.data, args.corpora, args.lessons, args.seed, args.rounds, args.part)
     # Ten questions a step: those over the same passages cost little more than one.
     config = TrainConfig(
         minutes=args.minutes,
@@ -191,6 +191,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("corpora", type=Path, help="folder with the public sets to learn from")
     parser.add_argument("out", type=Path, help="folder of the adapter")
     parser.add_argument("--start", type=Path, required=True, help="an adapter (PEFT folder) to go on from")
+    parser.add_argument("--lessons", type=Path, default=own_lessons.FOLDER, help="folder of our own lessons")
     parser.add_argument("--base", default="qwen2.5-coder-0.5b")
     parser.add_argument("--minutes", type=float, default=40.0)
     parser.add_argument("--rounds", type=int, default=2, help="how often each lesson of our own is told")

@@ -40,8 +40,8 @@ SHOWN = 3
 """Passages that a question is asked about."""
 SIZES = (80, 120, 160)
 """Lengths of passages, in words and punctuation marks: the product's, and shorter ones."""
-_ELSEWHERE = 0.12
-"""So many questions are asked whose answer stands in another passage, for each that is answered."""
+_ABSENT = 0.2
+"""So many questions are asked that the passages do not answer, for each that is answered."""
 
 
 class Item(NamedTuple):
@@ -124,19 +124,30 @@ class Lesson:
 
     def sheets(self, rounds: int, dice: random.Random) -> Iterator[Item]:
         """Questions asked `rounds` times or more, those over the same passages one after the other: the passages are
-        chosen for one question, and what else they answer is asked about them, too. What only other passages answer is
-        not found in these; of that only a little is asked.
+        chosen for one question, and what else they answer is asked about them, too. What nothing answers, or only other
+        passages do, is not found in these; of that only a little is asked. In half of the sheets tables are cut down as
+        the product does it: the right row has to be found in whole ones, too.
         """
         left = Counter({question.task: rounds for question in self.questions})
         while waiting := [question for question in self.questions if left[question.task] > 0]:
-            shown = self._around(dice.choice(waiting), dice)
-            asked = [question for question in self.questions if self._answered(question, shown)]
-            elsewhere = [question for question in self.questions if not self._found(question.lines, shown)]
-            asked += dice.sample(elsewhere, min(len(elsewhere), max(1, round(_ELSEWHERE * len(asked)))))
-            for question in asked:
+            chosen = dice.choice(waiting)
+            shown = self._around(chosen, dice)
+            others = [question for question in self.questions if question is not chosen]
+            asked = [
+                chosen,
+                *(
+                    question
+                    for question in others
+                    if left[question.task] > 0 and question.lines and self._answered(question, shown)
+                ),
+            ]
+            absent = [question for question in others if not any(_places(line, shown) for line in question.lines)]
+            few = dice.sample(absent, min(len(absent), max(1, round(_ABSENT * len(asked)))))
+            whole = dice.random() < 0.5
+            for question in (*asked, *few):
                 left[question.task] -= 1
-                answer = question.answer if question not in elsewhere else NOT_FOUND
-                yield Item(question.task, answer, _in_view(question, shown), question.before)
+                seen = shown if whole else _in_view(question, shown)
+                yield Item(question.task, NOT_FOUND if question in few else question.answer, seen, question.before)
 
     def _around(self, question: Question, dice: random.Random) -> list[str]:
         """Passages in any order: those that answer the question, and those that come nearest."""
@@ -148,11 +159,8 @@ class Lesson:
         return shown
 
     def _answered(self, question: Question, shown: list[str]) -> bool:
-        """Whether all its lines stand there, in each of their places; of what nothing answers, whether it is near."""
+        """Whether all its lines stand there, in each of their places."""
         return all(_places(line, shown) and _places(line, shown) == self._all_places(line) for line in question.lines)
-
-    def _found(self, lines: Sequence[str], shown: list[str]) -> bool:
-        return any(_places(line, shown) for line in lines) or not lines
 
     def _all_places(self, line: str) -> int:
         return _places(line, self.passages())
