@@ -28,7 +28,7 @@ from metier.core.types import Passage, Turn
 from metier.specialists.adapters.folder import WEIGHTS
 from metier.specialists.knowledge.citation import cite
 from metier.specialists.prompt import NOT_FOUND, Message, TrainingExample
-from metier.specialists.styles.quote import ANSWER
+from metier.specialists.styles.quote import ANSWER, weighing
 from metier.specialists.training.config import TrainConfig
 from metier.specialists.training.train import train_adapter
 
@@ -126,6 +126,29 @@ def public(folder: Path, dice: random.Random, each: int) -> Iterator[Item]:
             yield Item(question.task, question.answer if shown.answerable else NOT_FOUND, list(shown.passages))
 
 
+def verdicts(own: Path, sets: Path, dice: random.Random, part: float) -> Iterator[TrainingExample]:
+    """Sentences that say yes or no to a question, by themselves: of our own lessons, and of a hotel's desk where the
+    answer begins with one of the two.
+    """
+    for lesson in own_lessons.read_lessons(own):
+        for question in lesson.questions:
+            if question.opening and not question.before:
+                yield TrainingExample(weighing(question.task, " ".join(question.lines)), f"{question.opening}.")
+    rows = list(_said_outright(sets))
+    yield from dice.sample(rows, min(len(rows), round(_OUTRIGHT * part)))
+
+
+def _said_outright(sets: Path) -> Iterator[TrainingExample]:
+    for row in _rows(sets, "dstc9_faq"):
+        opening = _OPENS.match(row["answer"].strip())
+        rest = _plain(row["answer"])
+        if opening and opening[1].lower() in ("yes", "no") and _YES_NO.match(row["question"]) and len(rest.split()) > 4:
+            yield TrainingExample(weighing(row["question"], rest), f"{opening[1].capitalize()}.")
+
+
+_OUTRIGHT = 600
+"""Verdicts of a hotel's desk."""
+
 REHEARSED: dict[str, tuple[Skill, tuple[str, ...], int]] = {
     "call": (call.SKILL, ("tools_bfcl",), 160),
     "label": (label.SKILL, ("law_cuad_clause", "industrial_fsiq", "intent_banking77", "route_clinc"), 60),
@@ -146,7 +169,7 @@ def lessons(data: Path, sets: Path, own: Path, seed: int, rounds: int, part: flo
     dice = random.Random(seed)
     items = [*own_lessons.items(dice, rounds, own), *corpora(sets, dice, part), *public(data, dice, round(50 * part))]
     found = [TrainingExample(_prompt(item), item.answer) for item in items]
-    found += rehearsed(data, seed, part)
+    found += [*rehearsed(data, seed, part), *verdicts(own, sets, dice, part)]
     dice.shuffle(found)
     return found
 

@@ -12,10 +12,10 @@ from dataclasses import replace
 
 from ...core.text import terms
 from ...core.types import Citation, Passage
-from ..engines.engine import Quote
+from ..engines.engine import OneOf, Quote
 from ..grounding import with_context
 from ..knowledge.citation import cite
-from ..prompt import NOT_FOUND, TrainingExample
+from ..prompt import NOT_FOUND, Message, TrainingExample, render
 from ..work import DECLINED, Draft, Reply, Work
 from .style import ABSENT, Examples, Learner, Style, absent_lesson, found_answers, quoting_lesson
 
@@ -69,6 +69,9 @@ QUOTE = Style(
 
 _OPENINGS = ("Yes.", "No.")
 
+_WEIGH = "According to the statement, is the answer to the question Yes or No?"
+"""A second, short look: which of the two it is, a small model tells better from the one sentence than from passages."""
+
 _MOST = 6
 """Quotes in one answer: the steps of a procedure, the items of a list."""
 
@@ -80,21 +83,28 @@ def answer(work: Work) -> Draft:
         return Draft(text=NOT_FOUND, found=False)
     prompt = work.prompt()
     shape = Quote(work.texts, [NOT_FOUND], openings=_OPENINGS, most=_MOST)
-    draft = _draft(work.ask(prompt, shape), work.passages)
+    draft = _draft(work, work.ask(prompt, shape))
     if draft.found:
         return draft
-    nearest = _draft(work.ask(prompt, replace(shape, alternatives=()), aloud=False), work.passages)
+    nearest = _draft(work, work.ask(prompt, replace(shape, alternatives=()), aloud=False))
     return replace(nearest, certainty={**nearest.certainty, DECLINED: 1.0})
 
 
-def _draft(reply: Reply, passages: Sequence[Passage]) -> Draft:
+def _draft(work: Work, reply: Reply) -> Draft:
     lines = [line.strip() for line in reply.text.split("\n") if line.strip()]
-    opening = lines[0] if lines and lines[0] in _OPENINGS else ""
-    citations = tuple(_citations(lines[1:] if opening else lines, passages, whole=bool(opening)))
+    whether = bool(lines) and lines[0] in _OPENINGS
+    citations = tuple(_citations(lines[1:] if whether else lines, work.passages, whole=whether))
     if not citations:
         return Draft(text=reply.text or NOT_FOUND, found=False, certainty=reply.certainty)
     text = "\n".join(dict.fromkeys(citation.quote for citation in citations))
-    return Draft(f"{opening} {text}".strip(), found=True, citations=citations, certainty=reply.certainty)
+    if whether:
+        text = f"{work.ask(weighing(work.brief.task, text), OneOf(_OPENINGS), aloud=False).text} {text}"
+    return Draft(text, found=True, citations=citations, certainty=reply.certainty)
+
+
+def weighing(task: str, statement: str) -> list[Message]:
+    """The messages that ask whether a statement says yes or no to the task; a rule of its own for its lessons."""
+    return render(_WEIGH, task, [" ".join(statement.split())])
 
 
 def _citations(lines: Sequence[str], passages: Sequence[Passage], *, whole: bool) -> Iterator[Citation]:
