@@ -36,14 +36,14 @@ def test_every_lesson_stands_in_its_document() -> None:
 
 
 def test_every_answer_stands_in_the_passages_that_are_shown() -> None:
-    for item in items(random.Random(7), 1):
+    for item in (item for one in read_lessons()[::6] for item in one.sheets(1, random.Random(7))):
         shown = [Passage(id="", text=text, source="") for text in item.passages]
         lines = [line for line in item.answer.split("\n") if line not in ("Yes.", "No.", NOT_FOUND)]
         assert all(cite(line, shown) for line in lines), item
 
 
 def test_a_gap_stands_for_the_steps_between() -> None:
-    item = lesson(a="1. Rinse … the shed.").item(lesson(a="1. Rinse … the shed.").questions[0], random.Random(0))
+    (item,) = lesson(a="1. Rinse … the shed.").sheets(1, random.Random(0))
     assert item.answer == "1. Rinse the boat.\n2. Hang up the paddles.\n3. Lock the shed."
     assert any("Handing in\n1. Rinse the boat." in text for text in item.passages)
 

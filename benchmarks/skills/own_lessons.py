@@ -234,7 +234,7 @@ def faults(lesson: Lesson) -> Iterator[str]:
 
 def _line_faults(line: str, lesson: Lesson) -> Iterator[str]:
     for size in SIZES:
-        places = sum(bool(_places(line, [text])) for text in lesson.passages(size))
+        places = sum(_cited(line, text) for text in lesson.passages(size))
         if not places:
             yield f"stands in no passage of {size}"
             return
