@@ -57,6 +57,8 @@ KIND = "workflow"
 """The kind of the records that hold runs."""
 _LIMIT = 100_000
 """Super-steps of a graph: none of ours can go in circles."""
+_GO_ON = object()
+"""What a run that was broken off goes on with: nothing new."""
 _LOOP_PARTS = (".turn", ".end")
 """How the nodes of a loop are called after its name."""
 
@@ -558,10 +560,7 @@ class Workflow:
         if before.status in ("done", "failed"):
             raise StateError(f"run '{run_id}' is over: it is {before.status}", hint=f"metier runs replay {run_id}")
         plan = Plan.model_validate(record.body["plan"])
-        left = Unfinished(run_id=run_id, questions=self.team.threads.questions(before.thread_id) if self.team else {})
-        decided = left.resume(decisions)
-        given = Command(resume=decided) if decided else None
-        return self._go(run_id, plan, before.parameters, record.owner, {}, emit, given=given, going_on=True)
+        return self._go(run_id, plan, before.parameters, record.owner, {}, emit, decisions=decisions)
 
     def replay(self, run_id: str, from_step: str, *, to: str | None = None, emit: Emit = ignore) -> WorkflowRun:
         """Run the plan as it is now once more, from a step on: that step, all that use it, and all that changed since
@@ -622,8 +621,7 @@ class Workflow:
         results: Mapping[str, ResultValue],
         tell: Emit,
         *,
-        given: Any = None,
-        going_on: bool = False,
+        decisions: Sequence[Decision] | None = None,
         durable: bool = True,
     ) -> WorkflowRun:
         start, saver = perf_counter(), self._saver if durable else None
@@ -639,18 +637,39 @@ class Workflow:
         saved: Any = {"durability": "sync"} if saver else {}
         with saving(run_id), saver.turn(blank.thread_id, TURN_SECONDS) if saver else nullcontext():
             graph: Any = _Compiler(self, plan, run).graph().compile(checkpointer=saver, name=plan.name)
-            if durable and not going_on:
+            if durable and decisions is None:
                 self._keep(blank, plan, owner)
-            if not going_on or not graph.get_state(config).values:
+            given = None if decisions is None else self._decided(graph, config, plan, decisions)
+            if given is None:
                 scope = {name: {"plain": value} for name, value in parameters.items()}
                 given = _begun(scope, None, {name: run.pack(one) for name, one in results.items()})
-            state = graph.invoke(given, config, **saved)
-            waits = list(self.team.threads.questions(blank.thread_id).values()) if saver and self.team else []
+            state = graph.invoke(None if given is _GO_ON else given, config, **saved)
+            waits = [*self._questions(graph, config, plan).values()] if saver else []
             done = _finished(blank, plan, run, state, waits, perf_counter() - start)
             if durable:
                 self._keep(done, plan, owner)
         tell(Event(name="waiting" if waits else "answer", data=done.answer.model_dump(mode="json")))
         return done
+
+    def _decided(self, graph: Any, config: RunnableConfig, plan: Plan, decisions: Sequence[Decision]) -> Any:
+        """What a run goes on with; None where it was broken off before anything was saved."""
+        if not graph.get_state(config).values:
+            return None
+        left = Unfinished(run_id="", questions=self._questions(graph, config, plan)).resume(decisions)
+        return Command(resume=left) if left else _GO_ON
+
+    def _questions(self, graph: Any, config: RunnableConfig, plan: Plan) -> dict[str, ApprovalRequest]:
+        """What waits for a person, by the interrupts' ids, in the order of the plan."""
+        assert self.team
+        waiting = self.team.threads.questions(config["configurable"]["thread_id"])  # pyright: ignore
+        if len(waiting) < 2:
+            return waiting
+        place = {name: number for number, name in enumerate(plan.steps)}
+        tasks = sorted(graph.get_state(config).tasks, key=lambda task: place[task.name.partition(".")[0]])
+        ids = [one.id for task in tasks for one in task.interrupts]
+        return {
+            id: waiting[id] for id in sorted(waiting, key=lambda id: (id not in ids, ids.index(id) if id in ids else 0))
+        }
 
     def _keep(self, run: WorkflowRun, plan: Plan, owner: Owner) -> None:
         body = {"run": run.model_dump(mode="json"), "plan": plan.model_dump(mode="json")}
