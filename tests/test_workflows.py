@@ -55,8 +55,8 @@ def team(tmp_path: Path) -> Iterator[Team]:
         yield opened
 
 
-def plan(*, result: str | None = None, parameters: dict[str, Any] | None = None, **steps: Any) -> Plan:
-    return Plan.model_validate({"name": "made", "parameters": parameters or {}, "steps": steps, "result": result})
+def plan(**steps: Any) -> Plan:
+    return Plan.model_validate({"name": "made", "parameters": steps.pop("parameters", {}), "steps": steps})
 
 
 def asked(folder: Path) -> list[str]:
@@ -349,7 +349,8 @@ def test_what_cannot_be_answered_is_planned_anew_once(team: Team) -> None:
     def replan(step: AskStep, task: str, answer: Any) -> Plan | None:
         seen.append((step.ask, task, answer.kind))
         parts = {f"p{n}": AskStep(ask="manuals", task=f"{part}?") for n, part in enumerate(task.split(" and nobody "))}
-        return Plan.of("anew", **parts, all=JoinStep(join=" ".join(f"{{{{ {name} }}}}" for name in parts)))
+        text = JoinStep(join=" ".join(f"{{{{ {name} }}}}" for name in parts))
+        return Plan(name="anew", steps={**parts, "all": text})
 
     one = {"ask": "manuals", "task": "this and nobody that", "on_failure": "replan"}
     run = Workflow(plan(one=one), team, replan=replan).run()

@@ -20,6 +20,7 @@ from typing import Annotated, Any, Literal, TypedDict
 from uuid import uuid4
 
 from langchain_core.runnables import RunnableConfig
+from langgraph.config import get_config
 from langgraph.graph import START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, Send
@@ -27,12 +28,13 @@ from pydantic import Field
 
 from ...core.errors import ConfigError, InputError, StateError, unknown
 from ...core.files import saying_full
-from ...core.run import Emit, Event, Plain, ignore
+from ...core.run import Emit, Event, Plain, check_cancelled, ignore
 from ...core.types import Answer, Usage, Value
 from ...memory.records import Record, Records
 from ...memory.store import Owner
+from ...memory.threads import ThreadSaver
 from ...tools.policy import ApprovalRequest, Approve, Decision, Respond
-from ..journal import EMIT, emit
+from ..journal import EMIT, listener
 from ..threads import TURN_SECONDS, WORKFLOW, Unfinished, check_name
 from ..turn_memory import configured
 from .perform import (
@@ -57,6 +59,8 @@ KIND = "workflow"
 """The kind of the records that hold runs."""
 _LIMIT = 100_000
 """Super-steps of a graph: none of ours can go in circles."""
+_RUN = "__metier_run"
+"""Of LangGraph's `configurable`: the run that a node works for."""
 _GO_ON = object()
 """What a run that was broken off goes on with: nothing new."""
 _LOOP_PARTS = (".turn", ".end")
@@ -170,10 +174,8 @@ class _Turn(TypedDict):
 class _Compiler:
     """Makes the graph of a plan. Each graph (the plan's, a loop's, a sub-workflow's) has its own compiler."""
 
-    def __init__(
-        self, workflow: Workflow, plan: Plan, run: _Run, path: str = "", steps: Mapping[str, Step] | None = None
-    ) -> None:
-        self._workflow, self._plan, self._run, self._path = workflow, plan, run, path
+    def __init__(self, workflow: Workflow, plan: Plan, path: str = "", steps: Mapping[str, Step] | None = None) -> None:
+        self._workflow, self._plan, self._path = workflow, plan, path
         self._steps = plan.steps if steps is None else steps
 
     def graph(self) -> StateGraph[_State]:
@@ -194,11 +196,15 @@ class _Compiler:
 
     def _add_loop(self, graph: StateGraph[_State], name: str, step: EachStep) -> None:
         turn, end = (f"{name}{part}" for part in _LOOP_PARTS)
-        body = _Compiler(self._workflow, self._plan, self._run, f"{self._path}{name}.", step.steps).graph().compile()
+        body = _Compiler(self._workflow, self._plan, f"{self._path}{name}.", step.steps).graph().compile()
         graph.add_node(name, partial(self._begin_loop, name, step), destinations=(turn, end))
         graph.add_node(turn, partial(self._turn, name, step, body))
         graph.add_node(end, partial(self._end_loop, name, step))
         graph.add_edge(turn, end)
+
+    @property
+    def _run(self) -> _Run:
+        return get_config()["configurable"][_RUN]  # pyright: ignore[reportTypedDictNotRequiredAccess]
 
     # What the nodes do.
 
@@ -286,7 +292,7 @@ class _Compiler:
 
     def _nested(self, name: str, plan: Plan, parameters: Plain, spent: Plain) -> tuple[StepResult, Plain]:
         """Another plan inside this run."""
-        graph = _Compiler(self._workflow, plan, self._run, f"{self._path}{name}.").graph().compile()
+        graph = self._workflow.compiled(plan, f"{self._path}{name}.")
         scope = {**{n: {"plain": v} for n, v in parameters.items()}, "today": {"plain": self._run.today}}
         left: Any = graph.invoke(_begun(scope), {"recursion_limit": _LIMIT})
         results = {one: self._run.unpack(value) for one, value in left["results"].items()}
@@ -376,10 +382,14 @@ class _Compiler:
         return f"the plan's {budget.seconds:g} s are used up" if seconds > budget.seconds else ""
 
     def _tell(self, name: str, step: Step, state: str, result: ResultValue | None = None, seconds: float = 0.0) -> None:
+        check_cancelled()
+        tell = listener()
+        if tell is ignore:
+            return
         data = {"step": f"{self._path}{name}", "kind": step.kind, "state": state, "seconds": seconds}
         if isinstance(result, Skipped | Failed):
             data["reason"] = result.reason
-        emit(Event(name="step", data=data))
+        tell(Event(name="step", data=data))
 
 
 def _outcome(name: str, step: Step, making: Making) -> Plain:
@@ -502,6 +512,7 @@ class Workflow:
     ) -> None:
         self.plan, self.team, self.workflows, self.replan = plan, team, dict(workflows or {}), replan
         self._folder = Path(folder) if folder else None
+        self._graphs = dict[tuple[int, str, bool], tuple[Plan, Any]]()
         self._saver = team.threads.saver if team else None
         self.records = (team.threads.records if team else None) or Records(None)
         self.known = known_of(team, self.workflows) if team else Known(workflows=self.workflows, people=False)
@@ -605,6 +616,19 @@ class Workflow:
         scope = {"today": date.today().isoformat(), **read_parameters(parameters or {}, self.plan.parameters)}
         return list(_planned_steps(self.plan.steps, scope, self.known))
 
+    def compiled(self, plan: Plan, path: str = "", *, saver: ThreadSaver | None = None) -> Any:
+        """The graph of a plan, made once.
+
+        Args:
+            path: Before the names of its steps, where it is a part of another plan.
+            saver: Where its runs are saved.
+        """
+        key = (id(plan), path, saver is None)
+        if key not in self._graphs:
+            graph = _Compiler(self, plan, path).graph().compile(checkpointer=saver, name=plan.name)
+            self._graphs[key] = (plan, graph)  # the plan is kept, so that no other can have its place in memory
+        return self._graphs[key][1]
+
     def _record(self, run_id: str) -> Record:
         record = self.records.get(KIND, run_id)
         if record is None:
@@ -628,7 +652,7 @@ class Workflow:
         blank = WorkflowRun(run_id=run_id, workflow=plan.name, status="running", parameters=parameters)
         run = _Run(self._place(blank), owner, str(parameters.get("today", "")), saved=saver is not None)
         config: RunnableConfig = {
-            "configurable": {"thread_id": blank.thread_id, EMIT: tell, **configured(owner)},
+            "configurable": {"thread_id": blank.thread_id, EMIT: tell, _RUN: run, **configured(owner)},
             "recursion_limit": _LIMIT,
             "max_concurrency": plan.budget.parallel,
             "run_name": plan.name,
@@ -636,7 +660,7 @@ class Workflow:
         }
         saved: Any = {"durability": "sync"} if saver else {}
         with saving(run_id), saver.turn(blank.thread_id, TURN_SECONDS) if saver else nullcontext():
-            graph: Any = _Compiler(self, plan, run).graph().compile(checkpointer=saver, name=plan.name)
+            graph = self.compiled(plan, saver=saver)
             if durable and decisions is None:
                 self._keep(blank, plan, owner)
             given = None if decisions is None else self._decided(graph, config, plan, decisions)

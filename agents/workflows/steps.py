@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Discriminator, Field, Tag
+from pydantic import AliasChoices, ConfigDict, Discriminator, Field, Tag
 
 from ...core.errors import InputError, unknown
 from ...core.types import Value
@@ -33,7 +33,7 @@ _WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0"
 
 
 class _Section(Value):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class Parameter(_Section):
@@ -155,7 +155,9 @@ class EachStep(_Step):
     kind: Literal["each"] = "each"
     for_each: str
     """One `{{ }}` that gives a list or a table."""
-    name: str = Field(default="item", alias="as", pattern=STEP_NAME)
+    name: str = Field(
+        default="item", validation_alias=AliasChoices("as", "name"), serialization_alias="as", pattern=STEP_NAME
+    )
     """What the steps inside call the item."""
     at_most: int | None = Field(default=None, ge=1, le=100_000)
     """Items that are worked on at most; of a longer list the first ones. Must be said."""
@@ -251,7 +253,7 @@ EachStep.model_rebuild()
 
 
 def _alias(kind: type[_Step], name: str) -> str:
-    return kind.model_fields[name].alias or name
+    return kind.model_fields[name].serialization_alias or name
 
 
 def fits(value: Any, type_: str) -> bool:
