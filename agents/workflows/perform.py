@@ -40,7 +40,7 @@ from .plan import (
     Step,
     ToolStep,
 )
-from .report import Written, cited, write_report
+from .report import WrittenReport, cited, write_report
 from .results import (
     File,
     Number,
@@ -326,7 +326,7 @@ def _numbers(values: Sequence[Any]) -> list[Any]:
 def _person(name: str, step: PersonStep, making: Making) -> StepResult:
     """Ask until the answer fits."""
     question = fill_text(step.ask_person, making.scope)
-    arguments: Plain = {"question": question, **({"choices": [*step.choices]} if step.choices else {})}
+    arguments: Plain = {"step": name, "question": question, **({"choices": [*step.choices]} if step.choices else {})}
     if step.type:
         arguments["type"] = step.type
     two = len(step.choices) == 2 or step.type == "boolean"
@@ -358,7 +358,7 @@ def _report(step: ReportStep, making: Making) -> File:
     path = making.folder / name
     if not path.resolve().is_relative_to(making.folder.resolve()):
         raise StepFailed(f"'{name}' leads out of the run's folder")
-    written = Written.of(step.template, making.scope)
+    written = WrittenReport.of(step.template, making.scope)
     citations = _with_all(written.citations, step, making)
     media = write_report(path, written.text, citations)
     return File(path=str(path), media=media, citations=citations, touched=making.touched([*step.names()]))
