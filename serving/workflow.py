@@ -35,7 +35,7 @@ _WRONG = 2
 WorkflowName = Annotated[
     str, typer.Argument(metavar="WORKFLOW", help="Its name in `workflows/`, or the path of its file.")
 ]
-RunName = Annotated[str, typer.Argument(metavar="RUN", help="WorkflowName of the run.")]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="Name of the run.")]
 Parameters = Annotated[
     list[str] | None, typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="A parameter; once for each.")
 ]
@@ -53,7 +53,7 @@ def run(
     out: Annotated[Path | None, typer.Option("--out", help="JSONL that gets the results; it is gone on with.")] = None,
     workers: Annotated[int, typer.Option(help="Rows at the same time.", min=1)] = 1,
     retry: Annotated[bool, typer.Option("--retry", help="Do rows anew that failed.")] = False,
-    run_id: Annotated[str | None, typer.Option("--run", help="WorkflowName of the run.")] = None,
+    run_id: Annotated[str | None, typer.Option("--run", help="Name of the run.")] = None,
     output: Output = None,
     json: AsJson = False,
 ) -> None:
