@@ -98,6 +98,7 @@ class Compiler:
                 self._add_loop(graph, name, step)
             else:
                 graph.add_node(name, partial(self._work, name, step))
+        for name in self._steps:
             before = [self._end(one) for one in self._steps if edges.has_edge(one, name)]
             graph.add_edge(before or START, name)
         return graph
