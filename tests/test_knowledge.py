@@ -469,6 +469,17 @@ def test_wrong_options_of_a_back_end(docs, words):
         built(docs, words, backend=SIMPLE, backend_options={"data": 3})
 
 
+def test_a_back_end_may_lie_beside_the_team(docs, words, tmp_path):
+    put(tmp_path / "team/own_vector_server.py", SERVER)
+    card = KnowledgeCard(backend="own_vector_server:Server", backend_options={"collection": "pumps"})
+    built_there = Knowledge.build([docs], docs.parent / "own", words, card, root=tmp_path / "team")
+    assert first(built_there, "grease bearings") == first(built(docs, words), "grease bearings")
+    opened = Knowledge.open(docs.parent / "own", words, root=tmp_path / "team")
+    assert first(opened, "grease bearings") == first(built_there, "grease bearings")
+    with pytest.raises(ConfigError, match="own_vector_server"):
+        Knowledge.open(docs.parent / "own", words)
+
+
 def test_a_back_end_that_refuses_says_why(docs, words, tmp_path, monkeypatch):
     full = SERVER.replace("NODES.update", "raise OSError('disk full'); NODES.update")
     put(tmp_path / "lib/my_full_server.py", full)
