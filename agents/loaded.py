@@ -31,9 +31,9 @@ from .assemble import (
     engine_name,
     find_base,
     guards_embedder,
-    knowledge_folder,
     limited,
     open_engine_of,
+    open_knowledge,
     open_specialist,
     retire_published,
 )
@@ -104,7 +104,7 @@ class LoadedTeam:
             runtime = Runtime(shared.embedder, base, engine, shared.threads.ledger)
             specialists: dict[str, Specialist] = {}
             for name, card in plan.specialists.items():
-                knowledge = Knowledge.open(knowledge_folder(plan, name), shared.embedder) if card.knowledge else None
+                knowledge = open_knowledge(plan, name, shared.embedder) if card.knowledge else None
                 if knowledge:
                     undo.enter_context(closing(knowledge))
                 specialists[name] = open_specialist(plan, name, runtime, knowledge, adapters[name])

@@ -18,12 +18,11 @@ from ..core.run import Progress, no_progress, part_of
 from ..specialists.adapters.choose import skill_of
 from ..specialists.adapters.exchange import training_record
 from ..specialists.evaluation.questions import leaked
-from ..specialists.knowledge.knowledge import Knowledge
 from ..specialists.prompt import TrainingExample
 from ..specialists.styles.style import Examples
 from ..specialists.training.config import RATES, TrainConfig, TrainReport
 from ..specialists.training.train import train_adapter
-from .assemble import Runtime, knowledge_folder, open_specialist
+from .assemble import Runtime, open_knowledge, open_specialist
 from .cards import Blueprint, blueprint_at, fingerprint
 from .feedback import example_files, held_out, own_examples
 
@@ -96,7 +95,7 @@ def lessons_of(blueprint: Blueprint, name: str, embedder: Embedder, seed: int = 
     lessons = blueprint.style(name).lessons
     if lessons is None or not example_files(blueprint, name):
         return []
-    knowledge = Knowledge.open(knowledge_folder(blueprint, name), embedder) if card.knowledge else None
+    knowledge = open_knowledge(blueprint, name, embedder) if card.knowledge else None
     try:
         learner = open_specialist(blueprint, name, Runtime(embedder, None), knowledge, None, dry=True)
         repeats = partial(leaked, held_out=held_out(blueprint), embedder=embedder)
