@@ -133,7 +133,7 @@ class _Told:
     """The events of a run as AG-UI says them."""
 
     def __init__(self, service: RunService, run: Run) -> None:
-        self._run, self._live = run, LiveText(service.team)
+        self._run, self._live = run, LiveText(service.team_for(run.caller))
         self._subagents: list[str] = []
         self._open: str | None = None
         self._calls = 0

@@ -121,7 +121,7 @@ async def create_response(
 ) -> Response:
     """Answer; with `background` at once, and the answer is fetched later."""
     service: RunService = request.app.state.runs
-    specialist, formatted = specialist_of(asked.model, service.team), asked.formatted
+    specialist, formatted = specialist_of(asked.model, service.team_for(who)), asked.formatted
     *history, task = asked.turns()
     before = asked.previous_response_id
     kept: dict[str, Any] = {"history": history[-100:]}
@@ -180,7 +180,7 @@ class _Response:
         asked: ResponseRequest | None = None,
         formatted: ResponseFormat | None = None,
     ) -> None:
-        self._run, self._service, self._team, self._base = run, service, service.team, base
+        self._run, self._service, self._team, self._base = run, service, service.team_for(run.caller), base
         self._asked, self._formatted = asked or ResponseRequest(input=run.asked.task), formatted
 
     async def view(self) -> dict[str, Any]:
