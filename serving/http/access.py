@@ -256,6 +256,8 @@ class Gate:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 said.update((name.decode("latin-1"), value.decode("latin-1")) for name, value in message["headers"])
+                if "x-content-type-options" not in said:
+                    message = {**message, "headers": [*message["headers"], (b"x-content-type-options", b"nosniff")]}
             await send(message)
 
         inside = scope.get(CALLER)  # the server itself asks, for whoever gave it a batch

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import quote
 from uuid import NAMESPACE_URL, uuid5
 
 from fastapi import APIRouter, Body, Path, Query, Request, Response
@@ -521,8 +522,13 @@ def _iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat()
 
 
+def _place(run: Run) -> str:
+    """Names of threads may hold anything, a header may not."""
+    return f"/threads/{quote(run.thread_id, safe='')}/runs/{run.id}"
+
+
 def _headers(run: Run) -> dict[str, str]:
-    place = f"/threads/{run.thread_id}/runs/{run.id}"
+    place = _place(run)
     return {"Content-Location": place, "Location": f"{place}/stream"}
 
 
@@ -556,5 +562,5 @@ async def _waited(request: Request, begun: tuple[Run, int], asked: GraphRun) -> 
         values: dict[str, Any] = {"__error__": error}
     else:
         values = await asyncio.to_thread(last_values, service.team, run)
-    headers = {**_headers(run), "Location": f"/threads/{run.thread_id}/runs/{run.id}/join"}
+    headers = {**_headers(run), "Location": f"{_place(run)}/join"}
     return JSONResponse(values, headers=headers)

@@ -68,6 +68,8 @@ class TeamView(Value):
     """Files can be added to a conversation."""
     scopes: tuple[str, ...]
     user: str | None
+    signed_in: bool = False
+    """They came with a session of the page, and can end it."""
 
 
 @team_routes.get("/team")
@@ -87,6 +89,7 @@ def show_team(request: Request, who: Whoever) -> TeamView:
             files=True,
             scopes=who.scopes,
             user=who.user,
+            signed_in=who.key.startswith("session"),
         )
 
 
