@@ -238,7 +238,7 @@ class Access:
         return said is not None and not self._from_another_page(request)
 
 
-class Gate:
+class AccessGate:
     """Lets requests through that `Access` lets in, as the outermost part of the app but for what is added later."""
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
@@ -325,7 +325,7 @@ def add_access(app: FastAPI, access: Access) -> None:
     """Put the gate before everything that the app has so far, and the way to sign in behind it."""
     app.state.access = access
     app.include_router(access_routes)
-    app.add_middleware(Gate, access=access)
+    app.add_middleware(AccessGate, access=access)
 
 
 class SignIn(Value):

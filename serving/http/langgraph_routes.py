@@ -25,7 +25,8 @@ from .caller import Caller, Whoever
 from .errors import ServingError
 from .langgraph_stream import follow
 from .openai_answer import TEAM, ContentPart, model_names, text_of
-from .runs import Run, RunRequest, RunService, WebhookTarget
+from .run_request import RunRequest, WebhookTarget
+from .runs import Run, RunService
 from .stream import SSE, attached, stream_response, while_connected
 from .threads import ThreadIndex, last_values
 

@@ -17,7 +17,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ...core.types import Answer
 from ..mcp_server import AskTeam, McpQuestion, Place, mcp_server, tell
 from .caller import caller
-from .runs import RunService, run_request
+from .run_request import run_request
+from .runs import RunService
 from .stream import attached
 
 _PATH = "/mcp"

@@ -35,7 +35,8 @@ from .openai_answer import (
     text_of,
     usage_of,
 )
-from .runs import Run, RunRequest, RunService
+from .run_request import RunRequest
+from .runs import Run, RunService
 from .stream import QUIET, SSE, attached, sse, stream_response, while_connected
 
 chat_routes = APIRouter(prefix="/v1", tags=["openai"])

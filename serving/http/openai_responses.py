@@ -31,7 +31,8 @@ from .openai_answer import (
     specialist_of,
     text_of,
 )
-from .runs import Run, RunRequest, RunService
+from .run_request import RunRequest
+from .runs import Run, RunService
 from .stream import QUIET, SSE, attached, sse, stream_response, while_connected
 
 response_routes = APIRouter(prefix="/v1/responses", tags=["openai"])

@@ -17,18 +17,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Literal
 from uuid import uuid4
 
-from pydantic import Field, ValidationError
-
 from ...agents.team import Team
 from ...agents.threads import SINGLE
 from ...core.errors import MetierError, unknown
 from ...core.run import Cancelled, Emit, Event, cancellable
-from ...core.types import Answer, Turn, Value
+from ...core.types import Answer, Value
 from ...memory.records import Record
 from ...tools.policy import Decision
 from ..usage import UsageBook
 from .caller import Caller
 from .errors import ServingError, error_body
+from .run_request import RunRequest, WebhookTarget
 from .shift import Shift
 
 _log = logging.getLogger("metier.http")
@@ -51,41 +50,6 @@ _KEPT_DAYS = 30
 
 _Work = Callable[[Emit], Any]
 """What the team does for a run, telling of it."""
-
-
-class RunRequest(Value):
-    """What is asked of the team."""
-
-    task: str = Field(min_length=1, max_length=200_000)
-    """In the user's words."""
-    thread_id: str | None = Field(default=None, min_length=1, max_length=200)
-    """The conversation that it belongs to; left out: none."""
-    specialist: str | None = Field(default=None, max_length=200)
-    """Skip the router and ask this one."""
-    history: tuple[Turn, ...] = Field(default=(), max_length=1_000)
-    """Earlier turns of a conversation that the caller keeps; for a task without `thread_id`."""
-
-
-class WebhookTarget(Value):
-    """Where to say that a run has ended or waits for a person."""
-
-    url: str = Field(min_length=1, max_length=2_000)
-    secret: str | None = Field(default=None, max_length=200, pattern=r"^whsec_[A-Za-z0-9+/=]{24,}$")
-    """Signs the message; left out: the server's own, in `.metier/webhook.secret`."""
-
-
-def run_request(**fields: Any) -> RunRequest:
-    """What is asked by a protocol of others, which has bounds of its own.
-
-    Raises:
-        ServingError: 422, a field is too long or empty.
-    """
-    try:
-        return RunRequest(**fields)
-    except ValidationError as error:
-        first = error.errors()[0]
-        param = ".".join(map(str, first["loc"]))
-        raise ServingError(422, f"{param}: {first['msg']}", code=first["type"], param=param) from None
 
 
 class RunView(Value):
