@@ -1,6 +1,7 @@
 """Who may use a server: users with a password, their API keys, and who is signed in at the page.
 
-All of it is one SQLite file beside the team, `.metier/access.sqlite`. At rest there are only hashes: argon2id of
+All of it is one SQLite file beside the team, `.metier/access.sqlite`, or stands in PostgreSQL where the team's threads
+are there. At rest there are only hashes: argon2id of
 passwords, SHA-256 of keys and sessions (which are random, so that nothing is gained by guessing slowly).
 """
 
@@ -10,18 +11,18 @@ import hashlib
 import json
 import re
 import secrets
-import sqlite3
-import threading
 import time
 from collections.abc import Sequence
-from contextlib import closing
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from ..core.errors import InputError, MissingExtra, StateError, unknown
-from ..core.sqlite import open_sqlite
+from ..core.database import Database, SqliteDatabase
+from ..core.errors import InputError, MissingExtra, unknown
 from ..core.types import Value
+
+if TYPE_CHECKING:
+    from ..agents.cards import Blueprint
 
 AccessScope = Literal["ask", "read", "write", "admin"]
 """`ask` the team, `read` threads and documents, `write` feedback, threads and memory, `admin` the team itself."""
@@ -40,19 +41,26 @@ _LONGEST_SESSION = 7 * 86_400.0
 _NOTED = 60.0
 """Seconds after which it is noted again that a key or session is used."""
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS users (
-    name TEXT PRIMARY KEY, tenant TEXT, groups TEXT NOT NULL, scopes TEXT NOT NULL, password TEXT, created REAL NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS keys (
-    id TEXT PRIMARY KEY, user TEXT NOT NULL REFERENCES users ON DELETE CASCADE, label TEXT NOT NULL,
-    scopes TEXT NOT NULL, digest TEXT NOT NULL UNIQUE, created REAL NOT NULL, expires REAL, used REAL
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS sessions (
-    digest TEXT PRIMARY KEY, user TEXT NOT NULL REFERENCES users ON DELETE CASCADE,
-    created REAL NOT NULL, used REAL NOT NULL
-) WITHOUT ROWID;
-"""
+_SCHEMA = (
+    """
+CREATE TABLE IF NOT EXISTS access_users (
+    name TEXT PRIMARY KEY, tenant TEXT, groups TEXT NOT NULL, scopes TEXT NOT NULL, password TEXT,
+    created DOUBLE PRECISION NOT NULL
+)""",
+    """
+CREATE TABLE IF NOT EXISTS access_keys (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL, label TEXT NOT NULL, scopes TEXT NOT NULL, digest TEXT NOT NULL UNIQUE,
+    created DOUBLE PRECISION NOT NULL, expires DOUBLE PRECISION, used DOUBLE PRECISION
+)""",
+    """
+CREATE TABLE IF NOT EXISTS access_sessions (
+    digest TEXT PRIMARY KEY, name TEXT NOT NULL, created DOUBLE PRECISION NOT NULL, used DOUBLE PRECISION NOT NULL
+)""",
+)
+"""For SQLite and PostgreSQL; `name` is a user's."""
+_TABLES = ("access_users", "access_keys", "access_sessions")
+_USER_COLUMNS = "u.name, u.tenant, u.groups, u.scopes, u.password, u.created"
+_KEY_COLUMNS = "id, name, label, scopes, created, expires, used"
 
 
 class Account(Value):
@@ -99,27 +107,20 @@ class Accounts:
     """The users of one team. Safe to use from several threads and processes; what one changes counts for all at once.
 
     Args:
-        path: The file.
+        place: A SQLite file, or a database with the tables.
 
     Raises:
-        StateError: it is not a database.
+        StateError: the file is not a database.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path, self._lock, database = path, threading.Lock(), None
-        try:
-            database = open_sqlite(path, isolation_level=None)
-            database.execute("PRAGMA foreign_keys = ON")
-            database.executescript(_SCHEMA)
-        except sqlite3.DatabaseError as error:
-            if database:
-                database.close()
-            raise StateError(f"{path}: {error}", hint="move that file away; a new one is made") from error
-        self._database = database
+    def __init__(self, place: Path | Database) -> None:
+        self._database = SqliteDatabase(place, ";".join(_SCHEMA)) if isinstance(place, Path) else place
+        self.near = isinstance(self._database, SqliteDatabase)
+        """Looking something up takes microseconds."""
 
     def __bool__(self) -> bool:
         """Are there users?"""
-        return bool(self._run("SELECT 1 FROM users LIMIT 1"))
+        return bool(self._run("SELECT 1 FROM access_users LIMIT 1"))
 
     # Users.
 
@@ -139,12 +140,12 @@ class Accounts:
         """
         if not _USER.fullmatch(name):
             raise InputError(f"'{name}' is no name for a user", hint="letters, digits and . _ - + @")
-        if self._run("SELECT 1 FROM users WHERE name = ?", (name,)):
+        if self.find(name):
             raise InputError(f"there is a user '{name}' already", hint=f"metier users change {name}")
         _check_tenant(tenant, scopes)
         hashed = hash_password(password) if password is not None else None
         row = (name, tenant, _list(groups), _list(_ordered(scopes)), hashed, time.time())
-        self._run("INSERT INTO users VALUES (?, ?, ?, ?, ?, ?)", row)
+        self._run("INSERT INTO access_users VALUES (?, ?, ?, ?, ?, ?)", row)
         return self.get(name)
 
     def get(self, name: str) -> Account:
@@ -160,12 +161,12 @@ class Accounts:
 
     def find(self, name: str) -> Account | None:
         """A user; None where there is none of that name."""
-        rows = self._run("SELECT * FROM users WHERE name = ?", (name,))
+        rows = self._run(f"SELECT {_USER_COLUMNS} FROM access_users u WHERE name = ?", (name,))
         return _account(rows[0]) if rows else None
 
     def list(self) -> list[Account]:
         """All users, by name."""
-        return [_account(row) for row in self._run("SELECT * FROM users ORDER BY name")]
+        return [_account(row) for row in self._run(f"SELECT {_USER_COLUMNS} FROM access_users u ORDER BY name")]
 
     def change(self, name: str, *, groups: Sequence[str] | None = None, scopes: Sequence[str] | None = None) -> Account:
         """Put somebody into other groups, or let them do something else; None leaves it as it is. It counts at once.
@@ -177,7 +178,9 @@ class Accounts:
         new = known.groups if groups is None else groups
         able = known.scopes if scopes is None else scopes
         _check_tenant(known.tenant, able)
-        self._run("UPDATE users SET groups = ?, scopes = ? WHERE name = ?", (_list(new), _list(_ordered(able)), name))
+        self._run(
+            "UPDATE access_users SET groups = ?, scopes = ? WHERE name = ?", (_list(new), _list(_ordered(able)), name)
+        )
         return self.get(name)
 
     def set_password(self, name: str, password: str) -> None:
@@ -187,8 +190,8 @@ class Accounts:
             InputError: there is no such user, or it is too short.
         """
         self.get(name)
-        self._run("UPDATE users SET password = ? WHERE name = ?", (hash_password(password), name))
-        self._run("DELETE FROM sessions WHERE user = ?", (name,))
+        self._run("UPDATE access_users SET password = ? WHERE name = ?", (hash_password(password), name))
+        self._run("DELETE FROM access_sessions WHERE name = ?", (name,))
 
     def remove(self, name: str) -> Account:
         """Let somebody in no more: their keys and sessions go with them; what the team keeps of them stays.
@@ -197,7 +200,8 @@ class Accounts:
             InputError: there is no such user.
         """
         known = self.get(name)
-        self._run("DELETE FROM users WHERE name = ?", (name,))
+        for table in _TABLES:
+            self._run(f"DELETE FROM {table} WHERE name = ?", (name,))
         return known
 
     # Keys.
@@ -218,15 +222,16 @@ class Accounts:
         key, now = f"{id}_{secrets.token_urlsafe(32)}", time.time()
         expires = None if days is None else now + days * 86_400
         row = (id, user, label, _list(_ordered(scopes)), _digest(key), now, expires)
-        self._run("INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?, ?, NULL)", row)
+        self._run("INSERT INTO access_keys VALUES (?, ?, ?, ?, ?, ?, ?, NULL)", row)
         return self.keys(id=id)[0], key
 
     def keys(self, user: str | None = None, *, id: str | None = None) -> list[ApiKey]:
         """The keys of a user, or of all."""
+        asked = [(column, value) for column, value in (("name", user), ("id", id)) if value is not None]
+        where = " AND ".join(["1 = 1", *(f"{column} = ?" for column, _ in asked)])
         rows = self._run(
-            "SELECT id, user, label, scopes, created, expires, used FROM keys"
-            " WHERE (?1 IS NULL OR user = ?1) AND (?2 IS NULL OR id = ?2) ORDER BY user, created",
-            (user, id),
+            f"SELECT {_KEY_COLUMNS} FROM access_keys WHERE {where} ORDER BY name, created",
+            [value for _, value in asked],
         )
         return [
             ApiKey(id=i, user=u, label=label, scopes=json.loads(scopes), created=c, expires=e, used=used)
@@ -242,7 +247,7 @@ class Accounts:
         known = self.keys(id=id)
         if not known:
             raise InputError(unknown("key", id[:40], [key.id for key in self.keys()]), hint="metier keys list")
-        self._run("DELETE FROM keys WHERE id = ?", (id,))
+        self._run("DELETE FROM access_keys WHERE id = ?", (id,))
         return known[0]
 
     # Letting in.
@@ -250,8 +255,8 @@ class Accounts:
     def by_key(self, key: str) -> Pass | None:
         """Whoever has this key; None where nobody has."""
         rows = self._run(
-            "SELECT u.*, k.id, k.scopes, k.expires, k.used FROM keys k JOIN users u ON u.name = k.user"
-            " WHERE k.digest = ?",
+            f"SELECT {_USER_COLUMNS}, k.id, k.scopes, k.expires, k.used FROM access_keys k"
+            " JOIN access_users u ON u.name = k.name WHERE k.digest = ?",
             (_digest(key),),
         )
         if not rows:
@@ -261,7 +266,7 @@ class Accounts:
         if expires is not None and now >= expires:
             return None
         if used is None or now - used > _NOTED:
-            self._run("UPDATE keys SET used = ? WHERE id = ?", (now, id))
+            self._run("UPDATE access_keys SET used = ? WHERE id = ?", (now, id))
         account = _account(user)
         return Pass(account, tuple(s for s in json.loads(scopes) if s in account.scopes), id)
 
@@ -269,7 +274,7 @@ class Accounts:
         """Whoever has this name and password; None where nobody has. Takes the same time in all cases: some tenths of
         a second.
         """
-        rows = self._run("SELECT * FROM users WHERE name = ?", (name,))
+        rows = self._run(f"SELECT {_USER_COLUMNS} FROM access_users u WHERE name = ?", (name,))
         hashed = rows[0][4] if rows else None
         right = _verify(hashed or _nobody(), password[:_MOST])
         return _account(rows[0]) if rows and hashed and right else None
@@ -277,16 +282,16 @@ class Accounts:
     def sign_in(self, account: Account) -> str:
         """Begin a session; gives its secret, for a cookie."""
         now = time.time()
-        self._run("DELETE FROM sessions WHERE used < ? OR created < ?", (now - _SESSION, now - _LONGEST_SESSION))
+        self._run("DELETE FROM access_sessions WHERE used < ? OR created < ?", (now - _SESSION, now - _LONGEST_SESSION))
         secret = secrets.token_urlsafe(32)
-        self._run("INSERT INTO sessions VALUES (?, ?, ?, ?)", (_digest(secret), account.name, now, now))
+        self._run("INSERT INTO access_sessions VALUES (?, ?, ?, ?)", (_digest(secret), account.name, now, now))
         return secret
 
     def by_session(self, secret: str) -> Pass | None:
         """Whoever is signed in with this secret; None where nobody is any more."""
         digest, now = _digest(secret), time.time()
         rows = self._run(
-            "SELECT u.*, s.used FROM sessions s JOIN users u ON u.name = s.user"
+            f"SELECT {_USER_COLUMNS}, s.used FROM access_sessions s JOIN access_users u ON u.name = s.name"
             " WHERE s.digest = ? AND s.used >= ? AND s.created >= ?",
             (digest, now - _SESSION, now - _LONGEST_SESSION),
         )
@@ -294,25 +299,38 @@ class Accounts:
             return None
         *user, used = rows[0]
         if now - used > _NOTED:
-            self._run("UPDATE sessions SET used = ? WHERE digest = ?", (now, digest))
+            self._run("UPDATE access_sessions SET used = ? WHERE digest = ?", (now, digest))
         account = _account(user)
         return Pass(account, account.scopes, f"session {digest[:8]}")
 
     def sign_out(self, secret: str) -> None:
         """End a session."""
-        self._run("DELETE FROM sessions WHERE digest = ?", (_digest(secret),))
+        self._run("DELETE FROM access_sessions WHERE digest = ?", (_digest(secret),))
 
     def close(self) -> None:
-        """Close the file."""
-        with self._lock:
-            self._database.close()
+        """Close the file or the connection."""
+        self._database.close()
 
     def _run(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
-        try:
-            with self._lock, closing(self._database.execute(sql, values)) as cursor:
-                return cursor.fetchall()
-        except sqlite3.DatabaseError as error:
-            raise StateError(f"{self._path}: {error}") from error
+        return self._database.run(sql, values)
+
+
+def open_accounts(plan: Blueprint) -> Accounts:
+    """The users of a team: a file beside it, or where its threads are when that is PostgreSQL.
+
+    Raises:
+        StateError: the file is not a database; the server cannot be reached.
+        MissingExtra: PostgreSQL without the extra `postgres`.
+    """
+    from ..memory.open import open_tables
+
+    plan.state.mkdir(parents=True, exist_ok=True)
+    return Accounts(open_tables(plan.card.memory.checkpoints, plan.state / ACCESS_FILE, _SCHEMA, _TABLES))
+
+
+def may_have_users(plan: Blueprint) -> bool:
+    """Whether it is worth looking: with SQLite the first user makes the file."""
+    return (plan.state / ACCESS_FILE).exists() or plan.card.memory.checkpoints not in ("sqlite", "none")
 
 
 def hash_password(password: str) -> str:

@@ -6,36 +6,36 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sqlite3
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import Field
 from rich.console import Console
 from rich.markup import escape
 
+from ..core.database import Database, SqliteDatabase
 from ..core.errors import StateError
-from ..core.sqlite import open_sqlite
 from ..core.types import Value
 from .ask import visible
 from .options import AsJson, TeamFolder, blueprint_of, print_json
+
+if TYPE_CHECKING:
+    from ..agents.cards import Blueprint
 
 app = typer.Typer(help="Who changed what on the server, and who was turned away.", no_args_is_help=True)
 
 AUDIT_FILE = "audit.sqlite"
 _FIRST = "0" * 64
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS entries (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, entry TEXT NOT NULL, hash TEXT NOT NULL
-);
-"""
-
-_LAST = "SELECT number, hash FROM entries ORDER BY number DESC LIMIT 1"
+_SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS audit_entries (number INTEGER PRIMARY KEY, entry TEXT NOT NULL, hash TEXT NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS audit_head (one INTEGER PRIMARY KEY, number INTEGER NOT NULL, hash TEXT NOT NULL)",
+)
+"""For SQLite and PostgreSQL."""
+_TABLES = ("audit_entries", "audit_head")
 
 
 class AuditEntry(Value):
@@ -73,22 +73,14 @@ class AuditLog:
     """The log of one team. Safe to use from several threads and processes.
 
     Args:
-        path: The file.
+        place: A SQLite file, or a database with the tables.
 
     Raises:
-        StateError: it is not a database.
+        StateError: the file is not a database.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path, self._lock, database = path, threading.Lock(), None
-        try:
-            database = open_sqlite(path, isolation_level=None)
-            database.executescript(_SCHEMA)
-        except sqlite3.DatabaseError as error:
-            if database:
-                database.close()
-            raise StateError(f"{path}: {error}") from error
-        self._database = database
+    def __init__(self, place: Path | Database) -> None:
+        self._database = SqliteDatabase(place, ";".join(_SCHEMA)) if isinstance(place, Path) else place
 
     def add(
         self,
@@ -102,43 +94,50 @@ class AuditLog:
     ) -> None:
         """Keep that something was done or refused."""
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
-        with self._lock:
-            self._database.execute("BEGIN IMMEDIATE")
-            try:
-                last = self._database.execute(_LAST).fetchone()
-                number, previous = last or (0, _FIRST)
-                entry = AuditEntry(
-                    number=number + 1, at=at, action=action, user=user, tenant=tenant, key=key, status=status,
-                    about=dict(about or {}), previous=previous,
-                )  # fmt: skip
-                row = (entry.number, _canonical(entry), _hash(entry))
-                self._database.execute("INSERT INTO entries VALUES (?, ?, ?)", row)
-                self._database.execute("COMMIT")
-            except BaseException:
-                self._database.execute("ROLLBACK")
-                raise
+        with self._database.transaction() as execute:
+            execute("INSERT INTO audit_head VALUES (1, 0, ?) ON CONFLICT (one) DO NOTHING", (_FIRST,))
+            # Whoever has counted on has the row until all of this is done.
+            ((number, previous),) = execute("UPDATE audit_head SET number = number + 1 RETURNING number, hash")
+            entry = AuditEntry(
+                number=number, at=at, action=action, user=user, tenant=tenant, key=key, status=status,
+                about=dict(about or {}), previous=previous,
+            )  # fmt: skip
+            execute("INSERT INTO audit_entries VALUES (?, ?, ?)", (number, _canonical(entry), _hash(entry)))
+            execute("UPDATE audit_head SET hash = ?", (_hash(entry),))
 
     def entries(self, last: int | None = None) -> list[AuditEntry]:
         """The entries, oldest first; only the last ones where a number is given."""
-        query = "SELECT entry, hash FROM entries ORDER BY number DESC LIMIT ?"
-        with self._lock, closing(self._database.execute(query, (-1 if last is None else last,))) as cursor:
-            rows = cursor.fetchall()
-        return [AuditEntry.model_validate({**json.loads(entry), "hash": hash}) for entry, hash in reversed(rows)]
+        least = "0" if last is None else "(SELECT max(number) FROM audit_entries) - ?"
+        query = f"SELECT entry, hash FROM audit_entries WHERE number > {least} ORDER BY number"
+        rows = self._database.run(query, () if last is None else (last,))
+        return [AuditEntry.model_validate({**json.loads(entry), "hash": hash}) for entry, hash in rows]
 
     def verify(self) -> AuditReport:
         """Look whether every entry is there, unchanged and in its place."""
-        with self._lock:
-            rows = self._database.execute("SELECT number, entry, hash FROM entries ORDER BY number").fetchall()
-            ever = self._database.execute("SELECT seq FROM sqlite_sequence WHERE name = 'entries'").fetchone()
+        rows: list[Any] = self._database.run("SELECT number, entry, hash FROM audit_entries ORDER BY number")
+        ((ever, head),) = self._database.run("SELECT number, hash FROM audit_head") or [(0, _FIRST)]
         broken = next(_faults(rows), None)
-        if broken is None and ever and ever[0] != len(rows):
-            broken = f"the last entries are gone: there were {ever[0]}, there are {len(rows)}"
-        return AuditReport(entries=len(rows), head=rows[-1][2] if rows else _FIRST, broken=broken)
+        if broken is None and ever != len(rows):
+            broken = f"the last entries are gone: there were {ever}, there are {len(rows)}"
+        last = rows[-1][2] if rows else _FIRST
+        if broken is None and last != head:
+            broken = "the last entry is another one"
+        return AuditReport(entries=len(rows), head=last, broken=broken)
 
     def close(self) -> None:
-        """Close the file."""
-        with self._lock:
-            self._database.close()
+        """Close the file or the connection."""
+        self._database.close()
+
+
+def open_audit(plan: Blueprint) -> AuditLog:
+    """The log of a team: a file beside it, or where its threads are when that is PostgreSQL.
+
+    Raises as `open_accounts` does.
+    """
+    from ..memory.open import open_tables
+
+    plan.state.mkdir(parents=True, exist_ok=True)
+    return AuditLog(open_tables(plan.card.memory.checkpoints, plan.state / AUDIT_FILE, _SCHEMA, _TABLES))
 
 
 def _faults(rows: list[tuple[int, str, str]]) -> Iterator[str]:
@@ -166,15 +165,15 @@ def _hash(entry: AuditEntry) -> str:
     return hashlib.sha256(_canonical(entry).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def note_command(state: Path, action: str, **about: Any) -> None:
+def note_command(plan: Blueprint, action: str, **about: Any) -> None:
     """Keep what was done on the command line.
 
     Args:
-        state: The team's folder of state.
+        plan: Whose log it is.
         action: The words of the command.
         about: What it was done to.
     """
-    with closing(AuditLog(state / AUDIT_FILE)) as log:
+    with closing(open_audit(plan)) as log:
         log.add(action, about={name: str(value) for name, value in about.items() if value})
 
 
@@ -188,7 +187,7 @@ def show(
     json: AsJson = False,
 ) -> None:
     """The last entries, oldest first."""
-    with closing(AuditLog(blueprint_of(team).state / AUDIT_FILE)) as log:
+    with closing(open_audit(blueprint_of(team))) as log:
         entries = log.entries(last)
     if json:
         print_json(entries)
@@ -211,7 +210,7 @@ def verify(
     json: AsJson = False,
 ) -> None:
     """Is the log whole? Fails where an entry was changed, taken out or put in."""
-    with closing(AuditLog(blueprint_of(team).state / AUDIT_FILE)) as log:
+    with closing(open_audit(blueprint_of(team))) as log:
         report = log.verify()
         if report.broken is None and head and head not in {_FIRST, *(entry.hash for entry in log.entries())}:
             report = report.model_copy(update={"broken": "no entry has the hash that was noted: it is another log"})

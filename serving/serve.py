@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from ..core.errors import InputError, MissingExtra
-from .accounts import ACCESS_FILE, Accounts
+from .accounts import may_have_users, open_accounts
 from .ask import open_team
 from .options import ME, TeamFolder, User, blueprint_of, command_line
 from .running import announced
@@ -62,11 +62,11 @@ def _check_host(host: str, team: Path) -> None:
     """
     from .http.access import is_loopback
 
-    path = blueprint_of(team).state / ACCESS_FILE
     if is_loopback(host):
         return
-    if path.exists():
-        with closing(Accounts(path)) as accounts:
+    plan = blueprint_of(team)
+    if may_have_users(plan):
+        with closing(open_accounts(plan)) as accounts:
             if accounts:
                 return
     raise InputError(

@@ -118,10 +118,11 @@ def usage(
     json: AsJson = False,
 ) -> None:
     """Who used how much of the served team, in tokens and seconds."""
-    from ..memory.records import RECORDS_FILE, Records
+    from ..memory.open import open_records
 
+    plan = blueprint_of(team)
     first = (datetime.now(UTC).date() - timedelta(days=days - 1)).isoformat()
-    with closing(Records(blueprint_of(team).state / RECORDS_FILE)) as records:
+    with closing(open_records(plan.card.memory.checkpoints, plan.state)) as records:
         kept = [
             DayOfUse(
                 day=record.id.rpartition("\n")[2], user=record.owner.user, tenant=record.owner.tenant, **record.body

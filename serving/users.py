@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..core.errors import InputError
-from .accounts import ACCESS_FILE, SCOPES, USUAL, Account, Accounts
+from .accounts import SCOPES, USUAL, Account, Accounts, open_accounts
 from .audit import note_command
 from .options import AsJson, TeamFolder, Yes, blueprint_of, command_line, next_lines, print_json
 
@@ -47,7 +47,7 @@ def add_user(
         first = not accounts
         password = None if no_password else _new_password()
         added = accounts.add(name, password, tenant=tenant, groups=group or (), scopes=scope or USUAL)
-    note_command(plan.state, "users add", user=name, tenant=tenant, groups=",".join(added.groups))
+    note_command(plan, "users add", user=name, tenant=tenant, groups=",".join(added.groups))
     _warn_of(plan, added)
     if json:
         print_json(added)
@@ -89,7 +89,7 @@ def change_user(
     with _accounts(plan) as accounts:
         changed = accounts.change(name, groups=() if no_groups else group, scopes=scope)
     groups, scopes = ",".join(changed.groups), ",".join(changed.scopes)
-    note_command(plan.state, "users change", user=name, groups=groups, scopes=scopes)
+    note_command(plan, "users change", user=name, groups=groups, scopes=scopes)
     _warn_of(plan, changed)
     if json:
         print_json(changed)
@@ -104,7 +104,7 @@ def set_password(name: _Name, team: TeamFolder = Path()) -> None:
     with _accounts(plan) as accounts:
         accounts.get(name)
         accounts.set_password(name, _new_password())
-    note_command(plan.state, "users password", user=name)
+    note_command(plan, "users password", user=name)
     print(f"'{name}' has a new password")
 
 
@@ -118,7 +118,7 @@ def remove_user(name: _Name, team: TeamFolder = Path(), yes: Yes = False, json: 
             typer.confirm(f"Remove the user '{name}' and their keys?", abort=True, err=True)
         removed = accounts.remove(name)
         last = not accounts
-    note_command(plan.state, "users remove", user=name)
+    note_command(plan, "users remove", user=name)
     if json:
         print_json(removed)
         return
@@ -140,7 +140,7 @@ def add_key(
     plan = blueprint_of(team)
     with _accounts(plan) as accounts:
         known, key = accounts.add_key(name, label=label, scopes=scope or ("ask", "read"), days=days)
-    note_command(plan.state, "keys add", key=known.id, user=name, scopes=",".join(known.scopes))
+    note_command(plan, "keys add", key=known.id, user=name, scopes=",".join(known.scopes))
     if json:
         print_json({**known.model_dump(), "key": key})
         return
@@ -176,7 +176,7 @@ def revoke_key(
     plan = blueprint_of(team)
     with _accounts(plan) as accounts:
         revoked = accounts.revoke(key)
-    note_command(plan.state, "keys revoke", key=revoked.id, user=revoked.user)
+    note_command(plan, "keys revoke", key=revoked.id, user=revoked.user)
     if json:
         print_json(revoked)
     else:
@@ -185,8 +185,7 @@ def revoke_key(
 
 @contextmanager
 def _accounts(plan: Blueprint) -> Iterator[Accounts]:
-    plan.state.mkdir(parents=True, exist_ok=True)
-    with closing(Accounts(plan.state / ACCESS_FILE)) as accounts:
+    with closing(open_accounts(plan)) as accounts:
         yield accounts
 
 

@@ -334,13 +334,14 @@ def written(path: Path, entries: int = 6) -> AuditLog:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ("UPDATE entries SET entry = replace(entry, 'user3', 'user9') WHERE number = 4", "entry 4 was changed"),
-        ("DELETE FROM entries WHERE number = 3", "entry 3 is gone"),
-        ("DELETE FROM entries WHERE number > 4", "the last entries are gone: there were 6, there are 4"),
-        ("DELETE FROM entries", "the last entries are gone: there were 6, there are 0"),
-        ("UPDATE entries SET hash = 'x' WHERE number = 6", "entry 6 was changed"),
-        ("UPDATE entries SET entry = 'x' WHERE number = 2", "entry 2 cannot be read"),
-        ("UPDATE entries SET number = number + 1 WHERE number = 6", "entry 6 is gone"),
+        ("UPDATE audit_entries SET entry = replace(entry, 'user3', 'user9') WHERE number = 4", "entry 4 was changed"),
+        ("DELETE FROM audit_entries WHERE number = 3", "entry 3 is gone"),
+        ("DELETE FROM audit_entries WHERE number > 4", "the last entries are gone: there were 6, there are 4"),
+        ("DELETE FROM audit_entries", "the last entries are gone: there were 6, there are 0"),
+        ("UPDATE audit_entries SET hash = 'x' WHERE number = 6", "entry 6 was changed"),
+        ("UPDATE audit_entries SET entry = 'x' WHERE number = 2", "entry 2 cannot be read"),
+        ("UPDATE audit_entries SET number = number + 1 WHERE number = 6", "entry 6 is gone"),
+        ("UPDATE audit_head SET hash = 'x'", "the last entry is another one"),
     ],
 )
 def test_whatever_is_done_to_the_log_is_seen(tmp_path: Path, change: str, told: str) -> None:
@@ -399,7 +400,7 @@ def test_users_and_keys_on_the_command_line(tmp_path: Path, models: ModelStore, 
         assert done in shown
     assert run("audit", "verify", *at).out.startswith("whole: 6 entries")
     with closing(sqlite3.connect(folder / ".metier" / AUDIT_FILE)) as database:
-        database.execute("DELETE FROM entries WHERE number = 2")
+        database.execute("DELETE FROM audit_entries WHERE number = 2")
         database.commit()
     broken = run("audit", "verify", *at)
     assert (broken.code, "entry 2 is gone" in broken.err) == (1, True)

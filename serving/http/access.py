@@ -11,7 +11,7 @@ import inspect
 import ipaddress
 import logging
 import re
-import sqlite3
+import time
 from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,8 +25,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ...agents.team import Team
 from ...core.errors import MetierError, StateError
 from ...core.types import Value
-from ..accounts import ACCESS_FILE, SCOPES, AccessScope, Accounts, Pass
-from ..audit import AUDIT_FILE, AuditLog
+from ..accounts import SCOPES, AccessScope, Accounts, Pass, may_have_users, open_accounts
+from ..audit import AuditLog, open_audit
 from ..usage import RateLimit
 from .caller import CALLER, HERE, Caller, Identify, Whoever
 from .errors import ServingError, error_response, status_of
@@ -43,6 +43,8 @@ _TRIES_PER_MINUTE = 10
 """Passwords that may be tried for one name from one address."""
 _MISSES_PER_MINUTE = 60
 """Unknown keys from one address."""
+_LOOKS_APART = 1.0
+"""Seconds after which a database that is not on this machine is asked again whether there are users."""
 _AT_ONCE = 2
 """Passwords that are looked at at the same time: each takes 64 MB and a processor."""
 
@@ -92,12 +94,12 @@ class Access:
     """
 
     def __init__(self, team: Team, *, identify: Identify | None = None, origins: Collection[str] = ()) -> None:
-        self._team, self._state, self._identify = team, team.blueprint.state, identify
+        self._team, self._identify = team, identify
         self._origins = frozenset(origins)
         self._page = {"/", *(f"/{path.name}" for path in _WEB.iterdir())}
         self._accounts: Accounts | None = None
         self._audit: AuditLog | None = None
-        self._closed = identify is not None
+        self._closed, self._look_again = identify is not None, 0.0
         self._requests, self._misses = RateLimit(), RateLimit()
         self.tries, self.at_once = RateLimit(), asyncio.Semaphore(_AT_ONCE)
         self.cookie = f"metier-{team.card.name}"
@@ -106,15 +108,16 @@ class Access:
     @property
     def accounts(self) -> Accounts | None:
         """The users; None where nobody was ever added."""
-        if self._accounts is None and (self._state / ACCESS_FILE).exists():
-            self._accounts = Accounts(self._state / ACCESS_FILE)
+        if self._accounts is None and may_have_users(self._team.blueprint):
+            self._accounts = open_accounts(self._team.blueprint)
         return self._accounts
 
     @property
     def closed(self) -> bool:
         """There are users: nobody else is let in. It does not open again while the server runs."""
-        if not self._closed and self.accounts:
-            self._closed = True
+        now = time.monotonic()
+        if not self._closed and now >= self._look_again and (accounts := self.accounts) is not None:
+            self._closed, self._look_again = bool(accounts), now if accounts.near else now + _LOOKS_APART
         return self._closed
 
     async def let_in(self, request: Request) -> Caller | None:
@@ -187,10 +190,10 @@ class Access:
         whose = {"user": who.user, "tenant": who.tenant, "key": who.key} if who else {}
         try:
             if self._audit is None:
-                self._audit = AuditLog(self._state / AUDIT_FILE)
+                self._audit = open_audit(self._team.blueprint)
             action = f"{request.method} {path[:300]}"
             await asyncio.to_thread(self._audit.add, action, status=status, about=about, **whose)
-        except (StateError, sqlite3.Error) as error:
+        except StateError as error:
             _log.error("the audit log cannot be written: %s", error)
 
     def close(self) -> None:
@@ -203,7 +206,10 @@ class Access:
         if self._identify is not None:
             told = self._identify(request)
             return await told if inspect.isawaitable(told) else told
-        return self.by_key(request) if self.closed else HERE
+        if not self.closed:
+            return HERE
+        far = self.accounts is not None and not self.accounts.near
+        return await asyncio.to_thread(self.by_key, request) if far else self.by_key(request)
 
     def _check_size(self, request: Request) -> None:
         most, length = self.most_bytes, request.headers.get("content-length", "")

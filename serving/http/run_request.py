@@ -1,13 +1,19 @@
-"""What is asked of the team over HTTP, in whatever protocol it comes."""
+"""What is asked of the team over HTTP, in whatever protocol it comes, and how it stands."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from ...core.types import Turn, Value
+from ...core.types import Answer, Turn, Value
 from .errors import ServingError
+
+RunStatus = Literal["queued", "in_progress", "requires_action", "completed", "failed", "cancelled"]
+"""`requires_action`: a person must decide about the calls in `answer.data`; the run goes on with `resume`."""
+
+ENDED: tuple[RunStatus, ...] = ("requires_action", "completed", "failed", "cancelled")
+"""What is over, or stands still until somebody decides."""
 
 
 class RunRequest(Value):
@@ -43,3 +49,21 @@ def run_request(**fields: Any) -> RunRequest:
         first = error.errors()[0]
         param = ".".join(map(str, first["loc"]))
         raise ServingError(422, f"{param}: {first['msg']}", code=first["type"], param=param) from None
+
+
+class RunView(Value):
+    """A run as it is shown."""
+
+    id: str
+    object: Literal["run"] = "run"
+    status: RunStatus
+    task: str
+    thread_id: str
+    specialist: str | None = None
+    """Whom the caller named."""
+    created_at: float
+    """Seconds since 1970."""
+    ended_at: float | None = None
+    answer: Answer | None = None
+    error: dict[str, Any] | None = None
+    """As in `{"error": …}` of a response that failed."""

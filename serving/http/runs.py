@@ -14,29 +14,23 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Literal
+from typing import Any
 from uuid import uuid4
 
 from ...agents.team import Team
 from ...agents.threads import SINGLE
 from ...core.errors import MetierError, unknown
 from ...core.run import Cancelled, Emit, Event, cancellable
-from ...core.types import Answer, Value
+from ...core.types import Answer
 from ...memory.records import Record
 from ...tools.policy import Decision
 from ..usage import UsageBook
 from .caller import Caller
 from .errors import ServingError, error_body
-from .run_request import RunRequest, WebhookTarget
+from .run_request import ENDED, RunRequest, RunStatus, RunView, WebhookTarget
 from .shift import Shift
 
 _log = logging.getLogger("metier.http")
-
-RunStatus = Literal["queued", "in_progress", "requires_action", "completed", "failed", "cancelled"]
-"""`requires_action`: a person must decide about the calls in `answer.data`; the run goes on with `resume`."""
-
-ENDED: tuple[RunStatus, ...] = ("requires_action", "completed", "failed", "cancelled")
-"""What is over, or stands still until somebody decides."""
 
 _HEARTBEAT = 15.0
 """Seconds of silence after which a follower is told that the run is still there."""
@@ -50,24 +44,6 @@ _KEPT_DAYS = 30
 
 _Work = Callable[[Emit], Any]
 """What the team does for a run, telling of it."""
-
-
-class RunView(Value):
-    """A run as it is shown."""
-
-    id: str
-    object: Literal["run"] = "run"
-    status: RunStatus
-    task: str
-    thread_id: str
-    specialist: str | None = None
-    """Whom the caller named."""
-    created_at: float
-    """Seconds since 1970."""
-    ended_at: float | None = None
-    answer: Answer | None = None
-    error: dict[str, Any] | None = None
-    """As in `{"error": …}` of a response that failed."""
 
 
 class Run:
