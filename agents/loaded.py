@@ -82,6 +82,8 @@ class LoadedTeam:
         self.specialists, self.engine = specialists, engine
         self._documents, self._make_router = documents, router
         self._shared, self._resources = shared, resources
+        self.partial = frozenset[str]()
+        """Specialists of whose documents some are hidden here."""
         self._parts, self._lock = OrderedDict[frozenset[str], LoadedTeam](), threading.Lock()
 
     @classmethod
@@ -158,7 +160,9 @@ class LoadedTeam:
             texts = _texts(held, unseen) if learnt else ()
             return self.router.only([*people], texts).with_second_look(documents.of_those_who_have_some)
 
-        return LoadedTeam(plan, self._shared, people, documents, router, self.engine, ExitStack(), self.stamp)
+        part = LoadedTeam(plan, self._shared, people, documents, router, self.engine, ExitStack(), self.stamp)
+        part.partial = frozenset(name for name, sources in unseen.items() if sources)
+        return part
 
     @cached_property
     def saved(self) -> TeamGraph:

@@ -17,10 +17,12 @@ from fastapi.responses import JSONResponse
 from ..._version import __version__
 from ...agents.team import Team
 from ...memory.open import open_records
+from ..usage import UsageBook
 from .a2a import add_a2a
+from .access import Access, add_access
 from .agui import agui_routes
 from .batch_routes import Batches, batch_routes
-from .caller import Identify, anybody
+from .caller import Identify
 from .documents import document_routes
 from .errors import install_errors
 from .langgraph_routes import langgraph_routes
@@ -51,7 +53,7 @@ _ROUTES = (
 def create_app(
     team: Team,
     *,
-    identify: Identify = anybody,
+    identify: Identify | None = None,
     workers: int = 8,
     queue: int = 64,
     drain_seconds: float = 30.0,
@@ -61,7 +63,8 @@ def create_app(
 
     Args:
         team: Who answers. It must be open as long as the app runs; whoever opened it closes it.
-        identify: Says who sent a request; left out: everybody is the one person at this machine.
+        identify: Says who sent a request; left out: the team's users (`metier users`), and while there are none
+            everybody is the one person at this machine.
         workers: Tasks that are worked on at the same time.
         queue: Tasks that may wait; with more, callers get 429 and when to come back.
         drain_seconds: How long tasks may go on when the server is told to end.
@@ -71,7 +74,8 @@ def create_app(
     records = open_records(team.card.memory.checkpoints, state)
     shift = Shift(records, team.card.name, state)
     webhooks = Webhooks(state, webhook_hosts)
-    runs = RunService(team, shift, workers=workers, queue=queue, on_end=webhooks.tell)
+    access, used = Access(team, identify=identify), UsageBook(records, lambda: team.card.limits)
+    runs = RunService(team, shift, workers=workers, queue=queue, on_end=webhooks.tell, used=used)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -87,12 +91,13 @@ def create_app(
         looking.cancel()
         shift.end()
         records.close()
+        access.close()
 
     app = FastAPI(
         title=f"metier: {team.card.name}", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
     )
     app.state.instance = uuid4().hex
-    app.state.identify, app.state.team, app.state.runs, app.state.webhooks = identify, team, runs, webhooks
+    app.state.team, app.state.runs, app.state.webhooks = team, runs, webhooks
     app.state.batches, app.state.threads = Batches(app, shift), ThreadIndex(runs)
     install_errors(app)
     for routes in _ROUTES:
@@ -100,6 +105,7 @@ def create_app(
     _health(app)
     add_mcp(app)
     add_a2a(app)
+    add_access(app, access)
     app.mount("/", Page(), name="web")
     return app
 
