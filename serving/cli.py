@@ -19,7 +19,7 @@ from rich.markup import escape
 
 from .._version import __version__
 from ..core.errors import MetierError
-from . import ask, chat, doctor, knowledge, learn, memory, models, project, registry, route, serve, threads
+from . import ask, chat, doctor, knowledge, learn, memory, models, operation, project, registry, route, serve, threads
 
 app = typer.Typer(
     name="metier",
@@ -42,6 +42,9 @@ app.command("feedback")(learn.feedback)
 app.add_typer(learn.app, name="examples")
 app.command("eval")(learn.evaluate)
 app.add_typer(registry.app, name="registry")
+app.add_typer(operation.canary_app, name="canary")
+app.command("watch")(operation.watch)
+app.add_typer(operation.retention_app, name="retention")
 app.command("graph")(project.graph)
 app.add_typer(knowledge.app, name="knowledge")
 app.add_typer(memory.app, name="memory")
