@@ -86,7 +86,7 @@ class Alarm(NamedTuple):
 
 def first_alarm(p: NDArray[np.float64]) -> Alarm | None:
     """The first change that is told; None while there is none. Arguments as `detect`."""
-    over = np.flatnonzero(detect(p) >= 1 / FALSE_ALARM)
+    over = np.flatnonzero(detect(p) >= 1 / FALSE_ALARM) if len(p) else ()
     if not len(over):
         return None
     told = int(over[0])
@@ -161,7 +161,7 @@ def drifts(turns: Sequence[AnswerNumbers], names: Sequence[str], examples: NDArr
 
     labels = sorted({*names, NOBODY})
     columns = [_more(turns, [turn.label == label for turn in turns]) for label in labels]
-    alarm = first_alarm(np.stack(columns, axis=1)) if turns else None
+    alarm = first_alarm(np.stack(columns, axis=1))
     yield _drift("fields", turns, alarm, 0, _fields(turns, labels, alarm), ())
 
     sure = [turn for turn in turns if turn.answered]
