@@ -43,8 +43,8 @@ def used(tmp_path_factory: pytest.TempPathFactory, models, embedder) -> Path:
     log.correct(next(line.id for line in log.decisions() if "Glimmerbox" in line.text), NAME)
     records = open_records(Blueprint.read(folder))
     assert records
-    records.put("run", "r1", Owner(None), {"task": "Wimblat"})
-    records.put("run", "r2", Owner(None), {"task": "still open"}, open=True)
+    records.put("asked", "r1", Owner(None), {"task": "Wimblat"})
+    records.put("asked", "r2", Owner(None), {"task": "still open"}, open=True)
     records.close()
     return folder
 
