@@ -288,7 +288,8 @@ class Trials:
 
     def note_shadow(self, trial: Trial, run: str, at: Plain, pair: ShadowPair) -> None:
         """Keep the answers of both to one task."""
-        self._records.put(self._answers(trial), run, owner_of(at), pair.model_dump(mode="json"), thread_id=at["thread_id"])
+        body, thread = pair.model_dump(mode="json"), at["thread_id"]
+        self._records.put(self._answers(trial), run, owner_of(at), body, thread_id=thread)
 
     def hear(self, specialist: str, run: str, *, good: bool) -> None:
         """What somebody said about the answer of a run, if it belongs to a trial."""

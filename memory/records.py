@@ -18,7 +18,7 @@ from .store import Owner
 
 RECORDS_FILE = "requests.sqlite"
 LOGS = "log"
-"""The kinds of what is noted for the team's own use begin so: `log/answer`."""
+"""The kinds of what teams note for their own use begin so: `log/TEAM/answer`."""
 
 RECORDS_SCHEMA = (
     """
@@ -70,8 +70,9 @@ class Records:
     """
 
     def __init__(self, place: Path | Database | None) -> None:
-        own = place is None or isinstance(place, Path)
-        self.database = SqliteDatabase(place, ";".join(RECORDS_SCHEMA)) if own else place
+        self.database: Database = (
+            SqliteDatabase(place, ";".join(RECORDS_SCHEMA)) if place is None or isinstance(place, Path) else place
+        )
 
     def put(
         self,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from metier.agents.answer_log import open_records
+from metier.agents.answer_log import log_records
 from metier.agents.assemble import decisions
 from metier.agents.attachments import Attachments
 from metier.agents.cards import Blueprint
@@ -41,7 +41,7 @@ def used(tmp_path_factory: pytest.TempPathFactory, models, embedder) -> Path:
         team.attachments.add("of a file alone", Owner(None), "note.md", b"# Snorkwort\n\nIt is green.\n")
     log = decisions(Blueprint.read(folder))
     log.correct(next(line.id for line in log.decisions() if "Glimmerbox" in line.text), NAME)
-    records = open_records(Blueprint.read(folder))
+    records = log_records(Blueprint.read(folder))
     assert records
     records.put("asked", "r1", Owner(None), {"task": "Wimblat"})
     records.put("asked", "r2", Owner(None), {"task": "still open"}, open=True)
@@ -66,7 +66,7 @@ def test_each_place_has_its_own_term(plan: Blueprint) -> None:
     assert (gone.decisions, gone.answers, gone.router_fitted) == (3, 1, True), "two went with their conversation"
     assert after(plan, 91) == Forgotten(notes=1)
     assert after(plan, 365) == Forgotten()
-    records = open_records(plan)
+    records = log_records(plan)
     assert records
     assert [record.id for record in records.of(None)] == ["r2"], "what is to be done yet is not forgotten"
     records.close()

@@ -141,8 +141,9 @@ def _take_part(team: Team) -> None:
 
 
 def _tidy(team: Team) -> None:
-    for trial in team.trials.running() if team.trials else ():
-        team.trials.judge(trial.specialist)
+    if team.trials:
+        for trial in team.trials.running():
+            team.trials.judge(trial.specialist)
     if retain(team.blueprint).router_fitted:
         team.refresh()
 
