@@ -18,8 +18,9 @@ import hashlib
 import logging
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from typing import Literal, NamedTuple
 from uuid import uuid4
@@ -37,7 +38,7 @@ from ..memory.records import Record, Records
 from ..specialists.adapters.choose import Adapter, trained_on
 from ..specialists.engines.engine import Engine, check_adapter
 from ..specialists.specialist import Specialist
-from .answer_log import log_kind
+from .answer_log import log_kind, log_records
 from .assemble import classifier_in_use
 from .cards import Blueprint
 from .turn_memory import origin, owner_of
@@ -497,15 +498,18 @@ def trial_line(trial: Trial) -> str:
     )
 
 
-def open_trials(plan: Blueprint, records: Records | None) -> Trials:
-    """The trials of a team.
+@contextmanager
+def open_trials(plan: Blueprint) -> Iterator[Trials]:
+    """The trials of a team, for who has not loaded it.
 
     Raises:
         InputError: the team notes nothing about its answers, so that nothing could be judged.
     """
+    records = log_records(plan)
     if records is None:
         raise InputError(
             "a trial is judged by the log of the answers, and this team keeps none",
             hint="router: {log: true} in team.yaml, and a folder that can be written",
         )
-    return Trials(plan, records)
+    with closing(records):
+        yield Trials(plan, records)

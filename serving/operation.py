@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,7 +17,7 @@ from .ask import shorten
 from .options import AsJson, SpecialistName, TeamFolder, blueprint_of, command_line, next_lines, print_json
 
 if TYPE_CHECKING:
-    from ..agents.canary import Trials, TrialStatus
+    from ..agents.canary import TrialStatus
     from ..agents.cards import Blueprint
     from ..agents.drift import Drift
 
@@ -26,19 +25,6 @@ canary_app = typer.Typer(
     help="Let a challenger answer a share of the conversations until it is decided.", no_args_is_help=True
 )
 retention_app = typer.Typer(help="Forget what is older than `retention` in team.yaml says.", no_args_is_help=True)
-
-
-@contextmanager
-def _trials(blueprint: Blueprint) -> Iterator[Trials]:
-    from ..agents.answer_log import log_records
-    from ..agents.canary import open_trials
-
-    records = log_records(blueprint)
-    try:
-        yield open_trials(blueprint, records)
-    finally:
-        if records:
-            records.close()
 
 
 @canary_app.command()
@@ -54,10 +40,10 @@ def start(
     json: AsJson = False,
 ) -> None:
     """Begin a trial: a running server takes part within seconds. It stops when worse, and promotes when better."""
-    from ..agents.canary import trial_line
+    from ..agents.canary import open_trials, trial_line
 
     blueprint = blueprint_of(team, specialist)
-    with _trials(blueprint) as trials:
+    with open_trials(blueprint) as trials:
         trial = trials.start(specialist, version, share=share, shadow=shadow, hold=hold)
     if json:
         print_json(trial)
@@ -76,8 +62,10 @@ def status(
     json: AsJson = False,
 ) -> None:
     """How the last trial of each specialist stands, or ended."""
+    from ..agents.canary import open_trials
+
     blueprint = blueprint_of(team, *[specialist] if specialist else [])
-    with _trials(blueprint) as trials:
+    with open_trials(blueprint) as trials:
         names = [specialist] if specialist else [trial.specialist for trial in trials.all()]
         found = [one for name in names if (one := trials.status(name))]
     if json:
@@ -112,7 +100,9 @@ def _show(console: Console, one: TrialStatus) -> None:
 @canary_app.command()
 def stop(specialist: SpecialistName, team: TeamFolder = Path()) -> None:
     """End a trial: what is in use answers everything again, from the next task on."""
-    with _trials(blueprint_of(team, specialist)) as trials:
+    from ..agents.canary import open_trials
+
+    with open_trials(blueprint_of(team, specialist)) as trials:
         trial = trials.stop(specialist)
     Console().print(f"{specialist}: the trial of {escape(trial.challenger)} is over", highlight=False)
 
