@@ -29,6 +29,7 @@ from . import (
     learn,
     memory,
     models,
+    operation,
     project,
     registry,
     route,
@@ -67,6 +68,9 @@ app.command("feedback")(learn.feedback)
 app.add_typer(learn.app, name="examples")
 app.command("eval")(learn.evaluate)
 app.add_typer(registry.app, name="registry")
+app.add_typer(operation.canary_app, name="canary")
+app.command("watch")(operation.watch)
+app.add_typer(operation.retention_app, name="retention")
 app.command("graph")(project.graph)
 app.add_typer(knowledge.app, name="knowledge")
 app.add_typer(memory.app, name="memory")

@@ -56,7 +56,7 @@ _READ_BY_POST = r"/assistants/search$|/threads/(search|count)$|/threads/[^/]+/hi
 _RULES: tuple[tuple[str, str, tuple[AccessScope, ...]], ...] = (
     (r".", r"/api/logout$", SCOPES),
     (r".", r"/mcp$", ("ask", "read")),
-    (r".", r"/api/review\b", ("admin",)),
+    (r".", r"/api/(review|operation)\b", ("admin",)),
     (r"POST|PUT|PATCH|DELETE", r"/api/(build|documents)\b", ("admin",)),
     (r"GET|HEAD", rf"{_ASKED}|/v1/models\b|/assistants\b|/info$|/\.well-known/", ("ask", "read")),
     (r".", r"/assistants/search$", ("ask", "read")),

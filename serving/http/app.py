@@ -7,15 +7,19 @@ with Team.load("plant") as team:
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
 from collections.abc import AsyncIterator, Collection
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from uuid import uuid4
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
 from ..._version import __version__
+from ...agents.retention import retain
 from ...agents.team import Team
+from ...core.errors import MetierError
 from ...memory.open import open_records
 from ..usage import UsageBook
 from .a2a import add_a2a
@@ -37,6 +41,10 @@ from .team_page import team_routes
 from .threads import ThreadIndex
 from .webhooks import Webhooks
 
+_log = logging.getLogger(__name__)
+
+_LOOK_SECONDS, _TIDY_SECONDS = 2.0, 86_400.0
+"""How often a server looks for trials that began or ended elsewhere, and forgets what is old."""
 _ROUTES = (
     run_routes,
     chat_routes,
@@ -84,8 +92,12 @@ def create_app(
         for look in around:
             await look()
         looking = asyncio.create_task(shift.keep(*around))
+        beside = asyncio.create_task(_keep_up(team))
         async with mcp_running(app):
             yield
+            beside.cancel()
+            with suppress(asyncio.CancelledError):
+                await beside
             await app.state.batches.stop()
             await runs.drain(drain_seconds)
         looking.cancel()
@@ -108,6 +120,38 @@ def create_app(
     add_access(app, access)
     app.mount("/", Page(), name="web")
     return app
+
+
+async def _keep_up(team: Team) -> None:
+    """As long as the server runs: take part in trials, and once a day forget what is old."""
+    tidied: float | None = None
+    while True:
+        try:
+            await asyncio.to_thread(_take_part, team)
+            if tidied is None or time.monotonic() - tidied > _TIDY_SECONDS:
+                tidied = time.monotonic()
+                await asyncio.to_thread(_tidy, team)
+        except (MetierError, OSError) as error:
+            _log.warning("what a server does beside its tasks failed, and is tried again: %s", error)
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+def _take_part(team: Team) -> None:
+    """Load the challengers that are on trial, and let go of others."""
+    if team.trials is None:
+        return
+    with team.present() as loaded:
+        known = {one.trial.id for one in loaded.on_trial.values()}
+    if {trial.id for trial in team.trials.running()} != known:
+        team.refresh()
+
+
+def _tidy(team: Team) -> None:
+    if team.trials:
+        for trial in team.trials.running():
+            team.trials.judge(trial.specialist)
+    if retain(team.blueprint).router_fitted:
+        team.refresh()
 
 
 def _health(app: FastAPI) -> None:

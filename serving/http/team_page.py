@@ -15,7 +15,9 @@ from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from ...agents.build import build, changed_since_build
+from ...agents.canary import TrialStatus
 from ...agents.drawing import draw_team
+from ...agents.drift import Drift, watch
 from ...agents.evaluate import measured
 from ...agents.feedback import Proposal, accept, proposals, reject
 from ...agents.loaded import LoadedTeam
@@ -284,6 +286,26 @@ def list_answers(request: Request, who: Whoever) -> list[dict[str, Any]]:
         if len(shown) >= 50:
             break
     return shown[:50]
+
+
+# How it goes over time.
+
+
+class OperationView(Value):
+    """Trials and drift."""
+
+    trials: tuple[TrialStatus, ...]
+    drift: tuple[Drift, ...]
+
+
+@team_routes.get("/operation")
+def show_operation(request: Request) -> OperationView:
+    """The last trial of each specialist, and whether questions, answers and documents are as they were."""
+    team = team_of(request)
+    trials = team.trials.all() if team.trials else []
+    found = [status for trial in trials if team.trials and (status := team.trials.status(trial.specialist))]
+    with team.present() as loaded:
+        return OperationView(trials=tuple(found), drift=tuple(watch(loaded.plan, team.answers, loaded.router)))
 
 
 # The review of feedback.
