@@ -40,6 +40,7 @@ from .shift import Shift
 from .team_page import team_routes
 from .threads import ThreadIndex
 from .webhooks import Webhooks
+from .workflow_routes import FolderWatch, workflow_routes
 
 _log = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ _ROUTES = (
     agui_routes,
     page_routes,
     team_routes,
+    workflow_routes,
 )
 
 
@@ -87,7 +89,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        around = (runs.look_around, app.state.batches.look_around)
+        around = (runs.look_around, FolderWatch(runs).look, app.state.batches.look_around)
         shift.begin()
         for look in around:
             await look()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from ...core.types import Answer, Turn, Value
 from .errors import ServingError
@@ -20,13 +20,22 @@ class RunRequest(Value):
     """What is asked of the team."""
 
     task: str = Field(min_length=1, max_length=200_000)
-    """In the user's words."""
+    """In the user's words; of a workflow, its name where it is left out."""
+    workflow: str | None = Field(default=None, min_length=1, max_length=100)
+    """Run this workflow, with these parameters."""
+    parameters: dict[str, Any] = Field(default_factory=dict)
     thread_id: str | None = Field(default=None, min_length=1, max_length=200)
     """The conversation that it belongs to; left out: none."""
     specialist: str | None = Field(default=None, max_length=200)
     """Skip the router and ask this one."""
     history: tuple[Turn, ...] = Field(default=(), max_length=1_000)
     """Earlier turns of a conversation that the caller keeps; for a task without `thread_id`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_by_its_workflow(cls, given: Any) -> Any:
+        named = isinstance(given, dict) and given.get("workflow") and not given.get("task")
+        return {**given, "task": f"workflow {given['workflow']}"} if named else given
 
 
 class WebhookTarget(Value):

@@ -1,6 +1,8 @@
 """The runs that all doors share: started, followed, called off, gone on with. They live in the event loop; the team's
 work goes on in a bounded pool of threads, one turn at a time in each thread of conversation. Durable ones are records
 that all servers of the team see; one of them works on each (`shift.py`).
+
+Long, for a run and what keeps runs share all that can become of one.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from typing import Any
 from uuid import uuid4
 
 from ...agents.team import Team
-from ...agents.threads import SINGLE
+from ...agents.threads import SINGLE, WORKFLOW, Unfinished
 from ...core.errors import MetierError, unknown
 from ...core.run import Cancelled, Emit, Event, cancellable
 from ...core.types import Answer
@@ -29,6 +31,7 @@ from .caller import Caller
 from .errors import ServingError, error_body
 from .run_request import ENDED, RunRequest, RunStatus, RunView, WebhookTarget
 from .shift import Shift
+from .workflow_runs import admit_workflow, begin_workflow, go_on_with_workflow, workflow_left, workflow_state
 
 _log = logging.getLogger("metier.http")
 
@@ -68,7 +71,7 @@ class Run:
     ) -> None:
         self.id, self.caller, self.asked = id or str(uuid4()), caller, asked
         self.durable, self.webhook = durable, webhook
-        self.thread_id = asked.thread_id or f"{SINGLE}{self.id}"
+        self.thread_id = asked.thread_id or f"{WORKFLOW if asked.workflow else SINGLE}{self.id}"
         self.status: RunStatus = "queued"
         self.created_at, self.ended_at = time.time(), None
         self.answer: Answer | None = None
@@ -295,6 +298,8 @@ class RunService:
 
     def _from_the_start(self, run: Run) -> _Work:
         asked, owner, team = run.asked, run.caller.owner, self.team_for(run.caller)
+        if asked.workflow:
+            return begin_workflow(team, asked.workflow, asked.parameters, run.id, owner)
         more: dict[str, Any] = {"specialist": asked.specialist, "user": owner.user, "tenant": owner.tenant}
         return lambda emit: team.ask(
             asked.task, thread_id=asked.thread_id, history=asked.history, run_id=run.id, emit=emit, **more
@@ -302,6 +307,8 @@ class RunService:
 
     def _from_where_it_stands(self, run: Run, decisions: Sequence[Decision] = ()) -> _Work:
         team = self.team_for(run.caller)
+        if run.asked.workflow:
+            return go_on_with_workflow(team, run.id, decisions)
         return lambda emit: team.resume(run.thread_id, decisions, emit=emit)
 
     async def look_around(self) -> None:
@@ -345,7 +352,7 @@ class RunService:
     def _go_on(self, run: Run) -> None:
         """With a run that was broken off: from its last step where the thread has it, else from the beginning."""
         threads = self.team.threads
-        left = threads.unfinished(run.thread_id)
+        left = self._left(run)
         if left is not None and left.run_id == run.id:
             if left.questions:
                 run.answer = left.waiting(run.thread_id, 0.0)
@@ -355,10 +362,12 @@ class RunService:
             work = self._from_where_it_stands(run)
         else:
             done = run.answer  # noted before its thread was left
+            if run.asked.workflow and (over := workflow_state(self.team, run.id)):
+                done = over.answer
             if done is None and left is None and threads.owner(run.thread_id) is not None:
                 done = threads.answer(run.thread_id)
             if done is not None and done.run_id == run.id:
-                if run.asked.thread_id is None:
+                if run.asked.thread_id is None and not run.asked.workflow:
                     threads.settle_single(run.thread_id, run.asked.task, done, run.caller.owner)
                 run.answer = done
                 run.become("completed")
@@ -438,7 +447,7 @@ class RunService:
         """
         if run.status in ("queued", "in_progress", "completed"):
             raise ServingError(409, f"run {run.id} waits for nobody: it is {run.status}", code="not_waiting")
-        left = self.team.threads.unfinished(run.thread_id)
+        left = self._left(run)
         if left is None:
             raise ServingError(409, f"nothing is unfinished in thread '{run.thread_id}'", code="not_waiting")
         try:
@@ -451,6 +460,12 @@ class RunService:
             raise ServingError(409, f"another server goes on with run {run.id}", code="not_waiting")
         self.records.delete("cancel", run.id)
         self._begin(run, self._from_where_it_stands(run, decisions))
+
+    def _left(self, run: Run) -> Unfinished | None:
+        """What of a run can go on."""
+        if run.asked.workflow:
+            return workflow_left(self.team, run.id)
+        return self.team.threads.unfinished(run.thread_id)
 
     async def drain(self, seconds: float) -> None:
         """Take nothing new and let what goes on end. What is still there after that time is broken off; a durable run
@@ -485,6 +500,8 @@ class RunService:
         if asked.specialist is not None and asked.specialist not in (known := self.team_for(caller).specialists):
             message = unknown("specialist", asked.specialist, known)
             raise ServingError(404, message, code="specialist_not_found", param="specialist")
+        if asked.workflow:
+            admit_workflow(self.team_for(caller), asked.workflow, asked.parameters)
         if asked.thread_id and caller.groups is not None:
             self._check_thread(caller, asked.thread_id)
         if self.active >= self.workers + self.queue:
