@@ -23,6 +23,7 @@ from metier.tests.desk import open_desk, served
 from metier.tests.office import init_tiny
 from metier.tests.postgres import Postgres, installed
 from metier.tests.shop import Open, open_shop
+from metier.tests.tenants import House, open_house
 
 # A busy machine is no finding: times are measured in benchmarks.
 settings.register_profile("metier", deadline=None)
@@ -139,3 +140,10 @@ def address(desk: Team) -> Iterator[str]:
     """Where that team is served."""
     with served(desk) as address:
         yield address
+
+
+@pytest.fixture(scope="session")
+def house(tmp_path_factory: pytest.TempPathFactory, models: ModelStore) -> Iterator[House]:
+    """The house of `tests/tenants.py`, for all who try to break in."""
+    with open_house(tmp_path_factory.mktemp("house")) as opened:
+        yield opened

@@ -223,7 +223,7 @@ class Access:
 
     def _check_place(self, request: Request) -> None:
         """A browser may be made to send what a page of somebody else's wants, also by a name that leads here."""
-        if not self.closed and not is_loopback(request.url.hostname or ""):
+        if not self.closed and not is_loopback(_host_of(request)):
             hint = "metier users add NAME lets others in, with a password or a key"
             raise ServingError(421, "without users this server is for this machine alone", code="wrong_host", hint=hint)
         keyed = self.closed and key_of(request) is not None
@@ -315,6 +315,12 @@ def is_loopback(host: str) -> bool:
         return host.lower().rstrip(".") == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _host_of(request: Request) -> str:
+    """The name by which a server was asked; empty where it is none."""
+    asked = urlsplit(f"//{request.headers.get('host', '')}")
+    return asked.hostname or "" if asked.username is None and not asked.path and not asked.query else ""
 
 
 def _nobody() -> ServingError:

@@ -200,9 +200,8 @@ def detach_file(thread_id: ThreadId, name: Name, request: Request, who: Whoever)
 
 
 def _admit_files(team: Team, thread_id: str, who: Caller) -> None:
-    """Raises 404 where the conversation, or files for one that has not begun, are another's."""
-    holders = (team.threads.owner(thread_id), team.attachments.owner(thread_id))
-    if any(holder not in (None, who.owner) for holder in holders):
+    """Raises 404 where the conversation, or files or a title of one that has not begun, are another's."""
+    if any(holder != who.owner for holder in team.threads.holders(thread_id)):
         raise ServingError(404, f"there is no conversation '{thread_id}'", code="thread_not_found")
 
 

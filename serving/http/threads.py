@@ -130,7 +130,7 @@ class ThreadIndex:
         return saved or [_nothing_yet(thread_id)]
 
     def _exists(self, thread_id: str) -> bool:
-        return self._records.get("thread", thread_id) is not None or self._team.threads.owner(thread_id) is not None
+        return bool(self._team.threads.holders(thread_id)) or self._records.get("thread", thread_id) is not None
 
     def _view(self, who: Caller, thread_id: str, record: Record | None) -> dict[str, Any]:
         saved = self._team.moments(thread_id)
