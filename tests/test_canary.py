@@ -64,12 +64,12 @@ def made(tmp_path_factory: pytest.TempPathFactory, models: ModelStore) -> Path:
     return make_team(tmp_path_factory.mktemp("trial") / "team", models)
 
 
-def make_team(folder: Path, models: ModelStore) -> Path:
-    """Write and build it."""
+def make_team(folder: Path, models: ModelStore, *, more: str = "") -> Path:
+    """Write and build it, with `more` lines in team.yaml."""
     (folder / NAME).mkdir(parents=True)
     (folder / "team.yaml").write_text(
         f"name: office\nspecialists: [{NAME}]\nbase: smollm2-135m\nembedder: minilm\nguardrails: []\n"
-        "memory: {facts: none}\n"
+        f"memory: {{facts: none}}\n{more}"
     )
     (folder / NAME / "specialist.yaml").write_text(
         f"name: {NAME}\ndescription: Answers about the office.\nstyle: metier.tests.test_canary:TELLS\n"

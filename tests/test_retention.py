@@ -30,9 +30,7 @@ LIMITS = "retention: {threads: 30, logs: 60, feedback: 90, traces: 10}\n"
 @pytest.fixture(scope="module")
 def used(tmp_path_factory: pytest.TempPathFactory, models, embedder) -> Path:
     """A team that was used today: a conversation, a single task, feedback, a file, a correction of a route."""
-    folder = make_team(tmp_path_factory.mktemp("used") / "team", models)
-    with (folder / "team.yaml").open("a") as card:
-        card.write(LIMITS)
+    folder = make_team(tmp_path_factory.mktemp("used") / "team", models, more=LIMITS)
     with Team.load(folder, store=models, engine=ScriptedEngine(lambda messages: "0.8")) as team:
         team.ask("Where is the Zorvex?", thread_id="a")
         team.ask("Who has the Glimmerbox?", thread_id="a")
