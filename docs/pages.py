@@ -117,9 +117,7 @@ def _cell(text: str) -> str:
 
 
 def _shown(default: Any) -> str:
-    if default is None or default in ({}, []):
-        return ""
-    if isinstance(default, dict):  # a section: its own table says what is left out
+    if default is None or default == [] or isinstance(default, dict):  # of a section, its own table tells
         return ""
     text = str(default).lower() if isinstance(default, bool) else str(default).replace("'", "")
     return f"`{text}`" if text else ""
@@ -137,12 +135,13 @@ def _kind(field: dict[str, Any]) -> str:
         return " or ".join(_kind(one) for one in field["anyOf"] if one.get("type") != "null")
     if "enum" in field:
         return " or ".join(f"`{one}`" for one in field["enum"])
-    kind = field.get("type", "anything")
+    kind: str = field.get("type", "anything")
     if kind == "array":
         return f"list of {_kind(field.get('items', {}))}"
-    return {"string": "text", "integer": "whole number", "boolean": "`true` or `false`", "object": "mapping"}.get(
-        kind, kind
-    )
+    return _KINDS.get(kind, kind)
+
+
+_KINDS = {"string": "text", "integer": "whole number", "boolean": "`true` or `false`", "object": "mapping"}
 
 
 # Commands.
