@@ -81,7 +81,9 @@ def add_cost(report: Report, name: str, system: str, costs: Sequence[Cost]) -> N
     report.add(name, system, "tokens", [cost.usage.input_tokens + cost.usage.output_tokens for cost in costs])
 
 
-def halves(report: Report, name: str, system: str, metric: str, rows: Sequence[dict[str, Any]], scores: Sequence[Any]) -> None:
+def halves(
+    report: Report, name: str, system: str, metric: str, rows: Sequence[dict[str, Any]], scores: Sequence[Any]
+) -> None:
     """A figure over all rows, and over those that were looked at and those that were not."""
     report.add(name, system, metric, scores)
     for half, wanted_place in (("seen", 0), ("unseen", 1)):

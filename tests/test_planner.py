@@ -38,7 +38,10 @@ def tasks(task: str) -> list[str]:
             "What is the difference in price between P-101 and P-102?",
             ["What is the price of P-101?", "What is the price of P-102?"],
         ),
-        ("Which pump delivers more, P-101 or P-102?", ["P-101: Which pump delivers more?", "P-102: Which pump delivers more?"]),
+        (
+            "Which pump delivers more, P-101 or P-102?",
+            ["P-101: Which pump delivers more?", "P-102: Which pump delivers more?"],
+        ),
         (
             "Who may open the valve and how long does the permit last?",
             ["Who may open the valve", "how long does the permit last?"],

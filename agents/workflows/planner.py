@@ -1,8 +1,8 @@
 """Takes a task apart over the team at hand, where one question to one specialist is known to be worse.
 
-What can be seen in the words is decided by rules: two questions in one, something asked of each of a list, a comparison,
-something looked up and then used. What no rule sees, the base may write as steps under a grammar; that is only done
-where somebody asks for it (`Planner(write=…)`), for it does not win by itself (docs/planning.md has the figures).
+What can be seen in the words is decided by rules: two questions in one, something asked of each of a list, a
+comparison, something looked up and then used. What no rule sees, the base may write as steps under a grammar; that is
+only done where somebody asks for it (`Planner(write=…)`), for it does not win (docs/planning.md has the figures).
 """
 
 from __future__ import annotations
@@ -81,8 +81,8 @@ class Planner:
         return as_plan(found, task) if found else None
 
     def replan(self, step: AskStep, task: str, answer: Answer | None = None) -> Plan | None:
-        """What is done once more about a question that came back unsure: its pieces, else a second search that uses what
-        the first found; None where that was tried, or where the question failed for another reason.
+        """What is done once more about a question that came back unsure: its pieces, else a second search that uses
+        what the first found; None where that was tried, or where the question failed for another reason.
 
         Args:
             step: As the plan has it.
@@ -116,10 +116,15 @@ def as_plan(found: Decomposition, task: str) -> Plan:
         failing = "fail" if found.chained and place == len(found.pieces) - 1 else "replan"
         steps[f"part_{place + 1}"] = AskStep(ask=piece.ask, task=_literal(piece.task), facts=facts, on_failure=failing)
     if not found.chained:
-        lines = [f"{_literal(piece.label or piece.task)}: {{{{ part_{place} }}}}" for place, piece in enumerate(found.pieces, 1)]
+        lines = [
+            f"{_literal(piece.label or piece.task)}: {{{{ part_{place} }}}}"
+            for place, piece in enumerate(found.pieces, 1)
+        ]
         steps["answer"] = JoinStep(join="\n".join(lines))
     budget = PlanBudget(steps=4 * len(steps))
-    return Plan(name="plan", description=found.why, examples=(task,), steps=steps, result=list(steps)[-1], budget=budget)
+    return Plan(
+        name="plan", description=found.why, examples=(task,), steps=steps, result=list(steps)[-1], budget=budget
+    )
 
 
 def _literal(text: str) -> str:
@@ -142,13 +147,17 @@ _EACH = [
     )
 ]
 _THING = r"[^,;:?]+?"
+_SIDES = rf"(?P<a>{_THING})\s+(?:and|with|to|versus|vs\.?)\s+(?P<b>{_THING}){_END}"
+_EITHER = rf"(?P<a>{_THING})\s*,?\s+or\s+(?P<b>{_THING})"
+_DOES = r"(?:has|have|had|is|are|was|were|needs?|takes?|costs?|can|may|must|did|does)\b"
 _COMPARED = [
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
-        rf"^(?:please\s+)?compare\s+(?:(?P<about>{_THING})\s+(?:of|between|for|in|at)\s+)?(?P<a>{_THING})\s+(?:and|with|to|versus|vs\.?)\s+(?P<b>{_THING}){_END}",
-        rf"^(?:what(?:'s| is| are)\s+|tell me\s+|explain\s+)?the\s+differences?\s+(?:in\s+(?P<about>{_THING})\s+)?between\s+(?P<a>{_THING})\s+and\s+(?P<b>{_THING}){_END}",
-        rf"^(?P<rest>(?:which|who|what)\b[^,:?]+?)\s*[,:]\s*(?P<a>{_THING})\s*,?\s+or\s+(?P<b>{_THING}){_END}",
-        rf"^(?:which|who)(?:\s+one)?\s+of\s+(?P<a>{_THING})\s+(?:and|or)\s+(?P<b>{_THING})\s+(?P<does>(?:has|have|had|is|are|was|were|needs?|takes?|costs?|can|may|must|did|does)\b.+?){_END}",
+        rf"^(?:please\s+)?compare\s+(?:(?P<about>{_THING})\s+(?:of|between|for|in|at)\s+)?{_SIDES}",
+        r"^(?:what(?:'s| is| are)\s+|tell me\s+|explain\s+)?the\s+differences?\s+"
+        rf"(?:in\s+(?P<about>{_THING})\s+)?between\s+{_SIDES}",
+        rf"^(?P<rest>(?:which|who|what)\b[^,:?]+?)\s*[,:]\s*{_EITHER}{_END}",
+        rf"^(?:which|who)(?:\s+one)?\s+of\s+(?P<a>{_THING})\s+(?:and|or)\s+(?P<b>{_THING})\s+(?P<does>{_DOES}.+?){_END}",
     )
 ]
 _PRONOUN = re.compile(
@@ -156,12 +165,13 @@ _PRONOUN = re.compile(
     re.IGNORECASE,
 )
 _THEN = re.compile(
-    r"\s*[,;.]?\s+(?:and\s+)?(?:then|after\s+that|afterwards|with\s+(?:that|this|the\s+result)|if\s+so,?|based\s+on\s+(?:that|this),?)\s+",
+    r"\s*[,;.]?\s+(?:and\s+)?(?:then|after\s+that|afterwards|with\s+(?:that|this|the\s+result)|if\s+so,?"
+    r"|based\s+on\s+(?:that|this),?)\s+",
     re.IGNORECASE,
 )
 _QUESTION = re.compile(
-    r"(?:and\s+|also\s+|please\s+)?(?:who|whose|whom|what|which|when|where|why|how|is|are|was|were|do|does|did|can|could|may|must|"
-    r"should|has|have|will|tell\s+me|list|name|wer|was|wann|wo|wie|warum|welche\w*)\b",
+    r"(?:and\s+|also\s+|please\s+)?(?:who|whose|whom|what|which|when|where|why|how|is|are|was|were|do|does|did|can|could|"
+    r"may|must|should|has|have|will|tell\s+me|list|name|wer|was|wann|wo|wie|warum|welche\w*)\b",
     re.IGNORECASE,
 )
 
@@ -169,8 +179,8 @@ _QUESTION = re.compile(
 def each_of(task: str) -> Decomposition | None:
     """Something is asked of each of a list.
 
-    >>> [piece.task for piece in each_of("For each of the filler, the labeller and the packer: how often is it greased?").pieces]
-    ['how often is the filler greased?', 'how often is the labeller greased?', 'how often is the packer greased?']
+    >>> [piece.task for piece in each_of("For each of FL-1, FL-2 and FL-3: how often is it greased?").pieces]
+    ['how often is FL-1 greased?', 'how often is FL-2 greased?', 'how often is FL-3 greased?']
     """
     match = next(filter(None, (pattern.match(task) for pattern in _EACH)), None)
     items = _items(match["list"]) if match else []
@@ -249,8 +259,8 @@ def _about(rest: str, item: str) -> str:
 # What the base writes: steps under a grammar whose names are the team's own.
 
 _INSTRUCTION = (
-    "Break the task into the steps that colleagues must do, in order. Each step: who, what to ask, and the numbers of the "
-    "earlier steps whose results it needs. Use one step if one colleague can do it all. Colleagues:"
+    "Break the task into the steps that colleagues must do, in order. Each step: who, what to ask, and the numbers of "
+    "the earlier steps whose results it needs. Use one step if one colleague can do it all. Colleagues:"
 )
 
 
@@ -270,7 +280,9 @@ def plan_schema(names: Sequence[str], most: int = MOST_STEPS) -> dict[str, Any]:
     return {"type": "object", "properties": {"steps": steps}, "required": ["steps"], "additionalProperties": False}
 
 
-def writer(engine: Engine, colleagues: Mapping[str, str], *, most: int = MOST_STEPS, adapter: str | None = None) -> Write:
+def writer(
+    engine: Engine, colleagues: Mapping[str, str], *, most: int = MOST_STEPS, adapter: str | None = None
+) -> Write:
     """Has the base write the pieces of tasks.
 
     Args:

@@ -89,9 +89,7 @@ def _said(value: Any, asked: Utterance) -> bool:
 # The words around a slot in an example.
 
 
-def _aligned(
-    parameters: Mapping[str, Parameter], task: str, examples: Iterable[str], today: date
-) -> dict[str, Any]:
+def _aligned(parameters: Mapping[str, Parameter], task: str, examples: Iterable[str], today: date) -> dict[str, Any]:
     for example in examples:
         if not SLOT.search(example):
             continue
@@ -198,9 +196,17 @@ def _texts(
         return dict(zip(wanted, quoted, strict=True))
     common = " ".join([*(SLOT.sub(" ", example) for example in examples), *map(str, taken.values())])
     rest = without_days(task, today)
-    names = [name for name in names_in(rest, common) if not rest.lstrip().startswith(name) or len(name.split()) > 1]
+    names = [_without_first(name, rest, common) for name in names_in(rest, common)]
+    names = list(dict.fromkeys(filter(None, names)))
     names = [n for n in names if not any(n != other and content_stems(n) < content_stems(other) for other in names)]
     return dict(zip(wanted, names, strict=True)) if len(names) == len(wanted) else {}
+
+
+def _without_first(name: str, text: str, common: str) -> str:
+    """The name without a word that has its capital only from the sentence's beginning, as in `Reassign Anna Berg`."""
+    first, _, others = name.partition(" ")
+    begins = text.lstrip().startswith(first)
+    return others if begins and (not others or content_stems(first) <= content_stems(common)) else name
 
 
 def _fits(parameter: Parameter, number: float) -> bool:

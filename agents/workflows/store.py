@@ -1,7 +1,7 @@
 """The plan store: a team's workflows as choices of its router, found like specialists and calibrated with them.
 
-A workflow that was chosen takes its parameters from the task, asks for what the task does not say, and runs. A plan that
-worked once can be kept as a workflow: what its task names becomes slots.
+A workflow that was chosen takes its parameters from the task, asks for what the task does not say, and runs. A plan
+that worked once can be kept as a workflow: what its task names becomes slots.
 """
 
 from __future__ import annotations
@@ -53,12 +53,20 @@ class OfferedWorkflow:
         self.plan, self._run, self._guess, self._today = plan, run, guess, today
 
     def run(self, brief: Brief, emit: Emit) -> Answer:
-        """Run it with what the task says, or ask for what it does not say: an answer of the kind `clarify`, whose `data`
-        lets the reply go on."""
-        filled = fill_slots(
-            self.plan.parameters, brief.task, examples=self.plan.examples, today=self._today(), guess=self._guess
-        )
-        return self._go(filled.values, brief, emit)
+        """Run it with what is known and what the task says, or ask for what is missing: an answer of the kind
+        `clarify`, whose `data` lets the reply go on."""
+        values = brief.parameters or self._read(brief.task)
+        missing = [name for name, wanted in self.plan.parameters.items() if wanted.required and name not in values]
+        if missing:
+            return self._question(missing, values)
+        try:
+            return self._run(self.plan, values, brief, emit).model_copy(update={"specialist": self.plan.name})
+        except InputError as error:
+            return Answer(text=error.message, kind="clarify", specialist=self.plan.name, reason=error.message)
+
+    def _read(self, task: str) -> dict[str, Any]:
+        plan = self.plan
+        return fill_slots(plan.parameters, task, examples=plan.examples, today=self._today(), guess=self._guess).values
 
     def replied(self, asked: Plain, reply: str) -> dict[str, Any] | None:
         """The parameters with what a reply says; None where it says nothing of what was asked for.
@@ -73,19 +81,6 @@ class OfferedWorkflow:
             said = _as_a_whole(*next(iter(wanted.items())), reply)
         return {**asked["values"], **said} if said else None
 
-    def go_on(self, values: Mapping[str, Any], brief: Brief, emit: Emit) -> Answer:
-        """Run it with parameters from a question and its reply; ask again while one is missing."""
-        return self._go(values, brief, emit)
-
-    def _go(self, values: Mapping[str, Any], brief: Brief, emit: Emit) -> Answer:
-        missing = [name for name, wanted in self.plan.parameters.items() if wanted.required and name not in values]
-        if missing:
-            return self._question(missing, values)
-        try:
-            return self._run(self.plan, values, brief, emit).model_copy(update={"specialist": self.plan.name})
-        except InputError as error:
-            return Answer(text=error.message, kind="clarify", specialist=self.plan.name, reason=error.message)
-
     def _question(self, missing: Sequence[str], values: Mapping[str, Any]) -> Answer:
         asked = [_asked(name, self.plan.parameters[name]) for name in missing]
         text = f"For “{self.plan.description or self.plan.name}” I need to know: {'; '.join(asked)}?"
@@ -98,7 +93,11 @@ def _asked(name: str, parameter: Parameter) -> str:
     about = (parameter.description or name.replace("_", " ")).strip(" .?")
     if parameter.enum:
         return f"{about} ({' or '.join(map(str, parameter.enum))})"
-    bounds = [f"{word} {value:g}" for word, value in (("from", parameter.minimum), ("to", parameter.maximum)) if value is not None]
+    bounds = [
+        f"{word} {value:g}"
+        for word, value in (("from", parameter.minimum), ("to", parameter.maximum))
+        if value is not None
+    ]
     return f"{about} ({' '.join(bounds)})" if bounds else about
 
 
@@ -119,8 +118,9 @@ class PlanStore:
     def __init__(self, offered: Mapping[str, OfferedWorkflow]) -> None:
         self.offered = dict(offered)
 
-    def goes_on(self, messages: Sequence[AnyMessage]) -> Part | None:
-        """The workflow for which the last message is the reply to its question; None where it is none.
+    def goes_on(self, messages: Sequence[AnyMessage]) -> tuple[str, Plain] | None:
+        """The workflow for which the last message is the reply to its question, and what it knows of its parameters
+        with it; None where it is none.
 
         Args:
             messages: A thread's; the last is the task.
@@ -129,22 +129,32 @@ class PlanStore:
             return None
         asked = messages[-2].response_metadata.get("metier", {})
         data = asked.get("data") if asked.get("kind") == "clarify" else None
-        offered = self.offered.get((data or {}).get("workflow", ""))
-        if not offered or not data or offered.replied(data, str(messages[-1].text)) is None:
-            return None
-        return Part(specialist=offered.plan.name, text=str(messages[-1].text))
+        offered = self.offered.get(data["workflow"]) if isinstance(data, Mapping) and "workflow" in data else None
+        values = offered.replied(data, str(messages[-1].text)) if offered and data else None
+        return (offered.plan.name, values) if offered and values is not None else None
 
-    def only_when_sure(self, route: Route) -> Route:
-        """The route, without workflows among several who only try: what a workflow does cannot be undone.
+    def only_when_sure(self, task: str, route: Route, *, barred: bool = False) -> Route:
+        """The route, with workflows only where one is surely meant: what a workflow does cannot be undone.
 
-        Where it is the likeliest of them, the user is asked whether it is meant.
+        Among several who only try, it is left out; where it is the likeliest of them, the user is asked.
+
+        Args:
+            task: What is to be done.
+            barred: No workflow may be chosen: the task is a step of one.
         """
-        if route.decision != "surest" or not any(part.specialist in self.offered for part in route.parts):
+        if not any(part.specialist in self.offered for part in route.parts):
             return route
-        if route.parts[0].specialist in self.offered:
-            return route.model_copy(update={"decision": "clarify", "parts": (), "candidates": tuple(p.specialist for p in route.parts)})
+        if not barred and route.decision != "surest":
+            return route
+        if not barred and route.parts[0].specialist in self.offered:
+            names = tuple(part.specialist for part in route.parts)
+            return route.model_copy(update={"decision": "clarify", "parts": (), "candidates": names})
         rest = tuple(part for part in route.parts if part.specialist not in self.offered)
-        return route.model_copy(update={"decision": "one" if len(rest) == 1 else "surest", "parts": rest})
+        if not rest:
+            others = [choice.name for choice in route.choices if choice.name not in self.offered]
+            rest = tuple(Part(specialist=name, text=task) for name in others[:1])
+        decision = route.decision if len(rest) > 1 else "one" if rest else "abstain"
+        return route.model_copy(update={"decision": decision, "parts": rest})
 
 
 def router_examples(plans: Mapping[str, Plan]) -> dict[str, list[str]]:
@@ -169,9 +179,13 @@ def guesser(engine: Engine, adapter: str | None = None) -> Guess:
     """Has the base read parameters out of a task, under a grammar of their types; it may leave each out."""
 
     def guess(parameters: Mapping[str, Parameter], task: str) -> Mapping[str, Any]:
-        optional = {name: {"anyOf": [parameter.json_schema(), {"type": "null"}]} for name, parameter in parameters.items()}
+        optional = {
+            name: {"anyOf": [parameter.json_schema(), {"type": "null"}]} for name, parameter in parameters.items()
+        }
         schema = {"type": "object", "properties": optional, "required": list(optional), "additionalProperties": False}
-        lines = [f"- {name} ({parameter.type}): {parameter.description or name}" for name, parameter in parameters.items()]
+        lines = [
+            f"- {name} ({parameter.type}): {parameter.description or name}" for name, parameter in parameters.items()
+        ]
         system = "\n".join(["Copy these values from the task as JSON; null where the task does not say one.", *lines])
         chat = engine.chat(Sampling(max_tokens=40 * len(parameters)), adapter=adapter, slot="parameters")
         try:
@@ -249,13 +263,18 @@ def _slots(task: str, today: date) -> Iterator[tuple[str, tuple[str, Parameter]]
         elif code.isdigit():
             yield code, ("number", Parameter(type="integer", description="How many"))
     for name in names_in(rest):
-        at = rest.find(name)
-        if name.lower() not in known and not name.isdigit() and (at > 0 or len(name.split()) > 1):
-            yield name, ("name", Parameter(description="Which one"))
+        # The first word of a task has a capital, whatever it is.
+        first, _, others = name.partition(" ")
+        said = [name, others] if rest.startswith(name) and others else [name] if not rest.startswith(first) else []
+        for text in said:
+            if text.lower() not in known and not text.isdigit():
+                yield text, ("name", Parameter(description="Which one"))
 
 
 def _free(wanted: str, taken: set[str]) -> str:
-    return next(name for number in range(1, 100) if (name := wanted if number == 1 else f"{wanted}_{number}") not in taken)
+    return next(
+        name for number in range(1, 100) if (name := wanted if number == 1 else f"{wanted}_{number}") not in taken
+    )
 
 
 def _bounded(value: str) -> re.Pattern[str]:
