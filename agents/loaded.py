@@ -163,7 +163,7 @@ class LoadedTeam:
     @cached_property
     def offers(self) -> PlanStore:
         """The workflows that the router has learnt."""
-        plans = {name: plan for name, plan in self.workflows.items() if name in self.router.names}
+        plans = {name: plan for name, plan in self.workflows.items() if name in getattr(self.router, "names", ())}
         guess, replan = guesser(self.engine), Planner(self.router.route).replan
         run = RunInChat(self, self.workflows, replan)
         return PlanStore({name: OfferedWorkflow(plan, run, guess=guess) for name, plan in plans.items()})
