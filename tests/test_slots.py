@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from metier.agents.workflows.dates import days_in
+from metier.core.dates import days_in
 from metier.agents.workflows.slots import fill_slots, without_slots
 from metier.agents.workflows.steps import Parameter
 

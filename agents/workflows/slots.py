@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from ...core.text import content_stems
 from ...specialists.knowledge.bridge import names_in
 from ...specialists.styles.act.arguments import Utterance, spelled, stems
-from .dates import days_in, without_days
+from ...core.dates import days_in, without_days
 from .steps import Parameter
 
 Guess = Callable[[Mapping[str, Parameter], str], Mapping[str, Any]]

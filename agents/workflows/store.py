@@ -22,7 +22,7 @@ from ...core.text import codes
 from ...core.types import Answer, Brief, Part, Route
 from ...specialists.engines.engine import Engine, Json, Sampling
 from ...specialists.knowledge.bridge import names_in
-from .dates import days_in
+from ...core.dates import days_in
 from .files import FOLDER, read_plans, write_plan
 from .plan import Plan
 from .slots import SLOT, Guess, fill_slots, without_slots
