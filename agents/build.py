@@ -14,7 +14,7 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 
 from ..core.embedding import Embedder
-from ..core.errors import StateError, ToolUnreachable
+from ..core.errors import ConfigError, StateError, ToolUnreachable
 from ..core.files import saying_full, writable, write_atomic
 from ..core.models import LocalModel, ModelStore
 from ..core.onnx_embedder import load_embedder
@@ -50,6 +50,8 @@ from .cards import Blueprint, blueprint_at, fingerprint
 from .evaluate import Evaluation, threshold
 from .feedback import answered_examples
 from .guardrails import build_guards
+from .workflows.files import read_plans
+from .workflows.store import router_examples
 
 _log = logging.getLogger(__name__)
 
@@ -307,6 +309,9 @@ def check_names(blueprint: Blueprint) -> None:
         MissingExtra: a tool or guardrail whose library is not installed.
     """
     build_guards(blueprint.card.guardrails, "in", folders=[blueprint.root])
+    taken = sorted({*read_plans(blueprint.root)} & {*blueprint.specialists})
+    if taken:
+        raise ConfigError(f"a workflow and a specialist are both called {', '.join(taken)}", hint="rename the workflow")
     for name, card in blueprint.specialists.items():
         blueprint.style(name)
         search = (lambda _: []) if card.knowledge else None
@@ -348,11 +353,12 @@ def _index(blueprint: Blueprint, name: str, embedder: Embedder, progress: Progre
 
 def _router_needs(blueprint: Blueprint, embedder: Embedder, knowledge: dict[str, Knowledge]) -> dict[str, Any]:
     """All that the router learns from."""
-    cards = blueprint.specialists.items()
+    cards, workflows = blueprint.specialists.items(), read_plans(blueprint.root)
+    about = {name: plan.description for name, plan in workflows.items()}
     return {
-        "examples": {name: blueprint.tasks(name) for name, _ in cards},
+        "examples": {**{name: blueprint.tasks(name) for name, _ in cards}, **router_examples(workflows)},
         "outside": blueprint.outside(),
-        "descriptions": {name: card.description for name, card in cards},
+        "descriptions": {**{name: card.description for name, card in cards}, **about},
         "documents": {n: k.sample(PASSAGES) for n, k in knowledge.items() if len(blueprint.tasks(n)) < FEW},
         "corrections": [e.model_dump() for e in decisions(blueprint).corrections()],
         "rules": {name: card.route.model_dump() for name, card in cards},
@@ -376,4 +382,5 @@ def _cards(blueprint: Blueprint) -> str:
     cards = {name: card.model_dump(exclude={"groups"}) for name, card in blueprint.specialists.items()}
     tasks = {name: blueprint.tasks(name) for name in blueprint.specialists}
     team = blueprint.card.model_dump(exclude={"access", "limits"})
-    return fingerprint(team, cards, tasks, blueprint.outside())
+    plans = [plan.model_dump(mode="json") for plan in read_plans(blueprint.root).values()]
+    return fingerprint(team, cards, tasks, blueprint.outside(), *plans)

@@ -116,6 +116,13 @@ class Routes(Protocol):
     def route(self, text: str, *, context: Sequence[str] = ()) -> Route: ...
 
 
+class Offers(Protocol):
+    """What the graph needs to know of the workflows among those who work."""
+
+    def goes_on(self, messages: Sequence[AnyMessage]) -> tuple[str, Plain] | None: ...
+    def only_when_sure(self, task: str, route: Route, *, barred: bool = False) -> Route: ...
+
+
 class Nodes:
     """The stations of one team's graph: each is a method from the state to an update of it.
 
@@ -133,6 +140,7 @@ class Nodes:
         log_route: Keeps each route: `DecisionLog.add` of this router.
         log_turn: Told of each turn that ends: its task, the specialists' answers, and the one that leaves.
         files: The files that came with the conversation; left out: none.
+        offers: The workflows among `specialists`; left out: none.
     """
 
     def __init__(
@@ -151,13 +159,14 @@ class Nodes:
         log_route: Callable[..., str] | None = None,
         log_turn: Callable[[str, Sequence[Plain], Plain], None] | None = None,
         files: AttachedFiles | None = None,
+        offers: Offers | None = None,
     ) -> None:
         self.specialists, self.router, self.budget = specialists, router, budget
         self.window, self.recall_tokens = window, recall_tokens
         self._guard_in, self._guard_out = guard_in, guard_out
         self._memory, self._evidence, self._log_route = memory or TurnMemory(None), evidence, log_route
         self._settle, self._log_turn = settle, log_turn
-        self._files = files
+        self._files, self._offers = files, offers
 
     def guard_in(self, state: State) -> Update:
         """Look at the task before anybody works on it."""
@@ -200,6 +209,9 @@ class Nodes:
         if named:
             part = Part(specialist=named, text=task)
             route = Route(decision="one", parts=(part,), confidence=1.0, reason="named by the caller")
+        elif asked := self._replied(state):
+            part = Part(specialist=asked[0], text=task)
+            route = Route(decision="one", parts=(part,), confidence=1.0, reason="the reply to its question")
         else:
             context = [turn["text"] for turn in state["recalled"]["window"] if turn["role"] == "user"]
             route = self.router.route(task, context=context)
@@ -209,11 +221,17 @@ class Nodes:
                 route = self._settle(task, state["recalled"]["query"], route)
             if self._files:
                 route = self._files.route(task, state["recalled"]["query"], route)
+            if self._offers:  # a step of a workflow asks specialists: it cannot begin the workflow again
+                route = self._offers.only_when_sure(task, route, barred=state.get("given") is not None)
             if route.parts and self._for_memory(state, route):
                 route = route.model_copy(update={"decision": "abstain", "parts": (), "reason": "for the memory"})
         plain = _plain(route)
         emit(Event(name="route", data=plain))
         return {"route": plain}
+
+    def _replied(self, state: State) -> tuple[str, Plain] | None:
+        """The workflow that had asked back, and what it knows with the reply."""
+        return self._offers.goes_on(state["messages"]) if self._offers else None
 
     def _for_memory(self, state: State, route: Route) -> bool:
         """Do the user's own words speak more of the task than the documents of those who were chosen?"""
@@ -234,7 +252,7 @@ class Nodes:
         alone, recalled = len(route.parts) == 1 or route.decision == "surest", state["recalled"]
         window = tuple(Turn.model_validate(turn) for turn in recalled["window"]) if alone else ()
         query = recalled["query"] if alone else part.text
-        given = state.get("given") or {}
+        given, replied = state.get("given") or {}, self._replied(state)
         return Brief(
             task=part.text,
             query=query,
@@ -245,6 +263,8 @@ class Nodes:
             touched=tuple(sorted({*given.get("touched", ()), *(touch for turn in window for touch in turn.touched)})),
             colleagues={c.name: c.probability for c in route.choices if c.name != part.specialist},
             budget=_share(self.budget, len(route.parts)),
+            hops=given.get("hops", 1),
+            parameters=replied[1] if replied and replied[0] == part.specialist else {},
         )
 
     def specialist(self, name: str) -> Callable[[Assignment], Command]:
@@ -367,7 +387,9 @@ def _abstention(specialist: str, text: str, reason: str, *, broken: bool = False
 def _slim(answer: Plain) -> Plain:
     """What the thread keeps of an answer: enough to show it again, without the route's details."""
     keep = ("kind", "specialist", "version", "citations", "confidence", "reason", "handoffs", "touched")
-    return {name: answer[name] for name in keep}
+    # What a workflow asked for, so that the reply finds it.
+    asked = {"data": answer["data"]} if answer["kind"] == "clarify" and answer["data"] else {}
+    return {**{name: answer[name] for name in keep}, **asked}
 
 
 def compile_graph(

@@ -60,15 +60,23 @@ def ask_person(call: ToolCall, why: str, allowed: tuple[DecisionName, ...] | Non
         reviews = tuple(review.model_copy(update={"allowed_decisions": allowed}) for review in request.review_configs)
         request = request.model_copy(update={"review_configs": reviews})
 
+    decisions = decide(request)
+    return decisions[0] if decisions else Reject(message=f"{_ABOUT_ANOTHER}: the team was changed since; ask again")
+
+
+_ABOUT_ANOTHER = "the person decided about another call"
+
+
+def decide(request: ApprovalRequest) -> tuple[Decision, ...]:
+    """Stop the run until a person has decided; empty where the decision was about something else."""
+
     def wait() -> Plain:
         question = request.model_dump(mode="json")
         return interrupt(question, response_schema=ApprovalResponse).model_dump(mode="json")
 
     # A step of its own: the decision is noted before anything is done with it.
     response = ApprovalResponse.model_validate(_step(wait).result())
-    if response.about not in (None, request.action_requests):
-        return Reject(message="the person decided about another call: the team was changed since; ask again")
-    return response.decisions[0]
+    return response.decisions if response.about in (None, request.action_requests) else ()
 
 
 def between(guard: Guard) -> ResultCheck:

@@ -10,15 +10,18 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import Any
 
+from langchain_core.messages import HumanMessage
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
 from ..core.embedding import Embedder
 from ..core.errors import InputError, MetierError
 from ..core.files import writable
 from ..core.models import ModelStore
-from ..core.run import Plain
-from ..core.types import Budget, Route
+from ..core.run import Emit, Plain, ignore
+from ..core.text import savable
+from ..core.types import Answer, Brief, Budget, Route
 from ..router.features import Example
 from ..router.report import Explanation
 from ..router.router import Router
@@ -44,11 +47,18 @@ from .assemble import (
 from .attachments import AttachedFiles, Attachments
 from .canary import OnTrial, Trial, Trials, adapter_on_trial
 from .cards import Blueprint, fingerprint
-from .graph import Nodes, TeamGraph, compile_graph
+from .graph import Nodes, TeamGraph, Worker, compile_graph
 from .guardrails import build_guards
+from .journal import EMIT
 from .second_look import Documents
 from .threads import Threads
 from .turn_memory import TurnMemory
+from .workflows.chat import RunInChat
+from .workflows.files import read_plans
+from .workflows.perform import known_of
+from .workflows.plan import Plan
+from .workflows.planner import Planner
+from .workflows.store import OfferedWorkflow, PlanStore, guesser
 
 _log = logging.getLogger(__name__)
 
@@ -140,6 +150,24 @@ class LoadedTeam:
         """Who decides whose task it is."""
         return self._make_router()
 
+    @cached_property
+    def workflows(self) -> dict[str, Plan]:
+        """The workflows beside the team's card that the specialists of this part can do, by name."""
+        plans, usable = dict[str, Plan](), read_plans(self.plan.root)
+        while len(plans) != len(usable):  # one that runs another needs that one, too
+            plans = usable
+            known = known_of(self, plans)
+            usable = {n: one for n, one in plans.items() if not any(fault.blocking for fault in one.check(known))}
+        return usable
+
+    @cached_property
+    def offers(self) -> PlanStore:
+        """The workflows that the router has learnt."""
+        plans = {name: plan for name, plan in self.workflows.items() if name in getattr(self.router, "names", ())}
+        guess, replan = guesser(self.engine), Planner(self.router.route).replan
+        run = RunInChat(self, self.workflows, replan)
+        return PlanStore({name: OfferedWorkflow(plan, run, guess=guess) for name, plan in plans.items()})
+
     def seen_by(self, groups: Collection[str] | None) -> LoadedTeam:
         """The part of the team that somebody of these groups may use; None: all of it.
 
@@ -178,17 +206,40 @@ class LoadedTeam:
         documents = Documents(people)
 
         def router() -> Router:
+            names = [*people, *part.workflows]
             if not people or type(self.router) is not Router:
-                return _OnlyAmong(self.router, [*people])
+                return _OnlyAmong(self.router, names)
             learnt = any(example.kind == "document" for example in self.router.data.examples)
             texts = _texts(held, unseen) if learnt else ()
-            return self.router.only([*people], texts).with_second_look(documents.of_those_who_have_some)
+            names = [name for name in names if name in self.router.names]
+            return self.router.only(names, texts).with_second_look(documents.of_those_who_have_some)
 
         part = LoadedTeam(
             plan, self._shared, people, documents, router, self.engine, ExitStack(), self.stamp, on_trial=on_trial
         )
         part.partial = frozenset(name for name, sources in unseen.items() if sources)
         return part
+
+    @property
+    def blueprint(self) -> Blueprint:
+        """All cards, and where their files are."""
+        return self.plan
+
+    @property
+    def threads(self) -> Threads:
+        """Where conversations and runs are saved."""
+        return self._shared.threads
+
+    @property
+    def workers(self) -> dict[str, Worker]:
+        """Whom the router chooses among: specialists, and workflows that it has learnt."""
+        return {**self.specialists, **self.offers.offered}
+
+    def take(self, brief: Brief, specialist: str | None = None, *, emit: Emit = ignore) -> Answer:
+        """Work on a brief as a part of a run that somebody else keeps; see `Team.take`."""
+        known = brief.model_dump(mode="json", include={"facts", "citations", "touched", "hops"})
+        given: Any = {"messages": [HumanMessage(savable(brief.task))], "attached": specialist, "given": known}
+        return whole_answer(self.inner.invoke(given, {"configurable": {EMIT: emit}}))
 
     @cached_property
     def saved(self) -> TeamGraph:
@@ -216,7 +267,7 @@ class LoadedTeam:
         ]
         kept_log = card.router.log and writable(self.plan.state) and not isinstance(self.router, _OnlyAmong)
         return Nodes(
-            {**self.specialists, **self.on_trial} if self.on_trial else self.specialists,
+            {**self.specialists, **self.on_trial, **self.offers.offered},
             self.router,
             budget=Budget(**card.budget.model_dump(exclude={"tool_seconds"})),
             window=card.memory.window,
@@ -227,6 +278,7 @@ class LoadedTeam:
             evidence=documents.evidence,
             settle=documents.settle,
             files=AttachedFiles(self._shared.attachments, readers, documents.evidence),
+            offers=self.offers if self.offers.offered else None,
             log_route=partial(decisions(self.plan).add, self.router) if kept_log else None,
             log_turn=self._log_turn if self._shared.answers else None,
         )
@@ -279,6 +331,11 @@ class _OnlyAmong(Router):
         if {*route.candidates, *(part.specialist for part in route.parts)} <= {*self._known}:
             return route.model_copy(update={"choices": choices})
         return nobody.model_copy(update={"choices": choices})
+
+
+def whole_answer(state: Mapping[str, Any]) -> Answer:
+    """The answer that a turn's graph left, with the seconds of its stations."""
+    return Answer.model_validate({**state["answer"], "timings": state["timings"]})
 
 
 def _adapter(plan: Blueprint, name: str, engine: Engine | None) -> Adapter:

@@ -124,7 +124,7 @@ class Documents:
         return max((passage.signals.get("dense", 0.0) for passage in found), default=0.0)
 
     def _knows(self, name: str) -> bool:
-        return self._specialists[name].knowledge is not None
+        return name in self._specialists and self._specialists[name].knowledge is not None
 
     def _search(self, task: str, name: str) -> Sequence[Passage]:
         knowledge = self._specialists[name].knowledge

@@ -35,7 +35,7 @@ from ..core.errors import ConfigError, StateError, unknown
 from ..core.files import saying_full
 from ..core.models import ModelStore
 from ..core.onnx_embedder import load_embedder
-from ..core.run import Emit, Event, Plain, ignore
+from ..core.run import Emit, Event, ignore
 from ..core.runnable import as_tool, task_of
 from ..core.text import savable
 from ..core.types import Answer, Brief, Route, Turn
@@ -54,7 +54,7 @@ from .cards import Blueprint, TeamCard
 from .feedback import Note, Rating, note_of, open_inbox
 from .graph import RECURSION_LIMIT, STATIONS, TeamGraph
 from .journal import EMIT, graph_place
-from .loaded import LoadedTeam, Shared, stamp
+from .loaded import LoadedTeam, Shared, stamp, whole_answer
 from .threads import SINGLE, Unfinished, check_name, open_threads
 from .turn_memory import configured, open_turn_memory
 
@@ -318,23 +318,17 @@ class Team(Runnable[LanguageModelInput, Answer]):
         if not graph_place():
             return _answer(self.stream(input, config, **more), None)
         task, history = task_of(input)
-        return _whole(self._inside([*map(_message, history), HumanMessage(task)], more.get("specialist")))
+        return whole_answer(self._inside([*map(_message, history), HumanMessage(task)], more.get("specialist")))
 
     def _as_node(self, state: Mapping[str, Any], **more: Any) -> dict[str, list[AnyMessage]]:
         return {"messages": self._inside(state["messages"], more.get("specialist"))["messages"][-1:]}
 
-    def _inside(
-        self,
-        messages: Sequence[AnyMessage],
-        specialist: str | None,
-        known: Plain | None = None,
-        emit: Emit | None = None,
-    ) -> dict[str, Any]:
+    def _inside(self, messages: Sequence[AnyMessage], specialist: str | None) -> dict[str, Any]:
         """The state after a turn that is part of the run of another graph, or of none."""
         with self.present() as loaded:
             _check(specialist, loaded)
-            given: Any = {"messages": [*messages], "attached": specialist, "given": known}
-            return loaded.inner.invoke(given, {"configurable": {EMIT: emit}})
+            given: Any = {"messages": [*messages], "attached": specialist, "given": None}
+            return loaded.inner.invoke(given, {"configurable": {EMIT: None}})
 
     # A chain takes the answer from it; events are for those who ask it directly.
     def stream(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -386,15 +380,16 @@ class Team(Runnable[LanguageModelInput, Answer]):
         """Work on a brief as a part of a run that somebody else keeps: a step of a workflow, which may be in a graph.
 
         Args:
-            brief: Of it count the task, facts, citations and what they touched; the budget is the team's.
+            brief: Of it count the task, facts, citations, what they touched, and the hops; the budget is the team's.
             specialist: Who; None lets the router choose.
             emit: Told of every event.
 
         Raises:
             ConfigError: there is no such specialist.
         """
-        known = brief.model_dump(mode="json", include={"facts", "citations", "touched"})
-        return _whole(self._inside([HumanMessage(savable(brief.task))], specialist, known, emit))
+        with self._current.use() as loaded:
+            _check(specialist, loaded)
+            return loaded.take(brief, specialist, emit=emit)
 
     def transform(
         self, input: Iterator[LanguageModelInput], config: RunnableConfig | None = None, **kwargs: Any
@@ -631,12 +626,8 @@ def _signed(event: Event, place: _Place, start: float) -> Event:
 
 
 def _check(specialist: str | None, loaded: LoadedTeam) -> None:
-    if specialist is not None and specialist not in loaded.specialists:
-        raise ConfigError(unknown("specialist", specialist, loaded.specialists))
-
-
-def _whole(state: Mapping[str, Any]) -> Answer:
-    return Answer.model_validate({**state["answer"], "timings": state["timings"]})
+    if specialist is not None and specialist not in loaded.workers:
+        raise ConfigError(unknown("specialist", specialist, loaded.workers))
 
 
 def _message(turn: Turn) -> AnyMessage:

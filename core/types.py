@@ -153,6 +153,8 @@ class Brief(Value):
     """Of files that came with the conversation; read beside the specialist's own documents."""
     hops: int = 1
     """2: a second search uses what the first found, for answers that stand in two places."""
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    """For a workflow: what is known already of its parameters, by name."""
     sender: str | None = None
     """The specialist that handed over; None when the router did."""
     touched: tuple[Touch, ...] = ()

@@ -234,6 +234,7 @@ def _ask(step: AskStep, making: Making) -> StepResult:
         facts=tuple(facts),
         citations=tuple(dict.fromkeys(citation for result in known for citation in result.citations)),
         touched=making.touched([*step.names()]),
+        hops=step.hops,
     )
     answer = team.take(brief, None if step.ask == "team" else step.ask, emit=partial(_inner, listener()))
     making.usage += answer.usage

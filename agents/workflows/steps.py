@@ -114,6 +114,8 @@ class AskStep(_Step):
     task: str
     facts: tuple[str, ...] = ()
     """What is known already and matters here."""
+    hops: int = Field(default=1, ge=1, le=2)
+    """2: the search for passages uses what a first one found, for answers that stand in two places."""
 
 
 class ToolStep(_Step):

@@ -29,7 +29,7 @@ _SPOKEN_OF = 0.5
 _MEANING = 0.2
 """What its cosine counts."""
 _NAME = re.compile(
-    r"[A-Z0-9][\w'’.&-]*(?:(?:\s+(?:of|the|de|la|von|van|der|and|for|in|&))?\s+[A-Z0-9][\w'’.&-]*)*"
+    r"[A-Z0-9][\w'’.&-]*(?:(?:\s+(?:of|the|de|la|von|van|der|&))?\s+[A-Z0-9][\w'’.&-]*)*"
     r"|[\"“„][^\"“”„]{3,60}[\"”“]"
 )
 
