@@ -271,12 +271,13 @@ class Nodes:
             return self.specialists[name].run(brief, emit)
         except MetierError as error:
             text = f"I could not work on this: {error.message}"
-            return _abstention(name, text, f"{type(error).__name__}: {error.message}")
+            return _abstention(name, text, f"{type(error).__name__}: {error.message}", broken=True)
         except (GraphBubbleUp, Cancelled):  # a question to a person; the end that somebody wanted
             raise
         except Exception as error:  # a style, tool or agent of somebody else may raise anything
             _log.exception("%s failed", name)
-            return _abstention(name, f"I could not work on this: {error}", f"{type(error).__name__}: {error}")
+            text = f"I could not work on this: {error}"
+            return _abstention(name, text, f"{type(error).__name__}: {error}", broken=True)
 
     def join(self, state: State) -> Update:
         """One answer out of the specialists' outcomes."""
@@ -355,8 +356,8 @@ def _share(budget: Budget, parts: int) -> Budget:
     return budget.model_copy(update={"steps": max(1, budget.steps // parts), "tokens": budget.tokens // parts})
 
 
-def _abstention(specialist: str, text: str, reason: str) -> Answer:
-    return Answer(text=text, kind="abstain", specialist=specialist, reason=reason)
+def _abstention(specialist: str, text: str, reason: str, *, broken: bool = False) -> Answer:
+    return Answer(text=text, kind="abstain", specialist=specialist, reason=reason, broken=broken)
 
 
 def _slim(answer: Plain) -> Plain:

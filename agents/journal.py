@@ -14,7 +14,7 @@ from langgraph.config import get_config, get_stream_writer
 from langgraph.func import task
 from langgraph.types import interrupt
 
-from ..core.run import Event, Plain, check_cancelled
+from ..core.run import Emit, Event, Plain, check_cancelled
 from ..core.types import ToolCall
 from ..tools.policy import ApprovalRequest, ApprovalResponse, Decision, DecisionName, Reject
 from ..tools.session import ResultCheck
@@ -100,5 +100,9 @@ def emit(event: Event) -> None:
         Cancelled: the run was called off.
     """
     check_cancelled()
-    tell = get_config().get("configurable", {}).get(EMIT) or get_stream_writer()
-    tell(event)
+    listener()(event)
+
+
+def listener() -> Emit:
+    """Who is told of the events of the run that this code is part of."""
+    return get_config().get("configurable", {}).get(EMIT) or get_stream_writer()

@@ -191,6 +191,8 @@ class Answer(Value):
     confidence: float = 0.0
     reason: str = ""
     """Why it abstained, or which check it passed."""
+    broken: bool = False
+    """It abstained because something failed, and not for want of an answer: the same may work another time."""
     data: Any = None
     """The parsed value of the styles `label` and `json`; of a waiting run, the `ApprovalRequest`."""
     tool_calls: tuple[ToolCall, ...] = ()

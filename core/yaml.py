@@ -230,7 +230,8 @@ def _fields(model: type[BaseModel], location: list[str | int] | _Path) -> dict[s
         info = model.model_fields.get(str(part)) or model.model_fields.get("root")
         choice = list(_models(info.annotation)) if info else choice
         model = (choice or [model])[0] if info else model
-    return {info.alias or name: info.description for name, info in model.model_fields.items()}
+    named = model.model_fields.items()
+    return {info.alias or info.serialization_alias or name: info.description for name, info in named}
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:

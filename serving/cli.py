@@ -1,7 +1,8 @@
 """The command line. Commands live beside this file, one noun each; errors end here, as words and an exit code.
 
 Exit codes: 0 done · 1 failed · 2 bad input or a wrong file · 3 something is missing on this machine ·
-4 denied by policy · 5 nobody on the team had an answer · 6 a person must decide first · 130 interrupted.
+4 denied by policy · 5 nobody on the team had an answer · 6 a person must decide first (75 of a workflow) ·
+130 interrupted.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from rich.markup import escape
 
 from .._version import __version__
 from ..core.errors import MetierError
-from . import ask, chat, doctor, knowledge, learn, memory, models, project, registry, route, serve, threads
+from . import ask, chat, doctor, knowledge, learn, memory, models, project, registry, route, serve, threads, workflow
 
 app = typer.Typer(
     name="metier",
@@ -36,6 +37,9 @@ app.command("approve")(ask.approve)
 app.command("serve")(serve.serve)
 app.command("mcp")(serve.mcp)
 app.add_typer(threads.app, name="threads")
+app.command("run")(workflow.run)
+app.add_typer(workflow.app, name="runs")
+app.add_typer(workflow.plans, name="workflow")
 app.add_typer(route.app, name="route")
 app.command("train")(learn.train)
 app.command("feedback")(learn.feedback)

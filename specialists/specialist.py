@@ -95,12 +95,12 @@ class Specialist(Runnable[LanguageModelInput, Answer]):
     @property
     def effects(self) -> dict[str, Effects]:
         """What each of its tools does."""
-        return self._tools.effects if self._tools else {}
+        return self.tools.effects if self.tools else {}
 
     @property
     def repeatable(self) -> frozenset[str]:
         """Its tools for which the same call twice is one effect."""
-        return self._tools.repeatable if self._tools else frozenset()
+        return self.tools.repeatable if self.tools else frozenset()
 
     def call(self, call: ToolCall, touched: Sequence[Touch] = ()) -> tuple[ToolCall, tuple[Touch, ...]]:
         """Do a call that somebody else decided on, under the same rules as its own: approvals, time, effects once.
@@ -114,9 +114,9 @@ class Specialist(Runnable[LanguageModelInput, Answer]):
         Raises:
             ToolUnreachable: a server that its tools come from does not answer.
         """
-        if self._tools is None:
+        if self.tools is None:
             return call.model_copy(update={"error": f"'{self.card.name}' has no tools"}), tuple(touched)
-        session = self._tools.open(touched).begin(untrusted="untrusted" in touched)
+        session = self.tools.open(touched).begin(untrusted="untrusted" in touched)
         return session(call), session.touched
 
     def invoke(self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any) -> Answer:

@@ -12,17 +12,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from datetime import date
-from functools import partial
 from pathlib import Path
 from tempfile import gettempdir
 from time import perf_counter
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Any, Literal
 from uuid import uuid4
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.graph import START, StateGraph
-from langgraph.graph.state import CompiledStateGraph
-from langgraph.types import Command, Send
+from langchain_core.runnables.config import var_child_runnable_config
+from langgraph.types import Command
 from pydantic import Field
 
 from ...core.errors import ConfigError, InputError, StateError, unknown
@@ -31,34 +29,29 @@ from ...core.run import Emit, Event, Plain, ignore
 from ...core.types import Answer, Usage, Value
 from ...memory.records import Record, Records
 from ...memory.store import Owner
-from ...tools.policy import ApprovalRequest, Approve, Decision, Respond
-from ..journal import EMIT, emit
+from ...memory.threads import ThreadSaver
+from ...tools.policy import ApprovalRequest, Decision
+from ..journal import EMIT
 from ..threads import TURN_SECONDS, WORKFLOW, Unfinished, check_name
 from ..turn_memory import configured
+from .compile import LIMIT, RUNNING, Compiler, Running, begun, is_failed
 from .perform import (
     Colleagues,
-    Making,
     Replan,
-    StepFailed,
     all_citations,
-    ask_on_failure,
     known_of,
-    noted,
-    perform,
 )
-from .plan import AskStep, EachStep, Known, Plan, Step, SubStep, ToolStep, step_graph
-from .results import Data, Failed, File, Items, ResultValue, Skipped, StepResult, Table, Text, of_value, read_result
-from .steps import read_parameters
-from .template import fill, fill_all, uses
+from .plan import EachStep, Known, Plan, Step, ToolStep
+from .results import Failed, Items, ResultValue, Skipped, StepResult
+from .steps import read_parameters, step_graph
+from .template import fill, uses
 
-RunState = Literal["running", "done", "failed", "waiting"]
+WorkflowStatus = Literal["running", "done", "failed", "waiting"]
 
 KIND = "workflow"
 """The kind of the records that hold runs."""
-_LIMIT = 100_000
-"""Super-steps of a graph: none of ours can go in circles."""
-_LOOP_PARTS = (".turn", ".end")
-"""How the nodes of a loop are called after its name."""
+_GO_ON = object()
+"""What a run that was broken off goes on with: nothing new."""
 
 
 class Trouble(Value):
@@ -73,7 +66,7 @@ class WorkflowRun(Value):
 
     run_id: str
     workflow: str
-    status: RunState
+    status: WorkflowStatus
     """`failed`: a step that must not fail did. `running`: it was broken off and can go on."""
     parameters: dict[str, Any] = Field(default_factory=dict)
     results: dict[str, StepResult] = Field(default_factory=dict)
@@ -92,6 +85,14 @@ class WorkflowRun(Value):
     def thread_id(self) -> str:
         """Under which it is saved."""
         return f"{WORKFLOW}{self.run_id}"
+
+    @property
+    def states(self) -> dict[str, str]:
+        """How each step stands: `done`, `skipped`, `failed`, `waiting`; others have not begun."""
+        known = {"skipped": "skipped", "failed": "failed"}
+        states = {name: known.get(result.kind, "done") for name, result in self.results.items()}
+        asked = [action.args.get("step") for action in self.waiting.action_requests] if self.waiting else []
+        return states | {str(name): "waiting" for name in asked if name}
 
     @property
     def answer(self) -> Answer:
@@ -131,350 +132,6 @@ class PlannedStep(Value):
     """How often."""
 
 
-def _merge(old: dict[str, Plain], new: dict[str, Plain]) -> dict[str, Plain]:
-    return {**old, **new} if new else old
-
-
-def _add(old: Plain, new: Plain) -> Plain:
-    """Usage and seconds by step add up."""
-    seconds = dict(old.get("seconds", {}))
-    for name, value in new.get("seconds", {}).items():
-        seconds[name] = seconds.get(name, 0.0) + value
-    counts = {name: old.get(name, 0) + new.get(name, 0) for name in ("input_tokens", "output_tokens", "calls")}
-    return {**counts, "seconds": seconds}
-
-
-class _State(TypedDict):
-    """What flows along a plan's graph; plain data where it is saved."""
-
-    scope: Plain
-    """Parameters, and for the steps of a loop the item and the results outside; written when the graph begins."""
-    results: Annotated[dict[str, Any], _merge]
-    """By step; each step writes its own."""
-    turns: Annotated[dict[str, Any], _merge]
-    """By loop and number of the item: the results of its steps."""
-    spent: Annotated[Plain, _add]
-    """Tokens, calls and seconds by step."""
-
-
-class _Turn(TypedDict):
-    """What is sent to one turn of a loop."""
-
-    scope: Plain
-    number: int
-    spent: Plain
-
-
-class _Compiler:
-    """Makes the graph of a plan. Each graph (the plan's, a loop's, a sub-workflow's) has its own compiler."""
-
-    def __init__(
-        self, workflow: Workflow, plan: Plan, run: _Run, path: str = "", steps: Mapping[str, Step] | None = None
-    ) -> None:
-        self._workflow, self._plan, self._run, self._path = workflow, plan, run, path
-        self._steps = plan.steps if steps is None else steps
-
-    def graph(self) -> StateGraph[_State]:
-        """The steps as nodes; who uses whom as edges."""
-        graph = StateGraph(_State)
-        edges = step_graph(self._steps)
-        for name, step in self._steps.items():
-            if isinstance(step, EachStep):
-                self._add_loop(graph, name, step)
-            else:
-                graph.add_node(name, partial(self._work, name, step))
-            before = [self._end(one) for one in self._steps if edges.has_edge(one, name)]
-            graph.add_edge(before or START, name)
-        return graph
-
-    def _end(self, name: str) -> str:
-        return f"{name}.end" if isinstance(self._steps[name], EachStep) else name
-
-    def _add_loop(self, graph: StateGraph[_State], name: str, step: EachStep) -> None:
-        turn, end = (f"{name}{part}" for part in _LOOP_PARTS)
-        body = _Compiler(self._workflow, self._plan, self._run, f"{self._path}{name}.", step.steps).graph().compile()
-        graph.add_node(name, partial(self._begin_loop, name, step), destinations=(turn, end))
-        graph.add_node(turn, partial(self._turn, name, step, body))
-        graph.add_node(end, partial(self._end_loop, name, step))
-        graph.add_edge(turn, end)
-
-    # What the nodes do.
-
-    def _work(self, name: str, step: Step, state: _State) -> Plain:
-        if name in state["results"] or _stopped(state):
-            return {}
-        start = perf_counter()
-        self._tell(name, step, "begun")
-        making = self._making(step, state)
-        result, spent = self._settled(name, step, making, state)
-        return self._written(name, step, result, spent, start)
-
-    def _written(self, name: str, step: Step, result: StepResult, spent: Plain, start: float) -> Plain:
-        seconds = perf_counter() - start
-        self._tell(name, step, {"skipped": "skipped", "failed": "failed"}.get(result.kind, "done"), result, seconds)
-        own = {"seconds": {f"{self._path}{name}": seconds}}
-        return {"results": {name: self._run.pack(result)}, "spent": _add(spent, own)}
-
-    def _settled(self, name: str, step: Step, making: Making, state: _State) -> tuple[StepResult, Plain]:
-        """The result under the step's policy for failures, and what was spent on it besides time."""
-        spent: Plain = {}
-        try:
-            if over := self._over_budget(state):
-                return Failed(reason=over), spent
-            if step.when is not None and not fill(step.when, making.scope):
-                return Skipped(reason=f"{step.when} is false"), spent
-            if isinstance(step, SubStep):
-                return self._sub(name, step, making, spent)
-            if step.on_failure == "ask":
-                return self._until_decided(name, step, making), _usage(making)
-            return perform(name, step, making), _usage(making)
-        except InputError as error:  # of `when`
-            failure = StepFailed(error.message)
-        except StepFailed as error:
-            failure = error
-        return self._failed(name, step, making, failure, _add(spent, _usage(making)))
-
-    def _failed(
-        self, name: str, step: Step, making: Making, failure: StepFailed, spent: Plain
-    ) -> tuple[StepResult, Plain]:
-        reason = str(failure)
-        if step.on_failure == "replan" and isinstance(step, AskStep) and self._workflow.replan:
-            planned = noted(partial(self._planned, step, making, failure))
-            if planned["plan"] is not None:
-                plan = Plan.model_validate(planned["plan"])
-                result, more = self._nested(name, plan, {}, spent)
-                if not isinstance(result, Failed | Skipped):
-                    return result, more
-                return Skipped(reason=f"{reason}; planned anew: {result.reason}"), more
-        if step.on_failure == "fail":
-            return Failed(reason=reason), spent
-        return Skipped(reason=reason), spent
-
-    def _planned(self, step: AskStep, making: Making, failure: StepFailed) -> Plain:
-        assert self._workflow.replan
-        task = str(fill(step.task, making.scope))
-        plan = self._workflow.replan(step, task, failure.answer)
-        return {"plan": plan.model_dump(mode="json") if plan else None}
-
-    def _until_decided(self, name: str, step: Step, making: Making) -> StepResult:
-        while True:
-            outcome = noted(partial(_outcome, name, step, making))
-            if "result" in outcome:
-                return read_result(outcome["result"])
-            self._tell(name, step, "waiting")
-            decided = ask_on_failure(name, outcome["failed"])
-            if isinstance(decided, Respond):
-                return of_value(decided.message)
-            if not isinstance(decided, Approve):
-                return Skipped(reason=f"{outcome['failed']}; a person left it out")
-
-    def _sub(self, name: str, step: SubStep, making: Making, spent: Plain) -> tuple[StepResult, Plain]:
-        plan = self._workflow.workflows.get(step.workflow)
-        if plan is None:
-            raise StepFailed(unknown("workflow", step.workflow, self._workflow.workflows))
-        try:
-            given = {n: _plain_value(v) for n, v in fill_all(step.arguments, making.scope).items()}
-            parameters = read_parameters(given, plan.parameters)
-        except InputError as error:
-            raise StepFailed(error.message) from error
-        result, spent = self._nested(name, plan, parameters, spent)
-        if isinstance(result, Failed):
-            return self._failed(name, step, making, StepFailed(result.reason), spent)
-        return result, spent
-
-    def _nested(self, name: str, plan: Plan, parameters: Plain, spent: Plain) -> tuple[StepResult, Plain]:
-        """Another plan inside this run."""
-        graph = _Compiler(self._workflow, plan, self._run, f"{self._path}{name}.").graph().compile()
-        scope = {**{n: {"plain": v} for n, v in parameters.items()}, "today": {"plain": self._run.today}}
-        left: Any = graph.invoke(_begun(scope), {"recursion_limit": _LIMIT})
-        results = {one: self._run.unpack(value) for one, value in left["results"].items()}
-        failed = next((f"{one}: {r.reason}" for one, r in results.items() if isinstance(r, Failed)), None)
-        result = Failed(reason=failed) if failed else results[plan.outcome]
-        return result, _add(spent, left["spent"])  # pyright: ignore[reportReturnType]
-
-    def _begin_loop(self, name: str, step: EachStep, state: _State) -> Command[Any]:
-        end = f"{name}.end"
-        if name in state["results"] or _stopped(state):
-            return Command(goto=end)
-        start = perf_counter()
-        self._tell(name, step, "begun")
-        making = self._making(step, state)
-        listed = self._listed(step, making, state)
-        if not isinstance(listed, list):
-            failed = isinstance(listed, Failed) and step.on_failure != "fail" and not self._over_budget(state)
-            result = Skipped(reason=listed.reason) if failed else listed
-            return Command(update=self._written(name, step, result, {}, start), goto=end)
-        inner = frozenset().union(*(one.names() for one in step.steps.values()))
-        outside = {n: v for n, v in self._everything(state).items() if n in inner or n == "today"}
-        sends = [
-            Send(f"{name}.turn", _Turn(scope={**outside, step.name: {"plain": item}}, number=n, spent=state["spent"]))
-            for n, item in enumerate(listed[: step.at_most])
-        ]
-        turns = {f"{name}/of": len(listed)}
-        return Command(update={"turns": turns}, goto=sends or end)
-
-    def _listed(self, step: EachStep, making: Making, state: _State) -> list[Any] | Skipped | Failed:
-        """The list that a loop goes over; why there is none."""
-        try:
-            if over := self._over_budget(state):
-                return Failed(reason=over)
-            if step.when is not None and not fill(step.when, making.scope):
-                return Skipped(reason=f"{step.when} is false")
-            for used in sorted(uses(step.for_each).names):
-                if isinstance(gone := making.results.get(used), Skipped):
-                    return Skipped(reason=f"'{used}' was left out: {gone.reason}")
-            value = fill(step.for_each, making.scope)
-        except InputError as error:
-            return Failed(reason=error.message)
-        items = _items(value)
-        return Failed(reason=f"'{step.for_each}' gives no list: {str(value)[:60]}") if items is None else items
-
-    def _turn(self, name: str, step: EachStep, body: CompiledStateGraph[Any], sent: _Turn) -> Plain:
-        left: Any = body.invoke(_begun(sent["scope"], sent["spent"]), {"recursion_limit": _LIMIT})
-        item = {step.name: self._run.pack(Data(value=sent["scope"][step.name]["plain"])), **left["results"]}
-        ordered = {one: item[one] for one in (step.name, *step.steps) if one in item}
-        spent = _less(left["spent"], sent["spent"])
-        return {"turns": {f"{name}/{sent['number']}": ordered}, "spent": spent}
-
-    def _end_loop(self, name: str, step: EachStep, state: _State) -> Plain:
-        if name in state["results"] or f"{name}/of" not in state["turns"]:
-            return {}
-        count = state["turns"][f"{name}/of"]
-        kept = min(count, step.at_most or count)
-        turns = [state["turns"][f"{name}/{n}"] for n in range(kept)]
-        items = tuple({one: self._run.unpack(value) for one, value in turn.items()} for turn in turns)
-        failed = next(
-            (f"{one}: {r.reason}" for item in items for one, r in item.items() if isinstance(r, Failed)), None
-        )
-        result: StepResult = Items(items=items, more=count - kept)  # pyright: ignore[reportArgumentType]
-        if failed and step.on_failure == "fail":
-            result = Failed(reason=failed)
-        elif failed:
-            result = Items(items=tuple(map(_without_failures, items)), more=count - kept)
-        self._tell(name, step, "failed" if isinstance(result, Failed) else "done", result)
-        return {"results": {name: self._run.pack(result)}}
-
-    # What they share.
-
-    def _everything(self, state: _State) -> Plain:
-        return {**state["scope"], **{name: {"result": one} for name, one in state["results"].items()}}
-
-    def _making(self, step: Step, state: _State) -> Making:
-        everything = self._everything(state)
-        scope = {name: self._run.value(everything[name]) for name in step.names() if name in everything}
-        run = self._run
-        return Making(scope, self._workflow.team, run.folder, run.owner, self._workflow.records)
-
-    def _over_budget(self, state: _State) -> str:
-        budget, spent = self._plan.budget, state["spent"]
-        tokens = spent.get("input_tokens", 0) + spent.get("output_tokens", 0)
-        if tokens > budget.tokens:
-            return f"the plan's budget of {budget.tokens} tokens is used up"
-        seconds = perf_counter() - self._run.start
-        return f"the plan's {budget.seconds:g} s are used up" if seconds > budget.seconds else ""
-
-    def _tell(self, name: str, step: Step, state: str, result: ResultValue | None = None, seconds: float = 0.0) -> None:
-        data = {"step": f"{self._path}{name}", "kind": step.kind, "state": state, "seconds": seconds}
-        if isinstance(result, Skipped | Failed):
-            data["reason"] = result.reason
-        emit(Event(name="step", data=data))
-
-
-def _outcome(name: str, step: Step, making: Making) -> Plain:
-    """A step's result or its failure, to be noted."""
-    try:
-        return {"result": perform(name, step, making).model_dump(mode="json")}
-    except StepFailed as error:
-        return {"failed": str(error)}
-
-
-def _usage(making: Making) -> Plain:
-    return making.usage.model_dump()
-
-
-def _begun(scope: Plain, spent: Plain | None = None, results: Plain | None = None) -> Any:
-    return {"scope": scope, "results": results or {}, "turns": {}, "spent": spent or {}}
-
-
-def _stopped(state: _State) -> bool:
-    """Did a step fail that must not? Nothing begins then."""
-    return any(_is_failed(one) for one in state["results"].values())
-
-
-def _is_failed(result: Any) -> bool:
-    return isinstance(result, Failed) or (isinstance(result, dict) and result["kind"] == "failed")
-
-
-def _without_failures(item: Mapping[str, StepResult]) -> dict[str, StepResult]:
-    return {name: Skipped(reason=one.reason) if isinstance(one, Failed) else one for name, one in item.items()}
-
-
-def _less(whole: Plain, part: Plain) -> Plain:
-    """What was spent since."""
-    negative = {name: -part.get(name, 0) for name in ("input_tokens", "output_tokens", "calls")}
-    spent = _add(whole, {**negative, "seconds": {n: -s for n, s in part.get("seconds", {}).items()}})
-    return {**spent, "seconds": {n: s for n, s in spent["seconds"].items() if s > 0}}
-
-
-def _items(value: Any) -> list[Any] | None:
-    match value:
-        case Table(rows=rows):
-            return [*rows]
-        case Items(items=items):
-            return [{n: _plain_value(r) for n, r in item.items()} for item in items]
-        case Data(value=list() as inner):
-            return inner
-        case list() | tuple():
-            return [_plain_value(one) for one in value]
-    return None
-
-
-def _plain_value(value: Any) -> Any:
-    """A result as JSON can say it: a number as a number, text as text."""
-    match value:
-        case Text(text=text):
-            return str(text)
-        case Table(rows=rows):
-            return [*rows]
-        case Items():
-            return _items(value)
-        case File(path=path):
-            return path
-        case Skipped():
-            return None
-        case ResultValue():
-            return getattr(value, "value", str(value))
-        case list() | tuple():
-            return [_plain_value(one) for one in value]
-        case dict():
-            return {name: _plain_value(one) for name, one in value.items()}
-    return str(value) if isinstance(value, str) else value
-
-
-class _Run:
-    """What all graphs of one run have in common.
-
-    Args:
-        saved: Its state is saved, and must be plain data.
-    """
-
-    def __init__(self, folder: Path, owner: Owner, today: str, *, saved: bool) -> None:
-        self.folder, self.owner, self.today, self.saved = folder, owner, today, saved
-        self.start = perf_counter()
-
-    def pack(self, result: ResultValue) -> Any:
-        """A result as the state holds it."""
-        return result.model_dump(mode="json") if self.saved else result
-
-    def unpack(self, held: Any) -> StepResult:
-        """A result out of the state."""
-        return read_result(held) if isinstance(held, dict) else held
-
-    def value(self, entry: Plain) -> Any:
-        """What templates see of an entry of the scope."""
-        return self.unpack(entry["result"]) if "result" in entry else entry["plain"]
-
-
 class Workflow:
     """A plan, and the team that works on it.
 
@@ -500,6 +157,7 @@ class Workflow:
     ) -> None:
         self.plan, self.team, self.workflows, self.replan = plan, team, dict(workflows or {}), replan
         self._folder = Path(folder) if folder else None
+        self._graphs = dict[tuple[int, str, str], tuple[Plan, Any]]()
         self._saver = team.threads.saver if team else None
         self.records = (team.threads.records if team else None) or Records(None)
         self.known = known_of(team, self.workflows) if team else Known(workflows=self.workflows, people=False)
@@ -540,6 +198,26 @@ class Workflow:
         scope = {"today": date.today().isoformat(), **values}
         return self._go(name, self.plan, scope, Owner(user, tenant), {}, emit, durable=durable)
 
+    def run_row(self, parameters: Mapping[str, Any]) -> WorkflowRun:
+        """One of very many runs, each quick: its steps come one after another in this thread, nothing is kept of it, no
+        person can be asked, nobody is told of events.
+
+        Raises:
+            InputError: a parameter is missing or wrong.
+            Cancelled: it was called off.
+        """
+        start = perf_counter()
+        values = {"today": date.today().isoformat(), **read_parameters(parameters, self.plan.parameters)}
+        blank = WorkflowRun(run_id=str(uuid4()), workflow=self.plan.name, status="running", parameters=values)
+        run = Running(self._place(blank), Owner(None), values["today"], saved=False, straight=True)
+        token = var_child_runnable_config.set({"configurable": {RUNNING: run, EMIT: ignore}})
+        try:
+            scope = {name: {"plain": value} for name, value in values.items()}
+            state = self.compiled(self.plan, straight=True).invoke(begun(scope))
+        finally:
+            var_child_runnable_config.reset(token)
+        return _finished(blank, self.plan, run, state, [], perf_counter() - start)
+
     def resume(self, run_id: str, decisions: Sequence[Decision] = (), *, emit: Emit = ignore) -> WorkflowRun:
         """Go on with a run that waits for a person, or that was broken off, also in another process.
 
@@ -558,10 +236,7 @@ class Workflow:
         if before.status in ("done", "failed"):
             raise StateError(f"run '{run_id}' is over: it is {before.status}", hint=f"metier runs replay {run_id}")
         plan = Plan.model_validate(record.body["plan"])
-        left = Unfinished(run_id=run_id, questions=self.team.threads.questions(before.thread_id) if self.team else {})
-        decided = left.resume(decisions)
-        given = Command(resume=decided) if decided else None
-        return self._go(run_id, plan, before.parameters, record.owner, {}, emit, given=given, going_on=True)
+        return self._go(run_id, plan, before.parameters, record.owner, {}, emit, decisions=decisions)
 
     def replay(self, run_id: str, from_step: str, *, to: str | None = None, emit: Emit = ignore) -> WorkflowRun:
         """Run the plan as it is now once more, from a step on: that step, all that use it, and all that changed since
@@ -586,7 +261,7 @@ class Workflow:
         changed = [name for name, step in self.plan.steps.items() if old.steps.get(name) != step]
         anew = {from_step, *changed}
         anew |= {name for one in [*anew] for name in _descendants(graph, one)}
-        kept = {n: r for n, r in before.results.items() if n in self.plan.steps and n not in anew and not _is_failed(r)}
+        kept = {n: r for n, r in before.results.items() if n in self.plan.steps and n not in anew and not is_failed(r)}
         return self._go(to or str(uuid4()), self.plan, parameters, record.owner, kept, emit)
 
     def find(self, run_id: str) -> WorkflowRun:
@@ -597,6 +272,19 @@ class Workflow:
         """
         return WorkflowRun.model_validate(self._record(run_id).body["run"])
 
+    def runs(self, owner: Owner | None = None) -> list[WorkflowRun]:
+        """The runs that are kept of all the team's workflows, the latest first.
+
+        Args:
+            owner: Only this one's.
+        """
+        return runs(self.records, owner)
+
+    def known_run(self, run_id: str) -> WorkflowRun | None:
+        """A run as it stands; None where there is none."""
+        record = self.records.get(KIND, run_id)
+        return WorkflowRun.model_validate(record.body["run"]) if record else None
+
     def dry_run(self, parameters: Mapping[str, Any] | None = None) -> list[PlannedStep]:
         """What a run would do, in an order in which it may happen; nothing is done.
 
@@ -605,6 +293,21 @@ class Workflow:
         """
         scope = {"today": date.today().isoformat(), **read_parameters(parameters or {}, self.plan.parameters)}
         return list(_planned_steps(self.plan.steps, scope, self.known))
+
+    def compiled(self, plan: Plan, path: str = "", *, saver: ThreadSaver | None = None, straight: bool = False) -> Any:
+        """The graph of a plan, made once.
+
+        Args:
+            path: Before the names of its steps, where it is a part of another plan.
+            saver: Where its runs are saved.
+            straight: Its steps one after another instead, without a graph.
+        """
+        key = (id(plan), path, "straight" if straight else "saved" if saver else "graph")
+        if key not in self._graphs:
+            made = Compiler(self, plan, path)
+            graph = made.straight() if straight else made.graph().compile(checkpointer=saver, name=plan.name)
+            self._graphs[key] = (plan, graph)  # the plan is kept, so that no other can have its place in memory
+        return self._graphs[key][1]
 
     def _record(self, run_id: str) -> Record:
         record = self.records.get(KIND, run_id)
@@ -622,35 +325,55 @@ class Workflow:
         results: Mapping[str, ResultValue],
         tell: Emit,
         *,
-        given: Any = None,
-        going_on: bool = False,
+        decisions: Sequence[Decision] | None = None,
         durable: bool = True,
     ) -> WorkflowRun:
         start, saver = perf_counter(), self._saver if durable else None
         blank = WorkflowRun(run_id=run_id, workflow=plan.name, status="running", parameters=parameters)
-        run = _Run(self._place(blank), owner, str(parameters.get("today", "")), saved=saver is not None)
+        run = Running(self._place(blank), owner, str(parameters.get("today", "")), saved=saver is not None)
         config: RunnableConfig = {
-            "configurable": {"thread_id": blank.thread_id, EMIT: tell, **configured(owner)},
-            "recursion_limit": _LIMIT,
+            "configurable": {"thread_id": blank.thread_id, EMIT: tell, RUNNING: run, **configured(owner)},
+            "recursion_limit": LIMIT,
             "max_concurrency": plan.budget.parallel,
             "run_name": plan.name,
             "metadata": {"run_id": run_id},
         }
         saved: Any = {"durability": "sync"} if saver else {}
         with saving(run_id), saver.turn(blank.thread_id, TURN_SECONDS) if saver else nullcontext():
-            graph: Any = _Compiler(self, plan, run).graph().compile(checkpointer=saver, name=plan.name)
-            if durable and not going_on:
+            graph = self.compiled(plan, saver=saver)
+            if durable and decisions is None:
                 self._keep(blank, plan, owner)
-            if not going_on or not graph.get_state(config).values:
+            given = None if decisions is None else self._decided(graph, config, plan, decisions)
+            if given is None:
                 scope = {name: {"plain": value} for name, value in parameters.items()}
-                given = _begun(scope, None, {name: run.pack(one) for name, one in results.items()})
-            state = graph.invoke(given, config, **saved)
-            waits = list(self.team.threads.questions(blank.thread_id).values()) if saver and self.team else []
+                given = begun(scope, None, {name: run.pack(one) for name, one in results.items()})
+            state = graph.invoke(None if given is _GO_ON else given, config, **saved)
+            waits = [*self._questions(graph, config, plan).values()] if saver else []
             done = _finished(blank, plan, run, state, waits, perf_counter() - start)
             if durable:
                 self._keep(done, plan, owner)
         tell(Event(name="waiting" if waits else "answer", data=done.answer.model_dump(mode="json")))
         return done
+
+    def _decided(self, graph: Any, config: RunnableConfig, plan: Plan, decisions: Sequence[Decision]) -> Any:
+        """What a run goes on with; None where it was broken off before anything was saved."""
+        if not graph.get_state(config).values:
+            return None
+        left = Unfinished(run_id="", questions=self._questions(graph, config, plan)).resume(decisions)
+        return Command(resume=left) if left else _GO_ON
+
+    def _questions(self, graph: Any, config: RunnableConfig, plan: Plan) -> dict[str, ApprovalRequest]:
+        """What waits for a person, by the interrupts' ids, in the order of the plan."""
+        assert self.team
+        waiting = self.team.threads.questions(config["configurable"]["thread_id"])  # pyright: ignore
+        if len(waiting) < 2:
+            return waiting
+        place = {name: number for number, name in enumerate(plan.steps)}
+        tasks = sorted(graph.get_state(config).tasks, key=lambda task: place[task.name.partition(".")[0]])
+        ids = [one.id for task in tasks for one in task.interrupts]
+        return {
+            id: waiting[id] for id in sorted(waiting, key=lambda id: (id not in ids, ids.index(id) if id in ids else 0))
+        }
 
     def _keep(self, run: WorkflowRun, plan: Plan, owner: Owner) -> None:
         body = {"run": run.model_dump(mode="json"), "plan": plan.model_dump(mode="json")}
@@ -676,7 +399,7 @@ def _descendants(graph: Any, name: str) -> set[str]:
 
 
 def _finished(
-    run: WorkflowRun, plan: Plan, made: _Run, state: Plain, waits: Sequence[ApprovalRequest], seconds: float
+    run: WorkflowRun, plan: Plan, made: Running, state: Plain, waits: Sequence[ApprovalRequest], seconds: float
 ) -> WorkflowRun:
     """The run as its graph left it."""
     found = {name: made.unpack(state["results"][name]) for name in plan.steps if name in state["results"]}
@@ -773,7 +496,7 @@ def runs(records: Records, owner: Owner | None = None) -> list[WorkflowRun]:
     return [WorkflowRun.model_validate(record.body["run"]) for record in records.list(KIND, owner)]
 
 
-class Difference(Value):
+class StepDifference(Value):
     """A step that two runs did not do alike."""
 
     step: str
@@ -783,12 +506,12 @@ class Difference(Value):
     seconds_after: float = 0.0
 
 
-def compare_runs(before: WorkflowRun, after: WorkflowRun) -> list[Difference]:
+def compare_runs(before: WorkflowRun, after: WorkflowRun) -> list[StepDifference]:
     """The steps whose results differ, in the order of the earlier run."""
     names = dict.fromkeys([*before.results, *after.results])
     shown = {name: tuple(str(run.results.get(name, "(not begun)")) for run in (before, after)) for name in names}
     return [
-        Difference(
+        StepDifference(
             step=name,
             before=one,
             after=other,

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,7 +24,7 @@ from ...specialists.specialist import Specialist
 from ...tools.builtin.calculator import calculate_value
 from ...tools.policy import Approve, DecisionName, Reject, Respond
 from ..cards import Blueprint, fingerprint
-from ..journal import GraphJournal, ask_person, emit
+from ..journal import GraphJournal, ask_person, emit, listener
 from ..threads import Threads
 from .plan import (
     AskStep,
@@ -39,7 +40,7 @@ from .plan import (
     Step,
     ToolStep,
 )
-from .report import Written, cited, write_report
+from .report import WrittenReport, cited, write_report
 from .results import (
     File,
     Number,
@@ -89,6 +90,10 @@ class StepFailed(Exception):
         self.answer = answer
 
 
+class _Broken(Exception):
+    """Something failed at a specialist's, for a reason that may pass."""
+
+
 Replan = Callable[[AskStep, str, Answer | None], Plan | None]
 """Takes a question apart that could not be answered: the step, its task, and the answer that was none (None after an
 error) → a plan without parameters, or None where nothing better is known."""
@@ -134,7 +139,7 @@ def perform(name: str, step: Step, making: Making) -> StepResult:
         GraphBubbleUp: a person must decide first.
         Cancelled: the run was called off.
     """
-    if left_out := _missing_input(step, making):
+    if (left_out := _missing_input(step, making)) is not None:
         return left_out
     key = _cache_key(step, making) if step.cache else ""
     if key and making.cache and (known := making.cache.get(_CACHE, key)):
@@ -150,7 +155,7 @@ def perform(name: str, step: Step, making: Making) -> StepResult:
         except (GraphBubbleUp, Cancelled):
             raise
         except Exception as error:  # a style, tool or agent of somebody else may raise anything
-            words = error.message if isinstance(error, MetierError) else f"{type(error).__name__}: {error}"
+            words = _words(error)
             if attempt == step.attempts:
                 tried = f" ({attempt} attempts)" if attempt > 1 else ""
                 raise StepFailed(f"{words}{tried}") from error
@@ -160,6 +165,12 @@ def perform(name: str, step: Step, making: Making) -> StepResult:
     if key and making.cache:
         making.cache.put(_CACHE, key, making.owner, result.model_dump(mode="json"))
     return result
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, MetierError):
+        return error.message
+    return str(error) if isinstance(error, _Broken) else f"{type(error).__name__}: {error}"
 
 
 def _missing_input(step: Step, making: Making) -> Skipped | None:
@@ -224,17 +235,19 @@ def _ask(step: AskStep, making: Making) -> StepResult:
         citations=tuple(dict.fromkeys(citation for result in known for citation in result.citations)),
         touched=making.touched([*step.names()]),
     )
-    answer = team.take(brief, None if step.ask == "team" else step.ask, emit=_inner)
+    answer = team.take(brief, None if step.ask == "team" else step.ask, emit=partial(_inner, listener()))
     making.usage += answer.usage
+    if answer.broken:
+        raise _Broken(answer.reason)
     if answer.kind != "answer":
         raise StepFailed(answer.reason or answer.text, answer)
     return of_answer(answer)
 
 
-def _inner(event: Event) -> None:
+def _inner(tell: Emit, event: Event) -> None:
     """What a specialist tells; that it has answered is told by the step."""
     if event.name != "answer":
-        emit(event)
+        tell(event)
 
 
 def _call(step: ToolStep, making: Making) -> StepResult:
@@ -313,7 +326,7 @@ def _numbers(values: Sequence[Any]) -> list[Any]:
 def _person(name: str, step: PersonStep, making: Making) -> StepResult:
     """Ask until the answer fits."""
     question = fill_text(step.ask_person, making.scope)
-    arguments: Plain = {"question": question, **({"choices": [*step.choices]} if step.choices else {})}
+    arguments: Plain = {"step": name, "question": question, **({"choices": [*step.choices]} if step.choices else {})}
     if step.type:
         arguments["type"] = step.type
     two = len(step.choices) == 2 or step.type == "boolean"
@@ -345,7 +358,7 @@ def _report(step: ReportStep, making: Making) -> File:
     path = making.folder / name
     if not path.resolve().is_relative_to(making.folder.resolve()):
         raise StepFailed(f"'{name}' leads out of the run's folder")
-    written = Written.of(step.template, making.scope)
+    written = WrittenReport.of(step.template, making.scope)
     citations = _with_all(written.citations, step, making)
     media = write_report(path, written.text, citations)
     return File(path=str(path), media=media, citations=citations, touched=making.touched([*step.names()]))

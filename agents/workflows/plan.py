@@ -27,14 +27,16 @@ from .steps import (
     JoinStep,
     Parameter,
     PersonStep,
-    Place,
+    PlanPlace,
     ReportStep,
     Step,
     SubStep,
     ToolStep,
     fits,
     most_runs,
+    names_in,
     read_value,
+    step_graph,
     walk,
 )
 from .template import RESERVED, readable, texts_in, uses
@@ -101,7 +103,7 @@ class PlanBudget(Value):
 class Fault(Value):
     """Something that is wrong with a plan."""
 
-    at: Place
+    at: PlanPlace
     """Where, as in `("steps", "downtime", "task")`."""
     what: str
     hint: str = ""
@@ -207,25 +209,7 @@ class Plan(Value):
 Known.model_rebuild()
 
 
-def step_graph(steps: Mapping[str, Step]) -> nx.DiGraph[str]:
-    """Steps as a graph, those of a loop as one node; see `Plan.graph`. Templates that are none have no edges."""
-    graph: nx.DiGraph[str] = nx.DiGraph()
-    for name, step in steps.items():
-        graph.add_node(name, kind=step.kind)
-    for name, step in steps.items():
-        graph.add_edges_from(((before, name) for before in step.after if before in steps), kind="order")
-        graph.add_edges_from(((used, name) for used in _names(step) if used in steps), kind="data")
-    return graph
-
-
-def _names(step: Step) -> frozenset[str]:
-    try:
-        return step.names()
-    except InputError:
-        return frozenset()
-
-
-def _line(at: Place, places: Mapping[Place, int]) -> int:
+def _line(at: PlanPlace, places: Mapping[PlanPlace, int]) -> int:
     while at and at not in places:
         at = at[:-1]
     return places.get(at, -1)
@@ -271,10 +255,10 @@ class _Checked:
                     read_value(parameter.default, parameter)
                 except InputError as error:
                     yield Fault(at=(*at, "default"), what=error.message)
-            if not any(name in _names(step) for step in self.plan.steps.values()):
+            if not any(name in names_in(step) for step in self.plan.steps.values()):
                 yield Fault(at=at, what="no step uses this parameter", hint="leave it out", blocking=False)
 
-    def _steps(self, steps: Mapping[str, Step], at: Place, outer: Mapping[str, str]) -> Iterator[Fault]:
+    def _steps(self, steps: Mapping[str, Step], at: PlanPlace, outer: Mapping[str, str]) -> Iterator[Fault]:
         """Args: outer: Names that the steps may use beside each other, with their kinds."""
         scope = {**outer, **{name: self._kind(step) for name, step in steps.items()}}
         for name, step in steps.items():
@@ -303,7 +287,7 @@ class _Checked:
                 return last.makes if last else ""
         return step.makes
 
-    def _templates(self, step: Step, at: Place, scope: Mapping[str, str]) -> Iterator[Fault]:
+    def _templates(self, step: Step, at: PlanPlace, scope: Mapping[str, str]) -> Iterator[Fault]:
         for place, source in step.templates():
             here = (*at, *place)
             try:
@@ -325,7 +309,7 @@ class _Checked:
                     yield Fault(at=here, what=what)
         yield from self._condition(step, at)
 
-    def _condition(self, step: Step, at: Place) -> Iterator[Fault]:
+    def _condition(self, step: Step, at: PlanPlace) -> Iterator[Fault]:
         conditions = [("when", step.when)] if step.when is not None else []
         if isinstance(step, ConditionStep):
             conditions.append(("condition", step.condition))
@@ -342,7 +326,7 @@ class _Checked:
                 always = "when" if field == "when" else "condition"
                 yield Fault(at=(*at, field), what=f"this {always} is the same in every run: it depends on nothing")
 
-    def _policies(self, step: Step, at: Place) -> Iterator[Fault]:
+    def _policies(self, step: Step, at: PlanPlace) -> Iterator[Fault]:
         if step.on_failure == "replan" and not isinstance(step, AskStep):
             yield Fault(at=(*at, "on_failure"), what=f"only a question can be planned anew, not a step '{step.kind}'")
         if self.known and not self.known.people:
@@ -356,7 +340,7 @@ class _Checked:
             if "seconds" in step.model_fields_set:
                 yield Fault(at=(*at, "seconds"), what=what)
 
-    def _of_kind(self, step: Step, at: Place, scope: Mapping[str, str]) -> Iterator[Fault]:
+    def _of_kind(self, step: Step, at: PlanPlace, scope: Mapping[str, str]) -> Iterator[Fault]:
         match step:
             case AskStep():
                 yield from self._asked(step, at)
@@ -376,7 +360,7 @@ class _Checked:
             case ReportStep():
                 yield from self._report(step, at)
 
-    def _asked(self, step: AskStep, at: Place) -> Iterator[Fault]:
+    def _asked(self, step: AskStep, at: PlanPlace) -> Iterator[Fault]:
         if not step.task.strip():
             yield Fault(at=(*at, "task"), what="is empty")
         if not self.known or step.ask == "team":
@@ -388,7 +372,7 @@ class _Checked:
             field = "attempts" if step.attempts > 1 else "cache"
             yield Fault(at=(*at, field), what=f"'{step.ask}' has tools that change something: that must happen once")
 
-    def _tool(self, step: ToolStep, at: Place, scope: Mapping[str, str]) -> Iterator[Fault]:
+    def _tool(self, step: ToolStep, at: PlanPlace, scope: Mapping[str, str]) -> Iterator[Fault]:
         if not self.known:
             return
         found = self.known.tool(step.tool)
@@ -401,7 +385,7 @@ class _Checked:
         yield from self._arguments(step, at, scope, tool.parameters)
         yield from self._permission(step, at, name.partition(".")[2], tool)
 
-    def _permission(self, step: ToolStep, at: Place, name: str, tool: KnownTool) -> Iterator[Fault]:
+    def _permission(self, step: ToolStep, at: PlanPlace, name: str, tool: KnownTool) -> Iterator[Fault]:
         assert self.known
         here, effects, rules = (*at, "tool"), tool.effects, self.known.rules
         if matches(name, rules.deny):
@@ -424,7 +408,7 @@ class _Checked:
         """What surely is in what a step uses, as far as that is known before."""
         assert self.known
         everything = {name: inner for _, name, inner in walk(self.plan.steps)}
-        left, seen = [*_names(step)], set[str]()
+        left, seen = [*names_in(step)], set[str]()
         untrusted = False
         while left:
             name = left.pop()
@@ -432,7 +416,7 @@ class _Checked:
             if used is None or name in seen:
                 continue
             seen.add(name)
-            left += [*_names(used), *(used.steps if isinstance(used, EachStep) else ())]
+            left += [*names_in(used), *(used.steps if isinstance(used, EachStep) else ())]
             if isinstance(used, AskStep):
                 person = self.known.specialists.get(used.ask)
                 untrusted |= person.untrusted if person else used.ask == "team"
@@ -441,7 +425,7 @@ class _Checked:
         return RunFacts(untrusted=untrusted)
 
     def _arguments(
-        self, step: ToolStep | SubStep, at: Place, scope: Mapping[str, str], schema: Mapping[str, Any]
+        self, step: ToolStep | SubStep, at: PlanPlace, scope: Mapping[str, str], schema: Mapping[str, Any]
     ) -> Iterator[Fault]:
         """Are all arguments there, known, and of the right type?"""
         known, here = schema.get("properties", {}), (*at, "arguments")
@@ -454,7 +438,7 @@ class _Checked:
             elif wrong := _misfit(value, known[name].get("type", ""), scope):
                 yield Fault(at=(*here, name), what=wrong)
 
-    def _calculation(self, step: CalculateStep, at: Place, scope: Mapping[str, str]) -> Iterator[Fault]:
+    def _calculation(self, step: CalculateStep, at: PlanPlace, scope: Mapping[str, str]) -> Iterator[Fault]:
         try:
             used = uses(step.calculate)
         except InputError:
@@ -466,7 +450,7 @@ class _Checked:
                 what = f"'{name}' is a {scope[name]}, which is no number"
                 yield Fault(at=(*at, "calculate"), what=what, hint=hint)
 
-    def _loop(self, step: EachStep, at: Place, scope: Mapping[str, str]) -> Iterator[Fault]:
+    def _loop(self, step: EachStep, at: PlanPlace, scope: Mapping[str, str]) -> Iterator[Fault]:
         if step.at_most is None:
             yield Fault(at=(*at, "at_most"), what="a loop needs a bound", hint="at_most: 20")
         if step.name in scope or step.name in RESERVED or step.name in step.steps:
@@ -485,7 +469,7 @@ class _Checked:
         yield from self._steps(step.steps, (*at, "steps"), inner)
         yield from self._cycles(step.steps, (*at, "steps"))
 
-    def _sub(self, step: SubStep, at: Place, scope: Mapping[str, str]) -> Iterator[Fault]:
+    def _sub(self, step: SubStep, at: PlanPlace, scope: Mapping[str, str]) -> Iterator[Fault]:
         if not self.known:
             return
         other = self.known.workflows.get(step.workflow)
@@ -498,7 +482,7 @@ class _Checked:
         }
         yield from self._arguments(step, at, scope, schema)
 
-    def _report(self, step: ReportStep, at: Place) -> Iterator[Fault]:
+    def _report(self, step: ReportStep, at: PlanPlace) -> Iterator[Fault]:
         path = PurePath(step.report)
         if path.suffix not in _REPORTS:
             what = f"'{step.report}' is no kind of report; available: {', '.join(_REPORTS)}"
@@ -508,7 +492,7 @@ class _Checked:
         if not step.template.strip():
             yield Fault(at=(*at, "template"), what="is empty")
 
-    def _cycles(self, steps: Mapping[str, Step], at: Place) -> Iterator[Fault]:
+    def _cycles(self, steps: Mapping[str, Step], at: PlanPlace) -> Iterator[Fault]:
         graph = step_graph(steps)
         graph.remove_edges_from(list(nx.selfloop_edges(graph)))  # told where it stands
         for group in nx.strongly_connected_components(graph):

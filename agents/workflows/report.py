@@ -21,7 +21,7 @@ from ...core.errors import MissingExtra
 from ...core.files import write_atomic
 from ...core.types import Citation
 from .results import FILE_KINDS, File, Items, ResultValue, Table
-from .template import Quoted, Scope, fill_text, show
+from .template import Quoted, TemplateScope, fill_text, show
 
 _MARK = re.compile(r"\[\^(\d+)\]")
 _ACTIVE = re.compile(r"([\\`*_\[\]<>#|~])")
@@ -54,14 +54,14 @@ def _gather(value: Any, seen: list[Citation]) -> list[int]:
     return numbers
 
 
-class Written(NamedTuple):
+class WrittenReport(NamedTuple):
     """A report in Markdown: marks such as `[^2]` point at its citations."""
 
     text: str
     citations: tuple[Citation, ...]
 
     @classmethod
-    def of(cls, template: str, scope: Scope) -> Written:
+    def of(cls, template: str, scope: TemplateScope) -> WrittenReport:
         """The report that a template gives.
 
         Raises:

@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Discriminator, Field, Tag
+import networkx as nx
+from pydantic import AliasChoices, ConfigDict, Discriminator, Field, Tag
 
 from ...core.errors import InputError, unknown
 from ...core.types import Value
@@ -15,7 +16,7 @@ from .template import texts_in, uses
 
 ParameterType = Literal["string", "integer", "number", "boolean", "array", "object"]
 OnFailure = Literal["fail", "skip", "ask", "replan"]
-Place = tuple[str | int, ...]
+PlanPlace = tuple[str | int, ...]
 """Where something stands in a plan: `("steps", "downtime", "task")`."""
 
 STEP_NAME = r"^[a-z][a-z0-9_]{0,40}$"
@@ -33,7 +34,7 @@ _WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0"
 
 
 class _Section(Value):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class Parameter(_Section):
@@ -89,7 +90,7 @@ class _Step(_Section):
     cache: bool = False
     """Keep the result for runs that ask exactly the same of the same specialist or tool."""
 
-    def templates(self) -> Iterator[tuple[Place, str]]:
+    def templates(self) -> Iterator[tuple[PlanPlace, str]]:
         """Every template of the step itself, with its place in the step."""
         for name in ("when", *self.reads):
             yield from texts_in(getattr(self, name), (_alias(type(self), name),))
@@ -155,7 +156,9 @@ class EachStep(_Step):
     kind: Literal["each"] = "each"
     for_each: str
     """One `{{ }}` that gives a list or a table."""
-    name: str = Field(default="item", alias="as", pattern=STEP_NAME)
+    name: str = Field(
+        default="item", validation_alias=AliasChoices("as", "name"), serialization_alias="as", pattern=STEP_NAME
+    )
     """What the steps inside call the item."""
     at_most: int | None = Field(default=None, ge=1, le=100_000)
     """Items that are worked on at most; of a longer list the first ones. Must be said."""
@@ -251,7 +254,7 @@ EachStep.model_rebuild()
 
 
 def _alias(kind: type[_Step], name: str) -> str:
-    return kind.model_fields[name].alias or name
+    return kind.model_fields[name].serialization_alias or name
 
 
 def fits(value: Any, type_: str) -> bool:
@@ -321,7 +324,7 @@ def read_parameters(given: Mapping[str, Any], wanted: Mapping[str, Parameter]) -
     return values
 
 
-def missing(given: Mapping[str, Any], wanted: Mapping[str, Parameter]) -> list[str]:
+def missing_parameters(given: Mapping[str, Any], wanted: Mapping[str, Parameter]) -> list[str]:
     """The parameters that must still be given."""
     return [name for name, parameter in wanted.items() if parameter.required and name not in given]
 
@@ -336,7 +339,7 @@ def _show(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:59]}…"
 
 
-def walk(steps: Mapping[str, Step], at: Place = ("steps",)) -> Iterator[tuple[Place, str, Step]]:
+def walk(steps: Mapping[str, Step], at: PlanPlace = ("steps",)) -> Iterator[tuple[PlanPlace, str, Step]]:
     """Every step, those inside loops too, with its place and name."""
     for name, step in steps.items():
         yield (*at, name), name, step
@@ -348,3 +351,22 @@ def most_runs(steps: Mapping[str, Step]) -> int:
     """How many steps a plan takes at most, those of loops counted for each item."""
     inside = ((step.at_most or 1) * most_runs(step.steps) for step in steps.values() if isinstance(step, EachStep))
     return len(steps) + sum(inside)
+
+
+def step_graph(steps: Mapping[str, Step]) -> nx.DiGraph[str]:
+    """Steps as a graph, those of a loop as one node; see `Plan.graph`. Templates that are none have no edges."""
+    graph: nx.DiGraph[str] = nx.DiGraph()
+    for name, step in steps.items():
+        graph.add_node(name, kind=step.kind)
+    for name, step in steps.items():
+        graph.add_edges_from(((before, name) for before in step.after if before in steps), kind="order")
+        graph.add_edges_from(((used, name) for used in names_in(step) if used in steps), kind="data")
+    return graph
+
+
+def names_in(step: Step) -> frozenset[str]:
+    """What a step uses, by name; nothing where a template of it is none."""
+    try:
+        return step.names()
+    except InputError:
+        return frozenset()

@@ -20,7 +20,7 @@ from ...core.errors import InputError, unknown
 from ...core.types import Citation
 from .results import Data, Failed, Items, ResultValue, Skipped, Table
 
-Scope = Mapping[str, Any]
+TemplateScope = Mapping[str, Any]
 """What templates may use, by name: parameters as plain values, results of steps."""
 
 _LONGEST = 1_000_000
@@ -177,7 +177,7 @@ def uses(source: str) -> Uses:
     return Uses(names, fields, single is not None, value)
 
 
-def fill(source: str, scope: Scope) -> Any:
+def fill(source: str, scope: TemplateScope) -> Any:
     """What a template gives: of one `{{ }}` the value, of all else the text.
 
     Raises:
@@ -194,7 +194,7 @@ def fill(source: str, scope: Scope) -> Any:
     return list[Any]() if isinstance(value, _Nothing) else value
 
 
-def fill_text(source: str, scope: Scope, shown: Callable[[Any], str] = show) -> str:
+def fill_text(source: str, scope: TemplateScope, shown: Callable[[Any], str] = show) -> str:
     """The text that a template gives.
 
     Args:
@@ -209,7 +209,7 @@ def fill_text(source: str, scope: Scope, shown: Callable[[Any], str] = show) -> 
     return _told(source, lambda: template.render({**scope, _SHOW: shown}))
 
 
-def fill_all(value: Any, scope: Scope) -> Any:
+def fill_all(value: Any, scope: TemplateScope) -> Any:
     """`fill` for every text in a JSON-like value."""
     if isinstance(value, str):
         return fill(value, scope)

@@ -1,0 +1,123 @@
+"""A plan for people: Mermaid text, and a picture drawn here; coloured by how a run stands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from io import BytesIO
+from pathlib import Path
+
+import networkx as nx
+
+from ...core.errors import MissingExtra
+from ...core.files import write_atomic
+from .plan import EachStep, Plan, Step
+from .steps import step_graph
+
+_SHAPES = {
+    "ask": ("([", "])"), "tool": ("[[", "]]"), "calculate": ("[/", "/]"), "condition": ("{{", "}}"),
+    "each": ("[", "]"), "join": ("[", "]"), "person": (">", "]"), "workflow": ("[(", ")]"), "report": ("[\\", "/]"),
+}  # fmt: skip
+"""How Mermaid draws each kind of step."""
+STATE_COLOURS = {
+    "begun": "#fff3c4", "waiting": "#ffd9a0", "done": "#cdeccd", "skipped": "#e3e3e3", "failed": "#f5c6c6",
+}  # fmt: skip
+"""Of the states in which a step may be."""
+_PLAIN = "#dfe6ee"
+
+
+def draw_plan(plan: Plan, states: Mapping[str, str] | None = None) -> str:
+    """A Mermaid flowchart; what only follows is dotted, a loop is a box.
+
+    Args:
+        states: Step to how it stands: `begun`, `waiting`, `done`, `skipped`, `failed`.
+    """
+    lines = ["flowchart TD", *_drawn(plan.steps, "")]
+    for state, colour in STATE_COLOURS.items():
+        if names := [_node(name) for name, found in (states or {}).items() if found == state]:
+            lines += [f"  classDef {state} fill:{colour}", f"  class {','.join(names)} {state}"]
+    return "\n".join(lines)
+
+
+def _drawn(steps: Mapping[str, Step], at: str) -> Iterator[str]:
+    indent = "  " * (at.count(".") + 1)
+    for name, step in steps.items():
+        here = _node(f"{at}{name}")
+        if isinstance(step, EachStep):
+            yield f'{indent}subgraph {here}["{name}: for each {step.name}, at most {step.at_most}"]'
+            yield from _drawn(step.steps, f"{at}{name}.")
+            yield f"{indent}end"
+        else:
+            left, right = _SHAPES[step.kind]
+            yield f'{indent}{here}{left}"{name}<br/><small>{_about(step)}</small>"{right}'
+    for source, target, data in step_graph(steps).edges(data=True):
+        arrow = "-.->" if data["kind"] == "order" else "-->"
+        yield f"{indent}{_node(f'{at}{source}')} {arrow} {_node(f'{at}{target}')}"
+
+
+def _node(name: str) -> str:
+    return f"s_{name.replace('.', '__')}"
+
+
+def _about(step: Step) -> str:
+    """Who does it, or what is done."""
+    said = {"ask": "ask", "tool": "tool", "workflow": "workflow", "report": "report"}.get(step.kind)
+    text = str(getattr(step, said)) if said else {"person": "a person", "calculate": "sum"}.get(step.kind, step.kind)
+    return text.replace('"', "'").replace("{", "").replace("}", "")
+
+
+def plan_picture(plan: Plan, path: Path, states: Mapping[str, str] | None = None) -> None:
+    """Write a plan as PNG; the steps of a loop stand below it.
+
+    Args:
+        states: As in `draw_plan`.
+
+    Raises:
+        MissingExtra: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtra("matplotlib", "plot") from error
+    graph: nx.DiGraph[str] = nx.DiGraph()
+    _flat(plan.steps, "", graph)
+    for level, names in enumerate(nx.topological_generations(graph)):
+        for name in names:
+            graph.nodes[name]["layer"] = level
+    layers = [data["layer"] for _, data in graph.nodes(data=True)]
+    place = nx.multipartite_layout(graph, subset_key="layer")
+    widest = max(layers.count(layer) for layer in layers)
+    figure = Figure(figsize=(2.6 * (max(layers) + 1) + 1, 1.0 * widest + 1.2), layout="tight")
+    axes = figure.subplots()
+    for name, data in graph.nodes(data=True):
+        colour = STATE_COLOURS.get((states or {}).get(name, ""), _PLAIN)
+        box = {"boxstyle": "round,pad=0.5", "facecolor": colour, "edgecolor": "#556"}
+        axes.text(
+            place[name][0], place[name][1], f"{name}\n{data['about']}", ha="center", va="center", fontsize=9, bbox=box
+        )
+    for kind, style in (("data", "solid"), ("order", "dashed")):
+        edges = [(a, b) for a, b, data in graph.edges(data=True) if data["kind"] == kind]
+        nx.draw_networkx_edges(
+            graph, place, edges, ax=axes, node_size=5200, edge_color="#556", style=style,
+            connectionstyle="arc3,rad=0.08",
+        )  # fmt: skip
+    axes.set_title(f"{plan.name}: {plan.description}"[:110], fontsize=11)
+    axes.margins(0.12, 0.25)
+    axes.set_axis_off()
+    image = BytesIO()
+    figure.savefig(image, format="png", dpi=130)
+    write_atomic(path, image.getvalue())
+
+
+def _flat(steps: Mapping[str, Step], at: str, graph: nx.DiGraph[str]) -> None:
+    """All steps in one graph: those of a loop come after it."""
+    for name, step in steps.items():
+        many = f"each {step.name}" if isinstance(step, EachStep) else _about(step)
+        graph.add_node(f"{at}{name}", about=many)
+        if isinstance(step, EachStep):
+            _flat(step.steps, f"{at}{name}.", graph)
+            inner = step_graph(step.steps)
+            graph.add_edges_from(
+                (f"{at}{name}", f"{at}{name}.{one}", {"kind": "data"}) for one in step.steps if not inner.in_degree(one)
+            )
+    for source, target, data in step_graph(steps).edges(data=True):
+        graph.add_edge(f"{at}{source}", f"{at}{target}", kind=data["kind"])

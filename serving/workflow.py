@@ -1,0 +1,406 @@
+"""`metier run`, `metier runs` and `metier workflow`: tasks with several steps, started, looked at, gone on with."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as Grid
+
+from ..core.errors import ConfigError, InputError, StateError, unknown
+from .ask import open_team, read_decisions, shorten, visible
+from .options import AsJson, TeamFolder, blueprint_of, command_line, next_lines, print_json, progress_bars
+
+if TYPE_CHECKING:
+    from ..agents.team import Team
+    from ..agents.workflows.execute import Workflow, WorkflowRun
+    from ..agents.workflows.plan import Fault, Plan
+    from ..core.run import Event
+    from ..memory.records import Records
+
+app = typer.Typer(help="Runs of workflows: list, show, compare, go on, replay.", no_args_is_help=True)
+plans = typer.Typer(help="Workflows of a team: list, check, draw, import.", no_args_is_help=True)
+
+_WAITS = 75
+"""EX_TEMPFAIL of sysexits.h: start it again later; a person must decide first."""
+_FAILED = 1
+_WRONG = 2
+
+WorkflowName = Annotated[
+    str, typer.Argument(metavar="WORKFLOW", help="Its name in `workflows/`, or the path of its file.")
+]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="Name of the run.")]
+Parameters = Annotated[
+    list[str] | None, typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="A parameter; once for each.")
+]
+Output = Annotated[Path | None, typer.Option("--output", help="Folder for reports; left out: one of the run's own.")]
+
+
+def run(
+    workflow: WorkflowName,
+    parameter: Parameters = None,
+    team: TeamFolder = Path(),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would happen.")] = False,
+    rows: Annotated[
+        Path | None, typer.Option("--in", help="JSONL with the parameters of one run a line.", show_default=False)
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="JSONL that gets the results; it is gone on with.")] = None,
+    workers: Annotated[int, typer.Option(help="Rows at the same time.", min=1)] = 1,
+    retry: Annotated[bool, typer.Option("--retry", help="Do rows anew that failed.")] = False,
+    run_id: Annotated[str | None, typer.Option("--run", help="Name of the run.")] = None,
+    output: Output = None,
+    json: AsJson = False,
+) -> None:
+    """Run a workflow. Exit codes: 0 done, 1 failed, 2 wrong use, 75 a person must decide first."""
+    if (rows is None) != (out is None):
+        raise InputError("rows come in and go out: give both --in and --out")
+    given = _read_pairs(parameter or [])
+    with _opened(workflow, team, output, quiet=json) as made:
+        if dry_run:
+            _show_dry(made, given, json=json)
+            return
+        if rows and out:
+            _run_rows(made, rows, out, workers=workers, retry=retry, json=json)
+            return
+        with _shown(made.plan, quiet=json) as tell:
+            done = made.run(given, run_id, emit=tell)
+    _end(done, team, json=json)
+
+
+@app.command("list")
+def list_runs(team: TeamFolder = Path(), json: AsJson = False) -> None:
+    """All runs, the latest first."""
+    from ..agents.workflows.execute import runs
+
+    with _records(team) as records:
+        known = runs(records)
+    if json:
+        print_json(known)
+        return
+    grid = Grid("run", "workflow", "status", "seconds", "result", box=None, header_style="dim")
+    for one in known:
+        text = shorten(str(one.result), 60) if one.result is not None else _why(one)
+        seconds = f"{one.timings.get('total', 0.0):.1f}"
+        grid.add_row(*map(escape, (visible(one.run_id), one.workflow, one.status, seconds, visible(text))))
+    Console().print(grid if known else "no runs yet")
+
+
+@app.command()
+def show(run: RunName, team: TeamFolder = Path(), json: AsJson = False) -> None:
+    """A run: what each of its steps gave."""
+    with _records(team) as records:
+        _show_run(_find(records, run), json=json)
+
+
+@app.command()
+def compare(
+    before: RunName,
+    after: Annotated[str, typer.Argument(metavar="RUN", help="The other run.")],
+    team: TeamFolder = Path(),
+    json: AsJson = False,
+) -> None:
+    """The steps that two runs did not do alike."""
+    from ..agents.workflows.execute import compare_runs
+
+    with _records(team) as records:
+        differences = compare_runs(_find(records, before), _find(records, after))
+    if json:
+        print_json(differences)
+        return
+    console = Console(highlight=False)
+    for one in differences:
+        console.print(f"[bold]{escape(one.step)}[/]  {one.seconds_before:.2f} s → {one.seconds_after:.2f} s")
+        console.print(f"  [red]- {escape(visible(shorten(one.before)))}[/]")
+        console.print(f"  [green]+ {escape(visible(shorten(one.after)))}[/]")
+    if not differences:
+        console.print("the same")
+
+
+@app.command()
+def resume(
+    run: RunName,
+    decisions: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[DECISION]...", help="One for each call that waits, as for `metier approve`."),
+    ] = None,
+    team: TeamFolder = Path(),
+    output: Output = None,
+    json: AsJson = False,
+) -> None:
+    """Go on with a run that waits for a person, or that was broken off."""
+    with _records(team) as records:
+        known = _find(records, run)
+    if known.waiting and not decisions:
+        _show_run(known, json=json)
+        raise typer.Exit(_WAITS)
+    made = read_decisions(decisions, known.waiting) if decisions and known.waiting else []
+    again = _opened(known.workflow, team, output, quiet=json, run=known.run_id)
+    with again as workflow, _shown(workflow.plan, quiet=json) as tell:
+        done = workflow.resume(run, made, emit=tell)
+    _end(done, team, json=json)
+
+
+@app.command()
+def replay(
+    run: RunName,
+    step: Annotated[str, typer.Option("--from", help="The first step to do again.")],
+    team: TeamFolder = Path(),
+    output: Output = None,
+    json: AsJson = False,
+) -> None:
+    """Run a workflow as it is now once more from a step on; of the steps before, the earlier results count."""
+    with _records(team) as records:
+        known = _find(records, run)
+    with _opened(known.workflow, team, output, quiet=json) as workflow, _shown(workflow.plan, quiet=json) as tell:
+        done = workflow.replay(run, step, emit=tell)
+    _end(done, team, json=json)
+
+
+@plans.command("list")
+def list_plans(team: TeamFolder = Path(), json: AsJson = False) -> None:
+    """The workflows of a team, with their parameters."""
+    from ..agents.workflows.files import read_plans
+
+    known = read_plans(blueprint_of(team).root)
+    if json:
+        print_json({name: plan.model_dump(mode="json", exclude_defaults=True) for name, plan in known.items()})
+        return
+    console = Console(highlight=False)
+    for name, plan in known.items():
+        console.print(f"[bold]{name}[/] {escape(' '.join(plan.parameters))}")
+        console.print(f"  [dim]{escape(plan.description)}[/]")
+    if not known:
+        console.print("no workflows: a folder `workflows` beside team.yaml holds them")
+
+
+@plans.command()
+def check(workflow: WorkflowName, team: TeamFolder = Path(), json: AsJson = False) -> None:
+    """All that is wrong with a workflow, each with its line. Exit code 2 when it cannot run."""
+    from ..agents.workflows.files import check_file, read_plans
+    from ..agents.workflows.perform import known_of
+
+    path = _file(workflow, team)
+    with open_team(team, quiet=json) as opened:
+        faults = check_file(path, known_of(opened, read_plans(opened.blueprint.root)))
+    _show_faults(path, faults, json=json)
+    if any(fault.blocking for _, fault in faults):
+        raise typer.Exit(_WRONG)
+
+
+@plans.command()
+def draw(
+    workflow: WorkflowName,
+    to: Annotated[Path | None, typer.Option("--to", help="A .png; left out: Mermaid text is printed.")] = None,
+    team: TeamFolder = Path(),
+    run: Annotated[str | None, typer.Option("--run", help="Colour the steps as they stand in this run.")] = None,
+) -> None:
+    """Draw a workflow, as Mermaid text or as a picture."""
+    from ..agents.workflows.draw import draw_plan, plan_picture
+    from ..agents.workflows.files import read_plan
+
+    plan, states = read_plan(_file(workflow, team)), dict[str, str]()
+    if run:
+        with _records(team) as records:
+            states = _find(records, run).states
+    if to is None:
+        print(draw_plan(plan, states))
+        return
+    plan_picture(plan, to, states)
+
+
+@plans.command("import")
+def import_programs(
+    source: Annotated[Path, typer.Argument(help="A YAML file of OpenSSA's expert programs.")],
+    team: TeamFolder = Path(),
+    ask: Annotated[str, typer.Option(help="Who is asked: a specialist, or `team` for the router.")] = "team",
+) -> None:
+    """Bring expert programs of OpenSSA: each becomes a workflow of the team."""
+    from ..agents.workflows.files import FOLDER, write_plan
+    from ..agents.workflows.files import import_programs as read_programs
+
+    folder = blueprint_of(team).root / FOLDER
+    read = read_programs(source, ask)
+    there = [name for name in read if (folder / f"{name}.yaml").exists()]
+    if there:
+        raise InputError(f"there is a workflow '{there[0]}' already", hint=f"move {folder / there[0]}.yaml away")
+    for name, plan in read.items():
+        write_plan(plan, folder / f"{name}.yaml")
+        print(folder / f"{name}.yaml")
+    next_lines(Console(stderr=True), command_line("workflow", "check", next(iter(read)), team=team))
+
+
+# What they share.
+
+
+def _file(name: str, team: Path) -> Path:
+    """The file of a workflow.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    from ..agents.workflows.files import FOLDER
+
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml"):
+        return path
+    folder = (team if team.is_dir() else team.parent) / FOLDER
+    if not (folder / f"{name}.yaml").exists():
+        known = [one.stem for one in folder.glob("*.yaml")]
+        raise InputError(unknown("workflow", name, known), hint=f"write {folder / name}.yaml")
+    return folder / f"{name}.yaml"
+
+
+@contextmanager
+def _opened(name: str, folder: Path, output: Path | None, *, quiet: bool, run: str | None = None) -> Iterator[Workflow]:
+    """A workflow with its team; where the workflow stands in a file of its own and there is no team, without one.
+
+    Args:
+        run: A run that is gone on with: the plan with which it began counts.
+    """
+    from ..agents.workflows.execute import Workflow
+    from ..agents.workflows.files import read_plan, read_plans
+    from ..agents.workflows.perform import known_of
+
+    if not run:
+        path = _file(name, folder)
+        if not (folder / "team.yaml").exists() and Path(name).suffix in (".yaml", ".yml"):
+            yield Workflow(read_plan(path), folder=output or Path())
+            return
+    with open_team(folder, quiet=quiet) as team:
+        others = read_plans(team.blueprint.root)
+        plan = _begun_with(team, run) if run else read_plan(path, known_of(team, others))  # pyright: ignore
+        yield Workflow(plan, team, workflows=others, folder=output)
+
+
+def _begun_with(team: Team, run: str) -> Plan:
+    from ..agents.workflows.execute import KIND
+    from ..agents.workflows.plan import Plan
+
+    record = team.threads.records.get(KIND, run) if team.threads.records else None
+    assert record is not None  # it was found before
+    return Plan.model_validate(record.body["plan"])
+
+
+@contextmanager
+def _records(team: Path) -> Iterator[Records]:
+    from ..agents.threads import open_threads
+
+    threads = open_threads(blueprint_of(team))
+    try:
+        if threads.records is None:
+            raise StateError("this team keeps no runs", hint="memory: {checkpoints: sqlite} in team.yaml")
+        yield threads.records
+    finally:
+        threads.close()
+
+
+def _find(records: Records, run: str) -> WorkflowRun:
+    from ..agents.workflows.execute import KIND, WorkflowRun, runs
+
+    record = records.get(KIND, run)
+    if record is None:
+        raise InputError(unknown("run", run, [one.run_id for one in runs(records)[:20]]), hint="metier runs list")
+    return WorkflowRun.model_validate(record.body["run"])
+
+
+def _read_pairs(pairs: Sequence[str]) -> dict[str, str]:
+    given = dict[str, str]()
+    for pair in pairs:
+        name, mark, value = pair.partition("=")
+        if not mark:
+            raise InputError(f"'{pair}' is no parameter", hint="-p site=North")
+        given[name.strip()] = value
+    return given
+
+
+@contextmanager
+def _shown(plan: Plan, *, quiet: bool) -> Iterator[Any]:
+    """Shows on a terminal how far a run is."""
+    console = Console(stderr=True)
+    if quiet or not console.is_terminal:
+        yield lambda event: None
+        return
+    with console.status(f"{plan.name} …", spinner="line") as status:
+
+        def tell(event: Event) -> None:
+            if event.name == "step" and event.data["state"] == "begun":
+                status.update(f"{plan.name}: {event.data['step']} …")
+
+        yield tell
+
+
+def _end(run: WorkflowRun, team: Path, *, json: bool) -> None:
+    """Print a run and end with its exit code."""
+    _show_run(run, json=json, team=team)
+    raise typer.Exit({"done": 0, "waiting": _WAITS, "running": _WAITS}.get(run.status, _FAILED))
+
+
+def _why(run: WorkflowRun) -> str:
+    if run.waiting:
+        return "; ".join(action.description for action in run.waiting.action_requests)
+    return "; ".join(f"{one.step}: {one.reason}" for one in run.trouble)
+
+
+def _show_run(run: WorkflowRun, *, json: bool, team: Path = Path()) -> None:
+    if json:
+        print_json(run)
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    for name, result in run.results.items():
+        seconds = f"{run.timings[name]:.2f} s" if name in run.timings else ""
+        console.print(f"[cyan]{escape(name)}[/] [dim]{result.kind} {seconds}[/]")
+        console.print(f"  {escape(visible(shorten(str(result))))}")
+    for one in run.trouble:
+        console.print(f"[yellow]{escape(one.step)}: {escape(visible(one.reason))}[/]")
+    if run.result is not None:
+        console.print(f"[bold]{escape(_lines(str(run.result)))}[/]")
+    for action in run.waiting.action_requests if run.waiting else ():
+        console.print(f"[yellow]{escape(visible(action.description))}[/]")
+    if run.waiting:
+        next_lines(Console(stderr=True), command_line("runs", "resume", run.run_id, "approve", team=team))
+
+
+def _lines(text: str) -> str:
+    return "\n".join(map(visible, text.splitlines()))
+
+
+def _show_dry(workflow: Workflow, given: Mapping[str, str], *, json: bool) -> None:
+    steps = workflow.dry_run(given)
+    if json:
+        print_json(steps)
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    for number, one in enumerate(steps, 1):
+        times = f" at most {one.at_most} times" if one.at_most > 1 else ""
+        effect = f" [yellow]{one.effect}[/]" if one.effect else ""
+        console.print(f"{number}. [cyan]{escape(one.step)}[/] [dim]{one.kind}{times}[/]{effect}")
+        console.print(f"   {escape(visible(shorten(one.does)))}")
+
+
+def _run_rows(workflow: Workflow, rows: Path, out: Path, *, workers: int, retry: bool, json: bool) -> None:
+    from ..agents.workflows.rows import run_rows
+
+    with progress_bars(Console(stderr=True), quiet=json) as progress:
+        done = run_rows(workflow, rows, out, workers=workers, retry=retry, progress=progress)
+    if json:
+        print_json(done)
+    else:
+        waiting = f", {done.waiting} wait for a person" if done.waiting else ""
+        print(f"{done.rows} rows: {done.done} done, {done.failed} failed{waiting} → {out}")
+    raise typer.Exit(_WAITS if done.waiting else _FAILED if done.failed else 0)
+
+
+def _show_faults(path: Path, faults: Sequence[tuple[int, Fault]], *, json: bool) -> None:
+    if json:
+        print_json([{"line": line, **fault.model_dump(mode="json")} for line, fault in faults])
+        return
+    for line, fault in faults:
+        print(ConfigError(fault.what, file=path, line=line, field=fault.where, hint=fault.hint or None))
+    if not faults:
+        print(f"{path}: nothing is wrong", file=sys.stdout)
