@@ -138,13 +138,13 @@ def test_under_load_one_is_killed_and_all_that_was_accepted_is_done(servers):
             assert run["answer"]["text"] == task.removeprefix("write: ").strip()
     effects = _done(mine, other) - before
     assert effects == Counter(f"{what} {n}" for n in range(100, 106) for what in ("book", "send")), "each once"
-    _conversations(mine, asked)
     body = {"decisions": [{"type": "approve"}], "wait": True}
     assert "pay 9" in second.post(f"/v1/runs/{waits['id']}/resume", json=body).json()["answer"]["text"]
     again = second.post("/v1/runs", json={"task": asked[0][2], "specialist": "writer", "thread_id": None},
                         headers={"Idempotency-Key": "load 0"})  # fmt: skip
     assert again.json()["id"] == ids[0]
     _batch_is_done(second, batch["id"])
+    _conversations(mine, asked)
 
 
 def _settled(client: httpx.Client, id: str, *folders: Any) -> dict[str, Any]:
