@@ -1,3 +1,4 @@
+# pyright: reportOptionalSubscript=false
 """A specialist on vLLM, SGLang or another OpenAI server, which `model_server.py` stands for."""
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from metier.agents.build import build
-from metier.agents.cards import Blueprint, ServerCard, TeamCard
+from metier.agents.cards import Blueprint, MemoryCard, ServerCard, TeamCard
 from metier.agents.team import Team
 from metier.core.errors import ConfigError, EngineError
 from metier.specialists.adapters.choose import find_skill
@@ -221,7 +222,7 @@ def test_a_team_runs_its_adapters_on_a_server(models, tmp_path):
     )  # fmt: skip
     with running(server) as address:
         served = ServerCard(publish=str(elsewhere), seen_as="/models", model=BASE)
-        team = TeamCard(name="sorters", engine=address, server=served, specialists=["sorter"], memory={"facts": "none"},
+        team = TeamCard(name="sorters", engine=address, server=served, specialists=["sorter"], memory=MemoryCard(facts="none"),
                         guardrails=["length"])  # fmt: skip
         plan = Blueprint.of(team, [card], tmp_path / "team")
         build(plan, store=models)

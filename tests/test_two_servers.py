@@ -1,4 +1,4 @@
-# pyright: reportOptionalMemberAccess=false
+# pyright: reportOptionalMemberAccess=false, reportPossiblyUnboundVariable=false
 """Two `metier serve` processes with a folder each, as on two machines, over one PostgreSQL."""
 
 from __future__ import annotations
@@ -173,7 +173,9 @@ def _conversations(folder: Any, asked: list[Any], ids: list[str]) -> None:
             turns = threads.turns(thread)
             assert sorted(turn.task for turn in turns) == own
             assert all(turn.answer.text == turn.task.removeprefix("write: ").strip() for turn in turns)
-        assert not {f"single-{id}" for id in ids} & {thread.id for thread in threads.list()}, "single tasks leave nothing"
+        assert not {f"single-{id}" for id in ids} & {thread.id for thread in threads.list()}, (
+            "single tasks leave nothing"
+        )
 
 
 def _batch_is_done(client: httpx.Client, id: str) -> None:
