@@ -222,7 +222,8 @@ def test_a_team_runs_its_adapters_on_a_server(models, tmp_path):
     )  # fmt: skip
     with running(server) as address:
         served = ServerCard(publish=str(elsewhere), seen_as="/models", model=BASE)
-        team = TeamCard(name="sorters", engine=address, server=served, specialists=["sorter"], memory=MemoryCard(facts="none"),
+        memory = MemoryCard(facts="none")
+        team = TeamCard(name="sorters", engine=address, server=served, specialists=["sorter"], memory=memory,
                         guardrails=["length"])  # fmt: skip
         plan = Blueprint.of(team, [card], tmp_path / "team")
         build(plan, store=models)

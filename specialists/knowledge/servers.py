@@ -72,7 +72,7 @@ def _qdrant(url: str | None, api_key: str | None, path: Path | None) -> Any:
 
     key = secret_value(api_key, "knowledge.backend_options.api_key") if api_key else None
     if url:
-        return QdrantClient(url=url, api_key=key)
+        return QdrantClient(url=url, api_key=key, check_compatibility=False)  # else a thread asks, and fails alone
     client = QdrantClient(path=str(path))
     atexit.register(client.close)  # when modules go, it is too late for it
     return client
