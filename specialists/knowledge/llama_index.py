@@ -8,8 +8,9 @@ moment. Give each specialist a collection of its own in `backend_options`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -51,6 +52,11 @@ class StoreIndex:
 
     @classmethod
     def build(cls, folder: Path, passages: PassageStore, options: dict[str, Any], before: PassageStore | None) -> None:
+        with _asking(cls.__name__):
+            cls._fill(folder, passages, options, before)
+
+    @classmethod
+    def _fill(cls, folder: Path, passages: PassageStore, options: dict[str, Any], before: PassageStore | None) -> None:
         store = cls._store_of(options, passages)
         have = set() if cls.as_file or before is None else set(before.versions().items())
         for source, version in passages.versions().items():
@@ -77,9 +83,10 @@ class StoreIndex:
     def retire(cls, passages: PassageStore, options: dict[str, Any], before: PassageStore) -> None:
         if cls.as_file:
             return
-        store = cls._store_of(options, passages)
-        for source, version in before.versions().items() - passages.versions().items():
-            store.delete(node_id(source, version))
+        with _asking(cls.__name__):
+            store = cls._store_of(options, passages)
+            for source, version in before.versions().items() - passages.versions().items():
+                store.delete(node_id(source, version))
 
     @classmethod
     def _store_of(cls, options: dict[str, Any], passages: PassageStore) -> BasePydanticVectorStore:
@@ -112,9 +119,21 @@ class StoreIndex:
             wanted = min(4 * wanted, most)
 
     def _found(self, vector: NDArray[np.float32], k: int) -> list[int]:
-        result = self._store.query(VectorStoreQuery(query_embedding=vector.tolist(), similarity_top_k=k))
+        with _asking(type(self).__name__):
+            result = self._store.query(VectorStoreQuery(query_embedding=vector.tolist(), similarity_top_k=k))
         ids = result.ids if result.ids is not None else [node.node_id for node in result.nodes or ()]
         return self._passages.rows_of_nodes(ids)
+
+
+@contextmanager
+def _asking(name: str) -> Iterator[None]:
+    """A store may raise anything when its server is away or its options are wrong."""
+    try:
+        yield
+    except (MetierError, sqlite3.Error, OSError):
+        raise
+    except Exception as error:
+        raise KnowledgeError(f"back-end {name} cannot be used: {error}", hint="is its server running?") from error
 
 
 def store_index(store_class: type[Any]) -> type[StoreIndex]:
