@@ -107,10 +107,6 @@ def _searching_among(index: Any, allowed: NDArray[np.bool_]) -> Any:
     return library.SearchParametersIVF(sel=selected, nprobe=cells)
 
 
-def index_type(name: str, folders: Sequence[Path] = ()) -> type[Index]:
-    """The index type for `KnowledgeCard.backend`; a module of one's own may also lie in one of `folders`.
-
-
 _BACKENDS = {
     "faiss": FaissIndex,
     "qdrant": "metier.specialists.knowledge.servers:QdrantIndex",
@@ -118,19 +114,14 @@ _BACKENDS = {
 }
 
 
-def index_type(name: str) -> type[Index]:
-    """The index type for `KnowledgeCard.backend`.
+def index_type(name: str, folders: Sequence[Path] = ()) -> type[Index]:
+    """The index type for `KnowledgeCard.backend`; a module of one's own may also lie in one of `folders`.
 
     Raises:
         ConfigError: there is no such class.
         MissingExtra: its library is not installed.
     """
-    index_class = load(name, "vector store", {"faiss": FaissIndex}, field="knowledge.backend", folders=folders)
-    if index_class is FaissIndex:
-        return FaissIndex
-
-
-    found = load(name, "vector store", _BACKENDS, field="knowledge.backend")
+    found = load(name, "vector store", _BACKENDS, field="knowledge.backend", folders=folders)
     if name in _BACKENDS:
         return found
     # llama-index takes more than a second to import, which only those who use its stores should wait for

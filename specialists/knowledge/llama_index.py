@@ -61,14 +61,11 @@ class StoreIndex:
         have = set() if cls.as_file or before is None else set(before.versions().items())
         for source, version in passages.versions().items():
             if (source, version) not in have:
-                if not as_file:
+                if not cls.as_file:
                     # Left over from a build that was killed. A store that makes its collection with the first passage
                     # complains where there is none yet; what is really wrong with it shows in a moment.
                     with suppress(Exception):
                         store.delete(node_id(source, version))
-
-                if not cls.as_file:
-                    store.delete(node_id(source, version))  # left over from a build that was killed
                 _add(store, passages, source, version)
         if cls.as_file:
             store.persist(str(folder / _FILE))
