@@ -74,11 +74,9 @@ def train(
         StateError: the team is not built.
     """
     blueprint = blueprint_at(team)
-    names = specialists or list(blueprint.specialists)
-    recipe, store = _recipe(blueprint, method, out, seed), store or ModelStore()
-    embedder, base = load_embedder(blueprint.card.embedder, store), store.find(blueprint.card.base)
-    made = {name: rows for name in names if (rows := lessons_of(blueprint, name, embedder, seed))}
-    styles = _styles(blueprint, names, made, out)
+    store = store or ModelStore()
+    recipe, made, styles = _gathered(blueprint, specialists, out, method, seed, store)
+    base = store.find(blueprint.card.base)
     total, learnt = sum(map(len, made.values())), Learnt({}, {})
     for style in styles:
         group = {name: rows for name, rows in made.items() if blueprint.specialists[name].style == style}
@@ -160,6 +158,33 @@ def _has_news(blueprint: Blueprint, name: str) -> bool:
     held = blueprint.registry.versions(name)
     known = blueprint.registry.find(name, held[0]).record.get("data", {}) if held else {}
     return not held or any(known.get(file) != digest for file, digest in files.items())
+
+
+def lesson_counts(
+    team: Blueprint | Path | str,
+    specialists: Sequence[str] = (),
+    out: Path | None = None,
+    *,
+    method: str = "lora",
+    seed: int = 0,
+    store: ModelStore | None = None,
+) -> dict[str, int]:
+    """What `train` would learn from: specialist to the number of its lessons. Trains nothing.
+
+    Raises as `train` does.
+    """
+    _, made, _ = _gathered(blueprint_at(team), specialists, out, method, seed, store or ModelStore())
+    return {name: len(rows) for name, rows in made.items()}
+
+
+def _gathered(
+    blueprint: Blueprint, specialists: Sequence[str], out: Path | None, method: str, seed: int, store: ModelStore
+) -> tuple[TrainConfig, Lessons, list[str]]:
+    """The recipe, the lessons, and the styles that they are of."""
+    names = specialists or list(blueprint.specialists)
+    recipe, embedder = _recipe(blueprint, method, out, seed), load_embedder(blueprint.card.embedder, store)
+    made = {name: rows for name in names if (rows := lessons_of(blueprint, name, embedder, seed))}
+    return recipe, made, _styles(blueprint, names, made, out)
 
 
 def lessons_of(blueprint: Blueprint, name: str, embedder: Embedder, seed: int = 0) -> list[TrainingExample]:

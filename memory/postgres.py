@@ -239,7 +239,11 @@ class PostgresDatabase:
         """See `core.database.Database`."""
 
         def once() -> list[tuple[Any, ...]]:
-            return _execute(self._connection(), sql, values)
+            try:
+                return _execute(self._kept or self._connection(), sql, values)
+            except _GONE:
+                self._kept = None
+                raise
 
         with self._lock, _told():
             return self._again.copy()(once)

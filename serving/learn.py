@@ -12,8 +12,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from ..core.errors import MissingExtra
+from ..core.errors import InputError, MissingExtra, unknown
+from ..core.files import write_atomic
 from .ask import shorten
+from .jobs import Cluster, TrainingCommand, training_job
 from .options import AsJson, TeamFolder, blueprint_of, command_line, next_lines, print_json, progress_bars
 
 if TYPE_CHECKING:
@@ -36,15 +38,35 @@ def train(
     method: Annotated[str, typer.Option(help="lora, rslora, dora, prompt or full (docs/training.md).")] = "lora",
     minutes: Annotated[float, typer.Option(min=0.1, help="Wall time for the training steps.")] = 15.0,
     seed: Annotated[int, typer.Option(help="The same seed, data and steps give the same adapter.")] = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count the lessons, train nothing.")] = False,
+    emit: Annotated[Path | None, typer.Option(help="Write a job for a cluster there (docs/scale.md).")] = None,
+    cluster: Annotated[Cluster, typer.Option("--on", help="What runs that job.")] = "kubernetes",
+    image: Annotated[str | None, typer.Option(help="Its image; left out: metier:VERSION.")] = None,
+    claim: Annotated[str, typer.Option(help="Its volume, which holds team/ and models/.")] = "metier",
+    gpus: Annotated[int, typer.Option(min=0, help="GPUs of that job.")] = 0,
 ) -> None:
     """Learn from the examples that have answers: a new adapter for each style, the challenger of each specialist."""
+    blueprint = blueprint_of(team, *specialists or ())
+    names = specialists or list(blueprint.specialists)
+    if emit is not None:
+        from ..specialists.training.config import RATES
+
+        if method not in RATES:
+            raise InputError(unknown("method", method, RATES))
+        recipe = TrainingCommand(tuple(specialists or ()), method, minutes, seed)
+        job = training_job(blueprint.card.name, recipe, cluster, image=image, claim=claim, gpus=gpus)
+        write_atomic(emit, job)
+        next_lines(Console(highlight=False, markup=False, soft_wrap=True), f"kubectl create -f {emit}")
+        return
     try:
-        from ..agents.train import train
+        from ..agents.train import lesson_counts, train
     except ImportError as error:
         raise MissingExtra(f"training ({error.name})", "train") from error
 
-    blueprint = blueprint_of(team, *specialists or ())
-    names = specialists or list(blueprint.specialists)
+    if dry_run:
+        for name, count in lesson_counts(blueprint, names, out, method=method, seed=seed).items():
+            Console(highlight=False, markup=False).print(f"{name}: {count} lessons")
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bars:
         bar = bars.add_task("reading the examples", total=None)
@@ -111,7 +133,6 @@ def evaluate(
     """How good each specialist is on its evaluation set: base, skill, adapter and champion side by side."""
     from ..agents.build import build, changed_since_build
     from ..agents.evaluate import evaluate as compare_systems
-    from ..core.files import write_atomic
     from ..specialists.evaluation.report import page
 
     blueprint = blueprint_of(team, *specialists or ())

@@ -32,9 +32,10 @@ class KnowledgeCard(Section):
     readers: dict[str, str] = Field(default_factory=dict)
     """More kinds of files: suffix (`.epub`) to `module:Class` of a llama-index file reader."""
     backend: str = "faiss"
-    """Vector index by name: `faiss` (embedded), or `module:Class` of any llama-index vector store."""
+    """Where vectors are: `faiss` (in this process), `qdrant` or `pgvector` (docs/scale.md; extras of these names), or
+    `module:Class` of any llama-index vector store."""
     backend_options: dict[str, Any] = Field(default_factory=dict)
-    """Keyword arguments for that class."""
+    """For `qdrant`: `collection`, and `url` or `path`; for `pgvector`: `table`, `url`; else what the class takes."""
 
 
 class ModelCard(Section):

@@ -133,7 +133,7 @@ def serve_command(folder: Path, *words: str) -> Iterator[tuple[subprocess.Popen[
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         found = folder / ".metier" / "server.json"
-        for _ in range(1200):
+        for _ in range(3600):  # a busy machine takes its time to load a team
             assert process.poll() is None, process.stderr.read() if process.stderr else ""
             if found.exists() and _answers(url := json.loads(found.read_text())["url"]):
                 yield process, url

@@ -458,7 +458,7 @@ def test_server_stores_are_updated_in_place(docs, words, tmp_path, monkeypatch):
     assert first(old, "gloves saw") == "safety/rules.txt"
 
 
-@pytest.mark.parametrize("name", ["qdrant", "no_such_module_here:Store", "llama_index.core.vector_stores:Nope"])
+@pytest.mark.parametrize("name", ["quadrant", "no_such_module_here:Store", "llama_index.core.vector_stores:Nope"])
 def test_unknown_back_ends(docs, words, name):
     with pytest.raises(ConfigError, match="vector store"):
         built(docs, words, backend=name)

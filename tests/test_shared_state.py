@@ -1,3 +1,4 @@
+# pyright: reportOptionalMemberAccess=false
 """Records and effects in a SQLite file and in PostgreSQL: one contract; who holds what; what is carried over."""
 
 from __future__ import annotations

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
-from peft import IA3Config, PeftConfig, PeftModel, PrefixTuningConfig, PromptEncoderConfig, get_peft_model
+from peft import (
+    IA3Config,
+    LoraConfig,
+    PeftConfig,
+    PeftModel,
+    PrefixTuningConfig,
+    PromptEncoderConfig,
+    get_peft_model,
+)
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from metier.core.errors import ConfigError, ContextOverflow, EngineError, UnknownAdapter
 from metier.core.models import ModelStore
@@ -121,6 +131,69 @@ def test_an_option_is_as_probable_as_when_it_is_written(name: str, every_engine:
     tokens, logprobs = every_engine.write(name, ids, LARK + 'start: "seven" <end>\n', Sampling(8))
     assert every_engine.text(tokens) == "seven"
     assert every_engine.weigh(name, ids, "seven") == pytest.approx(logprobs, abs=1e-3)
+
+
+@pytest.fixture(scope="module")
+def mixing(plain: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[TransformersEngine]:
+    """Three LoRAs with random weights, of two ranks."""
+    out, folders = tmp_path_factory.mktemp("mixing"), {}
+    torch.manual_seed(6)
+    for number, name in enumerate(["red.v1", "green.v1", "blue.v1"]):
+        config = LoraConfig(
+            task_type="CAUSAL_LM", r=4 * (1 + number % 2), target_modules=["q_proj", "v_proj", "up_proj"]
+        )
+        model = get_peft_model(load_base(plain[0], cache=plain[1]), config)
+        for weights in model.parameters():
+            if weights.requires_grad:
+                torch.nn.init.normal_(weights, std=0.5)
+        model.save_pretrained(str(out / name))
+        folders[name] = out / name
+    engine = TransformersEngine(plain[0], folders, context=64, cache=plain[1])
+    yield engine
+    engine.close()
+
+
+def test_several_adapters_answer_in_one_batch_as_each_does_alone(mixing: TransformersEngine) -> None:
+    """Prompts and answers of several lengths, with and without a grammar, the base among them."""
+    asked = [
+        (adapter, mixing.read([{"role": "user", "content": text}]), rule, Sampling(length))
+        for adapter in (*mixing.adapters, None)
+        for text, rule, length in (("pump", None, 8), ("fan valve pump fan", RULE, 8), ("valve fan", None, 3))
+    ]
+    alone = [mixing.write(*one) for one in asked]
+    assert len({tuple(tokens) for tokens, _ in alone}) > 4, "they say different things"
+    with WidestBatch() as seen, ThreadPoolExecutor(len(asked)) as pool:
+        together = list(pool.map(lambda one: mixing.write(*one), asked))
+    assert seen.widest > 1
+    for (tokens, logprobs), (expected, own) in zip(together, alone, strict=True):
+        assert tokens == expected
+        assert logprobs == pytest.approx(own, abs=1e-3)
+
+
+def test_a_wrong_grammar_is_the_trouble_of_who_sent_it(mixing: TransformersEngine) -> None:
+    ids = mixing.read([{"role": "user", "content": "pump"}])
+    with ThreadPoolExecutor(4) as pool:
+        asked = [
+            pool.submit(mixing.write, name, ids, rule, Sampling(4)) for name in mixing.adapters for rule in (None, "?(")
+        ]
+        errors = [future.exception() for future in asked]
+    assert [type(error) for error in errors] == [type(None), EngineError] * 3
+
+
+class WidestBatch:
+    """How many answers were written at once, as torch itself tells."""
+
+    def __enter__(self) -> WidestBatch:
+        self.widest = 0
+        self._hook = register_module_forward_pre_hook(self._look)
+        return self
+
+    def __exit__(self, *about: object) -> None:
+        self._hook.remove()
+
+    def _look(self, module: torch.nn.Module, given: tuple[object, ...]) -> None:
+        if isinstance(module, torch.nn.Embedding) and isinstance(given[0], torch.Tensor):
+            self.widest = max(self.widest, given[0].shape[0])
 
 
 def test_a_learnt_prompt_takes_room(folders: dict[str, Path], base: tuple[Path, Path]) -> None:

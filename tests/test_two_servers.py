@@ -1,4 +1,4 @@
-# pyright: reportOptionalMemberAccess=false
+# pyright: reportOptionalMemberAccess=false, reportPossiblyUnboundVariable=false
 """Two `metier serve` processes with a folder each, as on two machines, over one PostgreSQL."""
 
 from __future__ import annotations
@@ -138,13 +138,13 @@ def test_under_load_one_is_killed_and_all_that_was_accepted_is_done(servers):
             assert run["answer"]["text"] == task.removeprefix("write: ").strip()
     effects = _done(mine, other) - before
     assert effects == Counter(f"{what} {n}" for n in range(100, 106) for what in ("book", "send")), "each once"
-    _conversations(mine, asked)
     body = {"decisions": [{"type": "approve"}], "wait": True}
     assert "pay 9" in second.post(f"/v1/runs/{waits['id']}/resume", json=body).json()["answer"]["text"]
     again = second.post("/v1/runs", json={"task": asked[0][2], "specialist": "writer", "thread_id": None},
                         headers={"Idempotency-Key": "load 0"})  # fmt: skip
     assert again.json()["id"] == ids[0]
     _batch_is_done(second, batch["id"])
+    _conversations(mine, asked, ids)
 
 
 def _settled(client: httpx.Client, id: str, *folders: Any) -> dict[str, Any]:
@@ -165,7 +165,7 @@ def _done(*folders: Any) -> Counter[str]:
     return Counter(" ".join(line.split()[:2]) for lines in found for line in lines)
 
 
-def _conversations(folder: Any, asked: list[Any]) -> None:
+def _conversations(folder: Any, asked: list[Any], ids: list[str]) -> None:
     """Each turn is there once, with its own answer: two turns at once would have lost one."""
     with closing(open_threads(Blueprint.read(folder))) as threads:
         for thread in ("t1", "t3"):
@@ -173,7 +173,9 @@ def _conversations(folder: Any, asked: list[Any]) -> None:
             turns = threads.turns(thread)
             assert sorted(turn.task for turn in turns) == own
             assert all(turn.answer.text == turn.task.removeprefix("write: ").strip() for turn in turns)
-        assert [t.id for t in threads.list() if t.id.startswith("single-")] == [], "single tasks leave nothing behind"
+        assert not {f"single-{id}" for id in ids} & {thread.id for thread in threads.list()}, (
+            "single tasks leave nothing"
+        )
 
 
 def _batch_is_done(client: httpx.Client, id: str) -> None:

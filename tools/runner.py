@@ -81,8 +81,11 @@ class Ledger:
     """
 
     def __init__(self, place: Path | Database | None = None) -> None:
-        own = place is None or isinstance(place, Path)
-        self.database = SqliteDatabase(place, EFFECTS_SCHEMA, synchronous="FULL") if own else place
+        self.database: Database = (
+            SqliteDatabase(place, EFFECTS_SCHEMA, synchronous="FULL")
+            if place is None or isinstance(place, Path)
+            else place
+        )
 
     def begin(self, key: str) -> LedgerEntry | None:
         """Claim a key. None: it is yours, go on; otherwise what is known of the earlier attempt."""

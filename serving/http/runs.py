@@ -317,14 +317,16 @@ class RunService:
             return
         room = self.workers + self.queue - self.active
         others = [run for id, run in self._runs.items() if id not in self._active and run.durable and not run.ended]
+        mine = [id for id in self._active if self._runs[id].durable]  # before: a run may begin meanwhile
         taken, called_off, held, seen = await asyncio.to_thread(self._seen, room, [run.id for run in others])
         for record in taken:
             self._take(record)
         for id in called_off & self._active.keys():
             self.cancel(self._runs[id])
             self.records.delete("cancel", id)
-        for id in [id for id in self._active if self._runs[id].durable and id not in held]:
-            self.cancel(self._runs[id])  # another server works on it
+        for id in mine:
+            if id in self._active and id not in held:
+                self.cancel(self._runs[id])  # another server works on it
         for run in others:
             if run.id in seen and run.id not in self._active:
                 run.catch_up(seen[run.id])

@@ -299,7 +299,11 @@ class RemoteChat(ChatOpenAI):
         **kwargs: Any,
     ) -> ChatResult:
         own = super()._agenerate
-        return _told(await self._apatiently(lambda: own(messages, stop, run_manager, **kwargs)), unwrap)
+
+        async def ask() -> ChatResult:
+            return await own(messages, stop, run_manager, **kwargs)
+
+        return _told(await self._apatiently(ask), unwrap)
 
     def _stream(self, *args: Any, unwrap: bool = False, **kwargs: Any) -> Iterator[ChatGenerationChunk]:
         if unwrap:

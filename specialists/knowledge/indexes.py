@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ...core.plugins import load
 from .store import PassageStore
 
-# Vectors: `faiss`, or `module:Class` of any llama-index vector store.
+# Vectors: `faiss`, a server by name, or `module:Class` of any llama-index vector store.
 
 
 class Index(Protocol):
@@ -107,17 +107,25 @@ def _searching_among(index: Any, allowed: NDArray[np.bool_]) -> Any:
     return library.SearchParametersIVF(sel=selected, nprobe=cells)
 
 
+_BACKENDS = {
+    "faiss": FaissIndex,
+    "qdrant": "metier.specialists.knowledge.servers:QdrantIndex",
+    "pgvector": "metier.specialists.knowledge.servers:PgvectorIndex",
+}
+
+
 def index_type(name: str, folders: Sequence[Path] = ()) -> type[Index]:
     """The index type for `KnowledgeCard.backend`; a module of one's own may also lie in one of `folders`.
 
     Raises:
         ConfigError: there is no such class.
+        MissingExtra: its library is not installed.
     """
-    index_class = load(name, "vector store", {"faiss": FaissIndex}, field="knowledge.backend", folders=folders)
-    if index_class is FaissIndex:
-        return FaissIndex
+    found = load(name, "vector store", _BACKENDS, field="knowledge.backend", folders=folders)
+    if name in _BACKENDS:
+        return found
     # llama-index takes more than a second to import, which only those who use its stores should wait for
-    return import_module(".llama_index", __package__).store_index(index_class)
+    return import_module(".llama_index", __package__).store_index(found)
 
 
 # BM25 over the terms of passages.

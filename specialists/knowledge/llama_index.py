@@ -8,10 +8,11 @@ moment. Give each specialist a collection of its own in `backend_options`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from langchain_core.callbacks import CallbackManagerForRetrieverRun
@@ -24,7 +25,7 @@ from llama_index.core.vector_stores.types import BasePydanticVectorStore, Vector
 from numpy.typing import NDArray
 from pydantic import ConfigDict
 
-from ...core.errors import KnowledgeError, UnreadableDocument
+from ...core.errors import KnowledgeError, MetierError, UnreadableDocument
 from ...core.types import Passage
 from .documents import Document, Outline
 from .readers.text import add_paragraphs, title_of
@@ -38,7 +39,9 @@ _AT_ONCE = 1000
 class StoreIndex:
     """What `indexes.Index` asks for, on top of one llama-index class; `store_index` makes one such type per class."""
 
-    store_class: type[BasePydanticVectorStore]
+    store_class: ClassVar[type[Any]]
+    as_file: ClassVar[bool] = False
+    """Whether llama-index saves such a store as a file."""
 
     def __init__(
         self, store: BasePydanticVectorStore, passages: PassageStore, among: NDArray[np.int64] | None = None
@@ -49,44 +52,56 @@ class StoreIndex:
 
     @classmethod
     def build(cls, folder: Path, passages: PassageStore, options: dict[str, Any], before: PassageStore | None) -> None:
-        store = cls._store_of(options)
-        as_file = hasattr(cls.store_class, "from_persist_path")
-        have = set() if as_file or before is None else set(before.versions().items())
+        with _asking(cls.__name__):
+            cls._fill(folder, passages, options, before)
+
+    @classmethod
+    def _fill(cls, folder: Path, passages: PassageStore, options: dict[str, Any], before: PassageStore | None) -> None:
+        store = cls._store_of(options, passages)
+        have = set() if cls.as_file or before is None else set(before.versions().items())
         for source, version in passages.versions().items():
             if (source, version) not in have:
-                if not as_file:
+                if not cls.as_file:
                     # Left over from a build that was killed. A store that makes its collection with the first passage
                     # complains where there is none yet; what is really wrong with it shows in a moment.
                     with suppress(Exception):
                         store.delete(node_id(source, version))
                 _add(store, passages, source, version)
-        if as_file:
+        if cls.as_file:
             store.persist(str(folder / _FILE))
 
     @classmethod
     def open(cls, folder: Path, passages: PassageStore, options: dict[str, Any]) -> StoreIndex:
-        path = folder / _FILE
-        load = getattr(cls.store_class, "from_persist_path", None)
-        return cls(load(str(path)) if load is not None else cls._store_of(options), passages)
+        if cls.as_file:
+            return cls(cls.store_class.from_persist_path(str(folder / _FILE)), passages)
+        return cls(cls._store_of(options, passages), passages)
 
     @classmethod
     def retire(cls, passages: PassageStore, options: dict[str, Any], before: PassageStore) -> None:
-        if hasattr(cls.store_class, "from_persist_path"):
+        if cls.as_file:
             return
-        store = cls._store_of(options)
-        for source, version in before.versions().items() - passages.versions().items():
-            store.delete(node_id(source, version))
+        with _asking(cls.__name__):
+            store = cls._store_of(options, passages)
+            for source, version in before.versions().items() - passages.versions().items():
+                store.delete(node_id(source, version))
 
     @classmethod
-    def _store_of(cls, options: dict[str, Any]) -> BasePydanticVectorStore:
+    def _store_of(cls, options: dict[str, Any], passages: PassageStore) -> BasePydanticVectorStore:
         try:
-            return cls.store_class(**options)
+            return cls.make(options, passages.meta()["dimension"])
+        except MetierError:
+            raise
         except Exception as error:  # a store may raise anything when its server or its options are wrong
             given = ", ".join(options) or "no options"
             raise KnowledgeError(f"back-end {cls.__name__} cannot be opened with {given}: {error}") from error
 
     def only(self, rows: NDArray[np.int64]) -> StoreIndex:
         return type(self)(self._store, self._passages, rows)
+
+    @classmethod
+    def make(cls, options: dict[str, Any], dimension: int) -> BasePydanticVectorStore:
+        """The store of these options, for vectors of that length."""
+        return cls.store_class(**options)
 
     def nearest(self, vector: NDArray[np.float32], k: int) -> list[int]:
         if self._among is None:
@@ -101,14 +116,27 @@ class StoreIndex:
             wanted = min(4 * wanted, most)
 
     def _found(self, vector: NDArray[np.float32], k: int) -> list[int]:
-        result = self._store.query(VectorStoreQuery(query_embedding=vector.tolist(), similarity_top_k=k))
+        with _asking(type(self).__name__):
+            result = self._store.query(VectorStoreQuery(query_embedding=vector.tolist(), similarity_top_k=k))
         ids = result.ids if result.ids is not None else [node.node_id for node in result.nodes or ()]
         return self._passages.rows_of_nodes(ids)
 
 
+@contextmanager
+def _asking(name: str) -> Iterator[None]:
+    """A store may raise anything when its server is away or its options are wrong."""
+    try:
+        yield
+    except (MetierError, sqlite3.Error, OSError):
+        raise
+    except Exception as error:
+        raise KnowledgeError(f"back-end {name} cannot be used: {error}", hint="is its server running?") from error
+
+
 def store_index(store_class: type[Any]) -> type[StoreIndex]:
     """The index type for a vector store class."""
-    return type(store_class.__name__, (StoreIndex,), {"store_class": store_class})
+    as_file = hasattr(store_class, "from_persist_path")
+    return type(store_class.__name__, (StoreIndex,), {"store_class": store_class, "as_file": as_file})
 
 
 def _add(store: BasePydanticVectorStore, passages: PassageStore, source: str, version: str) -> None:
