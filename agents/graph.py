@@ -23,7 +23,7 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, Send
 
 from ..core.errors import ConfigError, InputError, MetierError
-from ..core.run import Cancelled, Emit, Event, Plain, record, timing
+from ..core.run import Cancelled, Emit, Event, Plain, record, step, timing
 from ..core.text import savable
 from ..core.types import Answer, Brief, Budget, Handoff, Outcome, Part, Route, Turn, Value
 from ..memory.window import ContextualQuery, recall, roll
@@ -273,7 +273,9 @@ class Nodes:
         def work(assignment: Assignment) -> Command:
             trail = [*assignment["trail"], name]
             seen = [{"specialist": name, "brief": assignment["brief"]}]
-            outcome = self._outcome(name, Brief.model_validate(assignment["brief"]))
+            with step("specialist", name) as note:
+                outcome = self._outcome(name, Brief.model_validate(assignment["brief"]))
+                note(**_known(outcome))
             if isinstance(outcome, Handoff) and outcome.name in trail:
                 used, spent = outcome.usage, outcome.timings
                 outcome = unfinished([*trail, outcome.name], outcome.brief)
@@ -337,6 +339,14 @@ class Nodes:
         emit(Event(name="answer", specialist=answer["specialist"], data=answer))
         message = AIMessage(content=answer["text"], name="metier", response_metadata={"metier": _slim(answer)})
         return {"messages": [message]}
+
+
+def _known(outcome: Outcome) -> dict[str, Any]:
+    """What a trace shows of it."""
+    spent = {"input_tokens": outcome.usage.input_tokens, "output_tokens": outcome.usage.output_tokens}
+    if isinstance(outcome, Handoff):
+        return {"handoff": outcome.name, **spent}
+    return {"version": outcome.version, "answer": outcome.kind, "confidence": outcome.confidence, **spent}
 
 
 def _read(state: State, field: str, kind: type[AnyValue]) -> AnyValue:

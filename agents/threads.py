@@ -184,7 +184,7 @@ class Threads:
         at = datetime.now(UTC).isoformat()
         single = SingleTask(at=at, task=task, answer=answer, user=owner.user, tenant=owner.tenant)
         if self._single and writable(self._single.parent):
-            write_atomic(self._single, single.model_dump_json())
+            write_atomic(self._single, single.model_dump_json(), lasting=False)
 
     def forget_single(self) -> None:
         """Forget the last task outside of conversations."""

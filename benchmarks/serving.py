@@ -1,16 +1,21 @@
 """`metier serve` under load: requests a second, latency, streams, and what happens with too many callers.
 
-`python benchmarks/serving.py DATA [--only SET] [--limit N] [--seed S] [--json OUT] [--train DIR]`
+`python benchmarks/serving.py DATA [--only SET] [--limit N] [--seed S] [--json OUT] [--train DIR] [--minutes M]`
 
 A team of one specialist, whose model is scripted (it costs no time), is served by one process, as `metier serve` does
 it; this process asks. DATA is not read. The sets are `none`, where no thread is saved, and `sqlite`, where each step of
 each task is (`memory: {checkpoints: …}`).
 
-`requests_per_s` is measured with 16 callers at once. `p50_s` and `p99_s` are latencies of 4 callers at once, and
-`direct_p99_s` that of 4 threads which ask the team without HTTP. `streams_complete` is the share of 50 streams, read at
+`requests_per_s` is measured with 16 callers at once; `server_cpu_s` is the processor time that the server took for one
+of these requests, which hardly depends on what else the machine does. `p50_s` and `p99_s` are latencies of 4 callers at
+once, `direct_p99_s` that of 4 threads which ask the team without HTTP, and `overhead_p99_s` the difference.
+`streams_complete` is the share of 50 streams, read at
 once, that end with `[DONE]` and hold the whole answer. `refused_only` is the share of replies that are an answer or 429
 when twice as many call at once as workers and queue hold; each 429 must say when to come back. `ask_command_s` is the
 wall time of `metier ask` with this server running, `ask_answer_s` that of the same answer over HTTP.
+
+With `--minutes`, twice as many callers as fit ask for so long. `memory_first_bytes` and `memory_last_bytes` are the
+medians of what the server holds in the second and in the last tenth of that time, and `long_refused_only` is as above.
 """
 
 from __future__ import annotations
@@ -30,6 +35,8 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+import numpy as np
+import psutil
 from harness import Report, parser, quantile, say
 
 from metier.agents.build import build
@@ -63,8 +70,8 @@ def write_team(folder: Path, checkpoints: str) -> Path:
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """`metier serve` in a process of its own; gives its address."""
+def served(folder: Path) -> Iterator[tuple[str, psutil.Process]]:
+    """`metier serve` in a process of its own; gives its address, and the process."""
     words = ["-t", str(folder), "--port", "0", "--workers", str(WORKERS), "--queue", str(QUEUE)]
     process = subprocess.Popen([sys.executable, "-m", "metier", "serve", *words], stderr=subprocess.DEVNULL)
     try:
@@ -73,7 +80,7 @@ def served(folder: Path) -> Iterator[str]:
             if process.poll() is not None:
                 raise SystemExit("the server did not start")
             time.sleep(0.05)
-        yield json.loads(found.read_text())["url"]
+        yield json.loads(found.read_text())["url"], psutil.Process(process.pid)
     finally:
         process.terminate()
         process.wait()
@@ -150,24 +157,66 @@ def direct(folder: Path, requests: int) -> list[float]:
 
 def measure(args: Namespace, report: Report, name: str, folder: Path) -> None:
     """All figures of one team."""
-    count = args.limit or 1000
-    report.add(name, "metier", "direct_p99_s", direct(folder, count), quantile(0.99))
-    with served(folder) as address:
+    count, p99 = args.limit or 1000, quantile(0.99)
+    say(f"{name}: {os.getloadavg()[0]:.1f} processes want one of {os.cpu_count()} processors before it begins")
+    alone = direct(folder, count)
+    report.add(name, "metier", "direct_p99_s", alone, p99)
+    with served(folder) as (address, process):
         asyncio.run(load(address, 4, 50))
-        start = time.perf_counter()
+        start, used = time.perf_counter(), _cpu(process)
         replies = asyncio.run(load(address, 16, count))
         report.add_value(name, "metier", "requests_per_s", len(replies) / (time.perf_counter() - start), len(replies))
+        report.add_value(name, "metier", "server_cpu_s", (_cpu(process) - used) / len(replies), len(replies))
         seconds = [reply.seconds for reply in asyncio.run(load(address, 4, count))]
         report.add(name, "metier", "p50_s", seconds, quantile(0.5))
-        report.add(name, "metier", "p99_s", seconds, quantile(0.99))
+        report.add(name, "metier", "p99_s", seconds, p99)
+        overhead = p99(np.array(seconds)) - p99(np.array(alone))
+        report.add_value(name, "metier", "overhead_p99_s", overhead, len(seconds))
         streams = asyncio.run(load(address, 50, 50, stream=True))
         report.add(name, "metier", "streams_complete", [_complete(reply) for reply in streams])
         many = asyncio.run(load(address, 2 * (WORKERS + QUEUE), 4 * (WORKERS + QUEUE)))
         say(f"{name}: {sum(reply.status == 429 for reply in many)} of {len(many)} were sent away")
-        fine = [reply.status == 200 or (reply.status == 429 and "retry-after" in reply.headers) for reply in many]
-        report.add(name, "metier", "refused_only", fine)
+        report.add(name, "metier", "refused_only", [_fine(reply) for reply in many])
         report.add(name, "metier", "ask_answer_s", [reply.seconds for reply in asyncio.run(load(address, 1, 10))])
         report.add(name, "metier", "ask_command_s", [_command(folder) for _ in range(5)])
+        if args.minutes:
+            endure(args.minutes * 60, report, name, address, process)
+
+
+def endure(seconds: float, report: Report, name: str, address: str, process: psutil.Process) -> None:
+    """Twice the load for a long time: is everybody answered or sent away, and does the server's memory stay?"""
+    end, held, fine = time.monotonic() + seconds, list[int](), list[bool]()
+
+    async def call() -> None:
+        async with Caller(address) as caller:
+            while time.monotonic() < end:
+                reply = await caller.ask()
+                fine.append(_fine(reply))
+                if reply.status == 429:
+                    await asyncio.sleep(float(reply.headers["retry-after"]))
+
+    async def look() -> None:
+        while time.monotonic() < end:
+            held.append(process.memory_info().rss)
+            await asyncio.sleep(min(1.0, seconds / 100))
+
+    async def all_of_them() -> None:
+        await asyncio.gather(look(), *(call() for _ in range(2 * (WORKERS + QUEUE))))
+
+    asyncio.run(all_of_them())
+    tenth = max(1, len(held) // 10)
+    report.add_value(name, "metier", "memory_first_bytes", float(np.median(held[tenth : 2 * tenth])), tenth)
+    report.add_value(name, "metier", "memory_last_bytes", float(np.median(held[-tenth:])), tenth)
+    report.add(name, "metier", "long_refused_only", fine)
+
+
+def _fine(reply: Reply) -> bool:
+    return reply.status == 200 or (reply.status == 429 and "retry-after" in reply.headers)
+
+
+def _cpu(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return times.user + times.system
 
 
 def _complete(reply: Reply) -> bool:
@@ -186,7 +235,9 @@ def _command(folder: Path) -> float:
 
 def main() -> None:
     """Measure."""
-    args = parser("metier serve under load.").parse_args()
+    arguments = parser("metier serve under load.")
+    arguments.add_argument("--minutes", type=float, default=0.0, metavar="M", help="look at the memory for so long")
+    args = arguments.parse_args()
     report = Report(args)
     with tempfile.TemporaryDirectory() as place:
         for name in SETS:

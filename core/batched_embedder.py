@@ -117,7 +117,7 @@ class BatchedEmbedder(ABC):
         for row, tokens in enumerate(encoded):
             ids[row, : len(tokens)] = tokens
             mask[row, : len(tokens)] = 1
-        with timing("embed"):
+        with timing("embed", self.name):
             request = self._request()
             request.infer(self._feeds(ids, mask), share_inputs=True)
             hidden = request.get_output_tensor(0).data

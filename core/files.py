@@ -22,15 +22,22 @@ from .errors import ConfigError, StateError
 _T = TypeVar("_T")
 
 
-def write_atomic(path: Path, data: bytes | str) -> None:
-    """Replace `path` by `data` in one step. A crash or a full disk leaves the old file as it was."""
+def write_atomic(path: Path, data: bytes | str, *, lasting: bool = True) -> None:
+    """Replace `path` by `data` in one step. A crash or a full disk leaves the old file as it was.
+
+    Args:
+        path: The file.
+        data: All of it.
+        lasting: It must survive a power cut, which takes the disk a moment; else a file that is not whole may be left.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data.encode() if isinstance(data, str) else data)
             file.flush()
-            os.fsync(file.fileno())
+            if lasting:
+                os.fsync(file.fileno())
         os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)

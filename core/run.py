@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from time import monotonic, perf_counter
 from typing import Any, Literal, Protocol
@@ -90,6 +90,41 @@ def part_of(progress: Progress, whole: str) -> Progress:
     return lambda what, done, total: progress(f"{whole}: {what}", done, total)
 
 
+# Who looks on while a run goes on: a trace of it.
+
+
+Watch = Callable[[str, str], AbstractContextManager[Callable[..., None]]]
+"""Wraps each step of a run, given its kind (`model`, `tool` …) and the name of what works; gives a function that takes
+what else is known of the step by keyword: `input_tokens=…`. Nothing that was asked or answered is told so."""
+
+_watching: ContextVar[Watch | None] = ContextVar("metier_watching", default=None)
+
+
+@contextmanager
+def watched(watch: Watch) -> Iterator[None]:
+    """Steps of the work inside the block are told to `watch`."""
+    token = _watching.set(watch)
+    try:
+        yield
+    finally:
+        _watching.reset(token)
+
+
+@contextmanager
+def step(kind: str, name: str = "") -> Iterator[Callable[..., None]]:
+    """A step of a run for whoever looks on; see `Watch`. Gives the function that takes what else is known of it."""
+    watch = _watching.get()
+    if watch is None:
+        yield _not_noted
+        return
+    with watch(kind, name) as note:
+        yield note
+
+
+def _not_noted(**known: Any) -> None:
+    """Nobody looks on."""
+
+
 # Seconds per stage of a run, gathered wherever the work happens.
 
 
@@ -111,21 +146,23 @@ def record() -> Iterator[dict[str, float]]:
 
 
 @contextmanager
-def timing(stage: str) -> Iterator[None]:
-    """Add the block's wall time to `stage` of the run that is being recorded.
+def timing(stage: str, name: str = "") -> Iterator[Callable[..., None]]:
+    """Add the block's wall time to `stage` of the run that is being recorded; it is a `step` of that kind, too.
 
     Stages of parallel specialists add up, so their sum can exceed the run's total.
+
+    Args:
+        stage: What is done.
+        name: Of what does it: a model, a tool.
     """
-    timings = _run.get()
-    if timings is None:
-        yield
-        return
-    start = perf_counter()
+    timings, start = _run.get(), perf_counter()
     try:
-        yield
+        with step(stage, name) as note:
+            yield note
     finally:
-        with _lock:
-            timings[stage] = timings.get(stage, 0.0) + perf_counter() - start
+        if timings is not None:
+            with _lock:
+                timings[stage] = timings.get(stage, 0.0) + perf_counter() - start
 
 
 # How a run survives an interruption: a step that was done is not done again when the run goes on.

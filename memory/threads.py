@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, cast
 from weakref import WeakValueDictionary
 from zlib import crc32
 
@@ -36,6 +36,9 @@ DELETE FROM checkpoints WHERE thread_id = ? AND (checkpoint_ns, checkpoint_id) N
 """
 _TURN_FILES = 1024
 """Files at which processes wait for each other."""
+_FORGET_SECONDS = 0.5
+"""How long what was deleted may stay in the write-ahead file: emptying it holds up all others, so that it is done once
+for all that was deleted in that time."""
 
 
 def _in_thread(method: str) -> Any:
@@ -116,6 +119,7 @@ class SqliteThreads(ThreadSaver, SqliteSaver):
     def __init__(self, path: Path) -> None:
         self._path = path
         self._turns = WeakValueDictionary[str, threading.Lock]()
+        self._emptied, self._emptying = -_FORGET_SECONDS, cast("threading.Timer | None", None)
         connection = None
         try:
             connection = open_sqlite(path)
@@ -201,14 +205,31 @@ class SqliteThreads(ThreadSaver, SqliteSaver):
             scrub(self.conn, self._path)
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; the last one to do so takes the write-ahead file away."""
         with self.lock:
+            if self._emptying:
+                self._emptying.cancel()
             self.conn.close()
 
     def _forget_for_good(self) -> None:
-        """What was deleted leaves the write-ahead file too."""
+        """What was deleted leaves the write-ahead file too: now, or soon with what else is deleted meanwhile."""
         with self.lock:
-            self.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            wait = self._emptied + _FORGET_SECONDS - monotonic()
+            if wait <= 0:
+                self._empty_log()
+            elif self._emptying is None:
+                self._emptying = threading.Timer(wait, self._empty_later)
+                self._emptying.daemon = True
+                self._emptying.start()
+
+    def _empty_later(self) -> None:
+        with self.lock:
+            if self._emptying and not self._emptying.finished.is_set():
+                self._empty_log()
+
+    def _empty_log(self) -> None:
+        self.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._emptied, self._emptying = monotonic(), None
 
 
 def busy(thread_id: str, seconds: float) -> StateError:

@@ -7,6 +7,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -32,19 +33,34 @@ def serve(
     webhook_host: Annotated[
         list[str] | None, typer.Option(help="Host of the local network that webhooks may reach; again for more.")
     ] = None,
+    origin: Annotated[
+        list[str] | None, typer.Option(help="Page of another server that may use this one (CORS); again for more.")
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Follow the documents: build what changes.")] = False,
 ) -> None:
     """Serve the team: a chat page, an OpenAI-compatible API and more, until Ctrl-C."""
     try:
         import uvicorn
 
         from .http.app import create_app
+        from .http.telemetry import telemetry_of_environment
     except ImportError as error:
         raise MissingExtra(error.name or "fastapi", "serve") from None
     _check_host(host, team)
-    with _listen(host, port) as listening, open_team(team) as opened:
-        app = create_app(opened, workers=workers, queue=queue, drain_seconds=_DRAIN, webhook_hosts=webhook_host or ())
+    console = Console(stderr=True)
+    say = partial(console.print, markup=False, highlight=False)
+    with _listen(host, port) as listening, telemetry_of_environment() as telemetry, open_team(team) as opened:
+        app = create_app(
+            opened,
+            workers=workers,
+            queue=queue,
+            drain_seconds=_DRAIN,
+            webhook_hosts=webhook_host or (),
+            origins=origin or (),
+            telemetry=telemetry,
+            follow=say if watch else None,
+        )
         url = f"http://{_shown(host)}:{listening.getsockname()[1]}"
-        console = Console(stderr=True)
         console.print(f"[bold]{opened.card.name}[/] at {url}/ · API {url}/v1 · Ctrl-C ends", highlight=False)
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=int(_DRAIN) + 10)
         # uvicorn ends in its own time and raises the signal once more then: that must still close the team.

@@ -198,8 +198,9 @@ class Specialist(Runnable[LanguageModelInput, Answer]):
         """The passages that the model may read, and what guards took out."""
         if self.card.knowledge is None and not brief.passages:
             return [], {}
-        with timing("retrieve"):
+        with timing("retrieve", self.card.name) as note:
             passages, guards = self._sift(self._best(brief))
+            note(passages=len(passages))
         found = [{"source": p.source, "page": p.page, "score": round(p.score, 4)} for p in passages]
         emit(Event(name="retrieve", specialist=self.card.name, data={"passages": found}))
         for name, did in guards.items():

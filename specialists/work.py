@@ -140,15 +140,16 @@ class Work:
 
     def _say(self, messages: list[Message], options: dict[str, Any], *, aloud: bool) -> Plain:
         whole: AIMessageChunk | None = None
-        with timing("model"):
+        with timing("model", getattr(self.chat, "model_name", "")) as note:
             for chunk in self.chat.stream([(m["role"], m["content"]) for m in messages], **options):
                 if not isinstance(chunk, AIMessageChunk):
                     continue
                 whole = chunk if whole is None else whole + chunk
                 if chunk.content and aloud:
                     self.emit(Event(name="token", specialist=self.card.name, data={"text": chunk.content}))
-        told, spent = (whole.response_metadata, whole.usage_metadata or {}) if whole else ({}, {})
-        tokens = {name: spent.get(name, 0) for name in ("input_tokens", "output_tokens")}
+            told, spent = (whole.response_metadata, whole.usage_metadata or {}) if whole else ({}, {})
+            tokens = {name: spent.get(name, 0) for name in ("input_tokens", "output_tokens")}
+            note(provider=self.engine.name, finish=told.get("finish_reason"), **tokens)
         return {
             "text": str(whole.content).strip() if whole else "",
             "certainty": {k: v for k in CERTAINTY if (v := told.get(k)) is not None},

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from metier.core.dates import days_in
 from metier.agents.workflows.slots import fill_slots, without_slots
 from metier.agents.workflows.steps import Parameter
+from metier.core.dates import days_in
 
 TODAY = date(2026, 11, 27)  # a Friday
 SITE = Parameter(enum=("North", "South", "North East"), description="Which site")

@@ -81,18 +81,19 @@ class Ledger:
     """
 
     def __init__(self, place: Path | Database | None = None) -> None:
-        self.database: Database = (
-            SqliteDatabase(place, EFFECTS_SCHEMA, synchronous="FULL")
-            if place is None or isinstance(place, Path)
-            else place
-        )
+        if place is None or isinstance(place, Path):
+            place = SqliteDatabase(place, EFFECTS_SCHEMA, synchronous="FULL")
+        self.database = place
+        self._written = True  # by whoever had the database before
 
     def begin(self, key: str) -> LedgerEntry | None:
         """Claim a key. None: it is yours, go on; otherwise what is known of the earlier attempt."""
         claim = "INSERT INTO effects VALUES (?, 'begun', '') ON CONFLICT (key) DO NOTHING RETURNING 1"
         earlier = None
         while earlier is None:  # a key that is released by another process between the two statements is free again
-            if self.database.run(claim, (key,)):
+            claimed = self.database.run(claim, (key,))
+            self._written = True
+            if claimed:
                 return None
             earlier = self.find(key)
         return earlier
@@ -114,7 +115,9 @@ class Ledger:
         """Forget all effects whose key begins with `prefix` (a thread's, say); how many there were."""
         with self.database.transaction() as execute:
             gone = execute("DELETE FROM effects WHERE substr(key, 1, ?) = ? RETURNING 1", (len(prefix), prefix))
-        self.database.empty_log()
+        if gone or self._written:
+            self.database.empty_log()
+            self._written = False
         return len(gone)
 
     def close(self) -> None:

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any, NamedTuple
 
+from ...core.dates import days_in, without_days
 from ...core.text import content_stems
 from ...specialists.knowledge.bridge import names_in
 from ...specialists.styles.act.arguments import Utterance, spelled, stems
-from ...core.dates import days_in, without_days
 from .steps import Parameter
 
 Guess = Callable[[Mapping[str, Parameter], str], Mapping[str, Any]]

@@ -16,13 +16,13 @@ from typing import Any
 
 from langchain_core.messages import AnyMessage
 
+from ...core.dates import days_in
 from ...core.errors import ConfigError, InputError, MetierError
 from ...core.run import Emit, Plain
 from ...core.text import codes
 from ...core.types import Answer, Brief, Part, Route
 from ...specialists.engines.engine import Engine, Json, Sampling
 from ...specialists.knowledge.bridge import names_in
-from ...core.dates import days_in
 from .files import FOLDER, read_plans, write_plan
 from .plan import Plan
 from .slots import SLOT, Guess, fill_slots, without_slots

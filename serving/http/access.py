@@ -56,7 +56,7 @@ _READ_BY_POST = r"/assistants/search$|/threads/(search|count)$|/threads/[^/]+/hi
 _RULES: tuple[tuple[str, str, tuple[AccessScope, ...]], ...] = (
     (r".", r"/api/logout$", SCOPES),
     (r".", r"/mcp$", ("ask", "read")),
-    (r".", r"/api/(review|operation)\b", ("admin",)),
+    (r".", r"/metrics$|/api/(review|operation)\b", ("admin",)),
     (r"POST|PUT|PATCH|DELETE", r"/api/(build|documents)\b", ("admin",)),
     (r"GET|HEAD", rf"{_ASKED}|/v1/models\b|/assistants\b|/info$|/\.well-known/", ("ask", "read")),
     (r".", r"/assistants/search$", ("ask", "read")),
@@ -276,7 +276,9 @@ class AccessGate:
             return
         try:
             counted = _counted(receive, self._access.most_bytes)
-            await self._app({**scope, CALLER: who} if who else scope, counted, sending)
+            if who:
+                scope[CALLER] = who  # not in a copy: whoever stands outside sees the route that was found
+            await self._app(scope, counted, sending)
         finally:
             await self._access.note(request, who, status, said)
 

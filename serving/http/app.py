@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 from uuid import uuid4
 
 from fastapi import FastAPI, Request
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
 
 from ..._version import __version__
@@ -29,15 +31,18 @@ from .batch_routes import Batches, batch_routes
 from .caller import Identify
 from .documents import document_routes
 from .errors import install_errors
+from .follow import Follower
 from .langgraph_routes import langgraph_routes
 from .mcp import add_mcp, mcp_running
+from .metrics import add_metrics
 from .openai_chat import chat_routes
 from .openai_responses import response_routes
 from .page import Page, page_routes
 from .run_routes import run_routes
-from .runs import RunService
+from .runs import Run, RunService
 from .shift import Shift
 from .team_page import team_routes
+from .telemetry import FollowCaller, Telemetry
 from .threads import ThreadIndex
 from .webhooks import Webhooks
 from .workflow_routes import FolderWatch, workflow_routes
@@ -68,6 +73,9 @@ def create_app(
     queue: int = 64,
     drain_seconds: float = 30.0,
     webhook_hosts: Collection[str] = (),
+    origins: Collection[str] = (),
+    telemetry: Telemetry | None = None,
+    follow: Callable[[str], None] | None = None,
 ) -> FastAPI:
     """The app that serves a team: its API, and the chat page at `/`.
 
@@ -79,31 +87,24 @@ def create_app(
         queue: Tasks that may wait; with more, callers get 429 and when to come back.
         drain_seconds: How long tasks may go on when the server is told to end.
         webhook_hosts: Hosts of the local network that may be told of a run's end; public ones always may.
+        origins: Pages of other servers that may use this one from a browser (`https://intranet.example`); none may
+            when left out.
+        telemetry: Is told of each run; left out: nobody is.
+        follow: Build anew whenever documents change, and tell this in words of it; left out: who works stays.
     """
     state = team.blueprint.state
     records = open_records(team.card.memory.checkpoints, state)
     shift = Shift(records, team.card.name, state)
     webhooks = Webhooks(state, webhook_hosts)
-    access, used = Access(team, identify=identify), UsageBook(records, lambda: team.card.limits)
+    access, used = Access(team, identify=identify, origins=origins), UsageBook(records, lambda: team.card.limits)
     runs = RunService(team, shift, workers=workers, queue=queue, on_end=webhooks.tell, used=used)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        around = (runs.look_around, FolderWatch(runs).look, app.state.batches.look_around)
-        shift.begin()
-        for look in around:
-            await look()
-        looking = asyncio.create_task(shift.keep(*around))
-        beside = asyncio.create_task(_keep_up(team))
-        async with mcp_running(app):
+        async with _on_shift(app, shift), mcp_running(app), _beside(app, team, follow):
             yield
-            beside.cancel()
-            with suppress(asyncio.CancelledError):
-                await beside
             await app.state.batches.stop()
             await runs.drain(drain_seconds)
-        looking.cancel()
-        shift.end()
         records.close()
         access.close()
 
@@ -112,7 +113,7 @@ def create_app(
     )
     app.state.instance = uuid4().hex
     app.state.team, app.state.runs, app.state.webhooks = team, runs, webhooks
-    app.state.batches, app.state.threads = Batches(app, shift), ThreadIndex(runs)
+    app.state.batches, app.state.threads, app.state.follower = Batches(app, shift), ThreadIndex(runs), None
     install_errors(app)
     for routes in _ROUTES:
         app.include_router(routes)
@@ -120,6 +121,9 @@ def create_app(
     add_mcp(app)
     add_a2a(app)
     add_access(app, access)
+    add_metrics(app, runs)  # outside the gate: who was turned away counts, too
+    _tell(app, telemetry)
+    _allow(app, origins)
     app.mount("/", Page(), name="web")
     return app
 
@@ -168,3 +172,65 @@ def _health(app: FastAPI) -> None:
         """It takes tasks: 503 while it is about to end."""
         draining = request.app.state.runs.draining
         return JSONResponse({"status": "draining" if draining else "ready"}, 503 if draining else 200)
+
+
+@asynccontextmanager
+async def _on_shift(app: FastAPI, shift: Shift) -> AsyncIterator[None]:
+    """This server does its part of the team's work inside the block."""
+    runs = app.state.runs
+    around = (runs.look_around, FolderWatch(runs).look, app.state.batches.look_around)
+    shift.begin()
+    for look in around:
+        await look()
+    looking = asyncio.create_task(shift.keep(*around))
+    yield
+    looking.cancel()
+    shift.end()
+
+
+@asynccontextmanager
+async def _beside(app: FastAPI, team: Team, say: Callable[[str], None] | None) -> AsyncIterator[None]:
+    """What goes on beside the tasks inside the block: `_keep_up`, and following the documents if anybody wants it."""
+    follower = app.state.follower = Follower(team, say) if say else None
+    keeping, following = asyncio.create_task(_keep_up(team)), follower and asyncio.create_task(follower.run())
+    try:
+        yield
+    finally:
+        keeping.cancel()
+        with suppress(asyncio.CancelledError):
+            await keeping
+        if follower and following:
+            follower.end()
+            await following
+
+
+def _tell(app: FastAPI, telemetry: Telemetry | None) -> None:
+    """Runs to telemetry."""
+    if telemetry is None:
+        return
+    team: Team = app.state.team
+
+    def ended(run: Run) -> None:
+        known: dict[str, Any] = {"metier.run.id": run.id, "metier.run.status": run.status}
+        known["gen_ai.conversation.id"] = run.thread_id
+        if run.answer and (route := run.answer.route):
+            known |= {"metier.route.decision": route.decision, "metier.route.confidence": route.confidence}
+            known["metier.route.specialists"] = [part.specialist for part in route.parts]
+        telemetry.tell(run.trace, team.card.name, known, run.error)
+
+    app.state.runs.on_ended.append(ended)
+    app.add_middleware(FollowCaller)
+
+
+def _allow(app: FastAPI, origins: Collection[str]) -> None:
+    """Browsers let pages of these origins read what this server says."""
+    if not origins:
+        return
+    shown = ["Content-Location", "Location", "Retry-After"]
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=list(origins),
+        allow_methods=["*"],
+        allow_headers=["*"],
+        expose_headers=shown,
+    )

@@ -13,7 +13,7 @@ import json
 import logging
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -22,7 +22,7 @@ from uuid import uuid4
 from ...agents.team import Team
 from ...agents.threads import SINGLE, WORKFLOW, Unfinished
 from ...core.errors import MetierError, unknown
-from ...core.run import Cancelled, Emit, Event, cancellable
+from ...core.run import Cancelled, Emit, Event, cancellable, watched
 from ...core.types import Answer
 from ...memory.records import Record
 from ...tools.policy import Decision
@@ -31,6 +31,7 @@ from .caller import Caller
 from .errors import ServingError, error_body
 from .run_request import ENDED, RunRequest, RunStatus, RunView, WebhookTarget
 from .shift import Shift
+from .telemetry import Trace
 from .workflow_runs import admit_workflow, begin_workflow, go_on_with_workflow, workflow_left, workflow_state
 
 _log = logging.getLogger("metier.http")
@@ -41,6 +42,8 @@ _LOOK_AGAIN = 0.2
 """Seconds after which a run looks again whether those before it, on another server, have ended."""
 _KEPT = 2_000
 """Runs that have ended and are in memory; of those that are not durable nothing else is known."""
+_KEPT_WHOLE = 200
+"""Of those, how many are kept with what happened in them: each token is an event."""
 _KEPT_DAYS = 30
 """Days for which ended runs are kept on the disk."""
 
@@ -79,6 +82,7 @@ class Run:
         self.told = False
         """Whoever wanted to know of its end does."""
         self.events: list[Event] = []
+        self.trace = Trace()
         self.called_off = threading.Event()
         self.begun_at: float | None = None
         """When somebody began to work on it."""
@@ -167,10 +171,11 @@ class Run:
 
     async def follow(self, after: int = 0) -> AsyncIterator[Event | None]:
         """Its events from number `after` on until it ends; None now and then while nothing happens."""
+        events = self.events  # they stay there for whoever is slow, also when the run forgets them
         while True:
-            while after < len(self.events):
+            while after < len(events):
                 after += 1
-                yield self.events[after - 1]
+                yield events[after - 1]
             if self.ended:
                 return
             try:
@@ -225,12 +230,15 @@ class RunService:
         self.team, self.shift, self.workers, self.queue = team, shift, workers, queue
         self.records, self.used = shift.records, used
         self.draining = False
+        self.on_ended = list[Callable[[Run], None]]()
+        """Told of each run that has ended or waits for a person: metrics, traces."""
         self._on_end = on_end
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="metier-run")
         self._active: dict[str, asyncio.Task[None]] = {}
         self._telling: set[asyncio.Task[None]] = set()
         self._runs: OrderedDict[str, Run] = OrderedDict()
         self._clear = True
+        self._whole = deque[Run]()
 
     def team_for(self, caller: Caller) -> Team:
         """The team as this caller may use it."""
@@ -240,6 +248,15 @@ class RunService:
     def active(self) -> int:
         """Runs that are waiting or worked on."""
         return len(self._active)
+
+    @property
+    def working(self) -> int:
+        """Runs that are worked on."""
+        return sum(self._runs[id].status == "in_progress" for id in self._active)
+
+    def find(self, id: str) -> Run | None:
+        """A run that is in memory, whoever asked for it."""
+        return self._runs.get(id)
 
     def start(
         self,
@@ -440,6 +457,7 @@ class RunService:
         elif run.status == "requires_action":
             run.become("cancelled")
             self._ended(run)
+            self._show(run)
 
     def resume(self, run: Run, decisions: Sequence[Decision]) -> None:
         """Go on with a run that waits for a person, or without decisions with one that was broken off.
@@ -513,6 +531,7 @@ class RunService:
     def _begin(self, run: Run, work: _Work) -> None:
         run.called_off.clear()
         run.begun_at, run.too_late = None, False
+        run.trace = Trace()
         self._active[run.id] = asyncio.get_running_loop().create_task(self._drive(run, work))
 
     async def _drive(self, run: Run, work: _Work) -> None:
@@ -539,7 +558,13 @@ class RunService:
             self._count(run)
             if not (self.draining and run.status == "cancelled"):
                 self._ended(run)
-            self._forget()
+            self._show(run)
+            self._forget(run)
+
+    def _show(self, run: Run) -> None:
+        """To metrics and traces."""
+        for shown in self.on_ended:
+            shown(run)
 
     def _end_late(self, run: Run) -> None:
         run.too_late = True
@@ -597,7 +622,7 @@ class RunService:
         if not self._save(run, status="in_progress"):
             raise Cancelled("another server works on it")
         loop.call_soon_threadsafe(run.become, "in_progress")
-        with cancellable(run.called_off.is_set):
+        with cancellable(run.called_off.is_set), watched(run.trace.watch):
             work(tell)
 
     async def _those_before(self, run: Run) -> None:
@@ -610,8 +635,13 @@ class RunService:
             here = [self._active[id] for id in before if id in self._active]
             await (asyncio.wait(here) if here else asyncio.sleep(_LOOK_AGAIN))
 
-    def _forget(self) -> None:
+    def _forget(self, ended: Run) -> None:
         """Only the last runs can be asked about; one that waits for a person is never forgotten."""
+        self._whole.append(ended)
+        if len(self._whole) > _KEPT_WHOLE:
+            old = self._whole.popleft()
+            if old.ended:
+                old.events, old.trace = [], Trace()
         for id in list(self._runs)[: max(0, len(self._runs) - _KEPT)]:
             run = self._runs[id]
             if id not in self._active and (run.durable or run.status != "requires_action"):

@@ -144,10 +144,12 @@ def remove_document(specialist: Name, source: str, request: Request, who: Whoeve
 
 
 @team_routes.get("/build")
-def show_changes(request: Request, who: Whoever) -> dict[str, list[str] | None]:
-    """What is newer than the last build."""
+def show_changes(request: Request, who: Whoever) -> dict[str, Any]:
+    """What is newer than the last build; `building` is how far a server is that follows its documents."""
     changed = changed_since_build(request.app.state.team.blueprint)
-    return {"changed": changed if "admin" in who.scopes else changed and []}
+    follower = request.app.state.follower
+    building = follower.progress if follower and "admin" in who.scopes else None
+    return {"changed": changed if "admin" in who.scopes else changed and [], "building": building}
 
 
 @team_routes.post("/build", responses=SSE)
@@ -272,8 +274,8 @@ def _measured(one: Summary) -> dict[str, Any]:
 
 @team_routes.get("/answers")
 def list_answers(request: Request, who: Whoever) -> list[dict[str, Any]]:
-    """The caller's last answers, with where their time went."""
-    threads = team_of(request, who).threads
+    """The caller's last answers, with where their time went; of the latest every step is known."""
+    threads, runs = team_of(request, who).threads, request.app.state.runs
     if threads.saver is None:
         return []
     keep = ("specialist", "timings", "run_id", "thread_id", "confidence", "kind")
@@ -282,7 +284,9 @@ def list_answers(request: Request, who: Whoever) -> list[dict[str, Any]]:
         for turn in threads.turns(thread.id)[::-1]:
             if turn.answer and turn.answer.timings:
                 values = {name: getattr(turn.answer, name) for name in keep}
-                shown.append({"task": turn.task, "at": thread.at, **values})
+                run = runs.find(turn.answer.run_id)
+                steps = run.trace.shown() if run else []
+                shown.append({"task": turn.task, "at": thread.at, "steps": steps, **values})
         if len(shown) >= 50:
             break
     return shown[:50]
@@ -299,9 +303,9 @@ class OperationView(Value):
 
 
 @team_routes.get("/operation")
-def show_operation(request: Request) -> OperationView:
+def show_operation(request: Request, who: Whoever) -> OperationView:
     """The last trial of each specialist, and whether questions, answers and documents are as they were."""
-    team = team_of(request)
+    team = team_of(request, who)
     trials = team.trials.all() if team.trials else []
     found = [status for trial in trials if team.trials and (status := team.trials.status(trial.specialist))]
     with team.present() as loaded:

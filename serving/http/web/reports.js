@@ -27,7 +27,7 @@ export async function runs(panel, world) {
   if (!all.length) { put(panel, h("p", { class: "empty" }, t("Nobody has asked anything yet."))); return; }
   put(panel, h("p", { class: "soft" }, t("Where the time of the last answers went.")), all.map((one) => h("details", { class: "card why" },
     h("summary", {}, h("span", { class: "row" }, h("b", {}, one.task), one.specialist && [dot(one.specialist, world.names), one.specialist], h("span", { class: "pill number" }, seconds(whole(one.timings))), h("span", { class: "soft small" }, when(one.at)))),
-    h("div", { class: "in" }, waterfall(one.timings), h("dl", { class: "facts" },
+    h("div", { class: "in" }, one.steps.length ? steps(one.steps) : waterfall(one.timings), h("dl", { class: "facts" },
       h("dt", {}, t("Run")), h("dd", { class: "mono" }, one.run_id), h("dt", {}, t("Conversation")), h("dd", {}, h("a", { href: `#/thread/${encodeURIComponent(one.thread_id)}` }, one.thread_id)),
       h("dt", {}, t("Confidence")), h("dd", {}, figure(one.confidence)))))));
 }
@@ -36,6 +36,23 @@ const ORDER = ["guard_in", "recall", "route", "retrieve", "model", "tool", "chec
 
 const whole = (given) => Math.max(given.total ?? 0, Object.entries(given).reduce((sum, [name, value]) => (name === "total" ? sum : sum + value), 0));
 
+/** Every step at its time; what it is a part of stands above it. */
+function steps(given) {
+  const end = Math.max(...given.map((step) => step.start + step.seconds)) || 1;
+  return h("dl", { class: "fall" }, given.flatMap((step) => {
+    const name = h("dt", { class: "soft" }, step.name && step.name !== step.kind ? `${step.kind} · ${step.name}` : step.kind);
+    name.style.paddingLeft = `${step.depth}em`;
+    return [name, track(step.kind, step.start / end, step.seconds / end), h("dd", { class: "number" }, seconds(step.seconds))];
+  }));
+}
+
+function track(kind, from, width) {
+  const piece = h("i", { class: kind });
+  piece.style.left = `${100 * from}%`;
+  piece.style.width = `${100 * width}%`;
+  return h("dd", { class: "track", "aria-hidden": "true" }, piece);
+}
+
 /** Stages in their order, one after the other; those of parallel specialists are added up. */
 function waterfall(given) {
   const place = (name) => { const at = ORDER.indexOf(name); return at < 0 ? 5.5 : at; };
@@ -43,10 +60,8 @@ function waterfall(given) {
   const all = whole(given) || 1;
   let from = 0;
   return h("dl", { class: "fall" }, stages.flatMap(([name, value]) => {
-    const piece = h("i", { class: name });
-    piece.style.left = `${100 * from / all}%`;
-    piece.style.width = `${100 * value / all}%`;
+    const piece = track(name, from / all, value / all);
     from += value;
-    return [h("dt", { class: "soft" }, name), h("dd", { class: "track", "aria-hidden": "true" }, piece), h("dd", { class: "number" }, seconds(value))];
+    return [h("dt", { class: "soft" }, name), piece, h("dd", { class: "number" }, seconds(value))];
   }));
 }

@@ -179,8 +179,9 @@ def _ask(work: Work, fitting: Fitting, calls: Sequence[ToolCall] = (), *, forced
 
 
 def _do(work: Work, run: Callable[[ToolCall], ToolCall], call: ToolCall) -> ToolCall:
-    with timing("tool"):
+    with timing("tool", call.name) as note:
         done = run(call)
+        note(error=done.error is not None)
     work.meter.spend(Usage())
     seen = {"name": done.name, "arguments": done.arguments, "error": done.error}
     work.emit(Event(name="tool", specialist=work.card.name, data=seen))

@@ -153,13 +153,14 @@ def _try(work: Work, source: SqlSource, before: Sequence[Try]) -> Try:
 def _run(work: Work, source: SqlSource, reply: Reply) -> Try:
     """What came of a query."""
     query, found, doubts, error = reply.text, None, _FAILED, "no rows"
-    with timing("tool"):
+    with timing("tool", "query_database") as note:
         try:
             query, rows, signs = source.run(work.brief.task, reply.text)
             if any(value is not None for row in rows.rows for value in row):
                 found, doubts = rows, signs
         except MetierError as failed:
             error = failed.message
+        note(error=found is None)
     result = _text(found) if found else ""
     call = ToolCall(name="query_database", arguments={"query": query}, result=result, error=None if found else error)
     seen = {"name": call.name, "arguments": call.arguments, "error": call.error}
