@@ -10,6 +10,9 @@
                       how sure answers were, trials      by user or thread
     attachments/      files of their conversations       by user or thread
 
+The day's use of each user is among the requests. Users, keys and the audit log of a server are no traces of that kind:
+`metier users remove` takes out an account, and what was done stays on record.
+
 A router that learnt from a correction of an erased task is fitted again without it. Facts for everybody are nobody's,
 and examples that were accepted belong to the team's own files: neither is touched, unless everything is erased.
 """
