@@ -86,7 +86,7 @@ class Alarm(NamedTuple):
 
 def first_alarm(p: NDArray[np.float64]) -> Alarm | None:
     """The first change that is told; None while there is none. Arguments as `detect`."""
-    over = np.flatnonzero(detect(p) >= 1 / FALSE_ALARM) if len(p) else ()
+    over = np.flatnonzero(detect(p) >= 1 / FALSE_ALARM) if len(p) else np.empty(0, dtype=np.intp)
     if not len(over):
         return None
     told = int(over[0])
