@@ -86,7 +86,7 @@ class Alarm(NamedTuple):
 
 def first_alarm(p: NDArray[np.float64]) -> Alarm | None:
     """The first change that is told; None while there is none. Arguments as `detect`."""
-    over = np.flatnonzero(detect(p) >= 1 / FALSE_ALARM) if len(p) else ()
+    over = np.flatnonzero(detect(p) >= 1 / FALSE_ALARM) if len(p) else np.empty(0, dtype=np.intp)
     if not len(over):
         return None
     told = int(over[0])
@@ -209,12 +209,14 @@ def watch(plan: Blueprint, answers: AnswerLog | None, router: Router) -> list[Dr
     """Everything that is watched of a team.
 
     Args:
-        plan: The team.
+        plan: The team, or the part of it that somebody may know of: only what went to those counts.
         answers: Its log; None where it keeps none: only documents are looked at then.
-        router: As it works at present.
+        router: As it works at present; one that was not fitted here knows no examples.
     """
-    turns = answers.read(_accepted(plan)) if answers else []
-    own = router.model.rows.vectors[: router.model.own]
+    known = {*plan.specialists, NOBODY}
+    turns = [turn for turn in (answers.read(_accepted(plan)) if answers else ()) if turn.label in known]
+    model = getattr(router, "model", None)
+    own = model.rows.vectors[: model.own] if model else np.empty(0, dtype=np.float32)
     return [*drifts(turns, list(plan.specialists), own), _documents(plan)]
 
 

@@ -306,9 +306,9 @@ class OperationView(Value):
 def show_operation(request: Request, who: Whoever) -> OperationView:
     """The last trial of each specialist, and whether questions, answers and documents are as they were."""
     team = team_of(request, who)
-    trials = team.trials.all() if team.trials else []
-    found = [status for trial in trials if team.trials and (status := team.trials.status(trial.specialist))]
     with team.present() as loaded:
+        whole = [name for name in loaded.specialists if name not in loaded.partial]
+        found = [status for name in whole if team.trials and (status := team.trials.status(name))]
         return OperationView(trials=tuple(found), drift=tuple(watch(loaded.plan, team.answers, loaded.router)))
 
 
