@@ -16,7 +16,9 @@ import typer
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
+import metier
 from metier.agents.cards import TeamCard
 from metier.serving import cli
 from metier.specialists.card import SpecialistCard
@@ -37,7 +39,29 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
             shutil.copy(file, _SOURCES / "metier" / folder)
     python: Any = config.plugins["mkdocstrings"].config.handlers["python"]
     python["paths"] = [str(_SOURCES)]
+    _place_the_rest(config)
     return config
+
+
+def _place_the_rest(config: MkDocsConfig) -> None:
+    """A page of the first level that nobody placed stands in the guide."""
+    guide = next(section["Guide"] for section in config.nav or [] if "Guide" in section)
+    placed = str(config.nav)
+    guide += [page.name for page in sorted(Path(config.docs_dir).glob("*.md")) if f"'{page.name}'" not in placed]
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """The reference also holds the names that it does not place."""
+    if page.file.src_uri != "reference/python.md":
+        return markdown
+    rest = [name for name in metier.__all__ if f"::: metier.{name}\n" not in markdown and not _is_error(name)]
+    return "\n\n".join([markdown, *(["## More"] if rest else []), *(f"::: metier.{name}" for name in rest)])
+
+
+def _is_error(name: str) -> bool:
+    """Errors are a section of their own."""
+    thing = getattr(metier, name)
+    return name == "__version__" or (isinstance(thing, type) and issubclass(thing, Exception))
 
 
 def on_post_build(config: MkDocsConfig) -> None:

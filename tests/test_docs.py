@@ -205,7 +205,7 @@ def test_every_block_is_closed_and_few_are_left_out() -> None:
         fences = re.findall(r"^\s*```", page.read_text(), re.MULTILINE)
         assert len(fences) % 2 == 0, named(page)
     left_out = [(named(page), block.line) for page in PAGES for block in blocks(page) if block.left_out]
-    assert len(left_out) <= 4, left_out
+    assert len(left_out) <= 6, left_out
 
 
 # The site.
@@ -215,7 +215,7 @@ def test_every_block_is_closed_and_few_are_left_out() -> None:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The whole site, built strictly, as `make docs` does."""
     folder = tmp_path_factory.mktemp("site") / "site"
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     env = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
