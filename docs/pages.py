@@ -51,7 +51,8 @@ def _place_the_rest(config: MkDocsConfig) -> None:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """The reference also holds the names that it does not place."""
+    """Documents that are named become links; the reference also holds the names that it does not place."""
+    markdown = _linked(markdown, "../" * page.file.src_uri.count("/"))
     if page.file.src_uri != "reference/python.md":
         return markdown
     rest = [name for name in metier.__all__ if f"::: metier.{name}\n" not in markdown and not _is_error(name)]
@@ -72,7 +73,7 @@ def on_post_build(config: MkDocsConfig) -> None:
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are made here."""
     made = {
-        "changelog.md": _changelog(),
+        "changelog.md": (ROOT / "CHANGELOG.md").read_text(),
         "reference/team-card.md": _card_page(
             "team.yaml", "Who is on a team, on which model, within which limits.", TeamCard.model_json_schema()
         ),
@@ -86,14 +87,12 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def _changelog() -> str:
-    """The change log, with links to the documents that it names."""
-    return _linked((ROOT / "CHANGELOG.md").read_text())
-
-
 def _linked(text: str, up: str = "") -> str:
-    """Documents that a text names become links to them."""
-    return re.sub(r"`?docs/([\w/-]+)\.md`?", rf"[\1]({up}\1.md)", text)
+    """Documents that a text names, as one names them in the repository, become links; code stays as it is."""
+    parts = re.split(r"(^```.*?^```$|<!--.*?-->)", text, flags=re.MULTILINE | re.DOTALL)
+    named = re.compile(r"(?<![\w/(.])`?docs/([\w/-]+)\.md`?")
+    parts[::2] = [named.sub(rf"[\1]({up}\1.md)", part) for part in parts[::2]]
+    return "".join(parts)
 
 
 # Cards.
@@ -132,7 +131,7 @@ def _table(part: dict[str, Any], sections: dict[str, dict[str, Any]]) -> list[st
 
 
 def _said(field: dict[str, Any]) -> str:
-    return _linked(_cell(field.get("description", "")), "../")
+    return _cell(field.get("description", ""))
 
 
 def _cell(text: str) -> str:
