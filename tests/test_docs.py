@@ -213,6 +213,14 @@ def test_every_block_is_closed_and_few_are_left_out() -> None:
     assert len(left_out) <= 6, left_out
 
 
+def test_links_of_the_pages_outside_the_site_lead_somewhere() -> None:
+    """mkdocs looks at all others."""
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md"):
+        links = re.findall(r"\]\(([^)#\s]+)", page.read_text())
+        assert links or page.name == "CONTRIBUTING.md"
+        assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
+
+
 # The site.
 
 
