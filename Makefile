@@ -46,7 +46,7 @@ clients: $(VENV)/dev.stamp  ## npm clients of others, which talk with a served t
 	  { rm -rf $(VENV)/clients; echo "NO NPM CLIENTS: some clients of others will not be tested (make clients, with a network)"; }
 
 docs: $(VENV)/dev.stamp  ## these documents as a site, in site/
-	$(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 pictures: $(VENV)/dev.stamp models browser  ## the pictures of the page in docs/pictures, made by its tests
 	METIER_PICTURES=docs/pictures $(BIN)/python -m pytest -q tests/test_page.py

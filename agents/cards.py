@@ -33,7 +33,9 @@ class BudgetCard(Section):
     tokens: int = Field(default=8000, ge=100)
     """Input and output tokens together."""
     seconds: float = Field(default=60, gt=0)
+    """By the clock."""
     handoffs: int = Field(default=2, ge=0)
+    """How often a task may be handed on to another specialist."""
     tool_seconds: float = Field(default=30, gt=0)
     """Seconds that one attempt of a tool call may take."""
 
@@ -120,7 +122,9 @@ class TeamCard(Section):
     """A team of specialists, compiled into one LangGraph graph."""
 
     name: str = Field(pattern=NAME)
+    """In answers, traces and for API clients."""
     description: str = ""
+    """For people, and for programs that look for a team."""
     base: str = "qwen2.5-coder-0.5b"
     """The base model, a name of `metier models list`; changing it is this one line."""
     embedder: str = "multilingual-e5-small"

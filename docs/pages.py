@@ -16,7 +16,9 @@ import typer
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
+import metier
 from metier.agents.cards import TeamCard
 from metier.serving import cli
 from metier.specialists.card import SpecialistCard
@@ -37,7 +39,30 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
             shutil.copy(file, _SOURCES / "metier" / folder)
     python: Any = config.plugins["mkdocstrings"].config.handlers["python"]
     python["paths"] = [str(_SOURCES)]
+    _place_the_rest(config)
     return config
+
+
+def _place_the_rest(config: MkDocsConfig) -> None:
+    """A page of the first level that nobody placed stands in the guide."""
+    guide = next(section["Guide"] for section in config.nav or [] if "Guide" in section)
+    placed = str(config.nav)
+    guide += [page.name for page in sorted(Path(config.docs_dir).glob("*.md")) if f"'{page.name}'" not in placed]
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Documents that are named become links; the reference also holds the names that it does not place."""
+    markdown = _linked(markdown, "../" * page.file.src_uri.count("/"))
+    if page.file.src_uri != "reference/python.md":
+        return markdown
+    rest = [name for name in metier.__all__ if f"::: metier.{name}\n" not in markdown and not _is_error(name)]
+    return "\n\n".join([markdown, *(["## More"] if rest else []), *(f"::: metier.{name}" for name in rest)])
+
+
+def _is_error(name: str) -> bool:
+    """Errors are a section of their own."""
+    thing = getattr(metier, name)
+    return name == "__version__" or (isinstance(thing, type) and issubclass(thing, Exception))
 
 
 def on_post_build(config: MkDocsConfig) -> None:
@@ -48,7 +73,7 @@ def on_post_build(config: MkDocsConfig) -> None:
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are made here."""
     made = {
-        "changelog.md": _changelog(),
+        "changelog.md": (ROOT / "CHANGELOG.md").read_text(),
         "reference/team-card.md": _card_page(
             "team.yaml", "Who is on a team, on which model, within which limits.", TeamCard.model_json_schema()
         ),
@@ -62,14 +87,12 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def _changelog() -> str:
-    """The change log, with links to the documents that it names."""
-    return _linked((ROOT / "CHANGELOG.md").read_text())
-
-
 def _linked(text: str, up: str = "") -> str:
-    """Documents that a text names become links to them."""
-    return re.sub(r"`?docs/([\w/-]+)\.md`?", rf"[\1]({up}\1.md)", text)
+    """Documents that a text names, as one names them in the repository, become links; code stays as it is."""
+    parts = re.split(r"(^```.*?^```$|<!--.*?-->)", text, flags=re.MULTILINE | re.DOTALL)
+    named = re.compile(r"(?<![\w/(.])`?docs/([\w/-]+)\.md`?")
+    parts[::2] = [named.sub(rf"[\1]({up}\1.md)", part) for part in parts[::2]]
+    return "".join(parts)
 
 
 # Cards.
@@ -108,7 +131,7 @@ def _table(part: dict[str, Any], sections: dict[str, dict[str, Any]]) -> list[st
 
 
 def _said(field: dict[str, Any]) -> str:
-    return _linked(_cell(field.get("description", "")), "../")
+    return _cell(field.get("description", ""))
 
 
 def _cell(text: str) -> str:

@@ -57,13 +57,16 @@ class RouteCard(Section):
     """Rules that win over the trained router, as regular expressions on the task (case does not matter)."""
 
     always: list[str] = Field(default_factory=list)
+    """Tasks that match one of these are this specialist's."""
     never: list[str] = Field(default_factory=list)
+    """Tasks that match one of these are not."""
 
 
 class HandoffCard(Section):
     """A colleague that may take over."""
 
     to: str = Field(pattern=NAME)
+    """The colleague's name."""
     when: str | None = None
     """Regular expression: when it matches the task, the task goes there at once, with what was found.
     Left out: the task goes there only when this specialist cannot answer."""
@@ -81,6 +84,7 @@ class SpecialistCard(Section):
     instructions: str = ""
     """Added to the style's own instructions. Short ones work best with small models."""
     knowledge: KnowledgeCard | None = None
+    """Its documents; left out: it has none."""
     model: ModelCard = ModelCard()
     labels: list[str] = Field(default_factory=list)
     """The answers to choose from, for `style: label`."""
@@ -90,6 +94,7 @@ class SpecialistCard(Section):
     """Tasks that belong here, or `.jsonl` files of them (`{"input": …, "answer": …}`), relative to the card."""
     route: RouteCard = RouteCard()
     handoffs: list[HandoffCard] = Field(default_factory=list)
+    """Colleagues to whom it may pass a task on."""
     tools: list[str | dict[str, Any]] = Field(default_factory=list)
     """Tools that it may use, for `style: act`: a name (`calculator`), a name with options (`{use: sql, database: …}`),
     or `module:attribute` of any LangChain tool."""
