@@ -19,6 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from metier.agents.team import Team
 from metier.core.errors import ConfigError
+from metier.serving.http.caller import Caller
 from metier.serving.http.telemetry import Telemetry, telemetry_of_environment
 from metier.tests.desk import LEASES, QUESTION, QUOTE, busy, open_desk, served, write_desk
 
@@ -97,6 +98,22 @@ def test_metrics_show_the_queue_and_who_was_sent_away(desk):
         assert seen["metier_requests_total", "POST", "/v1/runs", "429"] == 1
         for reply in replies[:3]:
             client.post(f"/v1/runs/{reply.json()['id']}/cancel")
+
+
+def test_metrics_are_for_those_who_run_the_server_and_count_who_was_turned_away(desk):
+    def identify(request):
+        scopes = tuple(request.headers["x-scopes"].split()) if "x-scopes" in request.headers else ()
+        return Caller(user="anna", scopes=scopes)
+
+    with client_of(desk, identify=identify) as client:
+        assert client.get("/metrics").status_code == 403
+        assert client.get("/metrics", headers={"x-scopes": "ask read write"}).status_code == 403
+        assert client.post("/v1/runs", json=story(1), headers={"x-scopes": "read"}).status_code == 403
+        assert client.get("/health").status_code == client.get("/ready").status_code == 200
+        client.headers["x-scopes"] = "admin"
+        seen = figures(client)
+    assert seen["metier_requests_total", "GET", "other", "403"] == 2
+    assert seen["metier_requests_total", "POST", "other", "403"] == 1
 
 
 # Traces.

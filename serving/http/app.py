@@ -87,8 +87,7 @@ def create_app(
         queue: Tasks that may wait; with more, callers get 429 and when to come back.
         drain_seconds: How long tasks may go on when the server is told to end.
         webhook_hosts: Hosts of the local network that may be told of a run's end; public ones always may.
-        origins: Pages of other servers that may use this one from a browser (`https://intranet.example`); none may
-            when left out.
+        origins: Pages of other servers that may use this one (`https://intranet.example`); left out: none may.
         telemetry: Is told of each run; left out: nobody is.
         follow: Build anew whenever documents change, and tell this in words of it; left out: who works stays.
     """
