@@ -60,14 +60,14 @@ def ask_person(call: ToolCall, why: str, allowed: tuple[DecisionName, ...] | Non
         reviews = tuple(review.model_copy(update={"allowed_decisions": allowed}) for review in request.review_configs)
         request = request.model_copy(update={"review_configs": reviews})
 
-    decisions = decide(request)
+    decisions = wait_for_decisions(request)
     return decisions[0] if decisions else Reject(message=f"{_ABOUT_ANOTHER}: the team was changed since; ask again")
 
 
 _ABOUT_ANOTHER = "the person decided about another call"
 
 
-def decide(request: ApprovalRequest) -> tuple[Decision, ...]:
+def wait_for_decisions(request: ApprovalRequest) -> tuple[Decision, ...]:
     """Stop the run until a person has decided; empty where the decision was about something else."""
 
     def wait() -> Plain:

@@ -12,7 +12,8 @@
   tasks in which something is to be done), beside `did_nothing`, which leaves the tables as they are.
 
 Every system is shown with what it costs: model calls, tokens and seconds a task. Rows with an even place in the file
-were looked at while this was built, those with an odd place were not: the sets `…_seen` and `…_unseen`.
+were looked at while this was built, those with an odd place were not: the sets `…_seen` and `…_unseen`; of
+`team_workbench`, every second template.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import re
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -28,20 +30,29 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from harness import Report, parser, progress, read_set, read_training, wanted
+from langchain_core.utils.function_calling import convert_to_openai_tool
+from office import NOW, Office
 
 from metier.agents.workflows.planner import Planner, writer
 from metier.core.embedding import Embedder
+from metier.core.errors import MetierError
 from metier.core.files import read_jsonl
 from metier.core.models import ModelStore
 from metier.core.onnx_embedder import load_embedder
-from metier.core.types import Passage, Usage
+from metier.core.text import sentences
+from metier.core.types import Brief, Budget, Passage, Usage
 from metier.router.features import Example
 from metier.router.router import Router
-from metier.specialists.card import KnowledgeCard
+from metier.specialists.card import KnowledgeCard, SpecialistCard
 from metier.specialists.engines import open_engine
 from metier.specialists.engines.engine import Engine
 from metier.specialists.knowledge import Knowledge
 from metier.specialists.knowledge.bridge import bridge
+from metier.specialists.specialist import Specialist
+from metier.specialists.styles.act.records import do_records
+from metier.specialists.styles.act.shown_tools import ToolShortlist
+from metier.specialists.styles.act.style import Calling
+from metier.tools.session import SpecialistTools
 
 FOLDS = 7
 
@@ -274,8 +285,6 @@ def _wish(instruction: str) -> str:
 
 
 def _by_sentence(known: Knowledge) -> Callable[[str, int], Sequence[Passage]]:
-    from metier.core.text import sentences
-
     def search(text: str, k: int) -> Sequence[Passage]:
         best: dict[str, Passage] = {}
         for sentence in sentences(text):
@@ -287,10 +296,87 @@ def _by_sentence(known: Knowledge) -> Callable[[str, int], Sequence[Passage]]:
     return search
 
 
+# team_workbench: look up, then act.
+
+WHOLE_TASK = Budget(steps=60, tokens=100_000, seconds=3600)
+
+
+def score_office(report: Report, bench: Bench, args: Namespace) -> None:
+    """The tables afterwards are those that the right calls leave. `plan` is the style `act` as it is, which reads what
+    it can out of the task and the tools; what it cannot, it would leave to the model, and here to nobody."""
+    rows = rows_of(args, "team_workbench")
+    folder, shortlist = args.data / "backends" / "team_workbench", ToolShortlist(bench.embedder, 4)
+    templates = sorted({row["meta"]["template"] for row in read_jsonl(args.data / "team_workbench.jsonl")})
+    rows = [{**row, "place": templates.index(row["meta"]["template"])} for row in rows]
+    blank = Office(folder).state()
+    right, nothing, understood = list[bool](), list[bool](), list[bool]()
+    costs = list[Cost]()
+    for row in progress(rows, "team_workbench"):
+        gold, office = Office(folder), Office(folder)
+        gold.do(row["answer"])
+        start = perf_counter()
+        understood.append(_by_reading(row["input"], office, shortlist))
+        costs.append(Cost(perf_counter() - start))
+        right.append(office.state() == gold.state())
+        nothing.append(blank == gold.state())
+    acting = [bool(row["answer"]) for row in rows]
+    for system, scores in (("did_nothing", nothing), ("plan", right)):
+        halves(report, "team_workbench", system, "outcome_match", rows, scores)
+        some = [row for row, acts in zip(rows, acting, strict=True) if acts]
+        halves(
+            report, "team_workbench", system, "outcome_match_acting", some,
+            [score for score, acts in zip(scores, acting, strict=True) if acts],
+        )  # fmt: skip
+    report.add("team_workbench", "plan", "understood", understood)
+    done = [score for score, read in zip(right, understood, strict=True) if read]
+    if done:
+        report.add("team_workbench", "plan", "right_where_understood", done)
+    add_cost(report, "team_workbench", "plan", costs)
+    if args.model:
+        _add_single(report, bench, rows, folder)
+
+
+def _by_reading(task: str, office: Office, shortlist: ToolShortlist) -> bool:
+    tools = {tool.name: tool for tool in office.tools}
+    functions = [convert_to_openai_tool(tool)["function"] for tool in office.tools]
+    reading, done = do_records(task, functions, shortlist, datetime.fromisoformat(NOW)), None
+    while True:
+        try:
+            call = next(reading) if done is None else reading.send(done)
+        except StopIteration as end:
+            return bool(end.value)
+        try:
+            done = call.model_copy(update={"result": str(tools[call.name].invoke(call.arguments))})
+        except MetierError as error:
+            done = call.model_copy(update={"error": error.message})
+
+
+def _add_single(report: Report, bench: Bench, rows: Sequence[dict[str, Any]], folder: Path) -> None:
+    """One specialist of the style `act` with the untrained base, call after call."""
+    card = SpecialistCard(name="office", description="Works in the office.", style="act", tools=["benchmark"],
+                          instructions=f"Now is {NOW}, a Thursday.", abstain_below=0.0)  # fmt: skip
+    right, costs = list[bool](), list[Cost]()
+    for row in progress(rows, "team_workbench · single"):
+        gold, office = Office(folder), Office(folder)
+        gold.do(row["answer"])
+        calling = Calling(ToolShortlist(bench.embedder), reads=False)
+        one = Specialist(card, bench.engine, tools=SpecialistTools(office.tools), resources=calling)
+        start = perf_counter()
+        outcome = one.run(Brief(task=row["input"], budget=WHOLE_TASK))
+        costs.append(Cost(perf_counter() - start, outcome.usage))
+        right.append(office.state() == gold.state())
+    halves(report, "team_workbench", "single", "outcome_match", rows, right)
+    acting = [score for score, row in zip(right, rows, strict=True) if row["answer"]]
+    if acting:
+        report.add("team_workbench", "single", "outcome_match_acting", acting)
+    add_cost(report, "team_workbench", "single", costs)
+
+
 SETS: dict[str, Callable[[Report, Bench, Namespace], None]] = {
     "route_assetops": score_assetops,
     "multihop_hotpot": score_hotpot,
     "bank_tau2": score_bank,
+    "team_workbench": score_office,
 }
 
 

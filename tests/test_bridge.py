@@ -11,7 +11,7 @@ from metier.core.types import Answer, Brief
 from metier.specialists.card import KnowledgeCard, SpecialistCard
 from metier.specialists.engines.scripted import ScriptedEngine
 from metier.specialists.knowledge import Knowledge
-from metier.specialists.knowledge.bridge import bridge, names_in
+from metier.specialists.knowledge.bridge import bridge, proper_names
 from metier.specialists.specialist import Specialist
 
 TEXTS = {
@@ -60,5 +60,5 @@ def test_nothing_to_follow_is_the_first_search_alone(knowledge: Knowledge) -> No
 
 
 def test_names_are_capitalised_words_titles_and_codes_that_the_question_does_not_say() -> None:
-    said = [*names_in('Anna Berg wrote "A Long Day" in Bergen; see P-101.', "Who is Anna Berg?")]
+    said = [*proper_names('Anna Berg wrote "A Long Day" in Bergen; see P-101.', "Who is Anna Berg?")]
     assert said == ["A Long Day", "Bergen", "P-101"]

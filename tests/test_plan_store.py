@@ -13,7 +13,7 @@ from metier import Answer, Route, Team
 from metier.agents.workflows.execute import KIND, Workflow
 from metier.agents.workflows.files import read_plans
 from metier.agents.workflows.plan import AskStep, Parameter, Plan, ToolStep
-from metier.agents.workflows.store import OfferedWorkflow, PlanStore, generalise, guesser, keep, router_examples
+from metier.agents.workflows.store import OfferedWorkflow, PlanStore, generalise, guesser, keep_plan, router_examples
 from metier.core.errors import ConfigError
 from metier.core.run import ignore
 from metier.core.types import Brief, Choice, Part
@@ -90,14 +90,14 @@ def test_a_plan_that_worked_is_kept_with_slots(team: Team, folder: Path) -> None
     record = team.threads.records.get(KIND, "made-once")
     assert record
     kept = generalise(Plan.model_validate(record.body["plan"]), task, "leave")
-    path = keep(kept, folder)
+    path = keep_plan(kept, folder)
     try:
         again = read_plans(folder)["leave"]
         assert again.examples[0] == "Ask how early {number} days of leave are asked for"
         assert again.parameters["number"].type == "integer"
         assert Workflow(again, team).run({"number": 12}).result == run.result
         with pytest.raises(ConfigError, match="already"):
-            keep(kept, folder)
+            keep_plan(kept, folder)
     finally:
         path.unlink()
 

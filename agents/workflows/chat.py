@@ -12,7 +12,7 @@ from langchain_core.runnables.config import var_child_runnable_config
 from ...core.run import Emit, Event, check_cancelled
 from ...core.types import Answer, Brief
 from ..cards import fingerprint
-from ..journal import GraphJournal, decide, graph_place, listener
+from ..journal import GraphJournal, graph_place, listener, wait_for_decisions
 from ..turn_memory import origin
 from .execute import KIND, Workflow, WorkflowRun
 from .perform import Colleagues, Replan
@@ -45,7 +45,7 @@ class RunInChat:
         run_id, asked = fingerprint(journal.key(), plan.name), origin()
         run = _noted(journal, partial(_begin, workflow, parameters, run_id, tell, asked))
         while run.waiting:
-            decisions = decide(run.waiting)
+            decisions = wait_for_decisions(run.waiting)
             if not decisions:
                 reason = "a person decided about something else; ask again"
                 return Answer(text=f"I could not go on: {reason}.", kind="abstain", reason=reason)

@@ -68,7 +68,7 @@ class Planner:
 
     def decompose(self, task: str) -> Decomposition | None:
         """The pieces of a task; None where it is one question to one specialist."""
-        for rule in (each_of, compared, in_turn, questions):
+        for rule in (each_of, compared, one_after_another, questions):
             found = rule(" ".join(task.split()))
             if found and 2 <= len(found.pieces) <= self._most and self._fits(found):
                 return found
@@ -214,10 +214,10 @@ def compared(task: str) -> Decomposition | None:
 _ARTICLES = ("the", "a", "an", "his", "her", "its", "their", "our", "my", "your")
 
 
-def in_turn(task: str) -> Decomposition | None:
+def one_after_another(task: str) -> Decomposition | None:
     """Something is looked up, then used: a piece that says `then`, or that speaks of `it`, needs what was found before.
 
-    >>> [piece.uses for piece in in_turn("Look up which seal the pump P-101 needs, then order it.").pieces]
+    >>> [piece.uses for piece in one_after_another("Look up which seal the pump P-101 needs, then order it.").pieces]
     [(), (0,)]
     """
     cut = [piece.strip(" ,;.") for piece in _THEN.split(task) if piece.strip(" ,;.")]

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from ...core.dates import days_in, without_days
 from ...core.text import content_stems
-from ...specialists.knowledge.bridge import names_in
+from ...specialists.knowledge.bridge import proper_names
 from ...specialists.styles.act.arguments import Utterance, spelled, stems
 from .steps import Parameter
 
@@ -196,7 +196,7 @@ def _texts(
         return dict(zip(wanted, quoted, strict=True))
     common = " ".join([*(SLOT.sub(" ", example) for example in examples), *map(str, taken.values())])
     rest = without_days(task, today)
-    names = [_without_first(name, rest, common) for name in names_in(rest, common)]
+    names = [_without_first(name, rest, common) for name in proper_names(rest, common)]
     names = list(dict.fromkeys(filter(None, names)))
     names = [n for n in names if not any(n != other and content_stems(n) < content_stems(other) for other in names)]
     return dict(zip(wanted, names, strict=True)) if len(names) == len(wanted) else {}

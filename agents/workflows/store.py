@@ -22,7 +22,7 @@ from ...core.run import Emit, Plain
 from ...core.text import codes
 from ...core.types import Answer, Brief, Part, Route
 from ...specialists.engines.engine import Engine, Json, Sampling
-from ...specialists.knowledge.bridge import names_in
+from ...specialists.knowledge.bridge import proper_names
 from .files import FOLDER, read_plans, write_plan
 from .plan import Plan
 from .slots import SLOT, Guess, fill_slots, without_slots
@@ -229,7 +229,7 @@ def generalise(plan: Plan, task: str, name: str, *, today: date | None = None) -
     return Plan.model_validate({**plan.model_dump(mode="json", by_alias=True), **update})
 
 
-def keep(plan: Plan, root: Path) -> Path:
+def keep_plan(plan: Plan, root: Path) -> Path:
     """Write a workflow beside the team's others; the router knows it after the next build.
 
     Args:
@@ -262,7 +262,7 @@ def _slots(task: str, today: date) -> Iterator[tuple[str, tuple[str, Parameter]]
             yield code, ("code", Parameter(description="Which one"))
         elif code.isdigit():
             yield code, ("number", Parameter(type="integer", description="How many"))
-    for name in names_in(rest):
+    for name in proper_names(rest):
         # The first word of a task has a capital, whatever it is.
         first, _, others = name.partition(" ")
         said = [name, others] if rest.startswith(name) and others else [name] if not rest.startswith(first) else []

@@ -15,7 +15,7 @@ from itertools import islice
 from ...core.text import codes, content_stems, content_words
 from ...core.types import Passage
 
-Search = Callable[[str, int], Sequence[Passage]]
+PassageSearch = Callable[[str, int], Sequence[Passage]]
 """`(query, k) -> passages`, best first."""
 
 _SEEDS = 2
@@ -34,7 +34,7 @@ _NAME = re.compile(
 )
 
 
-def bridge(search: Search, question: str, k: int) -> list[Passage]:
+def bridge(search: PassageSearch, question: str, k: int) -> list[Passage]:
     """At most `k` passages: those that the question finds, and in place of the last of them those that what it found
     leads to. About 20 searches; without a name to follow it is the first search alone.
 
@@ -58,13 +58,13 @@ def bridge(search: Search, question: str, k: int) -> list[Passage]:
     return list(kept.values())
 
 
-def names_in(text: str, besides: str = "") -> Iterator[str]:
+def proper_names(text: str, besides: str = "") -> Iterator[str]:
     """The names in a text, each once: capitalised words that belong together, quoted titles, codes such as `P-101`.
 
     Args:
         besides: What names are not wanted from: those all of whose words stand here.
 
-    >>> list(names_in("Kent Baer coaches the UNLV Rebels, who play at Sam Boyd Stadium.", "Where does Kent Baer work?"))
+    >>> list(proper_names("Kent Baer coaches the UNLV Rebels at Sam Boyd Stadium.", "Where does Kent Baer work?"))
     ['UNLV Rebels', 'Sam Boyd Stadium']
     """
     known, seen = content_stems(besides), set[str]()
@@ -76,13 +76,13 @@ def names_in(text: str, besides: str = "") -> Iterator[str]:
             yield name
 
 
-def _led_to(search: Search, question: str, seeds: Sequence[Passage]) -> Iterator[tuple[float, Passage]]:
+def _led_to(search: PassageSearch, question: str, seeds: Sequence[Passage]) -> Iterator[tuple[float, Passage]]:
     """What the names in the first passages lead to, and how much speaks for each."""
     asked = content_stems(question)
     for seed in seeds:
         left = asked - content_stems(" ".join([seed.text, *seed.heading]))
         rest = " ".join(word for word in content_words(question) if content_stems(word) <= left)
-        for name in islice(names_in(seed.text, question), _NAMES):
+        for name in islice(proper_names(seed.text, question), _NAMES):
             for passage in search(f"{name} {rest}", _NEAR):
                 if passage.source != seed.source or passage.heading != seed.heading:
                     yield _worth(passage, name, left), passage

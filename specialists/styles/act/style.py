@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import date, datetime, time
 from pathlib import Path
 
+from ....core.dates import days_in
 from ....core.errors import ConfigError, MetierError, unknown
 from ....core.run import Event, timing
 from ....core.types import ToolCall, Usage, Value, sigmoid
@@ -18,6 +20,7 @@ from ...prompt import NOT_FOUND, TrainingExample
 from ...work import Draft, Reply, Work
 from ..style import ABSENT, Examples, Learner, Opening, Row, Style, lesson_prompt, passage_texts
 from .arguments import invented, mend
+from .records import do_records, is_change
 from .said import INVALID, as_said, is_asked_for
 from .shown_tools import Fitting, ToolShortlist
 
@@ -66,6 +69,8 @@ class Calling:
     """Which of the tools' functions the model is shown."""
     decision: CallDecision | None = None
     """Whether to call one; None leaves it to the model."""
+    reads: bool = True
+    """Tasks about records are read without the model where that is possible (`records`)."""
 
 
 def act(work: Work) -> Draft:
@@ -79,6 +84,8 @@ def act(work: Work) -> Draft:
     if plain := work.tools.recognised(work.brief.task):
         return _draft([_do(work, work.tools.begin(untrusted=bool(work.passages)), plain)], {}, _PLAIN)
     calling: Calling = work.resources or Calling(ToolShortlist())
+    if calling.reads and (calls := _by_program(work, calling.shortlist)):
+        return _draft(calls, {}, _PLAIN)
     fitting = calling.shortlist.fitting(work.brief.task, work.tools.functions)
     run, calls = work.tools.begin(untrusted=bool(work.passages)), list[ToolCall]()
     reply, sure = _first(work, calling.decision, fitting)
@@ -99,6 +106,24 @@ def act(work: Work) -> Draft:
                 raise
             break  # what the calls gave is there, although no further one can be asked for
     return _draft(calls, certainty, sure)
+
+
+def _by_program(work: Work, shortlist: ToolShortlist) -> list[ToolCall]:
+    """The calls that change something, of a task about records that is understood without the model; else none."""
+    assert work.tools
+    run, changes = work.tools.begin(untrusted=bool(work.passages)), list[ToolCall]()
+    said = days_in(work.card.instructions, date.today())
+    now = datetime.combine(said[0].day, time()) if said else datetime.now()
+    reading = do_records(work.brief.task, work.tools.functions, shortlist, now)
+    done: ToolCall | None = None
+    while True:
+        try:
+            call = next(reading) if done is None else reading.send(done)
+        except StopIteration:
+            return changes
+        done = _do(work, run, call)
+        if is_change(call):
+            changes.append(done)
 
 
 def _draft(calls: Sequence[ToolCall], certainty: dict[str, float], sure: float | None) -> Draft:
