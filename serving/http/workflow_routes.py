@@ -114,6 +114,7 @@ class FolderWatch:
     def __init__(self, service: RunService) -> None:
         self._service = service
         self._sizes = dict[Path, tuple[int, int]]()
+        self._started = set[str]()
 
     async def look(self) -> None:
         """Look once into all folders."""
@@ -126,9 +127,12 @@ class FolderWatch:
         for plan, watch, path in found:
             stat = path.stat()
             key = f"file {path.name} {stat.st_size} {stat.st_mtime_ns} {plan.name}"
+            if key in self._started:
+                continue
             asked = RunRequest(workflow=plan.name, parameters={watch.parameter: str(path)})
             try:
-                self._service.start(HERE, asked, key=key)
+                self._service.start(HERE, asked, key=key)  # the key keeps what was started before this server, too
+                self._started.add(key)
             except ServingError as error:
                 _log.warning("workflow %s for %s: %s", plan.name, path, error)
 
