@@ -13,7 +13,7 @@ from metier.tools.builtin.plot import draw
 from metier.tools.tool import ToolContext, tool
 
 _BREAKDOWNS = """
-SELECT work_order, machine, line, task, status, hours FROM work_orders
+SELECT work_order, machine, task, hours FROM work_orders
 WHERE kind = 'breakdown' AND opened >= ? AND opened < ? ORDER BY hours DESC, work_order LIMIT ?
 """
 
