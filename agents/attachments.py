@@ -104,6 +104,11 @@ class Attachments:
             kept = json.loads(path.read_text(encoding="utf-8"))
             yield kept["thread_id"], owner_of(kept)
 
+    def changed(self, thread_id: str) -> float:
+        """When a file of a conversation was added last, seconds since 1970; 0 where there are none."""
+        path = self._of(thread_id) / "owner.json"
+        return path.stat().st_mtime if path.is_file() else 0.0
+
     def erase(self, thread_id: str) -> None:
         """Forget the files of a conversation."""
         shutil.rmtree(self._of(thread_id), ignore_errors=True)

@@ -67,6 +67,8 @@ class Promotion(Value):
     challenger: str
     promoted: bool
     why: str
+    better: bool = False
+    """It passed the gate, promoted or held back."""
 
 
 def decide(
@@ -100,11 +102,11 @@ def _decide(evaluation: Evaluation, name: str, *, hold: bool) -> Promotion:
     better, why = _compare(evaluation, name)
     if better and not hold:
         registry.promote(name, version.id, why)
-        return Promotion(specialist=name, challenger=version.id, promoted=True, why=why)
+        return Promotion(specialist=name, challenger=version.id, promoted=True, why=why, better=True)
     if better:
         why = f"held back; {why}. Promote it: metier registry promote {name} -t {plan.root}"
     registry.keep_back(name, why)
-    return Promotion(specialist=name, challenger=version.id, promoted=False, why=why)
+    return Promotion(specialist=name, challenger=version.id, promoted=False, why=why, better=better)
 
 
 def _compare(evaluation: Evaluation, name: str) -> tuple[bool, str]:

@@ -103,6 +103,19 @@ class LimitsCard(Section):
     """Seconds that the team works for each user."""
 
 
+class RetentionCard(Section):
+    """Days after which what people said is forgotten. Left out: it is kept until somebody erases it."""
+
+    threads: float | None = Field(default=None, gt=0)
+    """Conversations in which nothing was said for so long, with their files and effects."""
+    logs: float | None = Field(default=None, gt=0)
+    """How tasks were routed and how sure the answers were; a router that learnt from one is fitted again without it."""
+    feedback: float | None = Field(default=None, gt=0)
+    """Notes about answers that nobody has reviewed."""
+    traces: float | None = Field(default=None, gt=0)
+    """What was asked over HTTP and how it went: runs, batches and their files; after 30 days in any case."""
+
+
 class TeamCard(Section):
     """A team of specialists, compiled into one LangGraph graph."""
 
@@ -122,6 +135,7 @@ class TeamCard(Section):
     router: RouterCard = RouterCard()
     budget: BudgetCard = BudgetCard()
     memory: MemoryCard = MemoryCard()
+    retention: RetentionCard = RetentionCard()
     policy: TeamRules = TeamRules()
     guardrails: list[str] = Field(default_factory=lambda: ["length", "injection"])
     """Checks before and after, by name."""

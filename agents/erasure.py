@@ -7,6 +7,7 @@
     decisions.jsonl   how their tasks were routed        by user or thread
     inbox/            what was said about the answers    by thread
     requests.sqlite   what was asked over HTTP           by user or thread
+                      how sure answers were, trials      by user or thread
     attachments/      files of their conversations       by user or thread
 
 A router that learnt from a correction of an erased task is fitted again without it. Facts for everybody are nobody's,
@@ -84,7 +85,7 @@ class Kept(Value):
     decisions: tuple[LoggedDecision, ...]
     notes: tuple[Note, ...]
     requests: tuple[dict[str, Any], ...] = ()
-    """What was asked over HTTP: runs, files, batches."""
+    """What was asked over HTTP: runs, files, batches; and what is noted of answers, for drift and trials."""
     files: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Conversation to the names of its files, which lie in the team's folder."""
 

@@ -34,8 +34,8 @@ from .assemble import (
     classifier_in_use,
     engine_name,
     find_base,
-    knowledge_folder,
     open_engine_of,
+    open_knowledge,
     open_specialist,
     version_of,
 )
@@ -279,7 +279,7 @@ def open_evaluation(
         shutil.rmtree(blueprint.state / EVALUATIONS, ignore_errors=True)
     embedder = load_embedder(blueprint.card.embedder, store)
     named = [name for name, card in blueprint.specialists.items() if card.knowledge]
-    knowledge = {name: Knowledge.open(knowledge_folder(blueprint, name), embedder) for name in named}
+    knowledge = {name: open_knowledge(blueprint, name, embedder) for name in named}
     try:
         yield Evaluation(blueprint, base, embedder, knowledge, progress, limit, seed)
     finally:

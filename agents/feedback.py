@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection
+from contextlib import closing
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 from uuid import uuid4
@@ -25,6 +27,8 @@ from ..core.files import read_jsonl, write_atomic
 from ..core.metrics import normalise_answer
 from ..core.types import Answer, Value
 from ..specialists.evaluation.questions import Question, leaked
+from .answer_log import log_records
+from .canary import Trials
 from .cards import Blueprint
 from .threads import Threads
 
@@ -55,14 +59,20 @@ class Note(Value):
 
 
 class Inbox:
-    """The notes in a folder. Safe for several processes."""
+    """The notes in a folder. Safe for several processes.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    Args:
+        folder: Where they are.
+        heard: Told of each new one.
+    """
+
+    def __init__(self, folder: Path, heard: Callable[[Note], None] = lambda note: None) -> None:
+        self.folder, self._heard = folder, heard
 
     def add(self, note: Note) -> None:
         """Keep a note."""
         self._change(note.specialist, lambda notes: [*notes, note])
+        self._heard(note)
 
     def notes(self, specialist: str) -> list[Note]:
         """The notes about a specialist, oldest first.
@@ -91,8 +101,14 @@ class Inbox:
 
 
 def open_inbox(blueprint: Blueprint) -> Inbox:
-    """The notes about a team's answers."""
-    return Inbox(blueprint.state / "inbox")
+    """The notes about a team's answers; a trial of the specialist hears of them."""
+    return Inbox(blueprint.state / "inbox", partial(_tell_trial, blueprint))
+
+
+def _tell_trial(blueprint: Blueprint, note: Note) -> None:
+    if records := log_records(blueprint):
+        with closing(records):
+            Trials(blueprint, records).hear(note.specialist, note.run_id, good=note.verdict == "good")
 
 
 def note_of(

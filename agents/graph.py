@@ -131,6 +131,7 @@ class Nodes:
         settle: Weighs a task's route with the documents, given the task and the task made self-contained.
         recall_tokens: Words and marks that the turns may have to which a task refers.
         log_route: Keeps each route: `DecisionLog.add` of this router.
+        log_turn: Told of each turn that ends: its task, the specialists' answers, and the one that leaves.
         files: The files that came with the conversation; left out: none.
     """
 
@@ -148,13 +149,14 @@ class Nodes:
         settle: Callable[[str, str, Route], Route] = lambda task, query, route: route,
         recall_tokens: int = 400,
         log_route: Callable[..., str] | None = None,
+        log_turn: Callable[[str, Sequence[Plain], Plain], None] | None = None,
         files: AttachedFiles | None = None,
     ) -> None:
         self.specialists, self.router, self.budget = specialists, router, budget
         self.window, self.recall_tokens = window, recall_tokens
         self._guard_in, self._guard_out = guard_in, guard_out
         self._memory, self._evidence, self._log_route = memory or TurnMemory(None), evidence, log_route
-        self._settle = settle
+        self._settle, self._log_turn = settle, log_turn
         self._files = files
 
     def guard_in(self, state: State) -> Update:
@@ -310,6 +312,8 @@ class Nodes:
         if not state["task"]["refusal"]:
             self._memory.note(state["task"]["text"], state["recalled"])
         answer = {**state["answer"], "timings": state["timings"]}
+        if self._log_turn:
+            self._log_turn(state["task"]["text"], [one["answer"] for one in state.get("outcomes", [])], answer)
         emit(Event(name="answer", specialist=answer["specialist"], data=answer))
         message = AIMessage(content=answer["text"], name="metier", response_metadata={"metier": _slim(answer)})
         return {"messages": [message]}

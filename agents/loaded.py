@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -12,9 +14,10 @@ from functools import cached_property, partial
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
 from ..core.embedding import Embedder
-from ..core.errors import InputError
+from ..core.errors import InputError, MetierError
 from ..core.files import writable
 from ..core.models import ModelStore
+from ..core.run import Plain
 from ..core.types import Budget, Route
 from ..router.features import Example
 from ..router.report import Explanation
@@ -23,6 +26,7 @@ from ..specialists.adapters.choose import Adapter, adapter_version, on_server
 from ..specialists.engines import Engine
 from ..specialists.knowledge.knowledge import Knowledge
 from ..specialists.specialist import Specialist
+from .answer_log import AnswerLog
 from .assemble import (
     BuildRecord,
     Runtime,
@@ -31,19 +35,22 @@ from .assemble import (
     engine_name,
     find_base,
     guards_embedder,
-    knowledge_folder,
     limited,
     open_engine_of,
+    open_knowledge,
     open_specialist,
     retire_published,
 )
 from .attachments import AttachedFiles, Attachments
+from .canary import OnTrial, Trial, Trials, adapter_on_trial
 from .cards import Blueprint, fingerprint
 from .graph import Nodes, TeamGraph, compile_graph
 from .guardrails import build_guards
 from .second_look import Documents
 from .threads import Threads
 from .turn_memory import TurnMemory
+
+_log = logging.getLogger(__name__)
 
 _MOST_PARTS = 64
 """Different parts of a team that are kept, for those who may see only some of it."""
@@ -62,6 +69,10 @@ class Shared:
     """Runs the language model instead of the one that the card names. Whoever gave it closes it."""
     router: Router | None = None
     """Routes instead of the one that was built."""
+    answers: AnswerLog | None = None
+    """Where it is noted how turns ended; None for a team that logs nothing."""
+    trials: Trials | None = None
+    """Challengers that answer a share of the conversations."""
 
 
 class LoadedTeam:
@@ -77,11 +88,15 @@ class LoadedTeam:
         engine: Engine,
         resources: ExitStack,
         made_of: str = "",
+        on_trial: Mapping[str, OnTrial] | None = None,
     ) -> None:
         self.plan, self.stamp = plan, made_of
+        self.on_trial = dict(on_trial or {})
         self.specialists, self.engine = specialists, engine
         self._documents, self._make_router = documents, router
         self._shared, self._resources = shared, resources
+        self.partial = frozenset[str]()
+        """Specialists of whose documents some are hidden here."""
         self._parts, self._lock = OrderedDict[frozenset[str], LoadedTeam](), threading.Lock()
 
     @classmethod
@@ -92,10 +107,12 @@ class LoadedTeam:
             ConfigError: a card is wrong.
             StateError, ModelNotPulled: what was built is damaged; the base is not on this machine.
         """
-        made_of = stamp(plan)  # First: what changes while it is loaded is for the next refresh.
+        made_of = stamp(plan, shared.trials)  # First: what changes while it is loaded is for the next refresh.
         base = None if shared.engine else find_base(plan, shared.store)
         adapters = {name: _adapter(plan, name, shared.engine) for name in plan.specialists}
-        loaded = [] if shared.engine else [engine_name(plan, n, adapter, base) for n, adapter in adapters.items()]
+        tried = _tried(plan, shared)
+        wanted = [*adapters.items(), *((name, adapter) for name, (_, adapter) in tried.items())]
+        loaded = [] if shared.engine else [engine_name(plan, n, adapter, base) for n, adapter in wanted]
         with ExitStack() as undo:
             engine = shared.engine
             if engine is None:
@@ -104,15 +121,19 @@ class LoadedTeam:
             runtime = Runtime(shared.embedder, base, engine, shared.threads.ledger)
             specialists: dict[str, Specialist] = {}
             for name, card in plan.specialists.items():
-                knowledge = Knowledge.open(knowledge_folder(plan, name), shared.embedder) if card.knowledge else None
+                knowledge = open_knowledge(plan, name, shared.embedder) if card.knowledge else None
                 if knowledge:
                     undo.enter_context(closing(knowledge))
                 specialists[name] = open_specialist(plan, name, runtime, knowledge, adapters[name])
+            on_trial = _on_trial(plan, shared, runtime, specialists, tried, undo)
             documents = Documents(specialists)
             router = shared.router or Router.load(plan.state / "router", shared.embedder).with_second_look(
                 documents.of_those_who_have_some
             )
-            return cls(plan, shared, specialists, documents, lambda: router, engine, undo.pop_all(), made_of)
+            resources = undo.pop_all()
+            return cls(
+                plan, shared, specialists, documents, lambda: router, engine, resources, made_of, on_trial=on_trial
+            )
 
     @cached_property
     def router(self) -> Router:
@@ -149,6 +170,11 @@ class LoadedTeam:
         runtime = Runtime(self._shared.embedder, None, self.engine, self._shared.threads.ledger)
         seen = {name: _without(knowledge, unseen.get(name, ())) for name, knowledge in held.items()}
         people = {name: limited(self.specialists[name], plan, runtime, seen[name]) for name in plan.specialists}
+        on_trial = {
+            name: one.limited(people[name], limited(one.challenger, plan, runtime, seen[name]))
+            for name, one in self.on_trial.items()
+            if name in people
+        }
         documents = Documents(people)
 
         def router() -> Router:
@@ -158,7 +184,11 @@ class LoadedTeam:
             texts = _texts(held, unseen) if learnt else ()
             return self.router.only([*people], texts).with_second_look(documents.of_those_who_have_some)
 
-        return LoadedTeam(plan, self._shared, people, documents, router, self.engine, ExitStack(), self.stamp)
+        part = LoadedTeam(
+            plan, self._shared, people, documents, router, self.engine, ExitStack(), self.stamp, on_trial=on_trial
+        )
+        part.partial = frozenset(name for name, sources in unseen.items() if sources)
+        return part
 
     @cached_property
     def saved(self) -> TeamGraph:
@@ -186,7 +216,7 @@ class LoadedTeam:
         ]
         kept_log = card.router.log and writable(self.plan.state) and not isinstance(self.router, _OnlyAmong)
         return Nodes(
-            self.specialists,
+            {**self.specialists, **self.on_trial} if self.on_trial else self.specialists,
             self.router,
             budget=Budget(**card.budget.model_dump(exclude={"tool_seconds"})),
             window=card.memory.window,
@@ -198,7 +228,14 @@ class LoadedTeam:
             settle=documents.settle,
             files=AttachedFiles(self._shared.attachments, readers, documents.evidence),
             log_route=partial(decisions(self.plan).add, self.router) if kept_log else None,
+            log_turn=self._log_turn if self._shared.answers else None,
         )
+
+    def _log_turn(self, task: str, parts: Sequence[Plain], answer: Plain) -> None:
+        if self._shared.answers:
+            self._shared.answers.add(task, answer)
+        for trial in self.on_trial.values():
+            trial.note(parts, answer)
 
     def close(self) -> None:
         """Free the model and close the files."""
@@ -252,9 +289,44 @@ def _adapter(plan: Blueprint, name: str, engine: Engine | None) -> Adapter:
     return named if named in engine.adapters else None
 
 
-def stamp(plan: Blueprint) -> str:
-    """Tells states of a team apart without loading anything: cards, the last build, the adapters in use."""
+def _tried(plan: Blueprint, shared: Shared) -> dict[str, tuple[Trial, Adapter]]:
+    """The trials that are running, and their adapters. One that cannot be loaded is ended, and the team still opens."""
+    found = dict[str, tuple[Trial, Adapter]]()
+    for trial in shared.trials.running() if shared.trials else ():
+        try:
+            found[trial.specialist] = trial, adapter_on_trial(plan, trial, shared.engine)
+        except MetierError as error:
+            _log.warning("the trial of '%s' is over: %s", trial.specialist, error)
+            if shared.trials:
+                shared.trials.stop(trial.specialist, why=error.message)
+    return found
+
+
+def _on_trial(
+    plan: Blueprint,
+    shared: Shared,
+    runtime: Runtime,
+    specialists: Mapping[str, Specialist],
+    tried: Mapping[str, tuple[Trial, Adapter]],
+    undo: ExitStack,
+) -> dict[str, OnTrial]:
+    """Those who are on trial beside what is in use. Shadow answers that still wait are dropped when the team closes."""
+    found, later = dict[str, OnTrial](), None
+    if any(trial.shadow for trial, _ in tried.values()):
+        later = ThreadPoolExecutor(1, thread_name_prefix="shadow")
+        undo.callback(later.shutdown, wait=True, cancel_futures=True)
+    for name, (trial, adapter) in tried.items():
+        assert shared.trials is not None
+        knowledge = specialists[name].knowledge
+        challenger = open_specialist(plan, name, runtime, knowledge, adapter, classifier=False, dry=trial.shadow)
+        found[name] = OnTrial(trial, shared.trials, specialists[name], challenger, later)
+    return found
+
+
+def stamp(plan: Blueprint, trials: Trials | None = None) -> str:
+    """Tells states of a team apart without loading anything: cards, the last build, adapters in use and on trial."""
     cards = [plan.card.model_dump(), *(card.model_dump() for card in plan.specialists.values())]
     manifest = BuildRecord.read(plan.state)
     adapters = {name: adapter_version(adapter_of(plan, name)) for name in plan.specialists}
-    return fingerprint(cards, manifest.model_dump() if manifest else None, adapters)
+    tried = [trial.id for trial in trials.running()] if trials else []
+    return fingerprint(cards, manifest.model_dump() if manifest else None, adapters, *tried)

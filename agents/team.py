@@ -45,9 +45,11 @@ from ..specialists.card import SpecialistCard
 from ..specialists.engines import Engine
 from ..specialists.specialist import Specialist
 from ..tools.policy import Decision
+from .answer_log import AnswerLog, log_records
 from .assemble import BuildRecord
 from .attachments import Attachments
 from .build import build
+from .canary import Trials
 from .cards import Blueprint, TeamCard
 from .feedback import Note, Rating, note_of, open_inbox
 from .graph import RECURSION_LIMIT, STATIONS, TeamGraph
@@ -72,7 +74,7 @@ class Team(Runnable[LanguageModelInput, Answer]):
     ) -> None:
         """Made by `load` and `of`."""
         self.threads, self.facts = shared.threads, shared.memory.facts
-        self.attachments = shared.attachments
+        self.attachments, self.answers, self.trials = shared.attachments, shared.answers, shared.trials
         self._source, self._shared, self._resources = source, shared, resources
         self._current = Current(loaded)
         self._groups: frozenset[str] | None = None
@@ -109,7 +111,12 @@ class Team(Runnable[LanguageModelInput, Answer]):
             undo.enter_context(saying_full(f"team '{plan.card.name}' could not be opened"))
             threads = undo.enter_context(closing(open_threads(plan)))
             memory = undo.enter_context(closing(open_turn_memory(plan, embedder)))
-            shared = Shared(store, embedder, threads, memory, Attachments(plan, embedder), engine, router)
+            records = log_records(plan)
+            answers, trials = (AnswerLog(plan, records, embedder), Trials(plan, records)) if records else (None, None)
+            if records:
+                undo.enter_context(closing(records))
+            files = Attachments(plan, embedder)
+            shared = Shared(store, embedder, threads, memory, files, engine, router, answers, trials)
             return cls(folder, shared, LoadedTeam.open(plan, shared), undo.pop_all())
 
     @classmethod
@@ -228,7 +235,7 @@ class Team(Runnable[LanguageModelInput, Answer]):
             for part in ("memory", "embedder"):
                 if getattr(plan.card, part) != getattr(before.plan.card, part):
                     raise ConfigError("this changes only when the team starts anew", field=part, hint="load it again")
-            if stamp(plan) == before.stamp:
+            if stamp(plan, self.trials) == before.stamp:
                 return ()
             loaded = LoadedTeam.open(plan, self._shared)
             self._current.replace(loaded)

@@ -292,13 +292,20 @@ class Threads:
         last = self._get(thread_id)
         return owner_of(last.metadata) if last else None
 
+    def holders(self, thread_id: str) -> set[Owner]:
+        """Whoever has something in a conversation: what was said, files, a title. Empty where there is nothing yet."""
+        record = self._records.get(_TITLES, thread_id) if self._records else None
+        files = self._attachments.owner(thread_id) if self._attachments else None
+        found = (self.owner(thread_id), record.owner if record else None, files)
+        return {owner for owner in found if owner is not None}
+
     def admit(self, thread_id: str, owner: Owner) -> None:
         """May this owner's next task join the conversation?
 
         Raises:
             StateError: it is another user's, or waits for a decision about its last task.
         """
-        if self.owner(thread_id) not in (None, Owner(None), owner):
+        if not self.holders(thread_id) <= {Owner(None), owner}:
             raise StateError(f"thread '{thread_id}' is another user's", hint="begin another thread")
         unfinished = self.unfinished(thread_id)
         if unfinished and unfinished.questions:

@@ -7,7 +7,9 @@ import shutil
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
+
+from pydantic import ConfigDict
 
 from ..core.embedding import Embedder
 from ..core.errors import InputError, unknown
@@ -15,15 +17,17 @@ from ..core.files import sha256
 from ..core.models import LocalModel, ModelStore
 from ..core.onnx_embedder import load_embedder
 from ..core.run import Progress, no_progress, part_of
+from ..core.types import Value
 from ..specialists.adapters.choose import skill_of
 from ..specialists.adapters.exchange import training_record
 from ..specialists.evaluation.questions import leaked
-from ..specialists.knowledge.knowledge import Knowledge
 from ..specialists.prompt import TrainingExample
 from ..specialists.styles.style import Examples
 from ..specialists.training.config import RATES, TrainConfig, TrainReport
 from ..specialists.training.train import train_adapter
-from .assemble import Runtime, knowledge_folder, open_specialist
+from .assemble import Runtime, open_knowledge, open_specialist
+from .build import build
+from .canary import open_trials
 from .cards import Blueprint, blueprint_at, fingerprint
 from .feedback import example_files, held_out, own_examples
 
@@ -85,6 +89,79 @@ def train(
     return learnt
 
 
+class Retrained(Value):
+    """What came of retraining a specialist."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    specialist: str
+    version: str | None = None
+    """The new version; None where there was nothing new to learn."""
+    promoted: bool = False
+    on_trial: bool = False
+    """It answers a share of the conversations from now on."""
+    why: str
+
+
+def retrain(
+    team: Blueprint | Path | str,
+    specialist: str,
+    *,
+    then: Literal["promote", "hold", "canary"] = "promote",
+    share: float = 0.1,
+    minutes: float = 15.0,
+    seed: int = 0,
+    store: ModelStore | None = None,
+    progress: Progress = no_progress,
+) -> Retrained:
+    """Train, evaluate, and let through the gate: one step of a workflow, or of a nightly job. Needs the extra `train`.
+
+    It trains only when the specialist's example files are others than those of its newest version, so that it may be
+    called as often as one likes.
+
+    Args:
+        team: Its folder, or its blueprint.
+        specialist: Whose examples are learnt.
+        then: What happens to a version that passes the gate: it is used (`promote`), it waits (`hold`), or it has to
+            prove itself on a share of the conversations first (`canary`).
+        share: Of the conversations, for `canary`.
+        minutes, seed: As for `train`.
+
+    Raises:
+        InputError: there is no such specialist, or its examples make no lessons.
+        StateError: a trial of this specialist is running, or another build of the team.
+    """
+    blueprint = blueprint_at(team)
+    if specialist not in blueprint.specialists:
+        raise InputError(unknown("specialist", specialist, blueprint.specialists))
+    if not _has_news(blueprint, specialist):
+        return Retrained(specialist=specialist, why="its newest version has learnt these examples already")
+    build(blueprint, store=store, progress=progress)
+    learnt = train(blueprint, [specialist], minutes=minutes, seed=seed, store=store, progress=progress)
+    built = build(blueprint, store=store, progress=progress, gate="promote" if then == "promote" else "hold")
+    verdict = next((one for one in built.gate if one.specialist == specialist), None)
+    passed = verdict is not None and verdict.better
+    on_trial = passed and then == "canary"
+    if on_trial:
+        with open_trials(blueprint) as trials:
+            trials.start(specialist, learnt.versions[specialist], share=share)
+    return Retrained(
+        specialist=specialist,
+        version=learnt.versions[specialist],
+        promoted=passed and then == "promote",
+        on_trial=on_trial,
+        why=verdict.why if verdict else "it is what the specialist works with already",
+    )
+
+
+def _has_news(blueprint: Blueprint, name: str) -> bool:
+    """Are the example files others than those that the newest version was trained on?"""
+    files = {f"{name}/{e}": sha256(blueprint.folders[name] / e) for e in example_files(blueprint, name)}
+    held = blueprint.registry.versions(name)
+    known = blueprint.registry.find(name, held[0]).record.get("data", {}) if held else {}
+    return not held or any(known.get(file) != digest for file, digest in files.items())
+
+
 def lessons_of(blueprint: Blueprint, name: str, embedder: Embedder, seed: int = 0) -> list[TrainingExample]:
     """The lessons of a specialist; none where its examples have no answers or its style is not metier's own.
 
@@ -96,7 +173,7 @@ def lessons_of(blueprint: Blueprint, name: str, embedder: Embedder, seed: int = 
     lessons = blueprint.style(name).lessons
     if lessons is None or not example_files(blueprint, name):
         return []
-    knowledge = Knowledge.open(knowledge_folder(blueprint, name), embedder) if card.knowledge else None
+    knowledge = open_knowledge(blueprint, name, embedder) if card.knowledge else None
     try:
         learner = open_specialist(blueprint, name, Runtime(embedder, None), knowledge, None, dry=True)
         repeats = partial(leaked, held_out=held_out(blueprint), embedder=embedder)

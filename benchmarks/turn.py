@@ -29,7 +29,7 @@ from metier.core.models import ModelStore
 from metier.core.settings import settings
 from metier.specialists.adapters.choose import find_skill
 from metier.specialists.engines.unpack import load_base, load_tokenizer
-from metier.specialists.grounding import in_view
+from metier.specialists.grounding import as_read, in_view
 from metier.specialists.prompt import Message
 from metier.specialists.styles.quote import ANSWER
 
@@ -110,7 +110,7 @@ def main() -> None:
             knowledge, card = team.specialists[name].knowledge, cards[name].knowledge
             assert knowledge
             assert card
-            messages = ANSWER.prompt(task, in_view(task, knowledge.search(task, k=card.top_k)))
+            messages = ANSWER.prompt(task, as_read(in_view(task, knowledge.search(task, k=card.top_k)), headings=True))
             asked = time.perf_counter()
             said = other.ask(name, messages)
             ours.append(between - began)

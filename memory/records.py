@@ -17,6 +17,8 @@ from ..core.database import Database, Execute, SqliteDatabase
 from .store import Owner
 
 RECORDS_FILE = "requests.sqlite"
+LOGS = "log"
+"""The kinds of what teams note for their own use begin so: `log/TEAM/answer`."""
 
 RECORDS_SCHEMA = (
     """
@@ -68,8 +70,9 @@ class Records:
     """
 
     def __init__(self, place: Path | Database | None) -> None:
-        own = place is None or isinstance(place, Path)
-        self.database = SqliteDatabase(place, ";".join(RECORDS_SCHEMA)) if own else place
+        self.database: Database = (
+            SqliteDatabase(place, ";".join(RECORDS_SCHEMA)) if place is None or isinstance(place, Path) else place
+        )
 
     def put(
         self,
@@ -156,7 +159,13 @@ class Records:
         return _record(rows[0]) if rows else None
 
     def list(
-        self, kind: str, owner: Owner | None = None, *, open: bool | None = None, thread_id: str | None = None
+        self,
+        kind: str,
+        owner: Owner | None = None,
+        *,
+        open: bool | None = None,
+        thread_id: str | None = None,
+        most: int | None = None,
     ) -> list[Record]:
         """The records of a kind, the latest first.
 
@@ -164,12 +173,14 @@ class Records:
             owner: Only this one's; None gives everybody's.
             open: Only those about which something, or nothing, is to be done.
             thread_id: Only those of a conversation.
+            most: So many at most; left out: all.
         """
         where, values = _whose(owner, thread_id)
         if open is not None:
             where += f" AND open = {int(open)}"
+        limit = "" if most is None else f" LIMIT {int(most)}"
         rows = self.database.run(
-            f"SELECT {_COLUMNS} FROM records WHERE kind = ? AND {where} ORDER BY at DESC, id", (kind, *values)
+            f"SELECT {_COLUMNS} FROM records WHERE kind = ? AND {where} ORDER BY at DESC, id{limit}", (kind, *values)
         )
         return [_record(row) for row in rows]
 
@@ -177,10 +188,21 @@ class Records:
         """Forget a record."""
         self.database.run("DELETE FROM records WHERE kind = ? AND id = ?", (kind, id))
 
-    def forget_before(self, at: float) -> None:
-        """Forget what was made before that moment and about which nothing is to be done; titles of threads stay."""
-        self.database.run("DELETE FROM records WHERE at < ? AND open = 0 AND kind <> 'thread'", (at,))
-        self.database.run("DELETE FROM holders WHERE until < ?", (at,))
+    def forget_before(self, at: float, kind: str | None = None, *, dry: bool = False) -> int:
+        """Forget what was made before that moment and about which nothing is to be done. Returns how much it was.
+
+        Args:
+            at: Seconds since 1970.
+            kind: Those whose kind begins with it and a slash; left out: all but titles and logs.
+            dry: Only count.
+        """
+        which = "kind <> 'thread' AND kind NOT LIKE ?" if kind is None else "kind LIKE ?"
+        where, values = f"FROM records WHERE at < ? AND open = 0 AND {which}", (at, f"{kind or LOGS}/%")
+        with self.database.transaction() as execute:
+            gone = execute(f"SELECT 1 {where}" if dry else f"DELETE {where} RETURNING 1", values)
+            if not dry:
+                execute("DELETE FROM holders WHERE until < ?", (at,))
+        return len(gone)
 
     def of(self, owner: Owner | None, thread: str | None = None) -> list[Record]:
         """All records of an owner, of a thread, of both together; everybody's where neither is given."""

@@ -140,7 +140,8 @@ class Piece(NamedTuple):
 
 
 def segments(text: str) -> list[str]:
-    """The text cut at every seam; pieces of fewer words than `_LEAST_WORDS` stay with the one before.
+    """The text cut at every seam; pieces of fewer words than `_LEAST_WORDS` stay with the one before, and what is
+    stated before a question stays with the question.
 
     A text without two such pieces, or with very many, is one task.
     """
@@ -155,7 +156,20 @@ def segments(text: str) -> list[str]:
     rest = text[start:].strip()
     if rest and kept:
         kept[-1] = f"{kept[-1]} {rest}" if start else rest
+    kept = _with_their_questions(kept)
     return kept if 2 <= len(kept) <= _MOST_PARTS else []
+
+
+def _with_their_questions(pieces: Sequence[str]) -> list[str]:
+    """ "My eggs burst. What helps?" is one task."""
+    joined: list[str] = []
+    for number, piece in enumerate(pieces):
+        stated = bool(joined) and joined[-1].endswith((".", "!", ";"))
+        if stated and any(later.endswith("?") for later in pieces[number:]):
+            joined[-1] = f"{joined[-1]} {piece}"
+        else:
+            joined.append(piece)
+    return joined
 
 
 def assign(pieces: Sequence[str], probability: Floats, least: float) -> list[Piece]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from filelock import FileLock
 from pydantic import Field
 
 from ..core.errors import ConfigError, StateError, unknown
@@ -56,11 +56,11 @@ class ChangedRoute(Value):
 
 
 class DecisionLog:
-    """A file of decisions and corrections; it only ever grows, one whole line at a time."""
+    """A file of decisions and corrections; it grows one whole line at a time. Safe for several processes."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock = threading.Lock()
+        self._lock = FileLock(path.with_name(f".{path.name}.lock"))
 
     def add(
         self,
@@ -124,6 +124,8 @@ class DecisionLog:
 
     def forget(self, forgotten: Callable[[LoggedDecision], bool]) -> tuple[int, int]:
         """Write the file anew without some decisions and what corrects them; how many of each there were."""
+        if not self.path.is_file():
+            return 0, 0
         with self._lock:
             lines = self._lines()
             gone = {line.id for line in lines if isinstance(line, LoggedDecision) and forgotten(line)}

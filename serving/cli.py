@@ -20,7 +20,25 @@ from rich.markup import escape
 
 from .._version import __version__
 from ..core.errors import MetierError
-from . import ask, chat, doctor, knowledge, learn, memory, models, project, registry, route, serve, threads, workflow
+from . import (
+    ask,
+    audit,
+    chat,
+    doctor,
+    knowledge,
+    learn,
+    memory,
+    models,
+    operation,
+    project,
+    registry,
+    route,
+    serve,
+    threads,
+    usage,
+    users,
+    workflow,
+)
 
 app = typer.Typer(
     name="metier",
@@ -36,6 +54,10 @@ app.command("chat")(chat.chat)
 app.command("approve")(ask.approve)
 app.command("serve")(serve.serve)
 app.command("mcp")(serve.mcp)
+app.add_typer(users.users_app, name="users")
+app.add_typer(users.keys_app, name="keys")
+app.command("usage")(usage.usage)
+app.add_typer(audit.app, name="audit")
 app.add_typer(threads.app, name="threads")
 app.command("run")(workflow.run)
 app.add_typer(workflow.app, name="runs")
@@ -46,6 +68,9 @@ app.command("feedback")(learn.feedback)
 app.add_typer(learn.app, name="examples")
 app.command("eval")(learn.evaluate)
 app.add_typer(registry.app, name="registry")
+app.add_typer(operation.canary_app, name="canary")
+app.command("watch")(operation.watch)
+app.add_typer(operation.retention_app, name="retention")
 app.command("graph")(project.graph)
 app.add_typer(knowledge.app, name="knowledge")
 app.add_typer(memory.app, name="memory")

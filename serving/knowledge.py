@@ -208,12 +208,11 @@ def document_file(blueprint: Blueprint, specialist: str, name: str) -> Path:
 
 
 def _open(blueprint: Blueprint, specialist: str) -> Knowledge:
-    from ..agents.assemble import knowledge_folder
+    from ..agents.assemble import open_knowledge
     from ..core.models import ModelStore
     from ..core.onnx_embedder import load_embedder
-    from ..specialists.knowledge.knowledge import Knowledge
 
-    return Knowledge.open(knowledge_folder(blueprint, specialist), load_embedder(blueprint.card.embedder, ModelStore()))
+    return open_knowledge(blueprint, specialist, load_embedder(blueprint.card.embedder, ModelStore()))
 
 
 def _build(blueprint: Blueprint, specialist: str) -> IndexReport:

@@ -77,12 +77,13 @@ _STAGES = {
 _MOST_FOUND = 20
 
 
-def mcp_server(team: Team, ask: AskTeam) -> MCPServer[Any]:
+def mcp_server(team: Team, ask: AskTeam | None, *, reads: bool = True) -> MCPServer[Any]:
     """The server for the specialists that the team has now.
 
     Args:
         team: Who answers, and whose passages are read.
-        ask: How a question gets to it.
+        ask: How a question gets to it; None: it is not asked.
+        reads: Documents and passages may be searched and read.
     """
     able = "\n".join(f"- {name}: {person.card.description}" for name, person in team.specialists.items())
     about = team.card.description or f"The team '{team.card.name}' of specialists."
@@ -93,14 +94,20 @@ def mcp_server(team: Team, ask: AskTeam) -> MCPServer[Any]:
         version=__version__,
         log_level="WARNING",
     )
-    _add_tool(server, ask, None, "ask", f"{about} It finds out by itself who of these answers:\n{able}", McpReply)
+    if ask:
+        _add_asking(server, team, ask, f"{about} It finds out by itself who of these answers:\n{able}")
+    if reads:
+        _add_search(server, team)
+        _add_resources(server, team)
+    return server
+
+
+def _add_asking(server: MCPServer[Any], team: Team, ask: AskTeam, about: str) -> None:
+    _add_tool(server, ask, None, "ask", about, McpReply)
     for name, person in team.specialists.items():
         tool = f"ask_{name}" if name in ("ask", "search") else name
         _add_tool(server, ask, name, tool, person.card.description, _reply_of(person))
         _add_prompt(server, name, tool, person)
-    _add_search(server, team)
-    _add_resources(server, team)
-    return server
 
 
 def _add_tool(

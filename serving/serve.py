@@ -6,7 +6,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -14,8 +14,9 @@ import typer
 from rich.console import Console
 
 from ..core.errors import InputError, MissingExtra
+from .accounts import may_have_users, open_accounts
 from .ask import open_team
-from .options import ME, TeamFolder, User
+from .options import ME, TeamFolder, User, blueprint_of, command_line
 from .running import announced
 
 _DRAIN = 30.0
@@ -39,6 +40,7 @@ def serve(
         from .http.app import create_app
     except ImportError as error:
         raise MissingExtra(error.name or "fastapi", "serve") from None
+    _check_host(host, team)
     with _listen(host, port) as listening, open_team(team) as opened:
         app = create_app(opened, workers=workers, queue=queue, drain_seconds=_DRAIN, webhook_hosts=webhook_host or ())
         url = f"http://{_shown(host)}:{listening.getsockname()[1]}"
@@ -50,6 +52,27 @@ def serve(
         listening.listen()  # who finds the server now waits for it, and is not refused
         with announced(opened.blueprint.root, url) as app.state.instance:
             uvicorn.Server(config).run(sockets=[listening])
+
+
+def _check_host(host: str, team: Path) -> None:
+    """A server that others can reach needs to know them.
+
+    Raises:
+        InputError: nobody was added.
+    """
+    from .http.access import is_loopback
+
+    if is_loopback(host):
+        return
+    plan = blueprint_of(team)
+    if may_have_users(plan):
+        with closing(open_accounts(plan)) as accounts:
+            if accounts:
+                return
+    raise InputError(
+        f"others could reach {host}, and this team has no users: whoever came would be let in",
+        hint=f"{command_line('users', 'add', 'NAME', team=team)}; or leave --host out, for this machine alone",
+    )
 
 
 def mcp(team: TeamFolder = Path(), user: User = ME) -> None:

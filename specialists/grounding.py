@@ -65,15 +65,21 @@ def nearest_evidence(task: str, cited: Sequence[Citation], passages: Sequence[Pa
     return tuple(shown)
 
 
-def in_view(task: str, passages: Sequence[Passage], earlier: str = "") -> list[str]:
-    """The passages as the model sees them: tables cut down (`focus`), and when the task names a code (`F-112`; names
-    from headings do not count), only those that hold it."""
+def in_view(task: str, passages: Sequence[Passage], earlier: str = "") -> list[Passage]:
+    """The passages with what the model sees of their text: tables cut down (`focus`), and when the task names a code
+    (`F-112`; names from headings do not count), only those that hold it."""
     machines = codes(" ".join(word for p in passages for word in (*p.heading, p.source)))
     named = codes(task) - machines
     held = [len(named & set(content_words(p.text))) for p in passages]
     most = max(held, default=0)
-    shown = [p.text for p, count in zip(passages, held, strict=True) if count == most]
-    return focus(task, shown, earlier)
+    shown = [p for p, count in zip(passages, held, strict=True) if count == most]
+    texts = focus(task, [p.text for p in shown], earlier)
+    return [p.model_copy(update={"text": text}) for p, text in zip(shown, texts, strict=True)]
+
+
+def as_read(seen: Sequence[Passage], *, headings: bool) -> list[str]:
+    """The passages as a prompt gives them: the text, below the heading of its section where `headings`."""
+    return ["\n".join((*p.heading[-1:], p.text)) if headings else p.text for p in seen]
 
 
 def focus(task: str, texts: Sequence[str], earlier: str = "") -> list[str]:

@@ -182,6 +182,7 @@ class Specialist(Runnable[LanguageModelInput, Answer]):
             journal=self._journal,
             resources=self.resources,
             touches=self.style.touches,
+            headings=self.style.headings,
         )
         if to := self._asked_elsewhere(brief):
             noted = self._note(brief, passages)

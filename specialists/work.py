@@ -15,7 +15,7 @@ from ..core.types import Brief, Citation, Passage, ToolCall, Touch, Usage
 from ..tools.session import ToolSession
 from .card import SpecialistCard
 from .engines.engine import Constraint, Engine
-from .grounding import in_view
+from .grounding import as_read, in_view
 from .prompt import Message, render
 
 CERTAINTY = ("logprob", "first_logprob")
@@ -81,6 +81,8 @@ class Work:
     """What the style opened for its specialists: a database, a trained classifier."""
     touches: tuple[Touch, ...] = ()
     """What every answer of the style has been in touch with."""
+    headings: bool = False
+    """Passages are read below the headings of their sections."""
 
     @property
     def touched(self) -> tuple[Touch, ...]:
@@ -91,16 +93,21 @@ class Work:
         return tuple(sorted(touched))
 
     @cached_property
-    def texts(self) -> list[str]:
-        """The passages as the model sees them."""
+    def seen(self) -> list[Passage]:
+        """The passages with what the model sees of them."""
         return in_view(self.brief.task, self.passages, self.brief.query)
+
+    @property
+    def texts(self) -> list[str]:
+        """What can be quoted."""
+        return [passage.text for passage in self.seen]
 
     def prompt(self, *, more: Sequence[str] = (), **parts: Any) -> list[Message]:
         """The style's messages for this brief; `more` facts are added, other `parts` go to `render`."""
         return render(
             self.instruction,
             self.brief.task,
-            self.texts,
+            as_read(self.seen, headings=self.headings),
             instructions=self.card.instructions,
             facts=(*self.brief.facts, *more),
             window=self.brief.window,

@@ -415,7 +415,7 @@ from llama_index.core.vector_stores.types import BasePydanticVectorStore, Vector
 NODES = {}
 
 class Server(BasePydanticVectorStore):
-    '''Keeps what it is given in the process, as a database would on its disk.'''
+    '''Keeps what it is given in the process, as a database would on its disk; there is nothing before the first.'''
 
     stores_text: bool = True
     collection: str
@@ -429,6 +429,8 @@ class Server(BasePydanticVectorStore):
         return [node.node_id for node in nodes]
 
     def delete(self, ref_doc_id, **kwargs):
+        if not NODES:
+            raise ValueError("no such collection")
         for node in [n for n in NODES.values() if n.ref_doc_id == ref_doc_id]:
             del NODES[node.node_id]
 
@@ -465,6 +467,25 @@ def test_unknown_back_ends(docs, words, name):
 def test_wrong_options_of_a_back_end(docs, words):
     with pytest.raises(KnowledgeError, match="SimpleVectorStore cannot be opened with data"):
         built(docs, words, backend=SIMPLE, backend_options={"data": 3})
+
+
+def test_a_back_end_may_lie_beside_the_team(docs, words, tmp_path):
+    put(tmp_path / "team/own_vector_server.py", SERVER)
+    card = KnowledgeCard(backend="own_vector_server:Server", backend_options={"collection": "pumps"})
+    built_there = Knowledge.build([docs], docs.parent / "own", words, card, root=tmp_path / "team")
+    assert first(built_there, "grease bearings") == first(built(docs, words), "grease bearings")
+    opened = Knowledge.open(docs.parent / "own", words, root=tmp_path / "team")
+    assert first(opened, "grease bearings") == first(built_there, "grease bearings")
+    with pytest.raises(ConfigError, match="own_vector_server"):
+        Knowledge.open(docs.parent / "own", words)
+
+
+def test_a_back_end_that_refuses_says_why(docs, words, tmp_path, monkeypatch):
+    full = SERVER.replace("NODES.update", "raise OSError('disk full'); NODES.update")
+    put(tmp_path / "lib/my_full_server.py", full)
+    monkeypatch.syspath_prepend(tmp_path / "lib")
+    with pytest.raises(KnowledgeError, match=r"Server does not take the passages of .*: disk full"):
+        built(docs, words, backend="my_full_server:Server", backend_options={"collection": "pumps"})
 
 
 def test_retrievers_of_both_libraries(docs, words):

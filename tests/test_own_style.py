@@ -20,8 +20,9 @@ from metier import (
     Work,
     build,
     evaluate,
-    train,
+    retrain,
 )
+from metier.agents.cards import Blueprint
 from metier.specialists.evaluation.measures import Ground, Scores
 from metier.specialists.evaluation.questions import Question
 from metier.specialists.styles.style import Examples, Learner, lesson_prompt
@@ -79,11 +80,15 @@ def test_it_answers(team: Path, models: ModelStore) -> None:
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 def test_it_learns_and_is_measured_by_its_own_metric(team: Path, models: ModelStore) -> None:
-    build(team, store=models)
-    learnt = train(team, minutes=0.01, store=models)
-    assert learnt.reports["metier.tests.test_own_style:SHOUT"].examples == len(CODES)
+    made = retrain(team, "codes", then="canary", minutes=0.01, store=models)
+    assert (made.promoted, made.on_trial) == (False, False)
+    assert made.why.startswith("1 questions decide nothing")
+    version = Blueprint.read(team).registry.find("codes", "challenger")
+    assert (version.id, version.record["report"]["examples"]) == (made.version, len(CODES))
     report = evaluate(team, store=models)
     (summary,) = report.specialists
     assert (summary.main, [system.system for system in summary.systems]) == ("loud", ["base", "challenger"])
     assert all(system.metrics["loud"].n == 1 for system in summary.systems)
     assert all(result.text.isupper() for system in summary.systems for result in system.results if result.found)
+    same = retrain(team, "codes", store=models)
+    assert (same.version, same.promoted) == (None, False), "the same examples are not learnt twice"

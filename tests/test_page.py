@@ -19,13 +19,10 @@ import pytest
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e '.[dev]'")
 
 from axe_playwright_python.sync_playwright import Axe  # noqa: E402
-from fastapi import Request  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from metier.core.models import ModelStore  # noqa: E402
 from metier.memory.store import Owner  # noqa: E402
-from metier.serving.http.caller import Caller  # noqa: E402
-from metier.serving.http.errors import ServingError  # noqa: E402
 from metier.tests.bakery import (  # noqa: E402
     BUY,
     CARE,
@@ -41,6 +38,7 @@ from metier.tests.bakery import (  # noqa: E402
     papers,
 )
 from metier.tests.desk import served  # noqa: E402
+from metier.tests.gates import PASSWORD, accounts_of  # noqa: E402
 
 WEB = Path(__file__).parent.parent / "serving" / "http" / "web"
 CHROMIUM = os.environ.get("METIER_CHROMIUM") or next(
@@ -521,21 +519,29 @@ def test_memory_is_seen_corrected_and_erased(visit: Any) -> None:
 
 
 def test_a_server_with_users_asks_who_is_there(browser, models, tmp_path) -> None:
-    def by_key(request: Request) -> Caller:
-        if request.headers.get("authorization") != "Bearer open sesame":
-            raise ServingError(401, "no key, or a wrong one")
-        return Caller(user="ali")
-
-    with open_bakery(tmp_path) as team, served(team, identify=by_key) as address:
+    with open_bakery(tmp_path) as team, served(team) as address, accounts_of(team) as accounts:
+        accounts.add("ali", PASSWORD)
         visitor = Visitor(browser, address)
         page = visitor.page
         page.goto(address)
-        page.get_by_label("Your key").fill("open sesame")
+        page.get_by_label("Your name").fill("ali")
+        page.get_by_label("Your password").fill("close to the right one")
+        page.get_by_role("button", name="Sign in").click()
+        page.get_by_text("Name or password is wrong.").wait_for()
         assert visitor.accessible() == []
+        page.get_by_label("Your password").fill(PASSWORD)
         page.get_by_role("button", name="Sign in").click()
         page.locator(".tries button").first.wait_for()
+        (cookie,) = visitor.context.cookies()
+        assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
+        assert page.evaluate("document.cookie") == "", "no script can read it"
         assert visitor.ask(CARE).locator(".said").inner_text() == CARE_QUOTE
         assert [t.id for t in team.threads.list(Owner("ali"))] == [page.url.rpartition("/")[2]]
+        assert visitor.accessible() == []
+        page.locator("#side").get_by_text("ali", exact=True).wait_for()
+        page.get_by_role("button", name="Sign out").click()
+        page.get_by_label("Your name").wait_for()
+        assert visitor.context.cookies() == []
         visitor.wrong = [w for w in visitor.wrong if "401" not in w]
         visitor.end()
 

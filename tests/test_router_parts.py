@@ -73,6 +73,9 @@ def test_segments_keep_every_word_but_the_seams(text):
         ("how many filters are left and may I climb on the filler", 2),
         ("Who signs the permit? How many padlocks are there?", 2),
         ("salt and pepper", 0),
+        ("The filler stops every few minutes. What should I check?", 0),
+        ("Order two filters. Tell the night shift about it.", 2),
+        ("The filler stops. What should I check? And who signs the permit?", 2),
         ("grease the chain and the bearing", 0),
     ],
 )

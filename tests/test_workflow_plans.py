@@ -378,6 +378,8 @@ SCOPE = {
         ("{{ note.items[0].part }} of {{ note.supplier.name }}", "B-7 of X"),
         ("{{ each.items[0].row.machine }}: {{ each.items[0].quote }}", "A: every week"),
         ("{% for one in each.items %}{{ one.quote.text | upper }}{% endfor %}", "EVERY WEEK"),
+        ("{{ downtime | length }} {{ quote | length }} {{ each | length }}", "2 10 1"),
+        ("{% for row in downtime %}{{ row.machine }}{% endfor %}", "AB"),
         ("{{ hours }} at {{ site }}", "7.5 h at North"),
         ("{{ gone.rows | length }}{% for x in gone.items %}!{% endfor %}", "0"),
         ("{{ gone }}", SCOPE["gone"]),

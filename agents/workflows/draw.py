@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import networkx as nx
 
@@ -63,6 +64,22 @@ def _about(step: Step) -> str:
     said = {"ask": "ask", "tool": "tool", "workflow": "workflow", "report": "report"}.get(step.kind)
     text = str(getattr(step, said)) if said else {"person": "a person", "calculate": "sum"}.get(step.kind, step.kind)
     return text.replace('"', "'").replace("{", "").replace("}", "")
+
+
+def layers(plan: Plan, states: Mapping[str, str]) -> dict[str, list[dict[str, Any]]]:
+    """The steps for whoever draws them: `nodes` (name, layer, kind, state) and `edges` (from, to, kind).
+
+    Args:
+        states: How each step stands in a run.
+    """
+    graph = plan.graph()
+    levels = {name: level for level, names in enumerate(nx.topological_generations(graph)) for name in names}
+    nodes = [
+        {"name": name, "layer": levels[name], "kind": step.kind, "state": states.get(name, "")}
+        for name, step in plan.steps.items()
+    ]
+    edges = [{"from": a, "to": b, "kind": data["kind"]} for a, b, data in graph.edges(data=True)]
+    return {"nodes": nodes, "edges": edges}
 
 
 def plan_picture(plan: Plan, path: Path, states: Mapping[str, str] | None = None) -> None:

@@ -3,6 +3,8 @@ before anything runs.
 
     plan = Plan.of("greet", who=AskStep(ask="hr", task="Who is new?"), hello=JoinStep(join="Hello, {{ who }}!"))
     plan.check(known)
+
+Long, for a plan and all that may be wrong with it belong together.
 """
 
 from __future__ import annotations
@@ -59,6 +61,7 @@ __all__ = [
     "Step",
     "SubStep",
     "ToolStep",
+    "Watch",
 ]
 
 _REPORTS = (".md", ".html", ".docx", ".pdf")
@@ -98,6 +101,19 @@ class PlanBudget(Value):
     """Time at work; while a person is waited for, none passes."""
     parallel: int = Field(default=4, ge=1, le=64)
     """Steps at the same time."""
+
+
+class Watch(Value):
+    """A folder whose new files start the workflow, where `metier serve` runs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    folder: str
+    """Relative to team.yaml."""
+    pattern: str = "*"
+    """Of the files' names, as in `*.pdf`."""
+    parameter: str
+    """The parameter that gets the file's path."""
 
 
 class Fault(Value):
@@ -172,6 +188,8 @@ class Plan(Value):
     examples: tuple[str, ...] = ()
     """Tasks in people's words that this workflow is for; the router learns from them."""
     parameters: dict[Annotated[str, Field(pattern=STEP_NAME)], Parameter] = Field(default_factory=dict)
+    watch: Watch | None = None
+    """Start it for each file that appears in a folder."""
     schedule: str = ""
     """When an outside scheduler should start it, as a line of cron; metier itself starts nothing by the clock."""
     steps: dict[Annotated[str, Field(pattern=STEP_NAME)], Step] = Field(min_length=1)
@@ -230,6 +248,9 @@ class _Checked:
         yield from self._cycles(plan.steps, ("steps",))
         if plan.result is not None and plan.result not in plan.steps:
             yield Fault(at=("result",), what=unknown("step", plan.result, plan.steps))
+        watch = plan.watch
+        if watch and watch.parameter not in plan.parameters:
+            yield Fault(at=("watch", "parameter"), what=unknown("parameter", watch.parameter, plan.parameters))
         yield from self._unused()
         yield from self._files()
         yield from self._budget()

@@ -6,7 +6,7 @@ Results are saved with a run, so they are plain values. Templates read them by t
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -51,8 +51,8 @@ class Text(ResultValue):
     def __str__(self) -> str:
         return self.text
 
-    def __bool__(self) -> bool:
-        return bool(self.text)
+    def __len__(self) -> int:
+        return len(self.text)
 
 
 class Number(ResultValue):
@@ -102,8 +102,11 @@ class Table(ResultValue):
     def __str__(self) -> str:
         return self.text
 
-    def __bool__(self) -> bool:
-        return bool(self.rows)
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return iter(self.rows)
 
 
 class Truth(ResultValue):
@@ -137,6 +140,12 @@ class Data(ResultValue):
     def __bool__(self) -> bool:
         return bool(self.value)
 
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def __iter__(self) -> Iterator[Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return iter(self.value)
+
 
 class File(ResultValue):
     """A file that a step wrote."""
@@ -167,8 +176,11 @@ class Items(ResultValue):
     def __str__(self) -> str:
         return "\n".join(", ".join(f"{name}: {result}" for name, result in item.items()) for item in self.items)
 
-    def __bool__(self) -> bool:
-        return bool(self.items)
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __iter__(self) -> Iterator[dict[str, StepResult]]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return iter(self.items)
 
 
 class Skipped(ResultValue):
@@ -180,8 +192,11 @@ class Skipped(ResultValue):
     def __str__(self) -> str:
         return f"(left out: {self.reason})"
 
-    def __bool__(self) -> bool:
-        return False
+    def __len__(self) -> int:
+        return 0
+
+    def __iter__(self) -> Iterator[Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return iter(())
 
 
 class Failed(ResultValue):

@@ -34,9 +34,10 @@ from ...agents.team import Team
 from ...core.errors import InputError, MetierError
 from ...core.types import Answer
 from ...tools.policy import Decision
-from .caller import Caller, KnownCaller
+from .caller import Caller, caller
 from .openai_answer import LiveText, base_url, detail
-from .runs import Run, RunService, run_request
+from .run_request import run_request
+from .runs import Run, RunService
 from .stream import attached
 
 _RPC, _REST = "/a2a", "/a2a/rest"
@@ -49,7 +50,7 @@ def add_a2a(app: FastAPI) -> None:
     """Give the app its agent card and A2A's routes."""
     service: RunService = app.state.runs
     tasks = _RecentTasks(lambda context: context.user.user_name)
-    handler = DefaultRequestHandlerV2(_TeamExecutor(service), tasks, agent_card(service.team, ""))
+    handler = DefaultRequestHandlerV2(_TeamExecutor(service), tasks, agent_card(service.team.seen_by(()), ""))
     known = _KnownContext()
     routes: list[BaseRoute] = [
         Route("/.well-known/agent-card.json", _show_card),
@@ -58,12 +59,12 @@ def add_a2a(app: FastAPI) -> None:
     ]
     for route in routes:
         if isinstance(route, Route):
-            route.app = KnownCaller(route.app)
             app.router.routes.append(route)
 
 
 async def _show_card(request: Request) -> JSONResponse:
-    return JSONResponse(agent_card_to_dict(agent_card(request.app.state.team, base_url(request))))
+    team = request.app.state.runs.team_for(caller(request))
+    return JSONResponse(agent_card_to_dict(agent_card(team, base_url(request))))
 
 
 def agent_card(team: Team, base: str) -> AgentCard:
@@ -110,7 +111,7 @@ class _Person(User):
 
 class _KnownContext(DefaultServerCallContextBuilder):
     def build_user(self, request: Request) -> User:
-        return _Person(request.state.caller)
+        return _Person(caller(request))
 
 
 class _RecentTasks(InMemoryTaskStore):
@@ -153,24 +154,29 @@ class _TeamExecutor(AgentExecutor):
             said = f"{error.message} → {error.hint}" if error.hint else error.message
             message = updater.new_agent_message([new_text_part(said)])
             # Decisions that do not fit leave the question as it was.
-            await (updater.requires_input(message) if self._waits(task) else updater.failed(message))
+            await (updater.requires_input(message) if self._waits(context, task) else updater.failed(message))
 
     async def cancel(self, context: RequestContext, event_queue: EventQueue) -> None:
         """Call its run off."""
-        task, run = context.task_id or "", self._runs.get(context.task_id or "")
-        if run is not None:
+        task = context.task_id or ""
+        if run := self._of(context, task):
             self._service.cancel(run)
         await TaskUpdater(event_queue, task, context.context_id or "").cancel()
 
-    def _waits(self, task: str) -> Run | None:
-        run = self._runs.get(task)
+    def _of(self, context: RequestContext, task: str) -> Run | None:
+        """The run of a task of whoever sent the message."""
+        run, who = self._runs.get(task), context.call_context.user
+        return run if run and isinstance(who, _Person) and run.caller.owner == who.who.owner else None
+
+    def _waits(self, context: RequestContext, task: str) -> Run | None:
+        run = self._of(context, task)
         return run if run and run.status == "requires_action" else None
 
     def _begun(self, context: RequestContext, task: str, conversation: str) -> tuple[Run, int]:
         """The run, and how many of its events were told before."""
         who = context.call_context.user
         assert isinstance(who, _Person)
-        if waiting := self._waits(task):
+        if waiting := self._waits(context, task):
             seen = len(waiting.events)
             self._service.resume(waiting, _decisions(context))
             return waiting, seen
@@ -182,7 +188,7 @@ class _TeamExecutor(AgentExecutor):
         return run, 0
 
     async def _follow(self, run: Run, seen: int, updater: TaskUpdater) -> None:
-        live, begun = LiveText(self._service.team), False
+        live, begun = LiveText(self._service.team_for(run.caller)), False
         with attached(self._service, run):
             async for event in run.follow(seen):
                 told = live.hear(event) if event else None

@@ -45,7 +45,8 @@ from ...tools.policy import ApprovalRequest, ApprovalResponse, Decision, Reject
 from .caller import Caller, Whoever
 from .errors import ServingError, error_body
 from .openai_answer import ContentPart, LiveText, detail, text_of
-from .runs import Run, RunRequest, RunService, run_request
+from .run_request import RunRequest, run_request
+from .runs import Run, RunService
 from .stream import QUIET, SSE, attached, stream_response
 
 agui_routes = APIRouter(tags=["ag-ui"])
@@ -133,7 +134,7 @@ class _Told:
     """The events of a run as AG-UI says them."""
 
     def __init__(self, service: RunService, run: Run) -> None:
-        self._run, self._live = run, LiveText(service.team)
+        self._run, self._live = run, LiveText(service.team_for(run.caller))
         self._subagents: list[str] = []
         self._open: str | None = None
         self._calls = 0

@@ -12,7 +12,7 @@ from fastapi.responses import HTMLResponse
 
 from ...agents.team import Team
 from ...core.errors import KnowledgeError
-from .caller import Whoever
+from .caller import Caller, Whoever
 from .errors import ServingError
 
 document_routes = APIRouter(tags=["documents"])
@@ -62,8 +62,8 @@ def document_text(team: Team, specialist: str, source: str) -> str | None:
         return None
 
 
-def _text(request: Request, specialist: str, source: str) -> str:
-    text = document_text(request.app.state.team, specialist, source)
+def _text(request: Request, who: Caller, specialist: str, source: str) -> str:
+    text = document_text(request.app.state.runs.team_for(who), specialist, source)
     if text is None:
         raise ServingError(404, f"'{specialist}' has no document '{source}'", code="document_not_found")
     return text
@@ -72,7 +72,7 @@ def _text(request: Request, specialist: str, source: str) -> str:
 @document_routes.get("/v1/documents")
 async def list_documents(request: Request, who: Whoever) -> dict[str, Any]:
     """The documents of each specialist."""
-    team: Team = request.app.state.team
+    team: Team = request.app.state.runs.team_for(who)
     held = {name: s.knowledge.documents() for name, s in team.specialists.items() if s.knowledge}
     data = [
         {
@@ -97,7 +97,7 @@ async def read_document(specialist: _Holder, source: _Source, request: Request, 
         "object": "document",
         "specialist": specialist,
         "source": source,
-        "text": _text(request, specialist, source),
+        "text": _text(request, who, specialist, source),
     }
 
 
@@ -106,7 +106,7 @@ async def show_document(
     specialist: _Holder, source: _Source, request: Request, who: Whoever, start: _Offset = 0, end: _Offset = 0
 ) -> HTMLResponse:
     """The document as a page; the characters from `start` to `end` are marked, and `#quote` leads there."""
-    text = _text(request, specialist, source)
+    text = _text(request, who, specialist, source)
     start, end = min(start, len(text)), min(max(start, end), len(text))
     before, quote, after = (_shown(part) for part in (text[:start], text[start:end], text[end:]))
     marked = f'{before}<mark id="quote">{quote}</mark>{after}' if quote else before + after

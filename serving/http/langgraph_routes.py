@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import quote
 from uuid import NAMESPACE_URL, uuid5
 
 from fastapi import APIRouter, Body, Path, Query, Request, Response
@@ -24,7 +25,8 @@ from .caller import Caller, Whoever
 from .errors import ServingError
 from .langgraph_stream import follow
 from .openai_answer import TEAM, ContentPart, model_names, text_of
-from .runs import Run, RunRequest, RunService, WebhookTarget
+from .run_request import RunRequest, WebhookTarget
+from .runs import Run, RunService
 from .stream import SSE, attached, stream_response, while_connected
 from .threads import ThreadIndex, last_values
 
@@ -162,7 +164,7 @@ async def info(who: Whoever) -> dict[str, Any]:
 @langgraph_routes.post("/assistants/search")
 async def search_assistants(request: Request, who: Whoever, wanted: dict[str, Any] | None = None) -> list[Any]:
     """The team and its specialists."""
-    team: Team = request.app.state.team
+    team = _team(request, who)
     graph = (wanted or {}).get("graph_id")
     return [_assistant(team, name) for name in model_names(team) if graph in (None, name)]
 
@@ -170,7 +172,7 @@ async def search_assistants(request: Request, who: Whoever, wanted: dict[str, An
 @langgraph_routes.get("/assistants/{assistant_id:path}/schemas")
 async def assistant_schemas(assistant_id: str, request: Request, who: Whoever) -> dict[str, Any]:
     """What goes into the graph and what comes out."""
-    name = _assistant_name(request.app.state.team, assistant_id)
+    name = _assistant_name(_team(request, who), assistant_id)
     schema = {"type": "object", "properties": {"messages": {"type": "array", "items": {"type": "object"}}}}
     return {
         "graph_id": name,
@@ -185,7 +187,7 @@ async def assistant_schemas(assistant_id: str, request: Request, who: Whoever) -
 @langgraph_routes.get("/assistants/{assistant_id:path}/graph")
 async def assistant_graph(assistant_id: str, request: Request, who: Whoever) -> dict[str, Any]:
     """The graph's stations and edges."""
-    team: Team = request.app.state.team
+    team = _team(request, who)
     _assistant_name(team, assistant_id)
     return await asyncio.to_thread(lambda: team.graph.get_graph().to_json())
 
@@ -193,7 +195,7 @@ async def assistant_graph(assistant_id: str, request: Request, who: Whoever) -> 
 @langgraph_routes.get("/assistants/{assistant_id:path}")
 async def get_assistant(assistant_id: str, request: Request, who: Whoever) -> dict[str, Any]:
     """One of them."""
-    team: Team = request.app.state.team
+    team = _team(request, who)
     return _assistant(team, _assistant_name(team, assistant_id))
 
 
@@ -417,6 +419,10 @@ def _service(request: Request) -> RunService:
     return request.app.state.runs
 
 
+def _team(request: Request, who: Caller) -> Team:
+    return _service(request).team_for(who)
+
+
 def _of_thread(request: Request, who: Caller, thread_id: str, run_id: str) -> Run:
     run = _service(request).get(who, run_id)
     if run.thread_id != thread_id:
@@ -427,7 +433,7 @@ def _of_thread(request: Request, who: Caller, thread_id: str, run_id: str) -> Ru
 async def _begin(request: Request, who: Caller, thread_id: str | None, asked: GraphRun) -> tuple[Run, int]:
     """The run, and how many of its events are from before."""
     service = _service(request)
-    name = _assistant_name(service.team, asked.assistant_id)
+    name = _assistant_name(service.team_for(who), asked.assistant_id)
     hook = WebhookTarget(url=asked.webhook) if asked.webhook else None
     await request.app.state.webhooks.check(hook)
     if thread_id is not None:
@@ -517,8 +523,13 @@ def _iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat()
 
 
+def _place(run: Run) -> str:
+    """Names of threads may hold anything, a header may not."""
+    return f"/threads/{quote(run.thread_id, safe='')}/runs/{run.id}"
+
+
 def _headers(run: Run) -> dict[str, str]:
-    place = f"/threads/{run.thread_id}/runs/{run.id}"
+    place = _place(run)
     return {"Content-Location": place, "Location": f"{place}/stream"}
 
 
@@ -552,5 +563,5 @@ async def _waited(request: Request, begun: tuple[Run, int], asked: GraphRun) -> 
         values: dict[str, Any] = {"__error__": error}
     else:
         values = await asyncio.to_thread(last_values, service.team, run)
-    headers = {**_headers(run), "Location": f"/threads/{run.thread_id}/runs/{run.id}/join"}
+    headers = {**_headers(run), "Location": f"{_place(run)}/join"}
     return JSONResponse(values, headers=headers)

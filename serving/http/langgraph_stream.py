@@ -72,7 +72,7 @@ class _Told:
 
     def __init__(self, run: Run, service: RunService, modes: Sequence[str]) -> None:
         self._run, self._modes = run, set(modes)
-        self._live, self._text = LiveText(service.team), ""
+        self._live, self._text = LiveText(service.team_for(run.caller)), ""
         self._about = {"run_id": run.id, "thread_id": run.thread_id, "langgraph_node": "remember"}
 
     def of(self, event: Event) -> list[bytes]:

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import NamedTuple
 
 from fastapi import FastAPI
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.requests import Request
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ...core.types import Answer
-from ..mcp_server import McpQuestion, Place, mcp_server, tell
-from .caller import Caller, KnownCaller, anybody
-from .runs import RunService, run_request
+from ..mcp_server import AskTeam, McpQuestion, Place, mcp_server, tell
+from .caller import caller
+from .run_request import run_request
+from .runs import RunService
 from .stream import attached
 
 _PATH = "/mcp"
+_MOST_KINDS = 64
+"""Kinds of callers for whom a server is kept open."""
 
 
 def add_mcp(app: FastAPI) -> None:
@@ -26,7 +33,7 @@ def add_mcp(app: FastAPI) -> None:
     async def ask(question: McpQuestion, ctx: Place) -> Answer:
         request = ctx.request_context.request
         assert isinstance(request, Request)
-        who: Caller = request.state.caller
+        who = caller(request)
         task, specialist, thread = question
         run = service.start(who, run_request(task=task, specialist=specialist, thread_id=thread))
         number = 0
@@ -37,33 +44,69 @@ def add_mcp(app: FastAPI) -> None:
                     await tell(event, number, ctx)
             return await run.finished()
 
-    server = mcp_server(service.team, ask)
-    # A server without users is for this machine: a page of somebody else's must not speak to it. Where there are
-    # users, their keys keep such pages out, and the host is whatever the server is called.
-    security = (
-        None if app.state.identify is anybody else TransportSecuritySettings(enable_dns_rebinding_protection=False)
-    )
-    inner = server.streamable_http_app(streamable_http_path=_PATH, stateless_http=True, transport_security=security)
-    app.state.mcp = server
-    app.router.routes.extend(
-        Route(route.path, KnownCaller(route.app), methods=None) for route in inner.routes if isinstance(route, Route)
-    )
+    app.state.mcp = _Servers(service, ask)
+    app.router.routes.append(Route(_PATH, app.state.mcp, methods=None))
 
 
-def _security(app: FastAPI) -> TransportSecuritySettings | None:
-    """Whose host and origin are let in.
+class _Kind(NamedTuple):
+    """What decides what a caller finds."""
 
-    A server without users is for this machine: None, MCP's own rule, lets in loopback names only, so that a page of
-    somebody else's cannot speak to it. Where there are users, their keys keep such pages out, and the host is whatever
-    the server is called.
+    groups: frozenset[str] | None
+    asks: bool
+    reads: bool
+    team: str
+    """Tells states of the team apart."""
+
+
+class _Servers:
+    """An MCP server for each kind of caller: what somebody may not use is not in its lists.
+
+    Hosts and origins are the gate's business (`access.py`).
     """
-    if app.state.identify is anybody:
-        return None
-    return TransportSecuritySettings(enable_dns_rebinding_protection=False)
+
+    def __init__(self, service: RunService, ask: AskTeam) -> None:
+        self._service, self._ask = service, ask
+        self._open: OrderedDict[_Kind, tuple[asyncio.Future[ASGIApp], asyncio.Task[None]]] = OrderedDict()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        who = caller(Request(scope))
+        groups = None if who.groups is None else frozenset(who.groups)
+        with self._service.team.present() as loaded:
+            kind = _Kind(groups, "ask" in who.scopes, "read" in who.scopes, loaded.stamp)
+        if kind not in self._open:
+            ready = asyncio.get_running_loop().create_future()
+            self._open[kind] = ready, asyncio.create_task(self._serve(kind, ready))
+            if len(self._open) > _MOST_KINDS:
+                self._open.popitem(last=False)[1][1].cancel()
+        self._open.move_to_end(kind)
+        inner = await asyncio.shield(self._open[kind][0])
+        await inner(scope, receive, send)
+
+    async def _serve(self, kind: _Kind, ready: asyncio.Future[ASGIApp]) -> None:
+        try:
+            team = self._service.team.seen_by(kind.groups)
+            server = mcp_server(team, self._ask if kind.asks else None, reads=kind.reads)
+            anywhere = TransportSecuritySettings(enable_dns_rebinding_protection=False)
+            inner = server.streamable_http_app(
+                streamable_http_path=_PATH, stateless_http=True, transport_security=anywhere
+            )
+            async with server.session_manager.run():
+                ready.set_result(inner)
+                await asyncio.Event().wait()
+        except Exception as error:
+            ready.set_exception(error)
+
+    async def close(self) -> None:
+        """End all of them."""
+        tasks = [task for _, task in self._open.values()]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
 
 
 @asynccontextmanager
 async def mcp_running(app: FastAPI) -> AsyncIterator[None]:
     """What MCP's requests need while the app serves."""
-    async with app.state.mcp.session_manager.run():
-        yield
+    yield
+    await app.state.mcp.close()

@@ -35,7 +35,8 @@ from .openai_answer import (
     text_of,
     usage_of,
 )
-from .runs import Run, RunRequest, RunService
+from .run_request import RunRequest
+from .runs import Run, RunService
 from .stream import QUIET, SSE, attached, sse, stream_response, while_connected
 
 chat_routes = APIRouter(prefix="/v1", tags=["openai"])
@@ -118,14 +119,14 @@ class ChatRequest(BaseModel):
 @chat_routes.get("/models")
 async def list_models(request: Request, who: Whoever) -> dict[str, Any]:
     """The team (`metier`) and each of its specialists (`metier/NAME`)."""
-    team = request.app.state.team
+    team = request.app.state.runs.team_for(who)
     return {"object": "list", "data": [_model(name, team.card.name) for name in model_names(team)]}
 
 
 @chat_routes.get("/models/{model:path}")
 async def get_model(model: str, request: Request, who: Whoever) -> dict[str, Any]:
     """One of them."""
-    team = request.app.state.team
+    team = request.app.state.runs.team_for(who)
     specialist_of(model, team)
     return _model(model, team.card.name)
 
@@ -143,7 +144,7 @@ async def complete_chat(
 ) -> Response:
     """Answer the last message of a conversation; the earlier ones are what it may refer to."""
     service: RunService = request.app.state.runs
-    specialist = specialist_of(asked.model, service.team)
+    specialist = specialist_of(asked.model, service.team_for(who))
     asked.check()
     task = asked.last_user()
     if (reply := housekeeping(task)) is not None:
@@ -190,7 +191,7 @@ class _Completion:
     """One chat completion out of a run."""
 
     def __init__(self, run: Run, service: RunService, asked: ChatRequest, base: str) -> None:
-        self._run, self._service, self._team = run, service, service.team
+        self._run, self._service, self._team = run, service, service.team_for(run.caller)
         self._asked, self._base = asked, base
         self._head = {"id": f"chatcmpl-{run.id}", "created": int(run.created_at)}
 
@@ -281,7 +282,8 @@ class EmbeddingRequest(BaseModel):
 @chat_routes.post("/embeddings")
 async def embed(asked: EmbeddingRequest, request: Request, who: Whoever) -> dict[str, Any]:
     """The vectors of some texts, by the embedder that the team's knowledge and router use."""
-    embedder = request.app.state.team.embedder
+    service: RunService = request.app.state.runs
+    embedder = service.team.embedder
     if asked.model not in (TEAM, embedder.name):
         raise ServingError(
             404, unknown("embedding model", asked.model, [TEAM, embedder.name]), code="model_not_found", param="model"
@@ -292,8 +294,12 @@ async def embed(asked: EmbeddingRequest, request: Request, who: Whoever) -> dict
         raise ServingError(400, message, param="input", hint="langchain: check_embedding_ctx_length=False")
     if asked.dimensions not in (None, embedder.dimension):
         raise ServingError(400, f"vectors have {embedder.dimension} dimensions", param="dimensions")
-    vectors = await asyncio.to_thread(embedder.embed, texts)
-    words = sum(len(str(text).split()) for text in texts)
+    service.check_budget(who)
+    start, plain = time.monotonic(), [str(text) for text in texts]
+    words = sum(len(text.split()) for text in plain)
+    vectors = await asyncio.to_thread(embedder.embed, plain)
+    if service.used and who.groups is not None:
+        service.used.add(who.owner, input_tokens=words, seconds=time.monotonic() - start)
     return {
         "object": "list",
         "model": embedder.name,

@@ -31,7 +31,8 @@ from .openai_answer import (
     specialist_of,
     text_of,
 )
-from .runs import Run, RunRequest, RunService
+from .run_request import RunRequest
+from .runs import Run, RunService
 from .stream import QUIET, SSE, attached, sse, stream_response, while_connected
 
 response_routes = APIRouter(prefix="/v1/responses", tags=["openai"])
@@ -121,7 +122,7 @@ async def create_response(
 ) -> Response:
     """Answer; with `background` at once, and the answer is fetched later."""
     service: RunService = request.app.state.runs
-    specialist, formatted = specialist_of(asked.model, service.team), asked.formatted
+    specialist, formatted = specialist_of(asked.model, service.team_for(who)), asked.formatted
     *history, task = asked.turns()
     before = asked.previous_response_id
     kept: dict[str, Any] = {"history": history[-100:]}
@@ -180,7 +181,7 @@ class _Response:
         asked: ResponseRequest | None = None,
         formatted: ResponseFormat | None = None,
     ) -> None:
-        self._run, self._service, self._team, self._base = run, service, service.team, base
+        self._run, self._service, self._team, self._base = run, service, service.team_for(run.caller), base
         self._asked, self._formatted = asked or ResponseRequest(input=run.asked.task), formatted
 
     async def view(self) -> dict[str, Any]:

@@ -59,15 +59,9 @@ class Page(StaticFiles):
         return response
 
 
-def team_of(request: Request) -> Team:
-    """The team of the server that got the request."""
-    return request.app.state.team
-
-
-def may(who: Caller, scope: str) -> None:
-    """Raises `ServingError` (403) unless the caller has a scope."""
-    if scope not in who.scopes:
-        raise ServingError(403, f"this takes the scope '{scope}'", code="missing_scope")
+def team_of(request: Request, who: Caller) -> Team:
+    """The team of the server that got the request, as its caller may use it."""
+    return service_of(request).team_for(who)
 
 
 # Conversations.
@@ -109,7 +103,7 @@ class NewTitle(Value):
 @page_routes.get("/threads")
 def show_threads(request: Request, who: Whoever, search: Annotated[str, Query(max_length=200)] = "") -> list[Thread]:
     """The caller's conversations, the latest first; one-off tasks are none."""
-    threads = team_of(request).threads
+    threads = team_of(request, who).threads
     if threads.saver is None:
         return []
     return [thread for thread in threads.list(who.owner, search) if not thread.id.startswith("once-")][:500]
@@ -118,7 +112,7 @@ def show_threads(request: Request, who: Whoever, search: Annotated[str, Query(ma
 @page_routes.get("/threads/{thread_id}")
 async def show_thread(thread_id: ThreadId, request: Request, who: Whoever) -> ThreadView:
     """A conversation with all answers that are kept, and what it waits for."""
-    team = team_of(request)
+    team = team_of(request, who)
     await run_in_threadpool(_own, team, thread_id, who)
     left = team.threads.unfinished(thread_id)
     run = service_of(request).waiting(who, thread_id) if left and left.questions else None
@@ -144,17 +138,15 @@ def _rated_turns(team: Team, thread_id: str) -> list[RatedTurn]:
 @page_routes.patch("/threads/{thread_id}", status_code=204)
 def rename_thread(thread_id: ThreadId, new: NewTitle, request: Request, who: Whoever) -> None:
     """Give a conversation a title."""
-    may(who, "write")
-    _own(team_of(request), thread_id, who)
-    team_of(request).threads.rename(thread_id, new.title)
+    _own(team_of(request, who), thread_id, who)
+    team_of(request, who).threads.rename(thread_id, new.title)
 
 
 @page_routes.delete("/threads/{thread_id}", status_code=204)
 def forget_thread(thread_id: ThreadId, request: Request, who: Whoever) -> None:
     """Forget a conversation."""
-    may(who, "write")
-    _own(team_of(request), thread_id, who)
-    team_of(request).threads.delete(thread_id)
+    _own(team_of(request, who), thread_id, who)
+    team_of(request, who).threads.delete(thread_id)
 
 
 @page_routes.get("/threads/{thread_id}/export")
@@ -162,7 +154,7 @@ def export_thread(
     thread_id: ThreadId, request: Request, who: Whoever, format: Literal["md", "json"] = "md"
 ) -> Response:
     """A conversation as a file: Markdown for people, JSON for programs."""
-    team = team_of(request)
+    team = team_of(request, who)
     _own(team, thread_id, who)
     turns, title = team.threads.turns(thread_id), team.threads.title(thread_id)
     if format == "json":
@@ -191,8 +183,7 @@ def _place(source: str, page: int | None, heading: tuple[str, ...]) -> str:
 @page_routes.put("/threads/{thread_id}/files/{name}")
 async def attach_file(thread_id: ThreadId, name: Name, request: Request, who: Whoever) -> list[AttachedFile]:
     """Add a file to a conversation, which may be one that begins with it. Only there it is read."""
-    may(who, "ask")
-    team, data = team_of(request), await request.body()
+    team, data = team_of(request, who), await request.body()
     await run_in_threadpool(_admit_files, team, thread_id, who)
     await run_in_threadpool(team.attachments.add, thread_id, who.owner, name, data)
     return await run_in_threadpool(_files, team, thread_id)
@@ -201,7 +192,7 @@ async def attach_file(thread_id: ThreadId, name: Name, request: Request, who: Wh
 @page_routes.delete("/threads/{thread_id}/files/{name}")
 def detach_file(thread_id: ThreadId, name: Name, request: Request, who: Whoever) -> list[AttachedFile]:
     """Take a file out of a conversation."""
-    team = team_of(request)
+    team = team_of(request, who)
     if team.attachments.owner(thread_id) != who.owner:
         raise ServingError(404, f"there is no conversation '{thread_id}' with files", code="thread_not_found")
     team.attachments.remove(thread_id, name)
@@ -297,7 +288,7 @@ def _held(
     request: Request, who: Caller, source: str, thread: str | None
 ) -> Iterator[tuple[Knowledge, DocumentInfo, str, FilePath | None]]:
     """The index that has a document, what it says of it, the specialist (none of an attached file), and the file."""
-    team = team_of(request)
+    team = team_of(request, who)
     with ExitStack() as stack:
         held: dict[str, Knowledge | None]
         if thread is not None and source.startswith(f"{ATTACHED}/"):
@@ -327,7 +318,7 @@ class FactText(Value):
 @page_routes.get("/memory")
 def list_facts(request: Request, who: Whoever) -> list[Fact]:
     """What is remembered of the caller, newest first."""
-    facts = team_of(request).facts
+    facts = team_of(request, who).facts
     return facts.of(who.owner) if facts and who.user is not None else []
 
 
@@ -362,12 +353,12 @@ def forget_all(request: Request, who: Whoever) -> None:
 @page_routes.get("/memory/export")
 def export_memory(request: Request, who: Whoever) -> Response:
     """Everything that is kept of the caller: facts, conversations, decisions, notes."""
-    kept = export(team_of(request).blueprint, Scope(who.owner))
+    kept = export(request.app.state.team.blueprint, Scope(who.owner))
     return Response(kept.model_dump_json(indent=2), media_type="application/json")
 
 
 def _facts(request: Request, who: Caller) -> Facts:
-    facts = team_of(request).facts
+    facts = team_of(request, who).facts
     if facts is None or who.user is None:
         raise ServingError(409, "nothing is remembered of this caller", code="no_memory")
     return facts

@@ -12,11 +12,11 @@ from pydantic import Field
 
 from ...agents.feedback import Note, Rating, note_about, open_inbox
 from ...core.types import Value
-from ...memory.store import Owner
 from ...tools.policy import Decision
 from .caller import Whoever
 from .errors import ServingError
-from .runs import Run, RunRequest, RunService, RunView, WebhookTarget
+from .run_request import RunRequest, RunView, WebhookTarget
+from .runs import Run, RunService
 from .stream import QUIET, SSE, attached, sse, stream_response, while_connected
 
 run_routes = APIRouter(prefix="/v1", tags=["runs"])
@@ -162,10 +162,11 @@ async def give_feedback(said: FeedbackRequest, request: Request, who: Whoever) -
         run = service.get(who, said.run_id)
         if run.answer is None:
             raise ServingError(409, f"run '{said.run_id}' has no answer yet", param="run_id")
-        note = note_about(run.asked.task, run.answer, service.team.specialists, said.verdict, **about)
+        note = note_about(run.asked.task, run.answer, service.team_for(who).specialists, said.verdict, **about)
         await asyncio.to_thread(open_inbox(service.team.blueprint).add, note)
         return note
-    if service.team.threads.owner(said.thread_id) not in (Owner(None), who.owner):
+    owner = service.team.threads.owner(said.thread_id)
+    if owner is None or not who.owns(owner):
         raise ServingError(404, f"there is no thread '{said.thread_id}'", code="thread_not_found", param="thread_id")
     about |= {"thread_id": said.thread_id, "run_id": said.run_id}
-    return await asyncio.to_thread(service.team.feedback, said.verdict, **about)
+    return await asyncio.to_thread(service.team_for(who).feedback, said.verdict, **about)

@@ -1,6 +1,8 @@
 """The runs that all doors share: started, followed, called off, gone on with. They live in the event loop; the team's
 work goes on in a bounded pool of threads, one turn at a time in each thread of conversation. Durable ones are records
 that all servers of the team see; one of them works on each (`shift.py`).
+
+Long, for a run and what keeps runs share all that can become of one.
 """
 
 from __future__ import annotations
@@ -14,30 +16,24 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Literal
+from typing import Any
 from uuid import uuid4
 
-from pydantic import Field, ValidationError
-
 from ...agents.team import Team
-from ...agents.threads import SINGLE
+from ...agents.threads import SINGLE, WORKFLOW, Unfinished
 from ...core.errors import MetierError, unknown
 from ...core.run import Cancelled, Emit, Event, cancellable
-from ...core.types import Answer, Turn, Value
+from ...core.types import Answer
 from ...memory.records import Record
-from ...memory.store import Owner
 from ...tools.policy import Decision
+from ..usage import UsageBook
 from .caller import Caller
 from .errors import ServingError, error_body
+from .run_request import ENDED, RunRequest, RunStatus, RunView, WebhookTarget
 from .shift import Shift
+from .workflow_runs import admit_workflow, begin_workflow, go_on_with_workflow, workflow_left, workflow_state
 
 _log = logging.getLogger("metier.http")
-
-RunStatus = Literal["queued", "in_progress", "requires_action", "completed", "failed", "cancelled"]
-"""`requires_action`: a person must decide about the calls in `answer.data`; the run goes on with `resume`."""
-
-ENDED: tuple[RunStatus, ...] = ("requires_action", "completed", "failed", "cancelled")
-"""What is over, or stands still until somebody decides."""
 
 _HEARTBEAT = 15.0
 """Seconds of silence after which a follower is told that the run is still there."""
@@ -51,59 +47,6 @@ _KEPT_DAYS = 30
 
 _Work = Callable[[Emit], Any]
 """What the team does for a run, telling of it."""
-
-
-class RunRequest(Value):
-    """What is asked of the team."""
-
-    task: str = Field(min_length=1, max_length=200_000)
-    """In the user's words."""
-    thread_id: str | None = Field(default=None, min_length=1, max_length=200)
-    """The conversation that it belongs to; left out: none."""
-    specialist: str | None = Field(default=None, max_length=200)
-    """Skip the router and ask this one."""
-    history: tuple[Turn, ...] = Field(default=(), max_length=1_000)
-    """Earlier turns of a conversation that the caller keeps; for a task without `thread_id`."""
-
-
-class WebhookTarget(Value):
-    """Where to say that a run has ended or waits for a person."""
-
-    url: str = Field(min_length=1, max_length=2_000)
-    secret: str | None = Field(default=None, max_length=200, pattern=r"^whsec_[A-Za-z0-9+/=]{24,}$")
-    """Signs the message; left out: the server's own, in `.metier/webhook.secret`."""
-
-
-def run_request(**fields: Any) -> RunRequest:
-    """What is asked by a protocol of others, which has bounds of its own.
-
-    Raises:
-        ServingError: 422, a field is too long or empty.
-    """
-    try:
-        return RunRequest(**fields)
-    except ValidationError as error:
-        first = error.errors()[0]
-        param = ".".join(map(str, first["loc"]))
-        raise ServingError(422, f"{param}: {first['msg']}", code=first["type"], param=param) from None
-
-
-class RunView(Value):
-    """A run as it is shown."""
-
-    id: str
-    object: Literal["run"] = "run"
-    status: RunStatus
-    task: str
-    thread_id: str
-    specialist: str | None = None
-    """Whom the caller named."""
-    created_at: float
-    """Seconds since 1970."""
-    ended_at: float | None = None
-    answer: Answer | None = None
-    error: dict[str, Any] | None = None
-    """As in `{"error": …}` of a response that failed."""
 
 
 class Run:
@@ -128,7 +71,7 @@ class Run:
     ) -> None:
         self.id, self.caller, self.asked = id or str(uuid4()), caller, asked
         self.durable, self.webhook = durable, webhook
-        self.thread_id = asked.thread_id or f"{SINGLE}{self.id}"
+        self.thread_id = asked.thread_id or f"{WORKFLOW if asked.workflow else SINGLE}{self.id}"
         self.status: RunStatus = "queued"
         self.created_at, self.ended_at = time.time(), None
         self.answer: Answer | None = None
@@ -137,6 +80,9 @@ class Run:
         """Whoever wanted to know of its end does."""
         self.events: list[Event] = []
         self.called_off = threading.Event()
+        self.begun_at: float | None = None
+        """When somebody began to work on it."""
+        self.too_late = False
         self.watchers = 0
         self._news = asyncio.Event()
 
@@ -197,6 +143,8 @@ class Run:
     def become(self, status: RunStatus, error: BaseException | None = None) -> None:
         """The run is in another state now."""
         self.status, self.error = status, error
+        if status == "in_progress":
+            self.begun_at = time.time()
         self.ended_at = time.time() if self.ended else None
         self._tell()
 
@@ -261,6 +209,7 @@ class RunService:
         workers: Runs that are worked on at the same time.
         queue: Runs that may wait for a worker; with more, callers are sent away (429) and told when to come back.
         on_end: Told of each run with a webhook that has ended or waits for a person; sets `told`.
+        used: What each user has used today; left out: nobody is counted.
     """
 
     def __init__(
@@ -271,9 +220,10 @@ class RunService:
         workers: int = 8,
         queue: int = 64,
         on_end: Callable[[Run], Awaitable[None]] | None = None,
+        used: UsageBook | None = None,
     ) -> None:
         self.team, self.shift, self.workers, self.queue = team, shift, workers, queue
-        self.records = shift.records
+        self.records, self.used = shift.records, used
         self.draining = False
         self._on_end = on_end
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="metier-run")
@@ -281,6 +231,10 @@ class RunService:
         self._telling: set[asyncio.Task[None]] = set()
         self._runs: OrderedDict[str, Run] = OrderedDict()
         self._clear = True
+
+    def team_for(self, caller: Caller) -> Team:
+        """The team as this caller may use it."""
+        return self.team.seen_by(caller.groups)
 
     @property
     def active(self) -> int:
@@ -313,7 +267,7 @@ class RunService:
         body = _digest([asked.model_dump(mode="json"), webhook and webhook.url])
         if place and (known := self._known(caller, place, body)):
             return known
-        self._admit(asked)
+        self._admit(caller, asked)
         run = Run(caller, asked, durable=durable or bool(key), webhook=webhook)
         if not place:
             self._save(run)
@@ -343,14 +297,19 @@ class RunService:
         return self.records.put_once("key", place, owner, {"body": body, "run": run.id}, [new])
 
     def _from_the_start(self, run: Run) -> _Work:
-        asked, owner = run.asked, run.caller.owner
+        asked, owner, team = run.asked, run.caller.owner, self.team_for(run.caller)
+        if asked.workflow:
+            return begin_workflow(team, asked.workflow, asked.parameters, run.id, owner)
         more: dict[str, Any] = {"specialist": asked.specialist, "user": owner.user, "tenant": owner.tenant}
-        return lambda emit: self.team.ask(
+        return lambda emit: team.ask(
             asked.task, thread_id=asked.thread_id, history=asked.history, run_id=run.id, emit=emit, **more
         )
 
     def _from_where_it_stands(self, run: Run, decisions: Sequence[Decision] = ()) -> _Work:
-        return lambda emit: self.team.resume(run.thread_id, decisions, emit=emit)
+        team = self.team_for(run.caller)
+        if run.asked.workflow:
+            return go_on_with_workflow(team, run.id, decisions)
+        return lambda emit: team.resume(run.thread_id, decisions, emit=emit)
 
     async def look_around(self) -> None:
         """Go on with what nobody works on any more, and see what became of runs, and was called off, elsewhere."""
@@ -393,7 +352,7 @@ class RunService:
     def _go_on(self, run: Run) -> None:
         """With a run that was broken off: from its last step where the thread has it, else from the beginning."""
         threads = self.team.threads
-        left = threads.unfinished(run.thread_id)
+        left = self._left(run)
         if left is not None and left.run_id == run.id:
             if left.questions:
                 run.answer = left.waiting(run.thread_id, 0.0)
@@ -403,10 +362,12 @@ class RunService:
             work = self._from_where_it_stands(run)
         else:
             done = run.answer  # noted before its thread was left
+            if run.asked.workflow and (over := workflow_state(self.team, run.id)):
+                done = over.answer
             if done is None and left is None and threads.owner(run.thread_id) is not None:
                 done = threads.answer(run.thread_id)
             if done is not None and done.run_id == run.id:
-                if run.asked.thread_id is None:
+                if run.asked.thread_id is None and not run.asked.workflow:
                     threads.settle_single(run.thread_id, run.asked.task, done, run.caller.owner)
                 run.answer = done
                 run.become("completed")
@@ -428,6 +389,7 @@ class RunService:
             run.catch_up(record.body)
         if run is None or run.caller.owner != caller.owner:
             raise ServingError(404, f"there is no run '{id}'", code="run_not_found")
+        run.caller = caller  # in whose groups they are now, should it go on
         return run
 
     def of_thread(self, caller: Caller, thread_id: str) -> list[Run]:
@@ -453,9 +415,8 @@ class RunService:
         Raises:
             ServingError: 409, none does; 404, the conversation is another's.
         """
-        left, owner = self.team.threads.unfinished(thread_id), self.team.threads.owner(thread_id)
-        if owner not in (None, Owner(None), caller.owner):
-            raise ServingError(404, f"there is no thread '{thread_id}'", code="thread_not_found")
+        self._check_thread(caller, thread_id)
+        left = self.team.threads.unfinished(thread_id)
         if left is None:
             raise ServingError(409, f"nothing is unfinished in thread '{thread_id}'", code="not_waiting")
         if left.run_id in self._runs or self.records.get("run", left.run_id):
@@ -486,19 +447,25 @@ class RunService:
         """
         if run.status in ("queued", "in_progress", "completed"):
             raise ServingError(409, f"run {run.id} waits for nobody: it is {run.status}", code="not_waiting")
-        left = self.team.threads.unfinished(run.thread_id)
+        left = self._left(run)
         if left is None:
             raise ServingError(409, f"nothing is unfinished in thread '{run.thread_id}'", code="not_waiting")
         try:
             left.resume(decisions)
         except MetierError as error:
             raise ServingError(422, error.message, code="wrong_decisions", param="decisions") from error
-        self._admit(run.asked)
+        self._admit(run.caller, run.asked)
         run.become("queued")
         if not self._save(run):
             raise ServingError(409, f"another server goes on with run {run.id}", code="not_waiting")
         self.records.delete("cancel", run.id)
         self._begin(run, self._from_where_it_stands(run, decisions))
+
+    def _left(self, run: Run) -> Unfinished | None:
+        """What of a run can go on."""
+        if run.asked.workflow:
+            return workflow_left(self.team, run.id)
+        return self.team.threads.unfinished(run.thread_id)
 
     async def drain(self, seconds: float) -> None:
         """Take nothing new and let what goes on end. What is still there after that time is broken off; a durable run
@@ -516,38 +483,77 @@ class RunService:
             task.cancel()  # its record is open: it is told when the server starts again
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _admit(self, asked: RunRequest) -> None:
+    def check_budget(self, caller: Caller) -> None:
+        """Raises `ServingError` (429) where the caller's tokens or seconds of today are used up."""
+        if self.used and caller.groups is not None and (over := self.used.over(caller.owner)):
+            what, seconds = over
+            raise ServingError(429, what, code="budget_used_up", headers={"Retry-After": str(seconds)})
+
+    def _check_thread(self, caller: Caller, thread_id: str) -> None:
+        if not all(caller.owns(owner) for owner in self.team.threads.holders(thread_id)):
+            raise ServingError(404, f"there is no thread '{thread_id}'", code="thread_not_found")
+
+    def _admit(self, caller: Caller, asked: RunRequest) -> None:
         if self.draining:
             raise ServingError(503, "the server is about to end", code="draining", headers={"Retry-After": "5"})
-        if asked.specialist is not None and asked.specialist not in self.team.specialists:
-            message = unknown("specialist", asked.specialist, self.team.specialists)
+        self.check_budget(caller)
+        if asked.specialist is not None and asked.specialist not in (known := self.team_for(caller).specialists):
+            message = unknown("specialist", asked.specialist, known)
             raise ServingError(404, message, code="specialist_not_found", param="specialist")
+        if asked.workflow:
+            admit_workflow(self.team_for(caller), asked.workflow, asked.parameters)
+        if asked.thread_id and caller.groups is not None:
+            self._check_thread(caller, asked.thread_id)
         if self.active >= self.workers + self.queue:
             message = f"{self.active} tasks are being worked on or wait"
             raise ServingError(429, message, code="queue_full", headers={"Retry-After": "1"})
 
     def _begin(self, run: Run, work: _Work) -> None:
         run.called_off.clear()
+        run.begun_at, run.too_late = None, False
         self._active[run.id] = asyncio.get_running_loop().create_task(self._drive(run, work))
 
     async def _drive(self, run: Run, work: _Work) -> None:
         loop = asyncio.get_running_loop()
+        late = loop.call_later(self.team.card.limits.seconds, self._end_late, run)
         try:
             await self._those_before(run)
             await _in_pool(self._pool.submit(self._work, run, work, loop))
             waits = run.answer is not None and run.answer.kind == "waiting"
             run.become("requires_action" if waits else "completed")
         except (Cancelled, asyncio.CancelledError):
-            run.become("cancelled")
+            if run.too_late:
+                seconds = self.team.card.limits.seconds
+                run.become("failed", ServingError(504, f"a task may take {seconds:.6g} seconds", code="time_limit"))
+            else:
+                run.become("cancelled")
         except Exception as error:
             if not isinstance(error, MetierError):
                 _log.error("run %s failed", run.id, exc_info=error)
             run.become("failed", error)
         finally:
+            late.cancel()
             del self._active[run.id]
+            self._count(run)
             if not (self.draining and run.status == "cancelled"):
                 self._ended(run)
             self._forget()
+
+    def _end_late(self, run: Run) -> None:
+        run.too_late = True
+        self.cancel(run)
+
+    def _count(self, run: Run) -> None:
+        """What was used, for who asked; of an answer that never came, the words that were written."""
+        if self.used and run.caller.groups is not None:
+            spent = run.answer.usage if run.answer else None
+            self.used.add(
+                run.caller.owner,
+                runs=int(run.status != "requires_action"),
+                input_tokens=spent.input_tokens if spent else 0,
+                output_tokens=spent.output_tokens if spent else sum(event.name == "token" for event in run.events),
+                seconds=time.time() - run.begun_at if run.begun_at else 0.0,
+            )
 
     def _ended(self, run: Run) -> None:
         run.told = False

@@ -15,7 +15,9 @@ from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from ...agents.build import build, changed_since_build
+from ...agents.canary import TrialStatus
 from ...agents.drawing import draw_team
+from ...agents.drift import Drift, watch
 from ...agents.evaluate import measured
 from ...agents.feedback import Proposal, accept, proposals, reject
 from ...agents.loaded import LoadedTeam
@@ -31,7 +33,7 @@ from ...specialists.knowledge.store import DocumentInfo
 from . import papers
 from .caller import Whoever
 from .errors import ServingError
-from .page import Name, may, team_of
+from .page import Name, team_of
 from .stream import SSE, sse, stream_response
 
 team_routes = APIRouter(prefix="/api", tags=["team"])
@@ -68,12 +70,14 @@ class TeamView(Value):
     """Files can be added to a conversation."""
     scopes: tuple[str, ...]
     user: str | None
+    signed_in: bool = False
+    """They came with a session of the page, and can end it."""
 
 
 @team_routes.get("/team")
 def show_team(request: Request, who: Whoever) -> TeamView:
     """Who is on the team, and the way of a task through it."""
-    with team_of(request).present() as loaded:
+    with team_of(request, who).present() as loaded:
         graph = draw_team(loaded.plan)
         nodes = [{"name": n, "layer": data["layer"], "kind": data["kind"]} for n, data in graph.nodes(data=True)]
         edges = [{"from": a, "to": b, "kind": data["kind"]} for a, b, data in graph.edges(data=True)]
@@ -87,6 +91,7 @@ def show_team(request: Request, who: Whoever) -> TeamView:
             files=True,
             scopes=who.scopes,
             user=who.user,
+            signed_in=who.key.startswith("session"),
         )
 
 
@@ -114,7 +119,7 @@ def _person(loaded: LoadedTeam, name: str) -> Person:
 @team_routes.get("/documents/{specialist}")
 def show_documents(specialist: Name, request: Request, who: Whoever) -> list[DocumentInfo]:
     """The documents in a specialist's index."""
-    with team_of(request).present() as loaded:
+    with team_of(request, who).present() as loaded:
         _on_team(loaded, specialist)
         knowledge = loaded.specialists[specialist].knowledge
         return knowledge.documents() if knowledge else []
@@ -123,8 +128,7 @@ def show_documents(specialist: Name, request: Request, who: Whoever) -> list[Doc
 @team_routes.put("/documents/{specialist}/{name}", status_code=204)
 async def add_document(specialist: Name, name: Name, request: Request, who: Whoever) -> None:
     """Put a document into a specialist's folder; `POST /api/build` then indexes it."""
-    may(who, "admin")
-    team = team_of(request)
+    team = team_of(request, who)
     with team.present() as loaded:
         _on_team(loaded, specialist)
     data = await request.body()
@@ -134,8 +138,7 @@ async def add_document(specialist: Name, name: Name, request: Request, who: Whoe
 @team_routes.delete("/documents/{specialist}/{source:path}", status_code=204)
 def remove_document(specialist: Name, source: str, request: Request, who: Whoever) -> None:
     """Delete a document of a specialist; `POST /api/build` then takes it out of the index."""
-    may(who, "admin")
-    with team_of(request).present() as loaded:
+    with team_of(request, who).present() as loaded:
         _on_team(loaded, specialist)
         papers.discard(loaded.plan, specialist, source)
 
@@ -143,14 +146,14 @@ def remove_document(specialist: Name, source: str, request: Request, who: Whoeve
 @team_routes.get("/build")
 def show_changes(request: Request, who: Whoever) -> dict[str, list[str] | None]:
     """What is newer than the last build."""
-    return {"changed": changed_since_build(team_of(request).blueprint)}
+    changed = changed_since_build(request.app.state.team.blueprint)
+    return {"changed": changed if "admin" in who.scopes else changed and []}
 
 
 @team_routes.post("/build", responses=SSE)
 async def build_team(request: Request, who: Whoever) -> Response:
     """Build the team and take over what is new; `progress` events, then `report` or `error`."""
-    may(who, "admin")
-    return stream_response(_building(team_of(request)))
+    return stream_response(_building(request.app.state.team))  # the whole, whoever builds it
 
 
 async def _building(team: Team) -> AsyncIterator[bytes]:
@@ -185,7 +188,7 @@ def search_documents(
     request: Request, who: Whoever, q: Annotated[str, Query(max_length=2000)], specialist: str = "", k: int = 8
 ) -> list[dict[str, Any]]:
     """The passages that specialists would read for a question, best first, with the sentence that comes nearest."""
-    with team_of(request).present() as loaded:
+    with team_of(request, who).present() as loaded:
         if specialist:
             _on_team(loaded, specialist)
         asked = [s for name, s in loaded.specialists.items() if s.knowledge and specialist in ("", name)]
@@ -215,13 +218,13 @@ class RouteQuestion(Value):
 @team_routes.post("/route")
 def explain_route(asked: RouteQuestion, request: Request, who: Whoever) -> Explanation:
     """Who would get a task, and why; nothing is answered and nothing is kept."""
-    return team_of(request).router.explain(asked.text)
+    return team_of(request, who).router.explain(asked.text)
 
 
 @team_routes.get("/router")
 def show_router(request: Request, who: Whoever) -> dict[str, Any]:
     """How good the router is on its examples, each as if it had not been learnt."""
-    return _router_report(team_of(request).router)
+    return _router_report(team_of(request, who).router)
 
 
 @lru_cache(maxsize=2)
@@ -239,8 +242,9 @@ def _router_report(learnt: Router) -> dict[str, Any]:
 @team_routes.get("/evaluation")
 def show_evaluation(request: Request, who: Whoever) -> list[dict[str, Any]]:
     """What was measured of the specialists in use, with every question."""
-    with team_of(request).present() as loaded:
-        knowledge = {name: s.knowledge for name, s in loaded.specialists.items() if s.knowledge}
+    with team_of(request, who).present() as loaded:
+        held = {name: s for name, s in loaded.specialists.items() if name not in loaded.partial}
+        knowledge = {name: s.knowledge for name, s in held.items() if s.knowledge}
         return [_measured(one) for one in measured(loaded.plan, knowledge, loaded.router.embedder)]
 
 
@@ -269,7 +273,7 @@ def _measured(one: Summary) -> dict[str, Any]:
 @team_routes.get("/answers")
 def list_answers(request: Request, who: Whoever) -> list[dict[str, Any]]:
     """The caller's last answers, with where their time went."""
-    threads = team_of(request).threads
+    threads = team_of(request, who).threads
     if threads.saver is None:
         return []
     keep = ("specialist", "timings", "run_id", "thread_id", "confidence", "kind")
@@ -284,6 +288,26 @@ def list_answers(request: Request, who: Whoever) -> list[dict[str, Any]]:
     return shown[:50]
 
 
+# How it goes over time.
+
+
+class OperationView(Value):
+    """Trials and drift."""
+
+    trials: tuple[TrialStatus, ...]
+    drift: tuple[Drift, ...]
+
+
+@team_routes.get("/operation")
+def show_operation(request: Request) -> OperationView:
+    """The last trial of each specialist, and whether questions, answers and documents are as they were."""
+    team = team_of(request)
+    trials = team.trials.all() if team.trials else []
+    found = [status for trial in trials if team.trials and (status := team.trials.status(trial.specialist))]
+    with team.present() as loaded:
+        return OperationView(trials=tuple(found), drift=tuple(watch(loaded.plan, team.answers, loaded.router)))
+
+
 # The review of feedback.
 
 
@@ -296,18 +320,17 @@ class Reviewed(Value):
 @team_routes.get("/review")
 def list_review(request: Request, who: Whoever) -> list[Proposal]:
     """Notes about answers as the examples that they could become, the latest first."""
-    may(who, "admin")
-    with team_of(request).present() as loaded:
-        found = [p for name in loaded.specialists for p in proposals(loaded.plan, name, loaded.router.embedder)]
+    with team_of(request, who).present() as loaded:
+        whole = [name for name in loaded.specialists if name not in loaded.partial]
+        found = [p for name in whole for p in proposals(loaded.plan, name, loaded.router.embedder)]
     return sorted(found, key=lambda proposal: proposal.note.at, reverse=True)
 
 
 @team_routes.post("/review/{specialist}/{note_id}", status_code=204)
 def settle_review(specialist: Name, note_id: Name, what: Reviewed, request: Request, who: Whoever) -> None:
     """Take a note as an example, or take it out."""
-    may(who, "admin")
-    with team_of(request).present() as loaded:
-        _on_team(loaded, specialist)
+    with team_of(request, who).present() as loaded:
+        _on_team(loaded, specialist, whole=True)
         waiting = proposals(loaded.plan, specialist, loaded.router.embedder)
         proposal = next((p for p in waiting if p.note.id == note_id), None)
         if proposal is None:
@@ -318,7 +341,8 @@ def settle_review(specialist: Name, note_id: Name, what: Reviewed, request: Requ
             accept(loaded.plan, proposal, what.accept)
 
 
-def _on_team(loaded: LoadedTeam, specialist: str) -> None:
-    if specialist not in loaded.specialists:
+def _on_team(loaded: LoadedTeam, specialist: str, *, whole: bool = False) -> None:
+    """Raises `ServingError` (404) unless there is the specialist; `whole`: none of whose documents is hidden."""
+    if specialist not in loaded.specialists or (whole and specialist in loaded.partial):
         message = unknown("specialist", specialist, loaded.specialists)
         raise ServingError(404, message, code="specialist_not_found")

@@ -13,7 +13,6 @@ from pydantic_core import to_jsonable_python
 from ...agents.team import StateSnapshot, Team
 from ...agents.threads import SINGLE
 from ...memory.records import Record
-from ...memory.store import Owner
 from .caller import Caller
 from .errors import ServingError
 from .runs import Run, RunService
@@ -65,9 +64,10 @@ class ThreadIndex:
         Raises:
             ServingError: 404, there is none; another's is as if it did not exist.
         """
-        owner, record = self._team.threads.owner(thread_id), self._records.get("thread", thread_id)
-        known = [o for o in (owner, record.owner if record else None) if o is not None]
-        if not known or any(o not in (who.owner, Owner(None)) for o in known):
+        record, owners = self._records.get("thread", thread_id), self._team.threads.holders(thread_id)
+        if record is not None:
+            owners.add(record.owner)  # of a team that saves no threads, they are not in its own records
+        if not owners or not all(who.owns(owner) for owner in owners):
             raise _none(thread_id)
         return self._view(who, thread_id, record)
 

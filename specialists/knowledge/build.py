@@ -219,7 +219,8 @@ def build_index(
         KnowledgeError: nothing could be read at all, the disk refuses, or another process is building.
     """
     began = time.perf_counter()
-    readers, index = with_readers(card.readers, [root] if root else []), index_type(card.backend)
+    beside = [root] if root else []
+    readers, index = with_readers(card.readers, beside), index_type(card.backend, beside)
     listed = scan(sources, root, readers)
     try:
         versions = {source: sha256(path) for source, path in listed.files.items()}

@@ -107,13 +107,13 @@ def _searching_among(index: Any, allowed: NDArray[np.bool_]) -> Any:
     return library.SearchParametersIVF(sel=selected, nprobe=cells)
 
 
-def index_type(name: str) -> type[Index]:
-    """The index type for `KnowledgeCard.backend`.
+def index_type(name: str, folders: Sequence[Path] = ()) -> type[Index]:
+    """The index type for `KnowledgeCard.backend`; a module of one's own may also lie in one of `folders`.
 
     Raises:
         ConfigError: there is no such class.
     """
-    index_class = load(name, "vector store", {"faiss": FaissIndex}, field="knowledge.backend")
+    index_class = load(name, "vector store", {"faiss": FaissIndex}, field="knowledge.backend", folders=folders)
     if index_class is FaissIndex:
         return FaissIndex
     # llama-index takes more than a second to import, which only those who use its stores should wait for

@@ -57,7 +57,14 @@ class DamagedIndex(KnowledgeError):
 class Knowledge:
     """A hybrid index (BM25 and vectors) over documents. Opened, it never changes; searching is thread-safe."""
 
-    def __init__(self, store: Path, folder: Path, embedder: Embedder, report: IndexReport | None = None) -> None:
+    def __init__(
+        self,
+        store: Path,
+        folder: Path,
+        embedder: Embedder,
+        report: IndexReport | None = None,
+        root: Path | None = None,
+    ) -> None:
         self.report = report
         """What the build did; None when the index was only opened."""
         self._store, self._embedder = store, embedder
@@ -73,7 +80,8 @@ class Knowledge:
         self._rows = np.load(folder / "rows.npy")
         self._ascending = np.argsort(self._rows)
         self._lexical = Lexical.open(folder)
-        self._dense = index_type(meta["backend"]).open(folder, self._passages, meta["backend_options"])
+        index = index_type(meta["backend"], [root] if root else [])
+        self._dense = index.open(folder, self._passages, meta["backend_options"])
         # without a list of words that are right, every unknown one would count as a typing error
         self._spelling = Spelling(folder, embedder.has_word) if isinstance(embedder, KnowsWords) else None
         self._abbreviations = Abbreviations(self._passages.abbreviations())
@@ -100,28 +108,29 @@ class Knowledge:
         card = card or KnowledgeCard()
         report = build_index(sources, store, embedder, card, root, progress)
         try:
-            return cls._open(store, embedder, report)
+            return cls._open(store, embedder, report, root)
         except DamagedIndex:
-            return cls._open(store, embedder, build_index(sources, store, embedder, card, root, progress, anew=True))
+            report = build_index(sources, store, embedder, card, root, progress, anew=True)
+            return cls._open(store, embedder, report, root)
 
     @classmethod
-    def open(cls, store: Path, embedder: Embedder) -> Knowledge:
-        """Open an index that was built before.
+    def open(cls, store: Path, embedder: Embedder, *, root: Path | None = None) -> Knowledge:
+        """Open an index that was built before. A vector store of one's own may lie in `root`, the team's folder.
 
         Raises `KnowledgeError` when there is none, when it is damaged, or when it was built with another embedder.
         """
-        return cls._open(store, embedder, None)
+        return cls._open(store, embedder, None, root)
 
     @classmethod
-    def _open(cls, store: Path, embedder: Embedder, report: IndexReport | None) -> Knowledge:
+    def _open(cls, store: Path, embedder: Embedder, report: IndexReport | None, root: Path | None) -> Knowledge:
         folder = current_generation(store)
         if folder is None:
             raise KnowledgeError(f"there is no index in {store}", hint="metier build")
         try:
-            return cls(store, folder, embedder, report)
+            return cls(store, folder, embedder, report, root)
         except (OSError, EOFError, RuntimeError, ValueError, KeyError, sqlite3.Error) as error:
             if folder != current_generation(store):  # replaced by another process while it was opened
-                return cls._open(store, embedder, report)
+                return cls._open(store, embedder, report, root)
             raise DamagedIndex(f"the index in {store} is damaged: {error}", hint="metier build") from error
 
     def only(self, sources: Collection[str]) -> Knowledge:

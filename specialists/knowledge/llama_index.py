@@ -9,6 +9,7 @@ moment. Give each specialist a collection of its own in `backend_options`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -54,7 +55,10 @@ class StoreIndex:
         for source, version in passages.versions().items():
             if (source, version) not in have:
                 if not as_file:
-                    store.delete(node_id(source, version))  # left over from a build that was killed
+                    # Left over from a build that was killed. A store that makes its collection with the first passage
+                    # complains where there is none yet; what is really wrong with it shows in a moment.
+                    with suppress(Exception):
+                        store.delete(node_id(source, version))
                 _add(store, passages, source, version)
         if as_file:
             store.persist(str(folder / _FILE))
@@ -123,8 +127,12 @@ def _add(store: BasePydanticVectorStore, passages: PassageStore, source: str, ve
                 end_char_idx=passage.end,
             )
         )
-    for first in range(0, len(nodes), _AT_ONCE):
-        store.add(nodes[first : first + _AT_ONCE])
+    try:
+        for first in range(0, len(nodes), _AT_ONCE):
+            store.add(nodes[first : first + _AT_ONCE])
+    except Exception as error:  # a store may raise anything
+        name = type(store).__name__
+        raise KnowledgeError(f"back-end {name} does not take the passages of {source}: {error}") from error
 
 
 # File readers of llama-index, for kinds of files that metier does not read itself.

@@ -141,6 +141,7 @@ ANSWER = Style(
     instruction="Answer with the exact words from the passages, one quote a line; where it is asked whether, first say "
     f"Yes or No. If they do not say it, answer: {NOT_FOUND}",
     lessons=answer_lessons,
+    headings=True,
     # Chosen on the tuning part of real documents (docs/log.md).
     abstain_below=0.6,
 )

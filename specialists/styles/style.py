@@ -16,7 +16,7 @@ from ...core.types import Passage, Touch
 from ..card import SpecialistCard
 from ..evaluation.measures import TEXT, Scoring
 from ..functions import Function
-from ..grounding import in_view
+from ..grounding import as_read, in_view
 from ..knowledge.citation import cite
 from ..knowledge.knowledge import Knowledge
 from ..prompt import NOT_FOUND, Message, TrainingExample, render
@@ -99,6 +99,8 @@ class Style:
     """Opens what its specialists work with: `Work.resources`."""
     touches: tuple[Touch, ...] = ()
     """What every answer of it has been in touch with, whatever it used."""
+    headings: bool = False
+    """Its passages are read below the headings of their sections."""
     abstain_below: float = 0.3
     """Confidence under which its answers are not given, unless the card or the team say otherwise."""
 
@@ -116,7 +118,11 @@ def passage_texts(learner: Learner, task: str) -> list[str]:
     """The passages that a search would put into the prompt."""
     if learner.knowledge is None or learner.card.knowledge is None:
         return []
-    return in_view(task, learner.knowledge.search(task, k=learner.card.knowledge.top_k))
+    return _read(learner, task, learner.knowledge.search(task, k=learner.card.knowledge.top_k))
+
+
+def _read(learner: Learner, task: str, passages: Sequence[Passage]) -> list[str]:
+    return as_read(in_view(task, passages), headings=learner.style.headings)
 
 
 class FoundAnswer(NamedTuple):
@@ -146,12 +152,12 @@ def found_answers(learner: Learner, examples: Examples) -> Iterator[FoundAnswer]
 
 def quoting_lesson(learner: Learner, row: FoundAnswer, shown: Sequence[Passage]) -> Iterator[TrainingExample]:
     """A lesson with these passages, if the model sees the answer in one of them: others would teach to guess."""
-    texts, citation = in_view(row.task, shown), cite(row.answer, shown)
-    if citation and any(citation.quote in text for text in texts):
-        yield TrainingExample(lesson_prompt(learner, row.task, texts), citation.quote)
+    citation = cite(row.answer, shown)
+    if citation and any(citation.quote in passage.text for passage in in_view(row.task, shown)):
+        yield TrainingExample(lesson_prompt(learner, row.task, _read(learner, row.task, shown)), citation.quote)
 
 
 def absent_lesson(learner: Learner, row: FoundAnswer, dice: random.Random) -> TrainingExample:
     """A lesson with one or two passages that do not hold the answer."""
-    texts = in_view(row.task, row.wrong[: dice.randint(1, 2)])
+    texts = _read(learner, row.task, row.wrong[: dice.randint(1, 2)])
     return TrainingExample(lesson_prompt(learner, row.task, texts), NOT_FOUND)

@@ -7,18 +7,12 @@ export class Failed extends Error {
   }
 }
 
-let key = sessionStorage.getItem("key");
-
-/** The caller's key, for a server that has users; kept as long as the tab is open. */
-export function useKey(given) {
-  key = given;
-  sessionStorage.setItem("key", given);
-}
+/** Where somebody signs in; the session is a cookie that no script can read. */
+export const LOGIN = "api/login";
 
 async function sent(method, path, body, signal) {
   const raw = body instanceof Blob;
   const headers = raw || body === undefined ? {} : { "content-type": "application/json" };
-  if (key) headers.authorization = `Bearer ${key}`;
   const options = { method, headers, signal, body: raw || body === undefined ? body : JSON.stringify(body) };
   let response;
   try {
@@ -29,6 +23,7 @@ async function sent(method, path, body, signal) {
   }
   if (response.ok) return response;
   const told = await response.json().catch(() => ({}));
+  if (response.status === 401 && path !== LOGIN) document.dispatchEvent(new Event("signed-out"));
   throw new Failed(told.error?.message ?? `${response.status} ${response.statusText}`, response.status);
 }
 

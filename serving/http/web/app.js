@@ -1,6 +1,6 @@
 // Starts the page: who we talk to, which view the address names, keys, mode and language.
 
-import { get, useKey } from "./api.js";
+import { LOGIN, get, post } from "./api.js";
 import { openChat } from "./chat.js";
 import { closePaper, openPaper } from "./document.js";
 import { h, icon, iconButton, put } from "./dom.js";
@@ -41,7 +41,14 @@ function side(view, thread) {
     h("a", { class: "wordmark", href: "#/", "aria-label": `metier: ${world.team.name}` }, "metier", h("small", {}, world.team.name)),
     h("a", { class: "button main new", href: "#/", onclick: () => { if (location.hash === "#/") route(); } }, icon("plus"), t("New conversation")),
     showThreads(world, thread),
+    world.team.signed_in && me(),
     foot(view));
+}
+
+/** Who is signed in, and the way out. */
+function me() {
+  const signOut = async () => { await post("api/logout"); location.reload(); };
+  return h("div", { class: "row" }, h("p", { class: "soft small grow", title: t("Signed in") }, world.team.user), iconButton("leave", t("Sign out"), signOut));
 }
 
 /** A bar over the view on phones. */
@@ -113,16 +120,34 @@ function keys(event) {
 
 /** For a server that has users. */
 function signIn() {
-  const field = h("input", { class: "field", type: "password", autocomplete: "current-password", required: true });
-  return h("form", { class: "hello", onsubmit: (event) => { event.preventDefault(); useKey(field.value.trim()); location.reload(); } },
-    h("h1", { class: "greeting" }, t("Who are you?")), h("p", { class: "about" }, t("This team answers those who have a key.")),
-    h("div", { class: "card fix" }, h("label", { class: "named" }, t("Your key"), field), h("button", { class: "button main" }, t("Sign in"))));
+  const user = h("input", { class: "field", name: "user", autocomplete: "username", autocapitalize: "none", spellcheck: "false", required: true });
+  const password = h("input", { class: "field", name: "password", type: "password", autocomplete: "current-password", required: true });
+  const wrong = h("p", { class: "bad small", role: "alert" });
+  const button = h("button", { class: "button main" }, t("Sign in"));
+  const enter = async (event) => {
+    event.preventDefault();
+    button.disabled = true;
+    wrong.textContent = "";
+    try {
+      await post(LOGIN, { user: user.value.trim(), password: password.value });
+      location.reload();
+    } catch (error) {
+      wrong.textContent = error.status === 401 ? t("Name or password is wrong.") : error.message;
+      password.value = "";
+      button.disabled = false;
+      password.focus();
+    }
+  };
+  return h("form", { class: "hello", onsubmit: enter },
+    h("h1", { class: "greeting" }, t("Who are you?")), h("p", { class: "about" }, t("This team answers those whom it knows.")),
+    h("div", { class: "card fix" }, h("label", { class: "named" }, t("Your name"), user), h("label", { class: "named" }, t("Your password"), password), wrong, button));
 }
 
 async function start() {
   setLanguage(stored("language", navigator.language.slice(0, 2)));
   paint();
   dusk.addEventListener("change", paint);
+  document.addEventListener("signed-out", () => { if (world.team) location.reload(); });
   try {
     world.team = await get("api/team");
   } catch (error) {

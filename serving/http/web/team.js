@@ -8,7 +8,7 @@ import { documents, search } from "./knowledge.js";
 import { memory } from "./memory.js";
 import { review } from "./review.js";
 import { router } from "./routing.js";
-import { figure, t } from "./words.js";
+import { figure, t, when } from "./words.js";
 
 const tabs = () => [
   ["", t("Specialists"), overview], ["documents", t("Documents"), documents], ["search", t("Search"), search], ["router", t("Router"), router],
@@ -46,8 +46,24 @@ async function overview(panel, world) {
     news.hidden = false;
     put(news, h("p", { class: "card" }, t("Changed since the last build: {what}.", { what: changed.join(", ") }), " ", h("a", { href: "#/team/documents" }, t("Build again"))));
   }
+  if (team.scopes.includes("admin")) await operation(news.after.bind(news));
   for (const one of measured) cards.get(one.specialist)?.querySelector("p").after(score({ metric: one.gate, ...one.metrics[one.gate] }));
 }
+
+/** Trials, and what drifted; nothing while there is neither. */
+async function operation(show) {
+  const { trials, drift } = await get("api/operation");
+  const watched = { questions: t("Questions"), fields: t("Fields"), confidence: t("Confidence"), abstentions: t("Abstentions") };
+  const rows = [
+    ...trials.map(({ trial, evidence }) => [t("Trial of {name}", { name: trial.specialist }), trial.ending === "running" ? t("{mine} against {theirs}, in {n} conversations", { mine: worth(evidence.challenger), theirs: worth(evidence.champion), n: evidence.conversations[0] + evidence.conversations[1] }) : `${trial.ending}: ${trial.why}`]),
+    ...drift.filter((one) => one.drifted && watched[one.what]).map((one) => [watched[one.what], `${one.text} (${when(one.since)})`, one.examples]),
+  ];
+  if (rows.length) {
+    show(h("section", { class: "card" }, h("h2", {}, t("How it goes")), h("dl", { class: "facts" }, rows.flatMap(([name, text, examples]) => [h("dt", {}, name), h("dd", {}, text, (examples ?? []).map((one) => h("p", { class: "soft small" }, one)))]))));
+  }
+}
+
+const worth = (value) => (value === null ? "–" : figure(value));
 
 function person(one, world) {
   const facts = [
