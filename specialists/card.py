@@ -96,8 +96,8 @@ class SpecialistCard(Section):
     handoffs: list[HandoffCard] = Field(default_factory=list)
     """Colleagues to whom it may pass a task on."""
     tools: list[str | dict[str, Any]] = Field(default_factory=list)
-    """Tools that it may use, for `style: act`: a name (`calculator`), a name with options (`{use: sql, database: …}`),
-    or `module:attribute` of any LangChain tool."""
+    """Tools that it may use, for `style: act` and for the steps of workflows: a name (`calculator`), a name with options
+    (`{use: sql, database: …}`), or `module:attribute` of any LangChain tool."""
     database: str | None = None
     """What `style: sql` asks: a `.sqlite` or `.csv` file or a folder of CSV files, relative to the card and inside
     the team's folder, or `env:NAME` of a PostgreSQL address. Of the examples that have `sql` beside their `input`, the

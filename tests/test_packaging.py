@@ -18,9 +18,17 @@ import pytest
 from metier.tests.house import AREAS, ROOT
 
 FOLDERS = [ROOT / area for area in AREAS]
+SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+TEAMS = [
+    path
+    for pattern in SETUPTOOLS["package-data"]["metier"]
+    for path in ROOT.glob(pattern)
+    if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
+]
+"""What `metier init --from` copies."""
 PACKAGE_FILES = {
     path.relative_to(ROOT).as_posix()
-    for path in [*ROOT.glob("*.py"), ROOT / "py.typed", *(p for folder in FOLDERS for p in folder.rglob("*"))]
+    for path in [*ROOT.glob("*.py"), ROOT / "py.typed", *TEAMS, *(p for folder in FOLDERS for p in folder.rglob("*"))]
     if path.is_file() and "__pycache__" not in path.parts
 }
 
@@ -30,11 +38,11 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the sdist and the wheel that was built from it; made from a copy, so nothing is left here."""
     copy, out = tmp_path_factory.mktemp("tree") / "metier", tmp_path_factory.mktemp("dist")
     copy.mkdir()
-    for path in [*FOLDERS, ROOT / "benchmarks", *(p for p in ROOT.iterdir() if p.is_file())]:
+    for path in [*FOLDERS, ROOT / "benchmarks", ROOT / "examples", *(p for p in ROOT.iterdir() if p.is_file())]:
         if path.is_file():
             shutil.copy(path, copy)
         else:
-            shutil.copytree(path, copy / path.name, ignore=shutil.ignore_patterns("__pycache__", "out"))
+            shutil.copytree(path, copy / path.name, ignore=shutil.ignore_patterns("__pycache__", "out", ".metier"))
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(copy)]
     run = subprocess.run(command, capture_output=True, text=True, check=False, cwd=out)
     assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-2000:]
@@ -56,10 +64,11 @@ def venv(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_folder_with_code_is_declared() -> None:
-    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    declared = SETUPTOOLS["packages"]
     folders = {init.parent.relative_to(ROOT) for folder in FOLDERS for init in folder.rglob("__init__.py")}
     assert sorted(declared) == sorted(["metier", *(".".join(["metier", *folder.parts]) for folder in folders)])
-    bare = {Path(f).parent for f in PACKAGE_FILES if f.endswith(".py")} - folders - {Path()}
+    code = {Path(f).parent for f in PACKAGE_FILES if f.endswith(".py") and not f.startswith("examples/")}
+    bare = code - folders - {Path()}
     assert bare == set(), "folders with code but without __init__.py"
 
 

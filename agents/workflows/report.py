@@ -29,6 +29,8 @@ _LONGEST_QUOTE = 300
 """Characters of a quote in the list of sources."""
 _FONTS = {"": "DejaVuSans", "B": "DejaVuSans-Bold", "I": "DejaVuSans-Oblique", "BI": "DejaVuSans-BoldOblique"}
 """Matplotlib brings them; they know the letters of most languages."""
+_PICTURE_POINTS = 430
+"""Width of a picture in a PDF, in points: it fits between the margins of A4, and its height follows."""
 _STYLE = """body{font-family:system-ui,sans-serif;max-width:46em;margin:2em auto;padding:0 1em;line-height:1.5}
 table{border-collapse:collapse;margin:1em 0}th,td{border:1px solid #bbb;padding:.3em .6em;text-align:left}
 th{background:#f2f2f2}img{max-width:100%}.sources{font-size:.9em;color:#444}"""
@@ -296,6 +298,7 @@ def _as_pdf(text: str, citations: Sequence[Citation]) -> bytes:
     body = _html_body(text, citations, inline=False)
     body = re.sub(r'<sup><a href="[^"]*" id="[^"]*">(\d+)</a></sup>', r"<sup>\1</sup>", body)
     body = re.sub(r'<li id="[^"]*">', "<li>", re.sub("</?(?:thead|tbody)>", "", body))
+    body = body.replace("<img ", f'<img width="{_PICTURE_POINTS}" ')
     face = FontFace(family="Mono")
     pdf.write_html(body, tag_styles={"code": face, "pre": face})
     return bytes(pdf.output())

@@ -125,7 +125,7 @@ class Truth(ResultValue):
 class Data(ResultValue):
     """What JSON can say; templates read its own fields: `{{ delivery.supplier }}`."""
 
-    shown = ("text",)
+    shown = ("text", "rows")
     kind: Literal["data"] = "data"
     value: Any
 
@@ -133,6 +133,11 @@ class Data(ResultValue):
     def text(self) -> str:
         """A text as it is, anything else as JSON."""
         return _shown(self.value)
+
+    @property
+    def rows(self) -> list[Any]:
+        """The items of a list: a table without rows is an empty list."""
+        return self.value if isinstance(self.value, list) else []
 
     def __str__(self) -> str:
         return self.text

@@ -54,6 +54,7 @@ def check_card(card: SpecialistCard, folders: Sequence[Path] = ()) -> None:
         if not getattr(card, needed) or (needed == "labels" and len(card.labels) < 2):
             raise ConfigError(f"style '{card.style}' needs {_NEEDED.get(needed, needed)}", field=needed)
     idle = {needed: other.name for other in STYLES.values() for needed in other.needs if needed not in style.needs}
+    idle.pop("tools", None)  # workflows call the tools of every specialist, whatever its style
     for needed, other in idle.items():
         if getattr(card, needed):
             raise ConfigError(f"{needed} does nothing in style '{card.style}', only in '{other}'", field=needed)
