@@ -16,7 +16,7 @@ Execute = Callable[..., list[tuple[Any, ...]]]
 """`execute(sql, parameters=())` gives the rows; parameters stand as `?` in the statement."""
 
 
-class Database(Protocol):
+class StateDatabase(Protocol):
     """A database of the team's state. Safe to use from several threads; other processes may use it, too."""
 
     clock: str
@@ -41,7 +41,7 @@ class Database(Protocol):
     def close(self) -> None: ...
 
 
-class SqliteDatabase:
+class SqliteState:
     """A SQLite file (None: in memory), one connection in WAL mode.
 
     Args:
@@ -71,7 +71,7 @@ class SqliteDatabase:
 
     @contextmanager
     def transaction(self) -> Iterator[Execute]:
-        """See `Database`."""
+        """See `StateDatabase`."""
 
         def execute(sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
             return self._connection.execute(sql, values).fetchall()
@@ -86,16 +86,16 @@ class SqliteDatabase:
             self._connection.execute("COMMIT")
 
     def run(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """See `Database`."""
+        """See `StateDatabase`."""
         with self._lock, self._told():
             return self._connection.execute(sql, values).fetchall()
 
     def empty_log(self) -> None:
-        """See `Database`."""
+        """See `StateDatabase`."""
         self.run("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def scrub(self) -> None:
-        """See `Database`."""
+        """See `StateDatabase`."""
         with self._lock:
             if self._path:
                 scrub(self._connection, self._path)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from ..core.database import Database, SqliteDatabase
+from ..core.database import SqliteState, StateDatabase
 from ..core.embedding import Embedder
 from ..core.errors import ConfigError, MissingExtra, unknown
 from ..core.settings import secret_value
@@ -84,7 +84,7 @@ def open_records(kind: str, folder: Path) -> Records:
     return Records(open_tables(kind, folder / RECORDS_FILE, RECORDS_SCHEMA, ("records", "holders")))
 
 
-def open_tables(kind: str, file: Path, schema: Sequence[str], tables: Sequence[str]) -> Database | Path:
+def open_tables(kind: str, file: Path, schema: Sequence[str], tables: Sequence[str]) -> StateDatabase | Path:
     """Tables beside a team's threads, where several processes may share them.
 
     What the file of a team holds that used SQLite before is carried over to PostgreSQL, and the file removed.
@@ -104,17 +104,17 @@ def open_tables(kind: str, file: Path, schema: Sequence[str], tables: Sequence[s
     if address in ("sqlite", "none"):
         return file
     try:
-        from .postgres import PostgresDatabase
+        from .postgres import PostgresState
     except ImportError:
         raise MissingExtra("langgraph-checkpoint-postgres", "postgres") from None
-    database = PostgresDatabase(address, schema, tables, patience=_PATIENCE)
+    database = PostgresState(address, schema, tables, patience=_PATIENCE)
     if file.is_file():
         _carry_over(file, database, schema, tables)
     return database
 
 
-def _carry_over(file: Path, to: Database, schema: Sequence[str], tables: Sequence[str]) -> None:
-    with closing(SqliteDatabase(file, ";".join(schema))) as before, to.transaction() as execute:
+def _carry_over(file: Path, to: StateDatabase, schema: Sequence[str], tables: Sequence[str]) -> None:
+    with closing(SqliteState(file, ";".join(schema))) as before, to.transaction() as execute:
         for table in tables:
             for row in before.run(f"SELECT * FROM {table}"):
                 marks = ", ".join("?" * len(row))

@@ -198,7 +198,7 @@ _FIRST_USER = 0x6D657469
 """Number of the lock under which the table is made: two first users at once would collide."""
 
 
-class PostgresDatabase:
+class PostgresState:
     """Tables of metier's own in a PostgreSQL database, over one connection that is made anew when it breaks.
 
     Args:
@@ -229,14 +229,14 @@ class PostgresDatabase:
 
     @contextmanager
     def transaction(self) -> Iterator[Execute]:
-        """See `core.database.Database`."""
+        """See `core.database.StateDatabase`."""
         with self._lock, _told():
             connection = self._again.copy()(self._connection)
             with connection.transaction():
                 yield partial(_execute, connection)
 
     def run(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """See `core.database.Database`."""
+        """See `core.database.StateDatabase`."""
 
         def once() -> list[tuple[Any, ...]]:
             try:
@@ -287,7 +287,7 @@ def _told() -> Iterator[None]:
         raise StateError(f"PostgreSQL: {str(error).strip()}") from error
 
 
-class PostgresFacts(PostgresDatabase):
+class PostgresFacts(PostgresState):
     """The table of facts.
 
     Raises:

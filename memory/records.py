@@ -13,7 +13,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..core.database import Database, Execute, SqliteDatabase
+from ..core.database import Execute, SqliteState, StateDatabase
 from .store import Owner
 
 RECORDS_FILE = "requests.sqlite"
@@ -69,9 +69,9 @@ class Records:
         StateError: the file is not a database.
     """
 
-    def __init__(self, place: Path | Database | None) -> None:
-        self.database: Database = (
-            SqliteDatabase(place, ";".join(RECORDS_SCHEMA)) if place is None or isinstance(place, Path) else place
+    def __init__(self, place: Path | StateDatabase | None) -> None:
+        self.database: StateDatabase = (
+            SqliteState(place, ";".join(RECORDS_SCHEMA)) if place is None or isinstance(place, Path) else place
         )
 
     def put(

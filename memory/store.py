@@ -27,7 +27,7 @@ from urllib.parse import quote, unquote
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.database import Database, Execute, SqliteDatabase
+from ..core.database import Execute, SqliteState, StateDatabase
 from ..core.embedding import Embedder
 from ..core.text import sentences, terms
 from ..core.types import Value
@@ -143,7 +143,7 @@ class FactStore:
 
     def __init__(
         self,
-        database: Database,
+        database: StateDatabase,
         embedder: Embedder | None = None,
         *,
         days: float | None = None,
@@ -298,7 +298,7 @@ CREATE TABLE IF NOT EXISTS facts (
 """
 
 
-class SqliteFacts(SqliteDatabase):
+class SqliteFacts(SqliteState):
     """Facts in one SQLite file.
 
     Raises:

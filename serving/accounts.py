@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from ..core.database import Database, SqliteDatabase
+from ..core.database import SqliteState, StateDatabase
 from ..core.errors import InputError, MissingExtra, unknown
 from ..core.types import Value
 
@@ -113,9 +113,9 @@ class Accounts:
         StateError: the file is not a database.
     """
 
-    def __init__(self, place: Path | Database) -> None:
-        self._database = SqliteDatabase(place, ";".join(_SCHEMA)) if isinstance(place, Path) else place
-        self.near = isinstance(self._database, SqliteDatabase)
+    def __init__(self, place: Path | StateDatabase) -> None:
+        self._database = SqliteState(place, ";".join(_SCHEMA)) if isinstance(place, Path) else place
+        self.near = isinstance(self._database, SqliteState)
         """Looking something up takes microseconds."""
 
     def __bool__(self) -> bool:

@@ -17,7 +17,7 @@ from pydantic import Field
 from rich.console import Console
 from rich.markup import escape
 
-from ..core.database import Database, SqliteDatabase
+from ..core.database import SqliteState, StateDatabase
 from ..core.errors import StateError
 from ..core.types import Value
 from .ask import visible
@@ -79,8 +79,8 @@ class AuditLog:
         StateError: the file is not a database.
     """
 
-    def __init__(self, place: Path | Database) -> None:
-        self._database = SqliteDatabase(place, ";".join(_SCHEMA)) if isinstance(place, Path) else place
+    def __init__(self, place: Path | StateDatabase) -> None:
+        self._database = SqliteState(place, ";".join(_SCHEMA)) if isinstance(place, Path) else place
 
     def add(
         self,

@@ -96,7 +96,7 @@ class SpecialistCard(Section):
     handoffs: list[HandoffCard] = Field(default_factory=list)
     """Colleagues to whom it may pass a task on."""
     tools: list[str | dict[str, Any]] = Field(default_factory=list)
-    """Tools that it may use, for `style: act` and for the steps of workflows: a name (`calculator`), a name with options
+    """Tools that it may use, for `style: act` and for steps of workflows: a name (`calculator`), a name with options
     (`{use: sql, database: …}`), or `module:attribute` of any LangChain tool."""
     database: str | None = None
     """What `style: sql` asks: a `.sqlite` or `.csv` file or a folder of CSV files, relative to the card and inside

@@ -16,7 +16,7 @@ from langchain_core.tools import BaseTool, ToolException
 from pydantic import ValidationError
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from ..core.database import Database, SqliteDatabase
+from ..core.database import SqliteState, StateDatabase
 from ..core.errors import MetierError, StateError, ToolError, unknown
 from ..core.text import savable
 from ..core.types import ToolCall, Value
@@ -80,9 +80,9 @@ class Ledger:
             keeps them in memory.
     """
 
-    def __init__(self, place: Path | Database | None = None) -> None:
+    def __init__(self, place: Path | StateDatabase | None = None) -> None:
         if place is None or isinstance(place, Path):
-            place = SqliteDatabase(place, EFFECTS_SCHEMA, synchronous="FULL")
+            place = SqliteState(place, EFFECTS_SCHEMA, synchronous="FULL")
         self.database = place
         self._written = True  # by whoever had the database before
 

@@ -61,7 +61,7 @@ __all__ = [
     "Step",
     "SubStep",
     "ToolStep",
-    "Watch",
+    "WatchedFolder",
 ]
 
 _REPORTS = (".md", ".html", ".docx", ".pdf")
@@ -103,7 +103,7 @@ class PlanBudget(Value):
     """Steps at the same time."""
 
 
-class Watch(Value):
+class WatchedFolder(Value):
     """A folder whose new files start the workflow, where `metier serve` runs."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
@@ -188,7 +188,7 @@ class Plan(Value):
     examples: tuple[str, ...] = ()
     """Tasks in people's words that this workflow is for; the router learns from them."""
     parameters: dict[Annotated[str, Field(pattern=STEP_NAME)], Parameter] = Field(default_factory=dict)
-    watch: Watch | None = None
+    watch: WatchedFolder | None = None
     """Start it for each file that appears in a folder."""
     schedule: str = ""
     """When an outside scheduler should start it, as a line of cron; metier itself starts nothing by the clock."""

@@ -16,7 +16,7 @@ from fastapi.responses import JSONResponse
 from ...agents.workflows.draw import draw_plan, layers
 from ...agents.workflows.execute import runs
 from ...agents.workflows.files import read_plans
-from ...agents.workflows.plan import Plan, Watch
+from ...agents.workflows.plan import Plan, WatchedFolder
 from ...agents.workflows.steps import Parameter
 from ...core.errors import MetierError
 from ...core.types import Value
@@ -136,10 +136,10 @@ class FolderWatch:
             except ServingError as error:
                 _log.warning("workflow %s for %s: %s", plan.name, path, error)
 
-    def _ready(self, root: Path) -> list[tuple[Plan, Watch, Path]]:
+    def _ready(self, root: Path) -> list[tuple[Plan, WatchedFolder, Path]]:
         plans = [(plan, plan.watch) for plan in read_plans(root).values() if plan.watch]
         seen = dict[Path, tuple[int, int]]()
-        ready = list[tuple[Plan, Watch, Path]]()
+        ready = list[tuple[Plan, WatchedFolder, Path]]()
         for plan, watch in plans:
             for path in sorted((root / watch.folder).glob(watch.pattern)):
                 if path.is_file():
