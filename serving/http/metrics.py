@@ -15,9 +15,11 @@ from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..._version import __version__
+from ...agents.drift import operation_figures
 from .runs import Run, RunService
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+_DRIFT_SECONDS = 60.0
 _STAGES = (0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
@@ -33,6 +35,7 @@ class ServerMetrics:
         GCCollector(registry)
         ProcessCollector(registry=registry)
         registry.register(_Load(runs))
+        registry.register(_Drift(runs))
         made = Gauge("metier_info", "What runs here; always 1.", ["version", "team"], registry=registry)
         made.labels(__version__, runs.team.card.name).set(1)
         self._requests = Counter(
@@ -99,6 +102,31 @@ class _Load(Collector):
         yield GaugeMetricFamily("metier_draining", "1 while the server is about to end.", float(runs.draining))
 
 
+class _Drift(Collector):
+    """What `metier watch` tells, looked at once a minute at most."""
+
+    def __init__(self, runs: RunService) -> None:
+        self._runs, self._at, self._figures = runs, float("-inf"), list[tuple[str, str, float]]()
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing is looked at before somebody asks."""
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        """What `/metrics` shows of it."""
+        if time.monotonic() - self._at > _DRIFT_SECONDS:
+            team = self._runs.team
+            with team.present() as loaded:
+                self._figures = operation_figures(loaded.plan, team.answers, loaded.router)
+            self._at = time.monotonic()
+        drift = GaugeMetricFamily("metier_drift", "1 where `metier watch` tells a change.", labels=["what"])
+        seen = GaugeMetricFamily("metier_watched", "Turns, or changed documents, that it looked at.", labels=["what"])
+        families: dict[str, GaugeMetricFamily] = {family.name: family for family in (drift, seen)}
+        for name, what, value in self._figures:
+            families[name].add_metric([what], value)
+        yield from families.values()
+
+
 class Measured:
     """Middleware: counts requests and their time, by route and never by path, of which there is no end."""
 
@@ -140,7 +168,7 @@ def add_metrics(app: FastAPI, runs: RunService) -> None:
     app.add_middleware(Measured, metrics=metrics)
 
     @app.get("/metrics", tags=["server"], response_class=Response, responses={200: {"content": {"text/plain": {}}}})
-    async def show_metrics(request: Request) -> Response:
+    def show_metrics(request: Request) -> Response:
         """Requests, seconds by stage, tokens, queue, abstentions and routes by specialist, for Prometheus."""
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
         return Response(encode(metrics.registry), media_type=content_type)
