@@ -93,31 +93,31 @@ def part_of(progress: Progress, whole: str) -> Progress:
 # Who looks on while a run goes on: a trace of it.
 
 
-Watch = Callable[[str, str], AbstractContextManager[Callable[..., None]]]
+Tracer = Callable[[str, str], AbstractContextManager[Callable[..., None]]]
 """Wraps each step of a run, given its kind (`model`, `tool` …) and the name of what works; gives a function that takes
 what else is known of the step by keyword: `input_tokens=…`. Nothing that was asked or answered is told so."""
 
-_watching: ContextVar[Watch | None] = ContextVar("metier_watching", default=None)
+_tracing: ContextVar[Tracer | None] = ContextVar("metier_tracing", default=None)
 
 
 @contextmanager
-def watched(watch: Watch) -> Iterator[None]:
-    """Steps of the work inside the block are told to `watch`."""
-    token = _watching.set(watch)
+def traced(tracer: Tracer) -> Iterator[None]:
+    """Steps of the work inside the block are told to `tracer`."""
+    token = _tracing.set(tracer)
     try:
         yield
     finally:
-        _watching.reset(token)
+        _tracing.reset(token)
 
 
 @contextmanager
 def step(kind: str, name: str = "") -> Iterator[Callable[..., None]]:
-    """A step of a run for whoever looks on; see `Watch`. Gives the function that takes what else is known of it."""
-    watch = _watching.get()
-    if watch is None:
+    """A step of a run for whoever looks on; see `Tracer`. Gives the function that takes what else is known of it."""
+    tracer = _tracing.get()
+    if tracer is None:
         yield _not_noted
         return
-    with watch(kind, name) as note:
+    with tracer(kind, name) as note:
         yield note
 
 

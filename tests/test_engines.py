@@ -7,6 +7,7 @@ import itertools
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -198,10 +199,18 @@ def test_more_owners_than_slots_share_them(kind: str, base: Path) -> None:
     try:
         chats = [engine.chat(Sampling(max_tokens=1), slot=name) for name in "abcab"]
         assert all(chat.invoke(FRANCE).usage_metadata for chat in chats)
-        if kind == "llama":
-            assert {chat.body["id_slot"] for chat in chats} == {0, 1}
     finally:
         engine.close()
+
+
+def test_two_chats_of_one_owner_are_written_side_by_side(engine: Any) -> None:
+    def write(number: int) -> list[float]:
+        chat = engine.chat(Sampling(max_tokens=24), slot="same")
+        return [time.monotonic() for _ in chat.stream(f"Count slowly from {number} to one thousand.")]
+
+    with ThreadPoolExecutor(2) as pool:
+        times = list(pool.map(write, range(2)))
+    assert max(seen[0] for seen in times) < min(seen[-1] for seen in times)
 
 
 def test_many_threads_at_once(engine: Any) -> None:

@@ -22,7 +22,7 @@ from uuid import uuid4
 from ...agents.team import Team
 from ...agents.threads import SINGLE, WORKFLOW, Unfinished
 from ...core.errors import MetierError, unknown
-from ...core.run import Cancelled, Emit, Event, cancellable, watched
+from ...core.run import Cancelled, Emit, Event, cancellable, traced
 from ...core.types import Answer
 from ...memory.records import Record
 from ...tools.policy import Decision
@@ -622,7 +622,7 @@ class RunService:
         if not self._save(run, status="in_progress"):
             raise Cancelled("another server works on it")
         loop.call_soon_threadsafe(run.become, "in_progress")
-        with cancellable(run.called_off.is_set), watched(run.trace.watch):
+        with cancellable(run.called_off.is_set), traced(run.trace.watch):
             work(tell)
 
     async def _those_before(self, run: Run) -> None:

@@ -60,7 +60,7 @@ class Trace:
 
     @contextmanager
     def watch(self, kind: str, name: str) -> Iterator[Callable[..., None]]:
-        """The `core.run.Watch` of the run."""
+        """The `core.run.Tracer` of the run."""
         step = TracedStep(kind, name, time.perf_counter() - self._clock, _above.get())
         with self._lock:
             self.steps.append(step)

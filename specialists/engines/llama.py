@@ -10,8 +10,9 @@ import queue
 import secrets
 import threading
 import weakref
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -211,9 +212,7 @@ class LlamaEngine:
         loras = {name: path for name, path in adapters.items() if name not in merged}
         self._ids = {name: number for number, name in enumerate(loras)}
         self._base = gguf.stem
-        self._owners: OrderedDict[str, int] = OrderedDict()
-        self._free = list(range(slots))
-        self._lock = threading.Lock()
+        self._slots = _Slots(slots)
         self._accepted: set[str] = set()
         serve = partial(LlamaServer, context=context, threads=threads or settings().threads)
         self.server = serve(gguf, [*loras.values()], slots=slots)
@@ -236,9 +235,7 @@ class LlamaEngine:
         if adapter in self._merged:
             return made(server=self._merged[adapter], body={})
         body: Body = {"lora": [{"id": i, "scale": float(name == adapter)} for name, i in self._ids.items()]}
-        if slot is not None:
-            body["id_slot"] = self._slot(slot)
-        return made(server=self.server, body=body)
+        return made(server=self.server, body=body, owner=slot, slots=self._slots)
 
     def constrain(self, constraint: Constraint) -> dict[str, Any]:
         """`options` for a choice, `grammar` for the rest.
@@ -277,13 +274,31 @@ class LlamaEngine:
             self._accepted.add(rule)
         return rule
 
-    def _slot(self, owner: str) -> int:
-        """The owner's slot; when all are taken, the one whose owner was not seen for the longest time."""
+
+class _Slots:
+    """Which of llama.cpp's slots a request runs in: the one that knows its owner's last prompt, unless that is at work.
+    llama.cpp computes all that are at work together.
+    """
+
+    def __init__(self, count: int) -> None:
+        # The one that was not used for the longest time stands first.
+        self._owners: OrderedDict[int, str | None] = OrderedDict.fromkeys(range(count))
+        self._at_work, self._lock = Counter[int](), threading.Lock()
+
+    @contextmanager
+    def taken(self, owner: str) -> Iterator[Body]:
+        """A slot for a request of this owner, as the request names it. Where all are at work it waits in llama.cpp."""
         with self._lock:
-            if owner not in self._owners:
-                self._owners[owner] = self._free.pop(0) if self._free else self._owners.popitem(last=False)[1]
-            self._owners.move_to_end(owner)
-            return self._owners[owner]
+            free = [slot for slot in self._owners if not self._at_work[slot]] or [*self._owners]
+            known = next((slot for whose in (owner, None) for slot in free if self._owners[slot] == whose), free[0])
+            self._owners[known] = owner
+            self._owners.move_to_end(known)
+            self._at_work[known] += 1
+        try:
+            yield {"id_slot": known}
+        finally:
+            with self._lock:
+                self._at_work[known] -= 1
 
 
 def _close_at_exit(server: LlamaServer) -> None:
@@ -302,10 +317,17 @@ class LlamaChat(ChatModel):
 
     server: LlamaServer
     body: Body
-    """What every request of this model has beside its sampling: adapter and slot."""
+    """What every request of this model has beside its sampling: the adapter."""
+    owner: str | None = None
+    slots: Any = None
+
+    def _in_slot(self) -> AbstractContextManager[Body]:
+        """What a request says of its slot; nothing where nobody is named."""
+        return nullcontext({}) if self.owner is None else self.slots.taken(self.owner)
 
     def _complete(self, messages: list[BaseMessage], stop: Sequence[str], sampling: Sampling, **how: Any) -> AIMessage:
-        answer = self.server.complete(self._request(messages, stop, sampling, how))
+        with self._in_slot() as slot:
+            answer = self.server.complete(self._request(messages, stop, sampling, how) | slot)
         choice = answer["choices"][0]
         return AIMessage(
             choice["message"].get("content") or "",
@@ -315,7 +337,8 @@ class LlamaChat(ChatModel):
 
     def _choose(self, messages: list[BaseMessage], options: Sequence[str]) -> AIMessage:
         request = self._request(messages, (), self.sampling, {})
-        choice = choose(self.server.complete, self.server.tokenize, request, options, self.server.end)
+        with self._in_slot() as slot:
+            choice = choose(self.server.complete, self.server.tokenize, request | slot, options, self.server.end)
         first, written = choice.answers[0], sum(a["usage"]["completion_tokens"] for a in choice.answers)
         read = first["usage"]["prompt_tokens"]
         usage = first["usage"] | {"completion_tokens": written, "total_tokens": read + written}
@@ -329,10 +352,14 @@ class LlamaChat(ChatModel):
     def _write(
         self, messages: list[BaseMessage], stop: Sequence[str], sampling: Sampling, **how: Any
     ) -> Iterator[AIMessageChunk]:
-        request = self._request(messages, stop, sampling, how)
+        request = {**self._request(messages, stop, sampling, how), "stream_options": {"include_usage": True}}
+        with self._in_slot() as slot:
+            yield from self._chunks(_parts(self.server, request | slot))
+
+    def _chunks(self, parts: Iterator[Body]) -> Iterator[AIMessageChunk]:
         logprobs: list[float] = []
         finish = None
-        for part in _parts(self.server, {**request, "stream_options": {"include_usage": True}}):
+        for part in parts:
             choice = (part.get("choices") or [{}])[0]
             logprobs += _logprobs(choice)
             finish = choice.get("finish_reason") or finish
