@@ -85,7 +85,12 @@ def test_the_same_passages_as_faiss_also_after_a_change(backend, documents, embe
         ("pgvector", {"table": "a-b", "url": "postgresql://x"}, ConfigError, "table"),
         ("pgvector", {"table": "t", "url": "mysql://x"}, ConfigError, "postgresql://"),
         ("pgvector", {"table": "t", "url": "env:NOT_SET"}, ConfigError, "NOT_SET"),
-        ("pgvector", {"table": "t", "url": "postgresql://u@127.0.0.1:9/d"}, KnowledgeError, "cannot be used"),
+        (
+            "pgvector",
+            {"table": "t", "url": "postgresql://u@127.0.0.1:9/d"},
+            KnowledgeError,
+            "does not take the passages",
+        ),
     ],
 )
 def test_wrong_options_are_said(backend, options, error, words, tmp_path, embedder):

@@ -52,11 +52,6 @@ class StoreIndex:
 
     @classmethod
     def build(cls, folder: Path, passages: PassageStore, options: dict[str, Any], before: PassageStore | None) -> None:
-        with _asking(cls.__name__):
-            cls._fill(folder, passages, options, before)
-
-    @classmethod
-    def _fill(cls, folder: Path, passages: PassageStore, options: dict[str, Any], before: PassageStore | None) -> None:
         store = cls._store_of(options, passages)
         have = set() if cls.as_file or before is None else set(before.versions().items())
         for source, version in passages.versions().items():
