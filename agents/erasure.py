@@ -143,6 +143,7 @@ def erase(plan: Blueprint, scope: Scope) -> Erased:
         count = facts.erase(scope.owner, scope.thread) if facts else 0
         for name in names:
             threads.delete(name)
+            shutil.rmtree(plan.state / "output" / name, ignore_errors=True)  # files of workflows
         if scope.all:
             threads.ledger.erase()
         if threads.saver:

@@ -56,7 +56,7 @@ def client(team: Team) -> Iterator[httpx.Client]:
 
 
 def ended(client: httpx.Client, run: dict[str, Any]) -> dict[str, Any]:
-    for _ in range(200):
+    for _ in range(1000):
         run = client.get(f"/v1/runs/{run['id']}").json()
         if run["status"] not in ("queued", "in_progress"):
             return run

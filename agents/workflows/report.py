@@ -154,9 +154,10 @@ def _html_body(text: str, citations: Sequence[Citation], *, inline: bool) -> str
     parser = _parser()
     tokens = parser.parse(text)
     for token in _images(tokens):
-        data = _picture(str(token.attrs.get("src", "")))
-        if inline and data:
-            token.attrs["src"] = f"data:image/png;base64,{base64.b64encode(data).decode()}"
+        source = str(token.attrs.get("src", ""))
+        if data := _picture(source):
+            whole = f"data:image/png;base64,{base64.b64encode(data).decode()}"
+            token.attrs["src"] = whole if inline else source.replace("%20", " ")
     body = parser.renderer.render(tokens, parser.options, {})
     body = _MARK.sub(r'<sup><a href="#source-\1" id="mark-\1">\1</a></sup>', body)
     if not citations:
