@@ -107,8 +107,8 @@ def create_app(
         records.close()
         access.close()
 
-    named = {"title": f"metier: {team.card.name}", "version": __version__}
-    app = FastAPI(**named, lifespan=lifespan, docs_url=None, redoc_url=None)
+    title = f"metier: {team.card.name}"
+    app = FastAPI(title=title, version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.instance = uuid4().hex
     app.state.team, app.state.runs, app.state.webhooks = team, runs, webhooks
     app.state.batches, app.state.threads, app.state.follower = Batches(app, shift), ThreadIndex(runs), None
