@@ -115,6 +115,7 @@ def limited(specialist: Specialist, plan: Blueprint, runtime: Runtime, knowledge
     part = copy(specialist)
     part.card, part.knowledge = plan.specialists[name], knowledge
     if knowledge is not specialist.knowledge:
+        part.seen = fingerprint([document.source for document in knowledge.documents()] if knowledge else [])
         part.tools = _open_tools(plan, name, runtime, knowledge, dry=False)
     return part
 

@@ -172,6 +172,11 @@ class Team(Runnable[LanguageModelInput, Answer]):
         return part
 
     @property
+    def whole(self) -> bool:
+        """Nothing of the team is hidden here."""
+        return self._loaded is self._current.thing
+
+    @property
     def _loaded(self) -> LoadedTeam:
         return self._current.thing.seen_by(self._groups)
 
@@ -387,7 +392,7 @@ class Team(Runnable[LanguageModelInput, Answer]):
         Raises:
             ConfigError: there is no such specialist.
         """
-        with self._current.use() as loaded:
+        with self.present() as loaded:
             _check(specialist, loaded)
             return loaded.take(brief, specialist, emit=emit)
 

@@ -78,6 +78,8 @@ class Specialist(Runnable[LanguageModelInput, Answer]):
         version: str = "unversioned",
     ) -> None:
         self.card, self.engine, self.knowledge, self.version = card, engine, knowledge, version
+        self.seen = ""
+        """Of one that shows only some of its documents: tells apart what may be seen."""
         self.style, self.resources = style or find_style(card.style), resources
         self._base = base
         self.tools, self._journal = tools, journal or Unkept()

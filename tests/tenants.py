@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,6 +42,11 @@ def open_house(folder: Path) -> Iterator[House]:
     """Open the vault, let everybody in, and let Ann work with it."""
     (folder / "people").mkdir()
     (folder / "people" / SCRIPT_FILE).write_text(SCRIPT_TEXT)
+    (folder / "workflows").mkdir()
+    for name, who, task in (("pay", "people", PAY_QUESTION), ("deal", "secrets", MERGER_QUESTION)):
+        step = {"ask": who, "task": task, "cache": True}
+        plan = {"description": f"Finds out about {name}.", "steps": {"found": step}}
+        (folder / "workflows" / f"{name}.yaml").write_text(json.dumps(plan))
     limits = LimitsCard(requests_per_minute=None)
     with (
         open_vault(folder, memory=MemoryCard(), limits=limits, embedder="minilm") as team,

@@ -153,6 +153,17 @@ def test_what_one_kind_of_caller_found_is_not_kept_for_another(house: House) -> 
                 assert quote_of not in json.dumps(house.door.run(question, house.keys[other])), other
 
 
+def test_workflows_and_what_they_keep_know_who_asks(house: House) -> None:
+    for _ in range(2):
+        for user, sees in (("ann", True), ("al", False), ("gil", False)):
+            run = house.door.ask("POST", "/v1/runs", house.keys[user], {"workflow": "pay", "wait": True})
+            assert (PAY_QUOTE in run.text) == sees, (user, run.text)
+            names = {one["name"] for one in house.door.ask("GET", "/v1/workflows", house.keys[user]).json}
+            assert names == ({"pay", "deal"} if sees else {"pay"})
+    hidden = house.door.ask("POST", "/v1/workflows/deal", house.keys["al"], {})
+    assert (hidden.status, "secrets" in hidden.text, MERGER_QUOTE in hidden.text) == (404, False, False)
+
+
 def test_mcp_and_a2a_know_who_asks(house: House) -> None:
     for user, sees in (("ann", True), ("al", False), ("gil", False)):
         told = [

@@ -405,8 +405,9 @@ def _cache_key(step: Step, making: Making) -> str:
     """The same for steps that would do the same: what is asked, and by which version it would be answered."""
     asked = step.model_dump(mode="json", exclude={"when", "after", "on_failure", "attempts", "seconds"})
     values = {name: _value(making.scope[name]) for name in sorted(step.names()) if name in making.scope}
-    versions = {name: one.version for name, one in making.team.specialists.items()} if making.team else {}
-    return fingerprint(asked, values, versions)
+    people = making.team.specialists.items() if making.team else ()
+    versions = {name: one.version + one.seen for name, one in people}  # who may see less gets another answer
+    return fingerprint(asked, values, versions, making.owner.tenant)
 
 
 def _value(value: Any) -> Any:

@@ -49,7 +49,7 @@ _AT_ONCE = 2
 """Passwords that are looked at at the same time: each takes 64 MB and a processor."""
 
 _ASKED = (
-    r"/v1/(chat|responses|runs|embeddings|files|batches)\b|/runs\b|/threads/[^/]+/runs\b|/a2a\b|/agui\b"
+    r"/v1/(chat|responses|runs|workflows|embeddings|files|batches)\b|/runs\b|/threads/[^/]+/runs\b|/a2a\b|/agui\b"
     r"|/api/threads/[^/]+/files/"
 )
 _READ_BY_POST = r"/assistants/search$|/threads/(search|count)$|/threads/[^/]+/history$|/api/route$"

@@ -13,6 +13,7 @@ from fastapi import APIRouter, Body, Header, Request, Response
 from fastapi import Path as InPath
 from fastapi.responses import JSONResponse
 
+from ...agents.team import Team
 from ...agents.workflows.draw import draw_plan, layers
 from ...agents.workflows.execute import runs
 from ...agents.workflows.files import read_plans
@@ -23,7 +24,9 @@ from ...core.types import Value
 from .caller import HERE, Whoever
 from .errors import ServingError
 from .page import team_of
-from .runs import RunRequest, RunService, RunView
+from .run_request import RunRequest, RunView
+from .runs import RunService
+from .workflow_runs import plans_for
 
 workflow_routes = APIRouter(prefix="/v1/workflows", tags=["workflows"])
 
@@ -64,12 +67,12 @@ def list_workflows(request: Request, who: Whoever) -> list[WorkflowView]:
     """The workflows of the team, and how their last runs stand."""
     team = team_of(request, who)
     known = runs(team.threads.records, who.owner) if team.threads.records else []
-    return [_view(plan, [run for run in known if run.workflow == plan.name]) for plan in _plans(team.blueprint.root)]
+    return [_view(plan, [run for run in known if run.workflow == plan.name]) for plan in _plans(team)]
 
 
-def _plans(root: Path) -> list[Plan]:
+def _plans(team: Team) -> list[Plan]:
     try:
-        return [*read_plans(root).values()]
+        return [*plans_for(team).values()]
     except MetierError as error:
         raise ServingError(422, error.message, code="wrong_workflow") from error
 

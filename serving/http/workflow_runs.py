@@ -18,6 +18,24 @@ from ...tools.policy import Decision
 from .errors import ServingError
 
 
+def plans_for(team: Team) -> dict[str, Plan]:
+    """The workflows of the team; for who may see only a part of it, those that need no more.
+
+    Raises:
+        ConfigError: a file is wrong.
+    """
+    plans = read_plans(team.blueprint.root)
+    return plans if team.whole else {name: plan for name, plan in plans.items() if _fits(plan, team, plans)}
+
+
+def _fits(plan: Plan, team: Team, plans: Mapping[str, Plan]) -> bool:
+    try:
+        Workflow(plan, team, workflows=plans)
+    except MetierError:
+        return False
+    return True
+
+
 def workflow_named(team: Team, name: str) -> Workflow:
     """A workflow of the team, as its file is now.
 
@@ -25,7 +43,7 @@ def workflow_named(team: Team, name: str) -> Workflow:
         ServingError: 404, there is none; 422, it cannot run, for this caller at least.
     """
     try:
-        plans = read_plans(team.blueprint.root)
+        plans = plans_for(team)
         found = Workflow(plans[name], team, workflows=plans) if name in plans else None
     except MetierError as error:
         raise ServingError(422, error.message, code="wrong_workflow", param="workflow") from error
