@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from ..memory.records import Records
 
 app = typer.Typer(help="Runs of workflows: list, show, compare, go on, replay.", no_args_is_help=True)
-plans = typer.Typer(help="Workflows of a team: list, check, draw, import.", no_args_is_help=True)
+plans = typer.Typer(help="Workflows of a team: list, check, draw, import, keep.", no_args_is_help=True)
 
 _WAITS = 75
 """EX_TEMPFAIL of sysexits.h: start it again later; a person must decide first."""
@@ -233,6 +234,33 @@ def import_programs(
         write_plan(plan, folder / f"{name}.yaml")
         print(folder / f"{name}.yaml")
     next_lines(Console(stderr=True), command_line("workflow", "check", next(iter(read)), team=team))
+
+
+@plans.command("keep")
+def keep_run(
+    run: RunName,
+    name: Annotated[str, typer.Argument(help="What the workflow is called.")],
+    team: TeamFolder = Path(),
+) -> None:
+    """Keep the plan of a run that worked as a workflow of the team: what its task names becomes parameters."""
+    from ..agents.workflows.execute import KIND
+    from ..agents.workflows.plan import Plan
+    from ..agents.workflows.store import generalise, keep_plan
+    from ..specialists.card import NAME
+
+    if not re.match(NAME, name):
+        raise InputError(f"'{name}' is no name for a workflow", hint="small letters, digits, - and _")
+    with _records(team) as records:
+        found = _find(records, run)
+        if found.status != "done":
+            raise StateError(f"run '{run}' is {found.status}: only what worked is kept", hint="metier runs list")
+        record = records.get(KIND, found.run_id)
+    assert record is not None  # it was found
+    plan = Plan.model_validate(record.body["plan"])
+    if plan.parameters or not plan.examples:
+        raise InputError(f"run '{run}' is one of the workflow '{plan.name}', which is kept already")
+    print(keep_plan(generalise(plan, plan.examples[0], name), blueprint_of(team).root))
+    next_lines(Console(stderr=True), command_line("build", team=team))
 
 
 # What they share.

@@ -8,15 +8,21 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from click.testing import Result
+from typer.testing import CliRunner
 
 from metier import Answer, Route, Team
-from metier.agents.workflows.execute import KIND, Workflow
+from metier.agents.cards import Blueprint
+from metier.agents.threads import open_threads
+from metier.agents.workflows.execute import KIND, Workflow, WorkflowRun
 from metier.agents.workflows.files import read_plans
 from metier.agents.workflows.plan import AskStep, Parameter, Plan, ToolStep
 from metier.agents.workflows.store import OfferedWorkflow, PlanStore, generalise, guesser, keep_plan, router_examples
 from metier.core.errors import ConfigError
 from metier.core.run import ignore
 from metier.core.types import Brief, Choice, Part
+from metier.memory.store import Owner
+from metier.serving.cli import app
 from metier.specialists.engines.scripted import ScriptedEngine
 from metier.tests.bakery import LEAVE, LEAVE_QUOTE, open_bakery
 from metier.tools.policy import Approve, Reject
@@ -173,3 +179,30 @@ def test_the_base_reads_what_no_rule_finds_under_a_grammar_and_may_leave_it_out(
     constraint = engine.calls[0].constraint
     assert "light" not in str(constraint)
     assert "colour" in str(constraint)
+
+
+def test_metier_workflow_keep(tmp_path: Path) -> None:
+    (tmp_path / "fitter").mkdir()
+    (tmp_path / "team.yaml").write_text("name: plant\nspecialists: [fitter]\n")
+    (tmp_path / "fitter" / "specialist.yaml").write_text("name: fitter\ndescription: Knows the machines.\n")
+    task = "Which seal fits P-101?"
+    made = Plan.of("plan", seal=AskStep(ask="fitter", task=task), examples=(task,))
+    done = WorkflowRun(run_id="good", workflow="plan", status="done")
+    threads = open_threads(Blueprint.read(tmp_path))
+    for run in (done, done.model_copy(update={"run_id": "bad", "status": "failed"})):
+        body = {"run": run.model_dump(mode="json"), "plan": made.model_dump(mode="json")}
+        threads.records.put(KIND, run.run_id, Owner(None), body)
+    threads.close()
+
+    def keep(*words: str) -> Result:
+        return CliRunner().invoke(app, ["workflow", "keep", *words, "-t", str(tmp_path)])
+
+    assert keep("good", "seals").exit_code == 0
+    kept = read_plans(tmp_path)["seals"]
+    assert kept.examples == ("Which seal fits {code}?",)
+    step = kept.steps["seal"]
+    assert isinstance(step, AskStep)
+    assert step.task == "Which seal fits {{ code }}?"
+    for words in (("good", "seals"), ("bad", "other"), ("none", "other"), ("good", "No Name")):
+        assert keep(*words).exit_code != 0
+    assert list(read_plans(tmp_path)) == ["seals"]
