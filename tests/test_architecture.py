@@ -40,6 +40,8 @@ ONLY_IN = {
     "fastapi": {"serving"},
 }
 NEEDS_EXTRA = (
+    "specialists.knowledge.pgvector",
+    "specialists.knowledge.qdrant",
     *("agents.train", "memory.postgres", "tools.builtin.plot", "tools.builtin.python", "tools.mcp"),
     *("specialists.engines.remote", "specialists.engines.transformers", "specialists.engines.unpack"),
     *("specialists.training", "serving.http", "serving.mcp_server"),

@@ -103,7 +103,7 @@ def test_wrong_options_are_said(backend, options, error, words, tmp_path, embedd
 def test_a_collection_of_another_embedder_is_not_used(tmp_path, embedder):
     from qdrant_client.models import Distance, VectorParams
 
-    from metier.specialists.knowledge.servers import _qdrant
+    from metier.specialists.knowledge.qdrant import _qdrant
 
     place = tmp_path / "qdrant"
     _qdrant(None, None, place).create_collection("c", VectorParams(size=7, distance=Distance.COSINE))
@@ -116,6 +116,7 @@ def test_a_collection_of_another_embedder_is_not_used(tmp_path, embedder):
 @pytest.mark.parametrize(("name", "package"), [("qdrant", "qdrant"), ("pgvector", "postgres")])
 def test_a_missing_library_names_its_extra(name, package, tmp_path, embedder, monkeypatch):
     monkeypatch.setitem(sys.modules, f"llama_index.vector_stores.{package}", None)
+    monkeypatch.delitem(sys.modules, f"metier.specialists.knowledge.{name}", raising=False)
     (tmp_path / "a.md").write_text("# A\n\nSomething.\n")
     with pytest.raises(MissingExtra, match=re.escape(install_line(name))):
         Knowledge.build([tmp_path / "a.md"], tmp_path / "index", embedder, KnowledgeCard(backend=name))

@@ -109,8 +109,8 @@ def _searching_among(index: Any, allowed: NDArray[np.bool_]) -> Any:
 
 _BACKENDS = {
     "faiss": FaissIndex,
-    "qdrant": "metier.specialists.knowledge.servers:QdrantIndex",
-    "pgvector": "metier.specialists.knowledge.servers:PgvectorIndex",
+    "qdrant": "metier.specialists.knowledge.qdrant:QdrantIndex",
+    "pgvector": "metier.specialists.knowledge.pgvector:PgvectorIndex",
 }
 
 

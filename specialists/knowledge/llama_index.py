@@ -23,9 +23,9 @@ from llama_index.core.readers.base import BaseReader
 from llama_index.core.schema import NodeRelationship, NodeWithScore, QueryBundle, RelatedNodeInfo, TextNode
 from llama_index.core.vector_stores.types import BasePydanticVectorStore, VectorStoreQuery
 from numpy.typing import NDArray
-from pydantic import ConfigDict
+from pydantic import ConfigDict, ValidationError
 
-from ...core.errors import KnowledgeError, MetierError, UnreadableDocument
+from ...core.errors import ConfigError, KnowledgeError, MetierError, UnreadableDocument
 from ...core.types import Passage
 from .documents import Document, Outline
 from .readers.text import add_paragraphs, title_of
@@ -126,6 +126,16 @@ def _asking(name: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise KnowledgeError(f"back-end {name} cannot be used: {error}", hint="is its server running?") from error
+
+
+def checked_options(kind: type[Any], options: dict[str, Any]) -> Any:
+    """The options of a back-end as one pydantic model. Raises `ConfigError` that names the field."""
+    try:
+        return kind.model_validate(options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, ("knowledge.backend_options", *first["loc"])))
+        raise ConfigError(first["msg"], field=where, hint=f"it takes {', '.join(kind.model_fields)}") from None
 
 
 def store_index(store_class: type[Any]) -> type[StoreIndex]:
