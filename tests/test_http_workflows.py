@@ -29,7 +29,7 @@ INBOX = """
 parameters: {file: {}}
 watch: {folder: inbox, pattern: "*.txt", parameter: file}
 steps:
-  seen: {ask: manuals, task: "seen {{ file.split('/') | last }}"}
+  seen: {ask: manuals, task: "service of {{ file.split('/') | last }}"}
 """
 
 
@@ -111,8 +111,8 @@ def test_a_webhook_of_another_program_starts_one_once(client: httpx.Client, fold
     ]
     assert again[0] == again[1]
     done = ended(client, {"id": again[0]})
-    assert done["answer"]["text"] == "about seen hook.txt"
-    assert lines(folder / "asked.txt").count("seen hook.txt") == 1
+    assert done["answer"]["text"] == "about service of hook.txt"
+    assert lines(folder / "asked.txt").count("service of hook.txt") == 1
 
 
 def test_a_new_file_in_a_watched_folder_starts_one(client: httpx.Client, folder: Path) -> None:
@@ -120,10 +120,10 @@ def test_a_new_file_in_a_watched_folder_starts_one(client: httpx.Client, folder:
     (folder / "inbox" / "note.txt").write_text("hello")
     (folder / "inbox" / "note.pdf").write_text("hello")
     deadline = time.monotonic() + 60
-    while "seen note.txt" not in lines(folder / "asked.txt") and time.monotonic() < deadline:
+    while "service of note.txt" not in lines(folder / "asked.txt") and time.monotonic() < deadline:
         time.sleep(0.1)
     time.sleep(5)  # two more looks
-    assert [line for line in lines(folder / "asked.txt") if "note" in line] == ["seen note.txt"]
+    assert [line for line in lines(folder / "asked.txt") if "note" in line] == ["service of note.txt"]
 
 
 def test_workflows_are_listed_with_their_state(client: httpx.Client) -> None:
