@@ -123,6 +123,7 @@ def simulate(case: Case, seed: int, *, look: bool = False) -> Ended:
         trials = Trials(Blueprint.of(card, [desk], Path(folder)), Records(None))
         (Path(folder) / ".metier").mkdir()
         trial = trials.start("desk", "new", share=case.share)
+        run = "0"
         for run in map(str, range(case.questions)):
             new = bool(dice.random() < case.share)
             # A conversation that the trial gives to the one whom the dice chose: the same in each run of this seed.

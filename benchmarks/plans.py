@@ -26,7 +26,7 @@ from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from harness import Report, parser, progress, read_set, read_training, wanted
@@ -154,7 +154,7 @@ def _cross(rows: list[dict[str, Any]], seed: int) -> Iterator[tuple[list[dict[st
 
 def _chooser(system: str, train: Sequence[dict[str, Any]], bench: Bench) -> Chosen:
     if system == "base writes":
-        write = writer(_Counted(bench.engine), AGENTS)
+        write = writer(cast(Engine, _Counted(bench.engine)), AGENTS)
 
         def written(task: str) -> tuple[Sequence[str], Usage]:
             pieces = write(task)

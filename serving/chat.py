@@ -186,7 +186,11 @@ def _kept(team: Team, user: str, editor: Any) -> Iterator[Callable[[str, str], N
             editor.add_history(record.body["text"])
         for record in old[_LINES:]:
             records.delete(_LINE, record.id)
-        yield lambda line, thread: records.put(_LINE, uuid4().hex, owner, {"text": line}, thread_id=thread)
+
+        def keep_line(line: str, thread: str) -> None:
+            records.put(_LINE, uuid4().hex, owner, {"text": line}, thread_id=thread)
+
+        yield keep_line
 
 
 def _completes(editor: Any, words: list[str]) -> None:

@@ -1,3 +1,4 @@
+# pyright: reportAttributeAccessIssue=false, reportOptionalSubscript=false
 """The container files, as far as they can be looked at without Docker: what they name exists, and can be run."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-# pyright: reportArgumentType=false, reportOptionalMemberAccess=false, reportOptionalSubscript=false
+# pyright: reportArgumentType=false, reportCallIssue=false, reportOperatorIssue=false, reportOptionalMemberAccess=false, reportOptionalSubscript=false, reportPossiblyUnboundVariable=false, reportUnhashable=false
 """What those who run a server see of it and rely on: metrics, traces, origins; many callers; documents that change."""
 
 from __future__ import annotations

@@ -178,7 +178,11 @@ def test_steps_that_do_not_need_each_other_work_at_the_same_time(folders: Iterat
     meet = {name: threading.Barrier(len(level)) for level in levels.values() for name in level}
     for level in levels.values():
         meet.update(dict.fromkeys(level, meet[level[0]]))
-    hands = Hands(next(folders), lambda task: meet[task].wait(timeout=20) and None)
+
+    def together(task: str) -> None:
+        meet[task].wait(timeout=20)
+
+    hands = Hands(next(folders), together)
     run = Workflow(plan, hands).run()
     hands.threads.close()
     assert {name: str(result) for name, result in run.results.items()} == expected(shape)

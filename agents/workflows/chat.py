@@ -58,8 +58,8 @@ def _begin(
 ) -> WorkflowRun:
     """A new run; the one that this turn had begun before it was broken off, if there is one."""
     if workflow.records.get(KIND, run_id) is None:
-        owner = {"user": asked.get("user_id"), "tenant": asked.get("tenant")}
-        return workflow.run(parameters, run_id, emit=tell, **owner)
+        user, tenant = asked.get("user_id"), asked.get("tenant")
+        return workflow.run(parameters, run_id, emit=tell, user=user, tenant=tenant)
     run = workflow.find(run_id)
     return workflow.resume(run_id, emit=tell) if run.status == "running" else run
 

@@ -73,8 +73,8 @@ _CACHE = "step"
 class Colleagues(Protocol):
     """What workflows need of a team; a `Team` is one."""
 
-    threads: Threads
-
+    @property
+    def threads(self) -> Threads: ...
     @property
     def blueprint(self) -> Blueprint: ...
     @property

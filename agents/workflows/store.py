@@ -129,8 +129,9 @@ class PlanStore:
             return None
         asked = messages[-2].response_metadata.get("metier", {})
         data = asked.get("data") if asked.get("kind") == "clarify" else None
-        offered = self.offered.get(data["workflow"]) if isinstance(data, Mapping) and "workflow" in data else None
-        values = offered.replied(data, str(messages[-1].text)) if offered and data else None
+        known = dict(data) if isinstance(data, Mapping) else {}
+        offered = self.offered.get(str(known.get("workflow", "")))
+        values = offered.replied(known, str(messages[-1].text)) if offered else None
         return (offered.plan.name, values) if offered and values is not None else None
 
     def only_when_sure(self, task: str, route: Route, *, barred: bool = False) -> Route:

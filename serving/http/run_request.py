@@ -31,6 +31,11 @@ class RunRequest(Value):
     history: tuple[Turn, ...] = Field(default=(), max_length=1_000)
     """Earlier turns of a conversation that the caller keeps; for a task without `thread_id`."""
 
+    @classmethod
+    def of_workflow(cls, name: str, parameters: dict[str, Any]) -> RunRequest:
+        """A workflow, with these parameters."""
+        return cls(task=f"workflow {name}", workflow=name, parameters=parameters)
+
     @model_validator(mode="before")
     @classmethod
     def _named_by_its_workflow(cls, given: Any) -> Any:

@@ -104,7 +104,7 @@ async def start_workflow(
 ) -> Response:
     """Start a workflow: the body is its parameters, so that a webhook of another program may point here."""
     service: RunService = request.app.state.runs
-    run = service.start(who, RunRequest(workflow=name, parameters=parameters), key=idempotency_key, durable=True)
+    run = service.start(who, RunRequest.of_workflow(name, parameters), key=idempotency_key, durable=True)
     return JSONResponse(run.view.model_dump(mode="json"), 202, {"Location": f"/v1/runs/{run.id}"})
 
 
@@ -132,7 +132,7 @@ class FolderWatch:
             key = f"file {path.name} {stat.st_size} {stat.st_mtime_ns} {plan.name}"
             if key in self._started:
                 continue
-            asked = RunRequest(workflow=plan.name, parameters={watch.parameter: str(path)})
+            asked = RunRequest.of_workflow(plan.name, {watch.parameter: str(path)})
             try:
                 self._service.start(HERE, asked, key=key)  # the key keeps what was started before this server, too
                 self._started.add(key)

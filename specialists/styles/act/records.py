@@ -211,7 +211,9 @@ class _Reading:
         """Those whom the directory knows: a tool that takes a name and gives addresses."""
         directory = next((f for f in self.functions if [*_properties(f)] == ["name"] and finds(f, "email")), None)
         found = list[_Person]()
-        for name, how in self._candidates() if directory else ():
+        if directory is None:
+            return found
+        for name, how in self._candidates():
             done = yield ToolCall(name=directory["name"], arguments={"name": name})
             addresses = _ADDRESS.findall(done.result)
             if len(addresses) == 1:
@@ -379,7 +381,8 @@ class _Reading:
         for text in free[:1] if title else ():
             self._use(text)
             query += [text] if title == "query" else []
-            where.update({} if title == "query" else {title: text})
+            if title and title != "query":
+                where[title] = text
         if query and "query" in wanted:
             where["query"] = " ".join(query)
         return {**where, **self._span(wanted)}
