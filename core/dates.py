@@ -80,7 +80,7 @@ def _in_years(years: list[int], month: int, day: int) -> Iterator[date]:
 
 def _weekday(match: re.Match[str], today: date) -> date:
     """`Friday` is the next one, `next Friday` that of next week, `last` and `since Friday` the one that has been."""
-    wanted, which = _DAYS.index(str(match["weekday"]).lower()), (match["which"] or "").lower()
+    wanted, which = [*_DAYS].index(match["weekday"].lower()), (match["which"] or "").lower()
     if which in _BACK:
         return today - timedelta(days=(today.weekday() - wanted) % 7 or 7)
     if which == "next":

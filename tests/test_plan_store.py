@@ -1,3 +1,4 @@
+# pyright: reportOptionalMemberAccess=false, reportReturnType=false
 """Workflows offered in a conversation: found by the router, their parameters asked for, kept from plans that worked."""
 
 from __future__ import annotations
