@@ -226,7 +226,7 @@ def draw(path: Path, trial: Ended, stream: Stream) -> None:
     left.axhline(1 / ERROR, color="gray", linestyle="--", linewidth=1)
     left.annotate("stopped", (len(worse) - 1, worse[-1]), (-50, 2), textcoords="offset points")
     left.set(title="A worse challenger, half of the conversations", xlabel="questions", ylabel="evidence (… : 1)")
-    left.legend(loc="lower left")
+    left.legend(loc="upper left")
     level = detect(strangeness(stream))
     places = np.arange(REFERENCE, len(stream.turns))
     right.semilogy(places, np.maximum(level, 1e-2), color="#2a6fb3")
