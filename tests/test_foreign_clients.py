@@ -65,7 +65,7 @@ def test_the_ai_sdk_answers_streams_structures_and_embeds(address: str) -> None:
     assert (said["draft"], said["quote"]) == (QUOTE, QUOTE), "what is being checked comes as reasoning"
     assert said["structured"] == {"end": "2031"}
     assert said["dimension"] == 384
-    assert said["heard"] == 3, "who leaves hears no more"
+    assert 3 <= said["heard"] < 100, "who leaves hears no more of 2,000 words"
     assert (said["failed"]["status"], said["failed"]["retryable"]) == (404, False)
     assert "available: metier" in said["failed"]["message"]
 
