@@ -40,8 +40,7 @@ ONLY_IN = {
     "fastapi": {"serving"},
 }
 NEEDS_EXTRA = (
-    "specialists.knowledge.pgvector",
-    "specialists.knowledge.qdrant",
+    "specialists.knowledge.qdrant",  # its neighbour `pgvector` looks like the base: llama-index has one name for all
     *("agents.train", "memory.postgres", "tools.builtin.plot", "tools.builtin.python", "tools.mcp"),
     *("specialists.engines.remote", "specialists.engines.transformers", "specialists.engines.unpack"),
     *("specialists.training", "serving.http", "serving.mcp_server"),
