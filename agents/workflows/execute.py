@@ -475,7 +475,7 @@ def _effect(step: Step, known: Known) -> str:
 
 def _does(step: Step, scope: Plain) -> str:
     """A step in words; what only the run will know stays as it is written."""
-    said = {name: value for name, value in step.model_dump(by_alias=True).items() if value not in (None, (), {}, "")}
+    said = step.model_dump(by_alias=True, exclude_defaults=True)
     usual = {"kind", "after", "on_failure", "attempts", "seconds", "cache", "steps", "when"}
     parts = [f"{name}: {_filled(value, scope)}" for name, value in said.items() if name not in usual]
     return "; ".join([*parts, *([f"when {_filled(step.when, scope)}"] if step.when else [])])
