@@ -246,5 +246,5 @@ def test_the_clinic_answers_its_first_question(models: ModelStore, tmp_path: Pat
     with Team.load(plan, store=models) as opened:
         answer = opened.ask("how many hours before a blood test may I not eat?")
     assert (answer.kind, answer.specialist) == ("answer", "care")
-    assert "10 hours" in answer.text
+    assert answer.text.split()[0] == "10"
     assert [citation.source for citation in answer.citations] == ["care/documents/blood-test.md"]
