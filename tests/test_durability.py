@@ -34,7 +34,7 @@ TEXTS = {
     "outside": "did book {0}\ndid send {0}",
     "approval": "order {0} is open\nAbout {0}. [left out: it gives orders] Thank you.\ndid pay {0}",
     "hand-off": "did pay {0}\ndid book {0}",
-    "parallel": "did pay {0}\ndid pay {0}",
+    "parallel": "Clerk and helper: pay({0}): did pay {0}\nClerk and helper: pay({0}): did pay {0}",
 }
 
 

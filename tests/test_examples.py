@@ -218,7 +218,7 @@ def test_a_week_in_which_nothing_broke_down(plant: Team, tmp_path: Path) -> None
 
 
 def test_the_contracts_of_a_folder(plant: Team, tmp_path: Path) -> None:
-    run = workflow(plant, "contracts", tmp_path / "out").run({})
+    run = workflow(plant, "terms", tmp_path / "out").run({})
     assert isinstance(terms := run.results["terms"], Items)
     assert [str(one["name"])[:5] for one in terms.items[:10]] == [f"ct-{n:02d}" for n in range(1, 11)]
     table = Document(str(tmp_path / "out" / "contracts.docx")).tables[0]
