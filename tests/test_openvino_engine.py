@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -87,49 +84,10 @@ def test_a_second_question_over_the_same_passages_reads_only_itself(engine: Any)
         assert again.response_metadata["logprob"] == pytest.approx(before.response_metadata["logprob"], abs=0.3)
 
 
-def test_those_at_work_get_their_words_side_by_side(engine: Any) -> None:
-    """Two prompts are remembered, and twice as many requests run at once: none waits for another one's end."""
-
-    def write(number: int) -> list[float]:
-        chat = engine.chat(Sampling(max_tokens=16), adapter="quote")
-        return [time.monotonic() for _ in chat.stream(f"Tell me a long story about the {number}th lamp.")]
-
-    with ThreadPoolExecutor(4) as pool:
-        times = list(pool.map(write, range(4)))
-    assert max(seen[0] for seen in times) < min(seen[-1] for seen in times)
-
-
-def test_who_writes_goes_on_while_a_long_prompt_is_read(engine: Any) -> None:
-    written, begun, done = list[float](), threading.Event(), threading.Event()
-
-    def write() -> None:
-        for _ in engine.chat(Sampling(max_tokens=400)).stream("Tell me a very long story about a lamp."):
-            written.append(time.monotonic())
-            begun.set()
-            if done.is_set():
-                return
-
-    long = " ".join(f"Lamp {number} burns." for number in range(150))
-    alone = engine.chat(Sampling(max_tokens=1)).invoke(long, cache_prompt=False)
-    with ThreadPoolExecutor(1) as pool:
-        writing = pool.submit(write)
-        assert begun.wait(60)
-        start = time.monotonic()
-        beside = engine.chat(Sampling(max_tokens=1)).invoke(long, cache_prompt=False)
-        end = time.monotonic()
-        done.set()
-        writing.result()
-    parts = beside.usage_metadata["input_tokens"] // 256
-    assert parts >= 2
-    assert sum(start < at < end for at in written) >= parts, "a token after each part of the prompt"
-    assert beside.content == alone.content
-    assert beside.response_metadata["logprob"] == pytest.approx(alone.response_metadata["logprob"], abs=0.3)
-
-
 def test_a_trained_adapter_says_what_it_says_under_llama(engine: Any, gguf: Path, skill: Path) -> None:
     other = local_engine("llama", gguf, {"quote": skill}, context=1024, slots=1)
     try:
-        for task in ("Which network do guests use?", "What is changed every month?", "Who?"):
+        for task in ("Which network do guests use?", "How often does the password change?", "Who?"):
             one, two = (
                 e.chat(adapter="quote").invoke(asked(task), **e.constrain(Quote(PASSAGES, ["not found"])))
                 for e in (engine, other)

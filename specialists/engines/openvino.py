@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import threading
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -50,8 +49,7 @@ class OpenVinoEngine:
         adapters: Name to LoRA in GGUF form, or to a base with its LoRA merged in, which then runs by itself. Where all
             are merged, the base itself is only loaded when somebody asks for it.
         context: Window of one request in tokens; the model's own window is the upper limit.
-        slots: Prompts that are remembered, of the base and of each merged model. Twice as many requests run side by
-            side, a token of each in turn; others wait.
+        slots: Requests that run side by side, and prompts that are remembered, of the base and of each merged model.
         threads: CPU threads; None means `settings().threads`.
         cache: Where converted bases are kept.
 
@@ -173,9 +171,9 @@ class OpenVinoEngine:
         with desk.reading(adapter, ids) as reading:
             # A prompt read in two parts gives slightly other scores than in one, and chance would answer otherwise.
             cached = reading.start(adapter, ids, fresh=not cache or sampling.temperature > 0)
-            unread, parts = list(ids[cached:]), sampling.temperature <= 0
+            unread = list(ids[cached:])
             for _ in range(min(sampling.max_tokens, room)):
-                scores = desk.read(reading, unread, parts=parts)
+                scores = reading.read(unread)
                 token = _pick(_allowed(scores, matcher), sampling.temperature, chance)
                 yield Written(token, _log_softmax(scores), cached)
                 if token == end:
@@ -195,104 +193,37 @@ def _closed() -> EngineError:
     return EngineError("this engine is closed", hint="open a new one")
 
 
-_PART = 256
-"""Tokens of a prompt that are read at once while others are at work: they wait so long for their next token."""
-
-
 class _Desk:
     """A loaded model and what its requests have read, one `Reading` for each that runs at the same time."""
 
     def __init__(self, model: OpenVinoModel, slots: int) -> None:
-        self.model, self._slots = model, slots
+        self.model = model
         # The one that was not used for the longest time stands first.
         self._free: list[Reading] | None = [Reading(model) for _ in range(slots)]
-        self._more, self._users = slots, 0
-        self._freed, self._turns = threading.Condition(), _Turns()
+        self._freed = threading.Condition()
 
     @contextmanager
     def reading(self, adapter: str | None, ids: Sequence[int]) -> Iterator[Reading]:
-        """The free memory that knows most of this prompt, else the one that was not used for the longest time; where
-        none is free a new one, for this request."""
+        """The free memory that knows most of this prompt, else the one that was not used for the longest time."""
         with self._freed:
-            self._freed.wait_for(lambda: self._free != [] or self._more)
+            self._freed.wait_for(lambda: self._free != [])
             if self._free is None:
                 raise _closed()
-            if self._free:
-                reading = max(self._free, key=lambda one: one.common(adapter, ids))
-                self._free.remove(reading)
-            else:
-                reading, self._more = Reading(self.model), self._more - 1
-            self._users += 1
+            reading = max(self._free, key=lambda one: one.common(adapter, ids))
+            self._free.remove(reading)
         try:
             yield reading
         finally:
             with self._freed:
-                self._users -= 1
                 if self._free is not None:
                     self._free.append(reading)
-                    if len(self._free) > self._slots:
-                        del self._free[0]
-                        self._more += 1
                 self._freed.notify()
-
-    def read(self, reading: Reading, ids: Sequence[int], *, parts: bool) -> _Scores:
-        """As `Reading.read`, in turn with the others.
-
-        Args:
-            parts: A long prompt may be read in parts while others are at work, which gives slightly other scores.
-        """
-        at = 0
-        while parts and self._users > 1 and len(ids) - at > _PART:
-            with self._turns.taken(long=True, others=self._users):
-                reading.read(ids[at : at + _PART])
-            at += _PART
-        with self._turns.taken(long=len(ids) - at > 1, others=self._users):
-            return reading.read(ids[at:])
 
     def close(self) -> None:
         """Free the memory of what is not being written; the rest goes when it is written."""
         with self._freed:
             self._free = None
             self._freed.notify_all()
-
-
-class _Turns:
-    """Who computes next: tokens that are written go before prompts that are read, but for one part of these after each
-    round of tokens. So nobody waits for longer than a part and a round."""
-
-    def __init__(self) -> None:
-        self._free, self._taken = threading.Condition(), False
-        self._writing, self._reading = deque[object](), deque[object]()
-        self._written = 0
-        """Tokens since a part of a prompt was read."""
-
-    @contextmanager
-    def taken(self, *, long: bool, others: int) -> Iterator[None]:
-        """Compute inside the block, when it is this one's turn.
-
-        Args:
-            long: It is a prompt that is read.
-            others: How many are at work: a round of tokens.
-        """
-        ticket, queue = object(), self._reading if long else self._writing
-        with self._free:
-            queue.append(ticket)
-            try:
-                self._free.wait_for(lambda: not self._taken and self._next(others) is ticket)
-            finally:
-                queue.remove(ticket)
-            self._taken, self._written = True, 0 if long else self._written + 1
-        try:
-            yield
-        finally:
-            with self._free:
-                self._taken = False
-                self._free.notify_all()
-
-    def _next(self, others: int) -> object:
-        if self._writing and not (self._reading and self._written >= others):
-            return self._writing[0]
-        return self._reading[0]
 
 
 class _Vocabulary:
