@@ -262,12 +262,13 @@ def _conversation(threads: Threads, name: str) -> Conversation:
     moments = list(threads.saver.list({"configurable": {"thread_id": name, "checkpoint_ns": ""}}))
     values = [moment.checkpoint["channel_values"] for moment in reversed(moments)]
     messages = {message.id: message for value in values for message in value.get("messages", [])}
+    latest = values[-1] if values else {}  # it may have been deleted since it was listed
     return Conversation(
         id=name,
         user=owner.user,
         tenant=owner.tenant,
         messages=tuple(map(_message, messages.values())),
-        earlier=tuple(KeptMessage(role=turn["role"], text=turn["text"]) for turn in values[-1].get("earlier", [])),
+        earlier=tuple(KeptMessage(role=turn["role"], text=turn["text"]) for turn in latest.get("earlier", [])),
     )
 
 
