@@ -41,6 +41,17 @@ class StateDatabase(Protocol):
     def close(self) -> None: ...
 
 
+def open_state(place: Path | StateDatabase | None, schema: str, *, synchronous: str = "NORMAL") -> StateDatabase:
+    """A SQLite file (None: in memory) with these tables; a database that is open already, as it is.
+
+    Raises:
+        StateError: the file is not a database.
+    """
+    if place is None or isinstance(place, Path):
+        return SqliteState(place, schema, synchronous=synchronous)
+    return place
+
+
 class SqliteState:
     """A SQLite file (None: in memory), one connection in WAL mode.
 

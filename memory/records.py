@@ -13,7 +13,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..core.database import Execute, SqliteState, StateDatabase
+from ..core.database import Execute, StateDatabase, open_state
 from .store import Owner
 
 RECORDS_FILE = "requests.sqlite"
@@ -70,9 +70,7 @@ class Records:
     """
 
     def __init__(self, place: Path | StateDatabase | None) -> None:
-        self.database: StateDatabase = (
-            SqliteState(place, ";".join(RECORDS_SCHEMA)) if place is None or isinstance(place, Path) else place
-        )
+        self.database = open_state(place, ";".join(RECORDS_SCHEMA))
 
     def put(
         self,

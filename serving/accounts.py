@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from ..core.database import SqliteState, StateDatabase
+from ..core.database import SqliteState, StateDatabase, open_state
 from ..core.errors import InputError, MissingExtra, unknown
 from ..core.types import Value
 
@@ -114,7 +114,7 @@ class Accounts:
     """
 
     def __init__(self, place: Path | StateDatabase) -> None:
-        self._database = SqliteState(place, ";".join(_SCHEMA)) if isinstance(place, Path) else place
+        self._database = open_state(place, ";".join(_SCHEMA))
         self.near = isinstance(self._database, SqliteState)
         """Looking something up takes microseconds."""
 

@@ -17,7 +17,7 @@ from pydantic import Field
 from rich.console import Console
 from rich.markup import escape
 
-from ..core.database import SqliteState, StateDatabase
+from ..core.database import StateDatabase, open_state
 from ..core.errors import StateError
 from ..core.types import Value
 from .ask import visible
@@ -80,7 +80,7 @@ class AuditLog:
     """
 
     def __init__(self, place: Path | StateDatabase) -> None:
-        self._database = SqliteState(place, ";".join(_SCHEMA)) if isinstance(place, Path) else place
+        self._database = open_state(place, ";".join(_SCHEMA))
 
     def add(
         self,

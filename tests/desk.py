@@ -181,3 +181,16 @@ def served(team: Team, **more: Any) -> Iterator[str]:
         server.should_exit = True
         thread.join(30)
         assert not thread.is_alive(), "the server did not end"
+
+
+def ended(
+    client: httpx.Client, run: str | Mapping[str, Any], *, looks: int = 1000, pause: float = 0.02
+) -> dict[str, Any]:
+    """The run once it has ended or waits for a person, by its name or what was told of it."""
+    name, now = run if isinstance(run, str) else run["id"], dict[str, Any]()
+    for _ in range(looks):
+        now = client.get(f"/v1/runs/{name}").json()
+        if now["status"] not in ("queued", "in_progress"):
+            return now
+        time.sleep(pause)
+    raise AssertionError(now)

@@ -23,7 +23,7 @@ from metier.agents.erasure import Scope, erase, export
 from metier.memory.records import Records
 from metier.memory.store import Owner
 from metier.serving.running import find_running
-from metier.tests.desk import QUESTION, QUOTE, busy, open_desk, serve_command, served, write_desk
+from metier.tests.desk import QUESTION, QUOTE, busy, ended, open_desk, serve_command, served, write_desk
 
 HEAVY = {"langgraph", "langchain_core", "numpy", "onnxruntime", "fastapi", "httpx"}
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -38,15 +38,6 @@ def desk(tmp_path_factory, models):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, models):
     return write_desk(tmp_path_factory.mktemp("files"))
-
-
-def ended(client, id):
-    for _ in range(1000):
-        run = client.get(f"/v1/runs/{id}").json()
-        if run["status"] not in ("queued", "in_progress"):
-            return run
-        time.sleep(0.02)
-    raise AssertionError(run)
 
 
 # Kills.

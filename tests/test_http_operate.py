@@ -21,7 +21,7 @@ from metier.agents.team import Team
 from metier.core.errors import ConfigError
 from metier.serving.http.caller import Caller
 from metier.serving.http.telemetry import Telemetry, telemetry_of_environment
-from metier.tests.desk import LEASES, QUESTION, QUOTE, busy, open_desk, served, write_desk
+from metier.tests.desk import LEASES, QUESTION, QUOTE, busy, ended, open_desk, served, write_desk
 
 
 @pytest.fixture(scope="module")
@@ -42,15 +42,6 @@ def ask(client, task, **more):
 
 def story(number, words=40):
     return {"task": f"write: {number} " + "word " * words, "specialist": "writer"}
-
-
-def ended(client, id):
-    for _ in range(1000):
-        run = client.get(f"/v1/runs/{id}").json()
-        if run["status"] not in ("queued", "in_progress"):
-            return run
-        time.sleep(0.02)
-    raise AssertionError(run)
 
 
 # Metrics.

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from metier.tests.desk import QUESTION, QUOTE, STORY, busy, open_desk, served
+from metier.tests.desk import QUESTION, QUOTE, STORY, busy, ended, open_desk, served
 
 
 @pytest.fixture(scope="module")
@@ -32,15 +32,6 @@ def events(lines):
             name = line.removeprefix("event: ")
         elif line.startswith("data: "):
             yield name, json.loads(line.removeprefix("data: "))
-
-
-def ended(client, run):
-    for _ in range(500):
-        run = client.get(f"/v1/runs/{run['id']}").json()
-        if run["status"] not in ("queued", "in_progress"):
-            return run
-        time.sleep(0.02)
-    raise AssertionError(run)
 
 
 def test_it_lives_is_ready_and_says_who_there_is(client):

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from metier.agents.team import Team
-from metier.tests.desk import served
+from metier.tests.desk import ended, served
 from metier.tests.shop import lines
 from metier.tests.workflow_team import open_office
 
@@ -53,15 +53,6 @@ def team(folder: Path) -> Iterator[Team]:
 def client(team: Team) -> Iterator[httpx.Client]:
     with served(team) as address, httpx.Client(base_url=address, timeout=30) as client:
         yield client
-
-
-def ended(client: httpx.Client, run: dict[str, Any]) -> dict[str, Any]:
-    for _ in range(1000):
-        run = client.get(f"/v1/runs/{run['id']}").json()
-        if run["status"] not in ("queued", "in_progress"):
-            return run
-        time.sleep(0.02)
-    raise AssertionError(run)
 
 
 def test_a_workflow_is_a_run_and_a_person_decides_over_http(client: httpx.Client) -> None:

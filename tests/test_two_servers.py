@@ -17,16 +17,9 @@ import pytest
 
 from metier.agents.cards import Blueprint
 from metier.agents.threads import open_threads
-from metier.tests.desk import QUESTION, QUOTE, serve_command, write_desk
+from metier.tests.desk import QUESTION, QUOTE, ended, serve_command, write_desk
 
-
-def ended(client: httpx.Client, id: str) -> dict[str, Any]:
-    for _ in range(1500):
-        run = client.get(f"/v1/runs/{id}").json()
-        if run["status"] not in ("queued", "in_progress"):
-            return run
-        time.sleep(0.03)
-    raise AssertionError(run)
+PATIENT: Any = {"looks": 1500, "pause": 0.03}
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +52,7 @@ def test_a_run_is_seen_followed_and_called_off_through_the_other(servers):
     assert there.get(f"/v1/runs/{run['id']}").json()["answer"]["text"].count("word") == 40
     long = here.post("/v1/runs", json={"task": "write: " + "word " * 2000, "specialist": "writer"}).json()
     there.post(f"/v1/runs/{long['id']}/cancel")
-    assert ended(here, long["id"])["status"] == ended(there, long["id"])["status"] == "cancelled"
+    assert ended(here, long, **PATIENT)["status"] == ended(there, long, **PATIENT)["status"] == "cancelled"
 
 
 def test_a_decision_may_come_to_the_other(servers):
@@ -149,7 +142,7 @@ def test_under_load_one_is_killed_and_all_that_was_accepted_is_done(servers):
 
 def _settled(client: httpx.Client, id: str, *folders: Any) -> dict[str, Any]:
     """A run at its end. Whether an effect that was under way happened is looked up, as a person would."""
-    while (run := ended(client, id))["status"] == "requires_action":
+    while (run := ended(client, id, **PATIENT))["status"] == "requires_action":
         (action,) = run["answer"]["data"]["action_requests"]
         assert "nobody knows" in action["description"]
         line = f"{action['name']} {action['args']['order']}"

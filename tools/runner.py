@@ -16,7 +16,7 @@ from langchain_core.tools import BaseTool, ToolException
 from pydantic import ValidationError
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from ..core.database import SqliteState, StateDatabase
+from ..core.database import StateDatabase, open_state
 from ..core.errors import MetierError, StateError, ToolError, unknown
 from ..core.text import savable
 from ..core.types import ToolCall, Value
@@ -81,9 +81,7 @@ class Ledger:
     """
 
     def __init__(self, place: Path | StateDatabase | None = None) -> None:
-        if place is None or isinstance(place, Path):
-            place = SqliteState(place, EFFECTS_SCHEMA, synchronous="FULL")
-        self.database = place
+        self.database = open_state(place, EFFECTS_SCHEMA, synchronous="FULL")
         self._written = True  # by whoever had the database before
 
     def begin(self, key: str) -> LedgerEntry | None:
