@@ -276,7 +276,7 @@ class LoadedTeam:
             guard_out=build_guards(card.guardrails, "out", embedder, [self.plan.root]),
             memory=self._shared.memory,
             evidence=documents.evidence,
-            settle=documents.settle,
+            settle=partial(documents.settle, read=self.router.route),
             files=AttachedFiles(self._shared.attachments, readers, documents.evidence),
             offers=self.offers if self.offers.offered else None,
             log_route=partial(decisions(self.plan).add, self.router) if kept_log else None,

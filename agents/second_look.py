@@ -58,7 +58,7 @@ class Documents:
         """The evidence of those who have documents."""
         return self.evidence(task, [name for name in names if self._knows(name)])
 
-    def settle(self, task: str, query: str, route: Route) -> Route:
+    def settle(self, task: str, query: str, route: Route, read: Callable[[str], Route]) -> Route:
         """The route, weighed with the documents.
 
         Nobody is asked back whom a task is meant for: the two likeliest work on it. A task that is probably nobody's
@@ -66,10 +66,11 @@ class Documents:
 
         Args:
             query: The task, made self-contained.
+            read: The router, which is asked about the parts of the task.
         """
         if route.confidence >= 1 or not route.choices:
             return route
-        if parts := route.parts if route.decision == "several" else self._parts(task):
+        if parts := route.parts if route.decision == "several" else self._parts(task, read):
             return self._by_parts(task, route, parts)
         if route.decision == "one" and route.confidence >= _SURE:
             return route
@@ -89,16 +90,18 @@ class Documents:
         total = sum(weights.values())
         return {name: weight / total for name, weight in weights.items()}
 
-    def _parts(self, task: str) -> tuple[Part, ...]:
-        """The parts of a task that surely belong to different specialists' documents; none where it is one task."""
+    def _parts(self, task: str, read: Callable[[str], Route]) -> tuple[Part, ...]:
+        """The parts of a task that surely belong to different specialists; none where it is one task."""
         pieces = segments(task)
-        names = [name for name in self._specialists if self._knows(name)][:_MOST]
+        routes = [read(piece) for piece in pieces]
+        if all(route.decision == "abstain" for route in routes):
+            return ()
         owners: list[str] = []
-        for piece in pieces if len(names) > 1 else ():
-            first, second = sorted(self.evidence(piece, names).items(), key=lambda item: -item[1])[:2]
-            if first[1] < _TYPICAL or first[1] - second[1] < _APART:
+        for piece, route in zip(pieces, routes, strict=True):
+            shares = self._pooled(piece, route, [choice.name for choice in route.choices[:_MOST]])
+            owners.append(max(shares, key=lambda name: shares[name], default=""))
+            if shares.get(owners[-1], 0.0) < _ALONE:
                 return ()
-            owners.append(first[0])
         if len({*owners}) < 2:
             return ()
         return tuple(Part(specialist=owner, text=piece) for owner, piece in zip(owners, pieces, strict=True))

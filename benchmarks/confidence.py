@@ -3,10 +3,12 @@
     python benchmarks/confidence.py ../shared/data --write
 
 Questions of the sets of `grounded.py` are asked twice: with all documents, and with some left out; those of the
-tuning part of `realdocs` once of their specialist and half of them of a colleague, who should not know. An answer is
-right when its document is there and it holds the reference, or its words overlap with it (F1 of at least 0.5); in
-`realdocs` when it matches the pattern. A logistic model is fitted on documents other than those it is measured on;
-`--write` fits it on all and puts it into `specialists/confidence.json`, for this base.
+tuning part of `realdocs` once of their specialist and half of them of a colleague, who should not know; those of our
+own lessons (`skills/lessons/`, the ones that no shipped skill has learnt from) of a specialist with the documents of
+their file, some of which nothing answers. An answer is right when its document is there and it holds the reference,
+or its words overlap with it (F1 of at least 0.5); in `realdocs` when it matches the pattern. A logistic model is fitted
+on documents other than those it is measured on; `--write` fits it on all and puts it into
+`specialists/confidence.json`, for this base.
 
 Metrics: `auroc` and `ece` (10 bins) out of fold.
 """
@@ -28,6 +30,7 @@ from grounded import Corpus, opened, opening_arguments, pairs, reader_card
 from harness import Report, auroc, parser, progress, sample, say
 from numpy.typing import NDArray
 
+from metier.benchmarks.skills.own_lessons import Lesson, read_lessons
 from metier.core.embedding import Embedder
 from metier.core.files import write_atomic
 from metier.core.metrics import expected_calibration_error, normalise_answer, token_f1
@@ -98,6 +101,34 @@ def collect_documents(args: Namespace, embedder: Embedder, engine: Engine) -> li
     return rows
 
 
+def collect_lessons(args: Namespace, embedder: Embedder, engine: Engine) -> list[dict[str, Any]]:
+    """Rows of our own lessons."""
+    by_file: dict[str, list[Lesson]] = {}
+    for lesson in read_lessons():
+        if lesson.is_document:
+            by_file.setdefault(lesson.place.partition(":")[0], []).append(lesson)
+    asked = [(file, lesson, q) for file, some in by_file.items() for lesson in some for q in lesson.questions]
+    asked = [(file, lesson, q) for file, lesson, q in asked if not q.before]
+    rows = []
+    with tempfile.TemporaryDirectory() as place:
+        people: dict[str, Recorder] = {}
+        for file, some in by_file.items():
+            folder = Path(place) / file
+            folder.mkdir()
+            for number, lesson in enumerate(some):
+                (folder / f"{number}.md").write_text(lesson.written, encoding="utf-8")
+            knowledge = Knowledge.build([folder], folder / "index", embedder, root=folder)
+            adapter = next(iter(engine.adapters), None)
+            people[file] = Recorder(reader_card(args.style), engine, knowledge, adapter=adapter, base=args.base)
+        for file, lesson, question in progress(sample(asked, args.lessons, args.seed), "lessons"):
+            people[file].run(Brief(task=question.task))
+            said = people[file].drafted
+            right = said.found and bool(question.lines) and said.text.startswith(question.opening)
+            right = right and _holds(said.text, [" ".join(question.lines)])
+            rows.append({**people[file].seen, "right": right, "document": lesson.place})
+    return rows
+
+
 def fit(x: NDArray[np.float64], y: NDArray[np.float64], steps: int = 50) -> NDArray[np.float64]:
     """Weights of a logistic model, bias last, by Newton's method with a small ridge."""
     x = np.hstack([x, np.ones((len(x), 1))])
@@ -134,6 +165,8 @@ def gather(args: Namespace) -> list[dict[str, Any]]:
         rows += collect(made, full, part, absent, name)
     if not args.only or "realdocs" in args.only:
         rows += collect_documents(args, embedder, engine)
+    if args.lessons:
+        rows += collect_lessons(args, embedder, engine)
     engine.close()
     return rows
 
@@ -141,6 +174,7 @@ def gather(args: Namespace) -> list[dict[str, Any]]:
 def main() -> None:
     arguments = parser(__doc__ or "")
     opening_arguments(arguments)
+    arguments.add_argument("--lessons", type=int, default=0, help="how many questions of our own lessons")
     arguments.add_argument("--write", action="store_true", help="ship the weights")
     args = arguments.parse_args()
     report, rows = Report(args), gather(args)
@@ -155,9 +189,7 @@ def main() -> None:
         weights = fit(x, y)
         *named, bias = (round(float(weight), 4) for weight in weights)
         only = "".join(f" --only {name}" for name in args.only or ())
-        command = (
-            f"python benchmarks/confidence.py DATA --base {args.base} --style {args.style} --limit {args.limit}{only}"
-        )
+        command = f"python benchmarks/confidence.py DATA --base {args.base} --style {args.style} --limit {args.limit}{only} --lessons {args.lessons}"
         model = Logistic(
             weights=dict(zip(FEATURES, named, strict=True)), bias=bias, made_by=f"{command} ({len(y)} rows)"
         )

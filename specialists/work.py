@@ -25,6 +25,10 @@ DECLINED = "declined"
 """In a draft's certainty: the model said that nothing answers, and was made to point at what comes nearest."""
 
 
+VERDICT = "verdict"
+"""In a draft's certainty: log-probability of the Yes or No before it, given the sentence that it rests on."""
+
+
 @dataclass(frozen=True)
 class Reply:
     """One model call's result."""

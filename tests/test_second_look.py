@@ -53,20 +53,29 @@ def route(decision: str, confidence: float = 0.5, text: str = "", **chances: flo
     )
 
 
+def of_bees(text: str) -> Route:
+    """What a router says that knows bees alone."""
+    return route("one", bees=0.9, bread=0.05) if "hive" in text else route("abstain", bees=0.1, boats=0.1, bread=0.1)
+
+
+def settled_by(documents: Documents, task: str, whole: Route) -> Route:
+    return documents.settle(task, task, whole, of_bees)
+
+
 def chosen(settled: Route) -> list[str]:
     return [part.specialist for part in settled.parts]
 
 
 def test_documents_that_speak_of_a_task_outweigh_an_unsure_router(documents: Documents) -> None:
     task = "When is the hull painted with antifouling?"
-    settled = documents.settle(task, task, route("one", 0.5, task, bees=0.5, boats=0.3, bread=0.1))
+    settled = settled_by(documents, task, route("one", 0.5, task, bees=0.5, boats=0.3, bread=0.1))
     assert (settled.decision, chosen(settled)) == ("one", ["boats"])
     assert settled.parts[0].text == task
 
 
 def test_nobody_is_asked_back(documents: Documents) -> None:
     task = "How long does rye dough rest?"
-    settled = documents.settle(task, task, route("clarify", 0.3, task, bees=0.3, bread=0.25, boats=0.2))
+    settled = settled_by(documents, task, route("clarify", 0.3, task, bees=0.3, bread=0.25, boats=0.2))
     assert "bread" in chosen(settled)
     assert settled.decision in ("one", "surest")
 
@@ -74,23 +83,26 @@ def test_nobody_is_asked_back(documents: Documents) -> None:
 def test_what_the_router_turns_away_is_somebodys_when_a_passage_speaks_of_it(documents: Documents) -> None:
     task = "What calms the bees before the lid is lifted?"
     refused = route("abstain", 0.9, task, boats=0.04, bees=0.03, bread=0.03)
-    assert chosen(documents.settle(task, task, refused)) == ["bees"]
+    assert chosen(settled_by(documents, task, refused)) == ["bees"]
     foreign = "Who won the world cup in 1990?"
-    assert documents.settle(foreign, foreign, refused) == refused
+    assert settled_by(documents, foreign, refused) == refused
 
 
 def test_what_a_rule_decided_and_what_the_router_is_sure_of_stays(documents: Documents) -> None:
     task = "When is the hull painted?"
     for sure in (route("one", 1.0, task, bees=1.0), route("one", 0.97, task, bees=0.97, boats=0.02)):
-        assert documents.settle(task, task, sure) == sure
+        assert settled_by(documents, task, sure) == sure
 
 
 def test_a_task_of_two_fields_is_taken_apart(documents: Documents) -> None:
     task = "How much sugar is a hive fed in autumn, and how long does rye dough rest?"
-    settled = documents.settle(task, task, route("one", 0.6, task, bees=0.6, bread=0.2, boats=0.1))
+    settled = settled_by(documents, task, route("one", 0.6, task, bees=0.6, bread=0.2, boats=0.1))
     assert (settled.decision, chosen(settled)) == ("several", ["bees", "bread"])
     assert "sugar" in settled.parts[0].text
     assert "dough" in settled.parts[1].text
+    for one in ("How much sugar does a hive need, and how often is smoke blown in?", "What is moved, and why is that?"):
+        whole = route("one", 0.6, one, bees=0.6, bread=0.2, boats=0.1)
+        assert settled_by(documents, one, whole).decision != "several"
 
 
 def test_the_surest_answer_counts_and_an_abstention_only_when_there_is_nothing_else() -> None:

@@ -84,17 +84,27 @@ class Lesson:
     @cached_property
     def _document(self) -> Document:
         outline = Outline()
-        add_markdown(outline, self._written["document"])
+        add_markdown(outline, self.written)
         return outline.document("", "")
+
+    @property
+    def is_document(self) -> bool:
+        """Whether it stands as a whole."""
+        return "document" in self._written
+
+    @property
+    def written(self) -> str:
+        """The document in Markdown; nothing where there are passages only."""
+        return str(self._written.get("document", ""))
 
     @property
     def text(self) -> str:
         """All that there is to read."""
-        return self._document.text if "document" in self._written else "\n\n".join(self._written["passages"])
+        return self._document.text if self.is_document else "\n\n".join(self._written["passages"])
 
     def passages(self, size: int = SIZES[-1]) -> list[str]:
         """What a search can find, each below its heading."""
-        if "document" not in self._written:
+        if not self.is_document:
             return [text.strip() for text in self._written["passages"]]
         if size not in self._cut:
             found = passages_of(self._document, size)
