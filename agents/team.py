@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar, overload
+from typing import Any, NamedTuple, overload
 from uuid import uuid4
 
 from langchain_core.language_models import LanguageModelInput
@@ -54,7 +54,7 @@ from .cards import Blueprint, TeamCard
 from .feedback import Note, Rating, note_of, open_inbox
 from .graph import RECURSION_LIMIT, STATIONS, TeamGraph
 from .journal import EMIT, graph_place
-from .loaded import LoadedTeam, Shared, stamp, whole_answer
+from .loaded import Current, LoadedTeam, Shared, stamp, whole_answer
 from .threads import SINGLE, Unfinished, check_name, open_threads
 from .turn_memory import configured, open_turn_memory
 
@@ -659,66 +659,3 @@ def _built(source: Path | str | Blueprint, router: Router | None) -> Blueprint:
     if record is None or set(record.versions) != set(plan.specialists):
         raise StateError(f"team '{plan.card.name}' is not built", hint=f"metier build -t {plan.root}")
     return plan
-
-
-class Closable(Protocol):
-    """Whatever must be closed when nobody uses it any more."""
-
-    def close(self) -> None: ...
-
-
-T = TypeVar("T", bound=Closable)
-
-
-class Current(Generic[T]):
-    """Hands out the present one of a kind. Whoever has begun with one keeps it to the end, also when it is replaced
-    meanwhile; what was replaced is closed by its last user. Safe to use from several threads.
-    """
-
-    def __init__(self, thing: T) -> None:
-        self._thing, self._users, self._lock = thing, {id(thing): 0}, threading.Lock()
-        self._open = [thing]
-
-    @property
-    def thing(self) -> T:
-        """The present one, for a look at it: it may be closed as soon as it is replaced."""
-        return self._thing
-
-    @contextmanager
-    def use(self) -> Iterator[T]:
-        """The present one, which stays open inside the `with` block."""
-        thing = self.keep()
-        try:
-            yield thing
-        finally:
-            with self._lock:
-                self._users[id(thing)] -= 1
-            self._tidy()
-
-    def keep(self) -> T:
-        """The present one, which stays open until all is closed."""
-        with self._lock:
-            self._users[id(self._thing)] += 1
-            return self._thing
-
-    def replace(self, thing: T) -> None:
-        """From now on it is this one."""
-        with self._lock:
-            self._thing = thing
-            self._users[id(thing)] = 0
-            self._open.append(thing)
-        self._tidy()
-
-    def close(self) -> None:
-        """Close all that are open, whoever uses them."""
-        with self._lock:
-            left, self._open = self._open, []
-        for thing in left:
-            thing.close()
-
-    def _tidy(self) -> None:
-        with self._lock:
-            unused = [thing for thing in self._open if thing is not self._thing and not self._users[id(thing)]]
-            self._open = [thing for thing in self._open if thing not in unused]
-        for thing in unused:
-            thing.close()

@@ -12,7 +12,8 @@ import yaml
 
 from metier.agents.build import build
 from metier.agents.cards import Blueprint
-from metier.agents.team import Current, Team
+from metier.agents.loaded import Current
+from metier.agents.team import Team
 from metier.core.errors import ConfigError, EngineError
 from metier.specialists.adapters.exchange import import_adapter
 from metier.tests.test_gate import peft_folder
