@@ -11,7 +11,7 @@ from pathlib import Path
 
 import docx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pypdf import PdfWriter
 from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
@@ -341,7 +341,6 @@ def test_sentences_stay_whole_in_passages(tmp_path):
     assert max(lengths) - min(lengths) <= 20
 
 
-@settings(deadline=None)
 @given(st.text(max_size=300), st.sampled_from([".md", ".txt", ".html", ".csv", ".json", ".jsonl"]))
 def test_any_text_is_read_or_refused(tmp_path_factory, text, suffix):
     path = write(tmp_path_factory.mktemp("any") / f"a{suffix}", text.encode("utf-8", errors="surrogatepass"))
@@ -354,7 +353,6 @@ def test_any_text_is_read_or_refused(tmp_path_factory, text, suffix):
         entry.searchable.encode()
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200), st.sampled_from([".pdf", ".docx", ".sqlite", ".md", ".csv"]))
 def test_any_bytes_are_read_or_refused(tmp_path_factory, data, suffix):
     path = write(tmp_path_factory.mktemp("bytes") / f"a{suffix}", data)
