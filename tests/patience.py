@@ -11,7 +11,7 @@ import httpx
 
 _Found = TypeVar("_Found")
 
-PATIENCE = 120.0
+PATIENCE = 180.0
 """Seconds after which something that takes less than one on a quiet machine will not come any more."""
 
 

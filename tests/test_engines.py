@@ -205,14 +205,21 @@ def test_more_owners_than_slots_share_them(kind: str, base: Path) -> None:
 
 def test_two_chats_of_one_owner_are_written_side_by_side(engine: Any) -> None:
     """The first has 300 times as much to write, and is not at its end when the second has all."""
-    before = {*threading.enumerate()}
-    first = engine.chat(Sampling(max_tokens=900), slot="same").stream([("user", "Count to one thousand.")])
-    next(first)
-    writing = {*threading.enumerate()} - before
-    second = list(engine.chat(Sampling(max_tokens=3), slot="same").stream([("user", "Count to three.")]))
-    assert len(second) >= 3
-    assert [thread for thread in writing if thread.is_alive()]
-    first.close()  # type: ignore[attr-defined]
+    begun, done = threading.Event(), threading.Event()
+
+    def goes_on() -> bool:
+        for _ in engine.chat(Sampling(max_tokens=900), slot="same").stream("Count slowly to one thousand."):
+            begun.set()
+            if done.is_set():
+                return True
+        return False
+
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(goes_on)
+        assert begun.wait(PATIENCE)
+        assert len(list(engine.chat(Sampling(max_tokens=3), slot="same").stream("Count to three."))) >= 3
+        done.set()
+        assert first.result()
 
 
 def test_many_threads_at_once(engine: Any) -> None:
