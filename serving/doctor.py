@@ -32,7 +32,7 @@ from .options import AsJson, blueprint_of, command_line, print_json
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
-    from ..agents.cards import Blueprint, TeamCard
+    from ..agents.cards import Blueprint
     from ..core.models import LocalModel
 
 _LEAST_MEMORY, _LEAST_DISK = 3e9, 2e9
@@ -242,12 +242,13 @@ def default_models() -> list[str]:
 # One team: its cards, documents and last build.
 
 
-def needed_models(card: TeamCard) -> list[str]:
+def needed_models(blueprint: Blueprint) -> list[str]:
     """The models that this team uses on this machine."""
     from ..agents.guardrails import GUARDS_EMBEDDER
 
+    card = blueprint.card
     guards = [GUARDS_EMBEDDER] if "injection" in card.guardrails else []
-    return list(dict.fromkeys([*([] if card.served else [card.base]), card.embedder, *guards]))
+    return list(dict.fromkeys([*([] if card.served else blueprint.bases), card.embedder, *guards]))
 
 
 def check_cards(blueprint: Blueprint) -> Iterator[Finding]:
@@ -329,7 +330,7 @@ def check_team(folder: Path) -> list[Finding]:
 
 def _team(folder: Path) -> Iterator[Finding]:
     blueprint = blueprint_of(folder)
-    yield from _guarded("models", partial(check_models, needed_models(blueprint.card)))
+    yield from _guarded("models", partial(check_models, needed_models(blueprint)))
     yield from _guarded("team", partial(check_cards, blueprint))
     yield from _guarded("team", partial(check_documents, blueprint))
     yield from _guarded("team", partial(check_build, blueprint, folder))
