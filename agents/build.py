@@ -379,9 +379,9 @@ def _fit_router(needs: dict[str, Any], folder: Path, embedder: Embedder, progres
 
 
 def _cards(blueprint: Blueprint) -> str:
-    # Who may see what, and how much, changes nothing of what is built.
+    # Who may see what, how much, and in what memory, changes nothing of what is built.
     cards = {name: card.model_dump(exclude={"groups"}) for name, card in blueprint.specialists.items()}
     tasks = {name: blueprint.tasks(name) for name in blueprint.specialists}
-    team = blueprint.card.model_dump(exclude={"access", "limits"})
+    team = blueprint.card.model_dump(exclude={"access", "limits", "ram"})
     plans = [plan.model_dump(mode="json") for plan in read_plans(blueprint.root).values()]
     return fingerprint(team, cards, tasks, blueprint.outside(), *plans)

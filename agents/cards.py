@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ByteSize, Field, model_validator
 
 from ..core.errors import ConfigError, unknown
 from ..core.files import read_jsonl
@@ -135,6 +135,10 @@ class TeamCard(Section):
     """Who runs the base: `openvino` or `llama` (in this process; `auto`: the one that was faster here when the base was
     pulled), the address of an OpenAI-compatible server (`http://…/v1`), or `transformers` (in this process, slower;
     adapters of every kind, docs/training.md)."""
+    ram: ByteSize | None = Field(default=None, gt=0)
+    """Memory that the whole team may take in this process: `3GB`. Where its bases do not fit together, their engines
+    are open in turn; where not even one does, the team does not start. `metier doctor` tells what it needs. Left out:
+    no limit."""
     server: ServerCard = ServerCard()
     specialists: list[str] = Field(min_length=1)
     """Folders that hold a specialist.yaml, relative to team.yaml."""

@@ -14,16 +14,17 @@ import yaml
 from metier.agents.assemble import Runtime, find_bases, version_of
 from metier.agents.build import build
 from metier.agents.cards import Blueprint, MemoryCard, RouterCard, TeamCard
-from metier.agents.engines import open_engines
+from metier.agents.engines import in_gb, memory_need, open_engines
 from metier.agents.evaluate import open_evaluation
 from metier.agents.team import Team
 from metier.agents.train import train
 from metier.core.errors import ConfigError, InputError, UnknownModel
 from metier.core.models import ModelStore
-from metier.serving.doctor import needed_models
+from metier.serving.doctor import Finding, check_team, needed_models
 from metier.specialists.adapters.choose import find_skill
 from metier.specialists.adapters.exchange import import_adapter
 from metier.specialists.card import ModelCard, SpecialistCard
+from metier.specialists.engines.pool import PooledEngine
 from metier.tests.office import TINY
 from metier.tests.shop import ByName, NoMeaning
 from metier.tests.test_gate import peft_folder
@@ -182,11 +183,8 @@ def test_a_base_of_its_own_needs_an_engine_in_this_process(folder: Path) -> None
 
 def test_a_champion_for_another_base_is_left_aside(folder: Path, models: ModelStore, tmp_path: Path) -> None:
     plan = Blueprint.read(folder)
-    with pytest.raises(ConfigError, match=r"q_proj.*the base has"):
-        import_adapter(plan.registry, "ann", peft_folder(tmp_path / "peft", 0.001), models.find(plan.base_of("ann")))
-    version = import_adapter(
-        plan.registry, "bob", peft_folder(tmp_path / "peft2", 0.001), models.find(plan.base_of("bob"))
-    )
+    made = peft_folder(tmp_path / "peft", 0.001)
+    version = import_adapter(plan.registry, "bob", made, models.find(plan.base_of("bob")))
     plan.registry.promote("bob", version.id, "a test")
     assert open_adapters(plan)["bob"] == version.path
     rewrite(folder / "bob" / "specialist.yaml", model={"base": DEFAULT})
@@ -214,17 +212,84 @@ def built(first_office: Path, models: ModelStore, tmp_path_factory: pytest.TempP
     return folder
 
 
-def test_a_team_on_two_bases_answers_with_both(built: Path, models: ModelStore) -> None:
-    with Team.load(built, store=models) as team:
-        helpdesk, travel = (team.specialists[name].engine for name in ("helpdesk", "travel"))
-        assert helpdesk is not travel
-        answer = team.ask("Which network do guests use?", specialist="helpdesk")
-        quoted = team.ask("How much is paid for a hotel in Berlin?", specialist="travel")
-    assert "office-guest" in answer.text
-    assert quoted.citations[0].quote == quoted.text
+def test_an_evaluation_knows_the_bases_and_their_skills(built: Path, models: ModelStore) -> None:
     with open_evaluation(Blueprint.read(built), lambda *now: None, store=models) as bench:
         assert bench.in_use("helpdesk").adapter == find_skill("general")
         assert bench.in_use("travel").adapter == find_skill("quote")
         assert {t.system for t in bench.candidates("helpdesk")} == {"base", "skill"}
         runtime = Runtime(bench.embedder, bench.bases)
         assert sorted(runtime.bases) == [DEFAULT, TINY]
+
+
+# Memory.
+
+
+def large(folder: Path, *names: str) -> list[Path]:
+    """Files of 100 MB, for which an engine is expected to take 130; they are empty, and take no room on the disk."""
+    made = files(folder, *names)
+    for path in made:
+        with path.open("r+b") as file:
+            file.truncate(100_000_000)
+    return made
+
+
+def rest_of(plan: Blueprint) -> int:
+    return sum(memory_need(plan, {}, {}).rest.values())
+
+
+def test_bases_that_do_not_fit_together_are_open_in_turn(tmp_path: Path) -> None:
+    one, two = large(tmp_path, "one", "two")
+    cards = [card("ann"), card("bob", two), card("cat")]
+    rest = rest_of(plan_of(tmp_path, one, *cards))
+    with opened(plan_of(tmp_path, one, *cards, ram=rest + 200_000_000)) as team:
+        assert OPEN == [], "none is opened before somebody needs it"
+        for name, base in (("ann", "one"), ("cat", "one"), ("bob", "two"), ("ann", "one")):
+            assert team.ask("hello", specialist=name).text == f"so says {base}"
+            assert [engine.base for engine in OPEN] == [base]
+    with opened(plan_of(tmp_path, one, *cards, ram=rest + 300_000_000)):
+        assert [engine.base for engine in OPEN] == ["one", "two"], "both fit"
+
+
+def test_a_team_that_does_not_fit_at_all_says_what_it_needs(tmp_path: Path) -> None:
+    one, two = large(tmp_path, "one", "two")
+    plan = plan_of(tmp_path, one, card("ann"), card("bob", two), ram="300MB")
+    with pytest.raises(ConfigError) as told:
+        opened(plan)
+    error = told.value
+    need = memory_need(plan, find_bases(plan, ModelStore(tmp_path)), {str(one): [], str(two): []})
+    assert need.engines == {str(one): 130_000_000, str(two): 130_000_000}
+    assert need.total - need.least == 130_000_000
+    assert f"asked for 0.3GB of memory; needs {in_gb(need.least)} with one base open, in all {need}" in error.message
+    assert "available: " in error.message
+    assert f"`ram: {in_gb(need.least, up=True)}` (one base at a time)" in (error.hint or "")
+    larger = plan_of(tmp_path, one, card("ann"), card("bob", two), ram=in_gb(need.least, up=True))
+    with opened(larger) as team:
+        assert team.ask("hello", specialist="bob").text == "so says two", "what the hint says is enough"
+
+
+def test_the_doctor_tells_the_memory_of_a_team(built: Path, tmp_path: Path) -> None:
+    def memory(**more: Any) -> Finding:
+        folder = Path(shutil.copytree(built, tmp_path / str(len(list(tmp_path.iterdir())))))
+        rewrite(folder / "team.yaml", **more)
+        return next(finding for finding in check_team(folder) if finding.what == "memory")
+
+    told = memory()
+    assert told.status in ("ok", "note"), "how much is free differs from machine to machine"
+    assert all(what in told.found for what in (DEFAULT, TINY, "multilingual-e5-small", "documents"))
+    assert "open in turn, which takes" in memory(ram="2GB").found
+    scarce = memory(ram="700MB")
+    assert scarce.status == "fail"
+    assert "one base at a time" in scarce.mend
+
+
+def test_two_real_bases_answer_in_turn(built: Path, models: ModelStore, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(built, tmp_path / "office"))
+    rewrite(folder / "team.yaml", ram="2GB")
+    with Team.load(folder, store=models) as team:
+        assert isinstance(team.engine, PooledEngine)
+        answer = team.ask("Which network do guests use?", specialist="helpdesk")
+        quoted = team.ask("How much is paid for a hotel in Berlin?", specialist="travel")
+        again = team.ask("Which network do guests use?", specialist="helpdesk")
+    assert "office-guest" in answer.text
+    assert again.text == answer.text
+    assert quoted.citations[0].quote == quoted.text
