@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Mapping
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -17,13 +17,11 @@ from ..core.files import sha256
 from ..core.models import LocalModel, ModelStore
 from ..core.onnx_embedder import load_embedder
 from ..core.run import Progress, no_progress, part_of
-from ..core.settings import secret_value
 from ..core.types import Value
 from ..router.log import DecisionLog
 from ..specialists.adapters.choose import Adapter, adapter_version, in_use, loadable, on_server
-from ..specialists.adapters.publish import note_published, publish, withdraw
-from ..specialists.engines import Engine, open_engine
-from ..specialists.engines.engine import LoadsAdapters
+from ..specialists.adapters.publish import publish
+from ..specialists.engines import Engine
 from ..specialists.knowledge.knowledge import Knowledge
 from ..specialists.specialist import Specialist
 from ..specialists.styles.style import Opening
@@ -40,15 +38,18 @@ from .journal import GraphJournal, ask_person, between
 _log = logging.getLogger(__name__)
 
 
+Bases = Mapping[str, LocalModel]
+"""The bases of a team by name; empty where a server runs them."""
+
+
 @dataclass(frozen=True)
 class Runtime:
     """What the specialists of a team have in common while they work."""
 
     embedder: Embedder
-    base: LocalModel | None
-    """None where a server runs it."""
-    engine: Engine | None = None
-    """None for specialists that only make lessons."""
+    bases: Bases
+    engines: Mapping[str, Engine] = field(default_factory=dict)
+    """Base to the engine that runs it; none for specialists that only make lessons."""
     ledger: Ledger | None = None
     """Where effects of tools are noted; None for those whose tools are not run."""
 
@@ -76,7 +77,7 @@ def open_specialist(
         MissingExtra: a tool whose library is not installed.
         StateError: a file of the build is damaged.
     """
-    card, style = plan.specialists[name], plan.style(name)
+    card, style, engine = plan.specialists[name], plan.style(name), runtime.engines.get(plan.base_of(name))
     opening = Opening(
         card=card,
         root=plan.root,
@@ -88,17 +89,17 @@ def open_specialist(
     )
     return Specialist(
         card.model_copy(update={"abstain_below": 0.0}) if dry else card,
-        runtime.engine,
+        engine,
         knowledge,
-        adapter=engine_name(plan, name, adapter, runtime.base) if runtime.engine else None,
+        adapter=engine_name(plan, name, adapter, runtime.bases) if engine else None,
         tools=_open_tools(plan, name, runtime, knowledge, dry=dry),
         style=style,
         resources=style.open(opening) if style.open else None,
         sift=None if dry else sift(_guards_between(plan, runtime)),
         journal=None if dry else GraphJournal(),
         abstain_below=plan.card.abstain_below,
-        base=plan.card.base,
-        version=version_of(plan, name, runtime.base, knowledge, adapter, classifier=classifier),
+        base=plan.base_of(name),
+        version=version_of(plan, name, runtime.bases, knowledge, adapter, classifier=classifier),
     )
 
 
@@ -181,13 +182,13 @@ def adapter_of(blueprint: Blueprint, name: str) -> Adapter:
     card, folder = blueprint.specialists[name], blueprint.folders[name]
     if blueprint.card.served and not blueprint.published:
         return on_server(card)
-    return in_use(card, folder, blueprint.card.base, blueprint.registry.champion(name))
+    return in_use(card, folder, blueprint.base_of(name), blueprint.registry.champion(name))
 
 
 def version_of(
     blueprint: Blueprint,
     name: str,
-    base: LocalModel | None,
+    bases: Bases,
     knowledge: Knowledge | None,
     adapter: Adapter,
     *,
@@ -199,7 +200,8 @@ def version_of(
         classifier: Of the specialist with its trained classifier, if it uses one.
     """
     documents = {d.source: d.sha256 for d in knowledge.documents()} if knowledge else {}
-    model = base.sha256("gguf") if base else [blueprint.card.engine, blueprint.card.base]
+    base = blueprint.base_of(name)
+    model = bases[base].sha256("gguf") if base in bases else [blueprint.card.engine, base]
     card = blueprint.specialists[name].model_dump(exclude_defaults=True, exclude={"groups"})
     trained = classifier_in_use(blueprint, name) if classifier else None
     return fingerprint(card, documents, model, adapter_version(adapter), *([sha256(trained)] if trained else []))
@@ -209,11 +211,11 @@ def engine_name(
     blueprint: Blueprint,
     name: str,
     adapter: Adapter,
-    base: LocalModel | None,
+    bases: Bases,
     progress: Progress = no_progress,
 ) -> str | None:
     """What the engine calls a specialist's adapter: here the path of what it loads, made if need be; on a server
-    (`base` is None) its name there, published if need be.
+    (no `bases`) its name there, published if need be.
 
     Args:
         progress: Told how far the merging is, for a card with `model.merged`.
@@ -224,41 +226,9 @@ def engine_name(
     if blueprint.published and isinstance(adapter, Path):
         return publish(adapter, blueprint.published)
     merged = blueprint.specialists[name].model.merged
-    told = part_of(progress, name)
+    told, base = part_of(progress, name), bases.get(blueprint.base_of(name))
     known = loadable(adapter, base, blueprint.card.engine, merged=merged, progress=told) if base else adapter
     return str(known) if known else None
-
-
-def open_engine_of(plan: Blueprint, base: LocalModel | None, names: Iterable[str | None]) -> Engine:
-    """The team's engine, with the adapters of these names (as `engine_name` gives them).
-
-    Raises:
-        EngineError: it cannot be opened.
-        MissingExtra: it needs a library that is not installed.
-    """
-    known, server = [name for name in names if name], plan.card.server
-    if base is not None:
-        return open_engine(plan.card.engine, base, {name: Path(name) for name in known}, folders=[plan.root])
-    seen = Path(server.seen_as) if server.seen_as else plan.published
-    key = secret_value(server.api_key, "server.api_key") if server.api_key else None
-    return open_engine(
-        plan.card.engine,
-        server.model or plan.card.base,
-        {name: seen / name for name in known} if seen else None,
-        api_key=key,
-        context=server.context,
-        timeout=server.timeout,
-        patience=server.patience,
-    )
-
-
-def retire_published(plan: Blueprint, names: Iterable[str | None], engine: Engine) -> None:
-    """Note what this team uses of the published adapters; what nobody does any more leaves server and folder."""
-    if plan.published is None or not isinstance(engine, LoadsAdapters):
-        return
-    for name in (left := note_published(plan.published, plan.card.name, [name for name in names if name])):
-        engine.unload(name)
-    withdraw(plan.published, left)
 
 
 class BuildRecord(Value):
@@ -306,9 +276,13 @@ def decisions(blueprint: Blueprint) -> DecisionLog:
     return DecisionLog(blueprint.state / "decisions.jsonl")
 
 
-def find_base(blueprint: Blueprint, store: ModelStore) -> LocalModel | None:
-    """The team's base on this machine; None when a server runs it."""
-    return None if blueprint.card.served else store.find(blueprint.card.base)
+def find_bases(blueprint: Blueprint, store: ModelStore) -> dict[str, LocalModel]:
+    """The bases of a team on this machine; none when a server runs them.
+
+    Raises:
+        ModelNotPulled, UnknownModel: one of them is not here.
+    """
+    return {} if blueprint.card.served else {name: store.find(name) for name in blueprint.bases}
 
 
 class Comparison(Value):

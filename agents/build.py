@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
@@ -16,7 +15,7 @@ from filelock import FileLock, Timeout
 from ..core.embedding import Embedder
 from ..core.errors import ConfigError, StateError, ToolUnreachable
 from ..core.files import saying_full, writable, write_atomic
-from ..core.models import LocalModel, ModelStore
+from ..core.models import ModelStore
 from ..core.onnx_embedder import load_embedder
 from ..core.run import Progress, no_progress, part_of
 from ..core.types import Answer, Brief, Value
@@ -32,6 +31,7 @@ from ..specialists.styles.label.style import LABEL
 from ..tools.registry import build_tools
 from ..tools.tool import ToolContext
 from .assemble import (
+    Bases,
     BuildRecord,
     Comparison,
     Runtime,
@@ -40,13 +40,13 @@ from .assemble import (
     comparison_path,
     decisions,
     engine_name,
-    find_base,
+    find_bases,
     knowledge_folder,
-    open_engine_of,
     open_specialist,
     version_of,
 )
 from .cards import Blueprint, blueprint_at, fingerprint
+from .engines import open_engines
 from .evaluate import Evaluation, threshold
 from .feedback import answered_examples
 from .guardrails import build_guards
@@ -75,7 +75,7 @@ class Promotion(Value):
 
 def decide(
     blueprint: Blueprint,
-    base: LocalModel | None,
+    bases: Bases,
     embedder: Embedder,
     knowledge: Mapping[str, Knowledge],
     progress: Progress,
@@ -86,15 +86,15 @@ def decide(
     Without challengers nothing is done. Answers are kept, so that the next build decides from what it knows.
 
     Args:
-        base: None when a server runs it: nothing is decided then.
+        bases: None when a server runs them: nothing is decided then.
 
     Raises:
         IntegrityError: a challenger was changed after it was made.
     """
     waiting = [name for name in blueprint.specialists if blueprint.registry.state(name).challenger]
-    if gate == "off" or not waiting or base is None:
+    if gate == "off" or not waiting or not bases:
         return []
-    evaluation = Evaluation(blueprint, base, embedder, knowledge, progress)
+    evaluation = Evaluation(blueprint, bases, embedder, knowledge, progress)
     return [_decide(evaluation, name, hold=gate == "hold") for name in waiting]
 
 
@@ -114,8 +114,8 @@ def _decide(evaluation: Evaluation, name: str, *, hold: bool) -> Promotion:
 def _compare(evaluation: Evaluation, name: str) -> tuple[bool, str]:
     """Whether the challenger is better, and why."""
     plan = evaluation.blueprint
-    if not trained_on(plan.registry.find(name, "challenger").path, plan.card.base):
-        return False, f"it was trained for another base than {plan.card.base}"
+    if not trained_on(plan.registry.find(name, "challenger").path, plan.base_of(name)):
+        return False, f"it was trained for another base than {plan.base_of(name)}"
     if not evaluation.questions(name):
         return False, "the card names no `evaluation` set to decide by"
     (challenger,), used = evaluation.candidates(name, ["challenger"]), evaluation.in_use(name)
@@ -146,7 +146,8 @@ def fit_classifiers(plan: Blueprint, runtime: Runtime, progress: Progress) -> No
     Where a server runs the model nothing is compared, and there are no classifiers.
     """
     for name, card in plan.specialists.items():
-        base, rows = runtime.base, _labelled(plan, name, runtime.embedder) if card.style == LABEL.name else []
+        rows = _labelled(plan, name, runtime.embedder) if card.style == LABEL.name else []
+        base = runtime.bases.get(plan.base_of(name))
         if base is None or len(rows) < LEAST or len({row.answers for row in rows}) < 2:
             classifier_path(plan, name).unlink(missing_ok=True)
             comparison_path(plan, name).unlink(missing_ok=True)
@@ -175,9 +176,9 @@ def fit_classifiers(plan: Blueprint, runtime: Runtime, progress: Progress) -> No
 def _accuracy_of_model(plan: Blueprint, name: str, rows: Sequence[Labelled], runtime: Runtime) -> float:
     """Share of the rows that the language model labels right, without documents."""
     adapter = adapter_of(plan, name)
-    file = engine_name(plan, name, adapter, runtime.base)
-    with closing(open_engine_of(plan, runtime.base, [file])) as engine:
-        own = replace(runtime, engine=engine)
+    file = engine_name(plan, name, adapter, runtime.bases)
+    with open_engines(plan, runtime.bases, [(name, file)]) as engines:
+        own = replace(runtime, engines=engines)
         specialist = open_specialist(plan, name, own, None, adapter, classifier=False, dry=True)
         answers = [specialist.run(Brief(task=row.text)) for row in rows]
     pairs = zip(answers, rows, strict=True)
@@ -250,7 +251,7 @@ def build(
     start, blueprint = perf_counter(), blueprint_at(team)
     store = store or ModelStore()
     check_names(blueprint)
-    base, embedder = find_base(blueprint, store), load_embedder(blueprint.card.embedder, store)
+    bases, embedder = find_bases(blueprint, store), load_embedder(blueprint.card.embedder, store)
     if not writable(blueprint.state):
         raise StateError(f"{blueprint.state} cannot be written", hint="build the team where its folder can be written")
     try:
@@ -260,7 +261,7 @@ def build(
         ):
             if fresh:
                 _forget(blueprint)
-            knowledge, fitted, verdicts = _run(blueprint, base, embedder, progress, gate)
+            knowledge, fitted, verdicts = _run(blueprint, bases, embedder, progress, gate)
     except Timeout as error:
         raise StateError(f"another build of '{blueprint.card.name}' is running", hint="wait for it to end") from error
     reports = {name: opened.report for name, opened in knowledge.items() if opened.report}
@@ -276,7 +277,7 @@ def build(
 
 
 def _run(
-    blueprint: Blueprint, base: LocalModel | None, embedder: Embedder, progress: Progress, gate: Gate
+    blueprint: Blueprint, bases: Bases, embedder: Embedder, progress: Progress, gate: Gate
 ) -> tuple[dict[str, Knowledge], bool, list[Promotion]]:
     """The open indexes, whether the router was fitted, and what the gate did. The manifest is written last."""
     with_documents = [name for name, card in blueprint.specialists.items() if card.knowledge]
@@ -285,12 +286,12 @@ def _run(
     fitted = last is None or last.router != fingerprint(needs) or not (blueprint.state / "router").exists()
     if fitted:
         _fit_router(needs, blueprint.state / "router", embedder, progress)
-    fit_classifiers(blueprint, Runtime(embedder, base), progress)
-    verdicts = decide(blueprint, base, embedder, knowledge, progress, gate)
+    fit_classifiers(blueprint, Runtime(embedder, bases), progress)
+    verdicts = decide(blueprint, bases, embedder, knowledge, progress, gate)
     adapters = {name: adapter_of(blueprint, name) for name in blueprint.specialists}
     for name, adapter in adapters.items():
-        engine_name(blueprint, name, adapter, base, progress)  # What it loads is made now, not when the team starts.
-    versions = {n: version_of(blueprint, n, base, knowledge.get(n), adapter) for n, adapter in adapters.items()}
+        engine_name(blueprint, name, adapter, bases, progress)  # What it loads is made now, not when the team starts.
+    versions = {n: version_of(blueprint, n, bases, knowledge.get(n), adapter) for n, adapter in adapters.items()}
     manifest = BuildRecord(cards=_cards(blueprint), router=fingerprint(needs), versions=versions)
     write_atomic(blueprint.state / "build.json", manifest.model_dump_json(indent=2))
     return knowledge, fitted, verdicts
@@ -378,9 +379,9 @@ def _fit_router(needs: dict[str, Any], folder: Path, embedder: Embedder, progres
 
 
 def _cards(blueprint: Blueprint) -> str:
-    # Who may see what, and how much, changes nothing of what is built.
+    # Who may see what, how much, and in what memory, changes nothing of what is built.
     cards = {name: card.model_dump(exclude={"groups"}) for name, card in blueprint.specialists.items()}
     tasks = {name: blueprint.tasks(name) for name in blueprint.specialists}
-    team = blueprint.card.model_dump(exclude={"access", "limits"})
+    team = blueprint.card.model_dump(exclude={"access", "limits", "ram"})
     plans = [plan.model_dump(mode="json") for plan in read_plans(blueprint.root).values()]
     return fingerprint(team, cards, tasks, blueprint.outside(), *plans)

@@ -250,8 +250,8 @@ class Trials:
         version = plan.registry.find(name, ref)
         if version.id == plan.registry.state(name).champion:
             raise InputError(f"{version.id} is in use already: it is the champion")
-        if not trained_on(version.path, plan.card.base):
-            raise InputError(f"{version.id} was trained for another base than {plan.card.base}")
+        if not trained_on(version.path, base := plan.base_of(name)):
+            raise InputError(f"{version.id} was trained for another base than {base}")
         return version.id
 
     def find(self, specialist: str) -> Trial | None:

@@ -11,11 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ByteSize, Field, model_validator
 
 from ..core.errors import ConfigError, unknown
 from ..core.files import read_jsonl
 from ..core.yaml import load_yaml
+from ..specialists.adapters.choose import check_adapter_base
 from ..specialists.adapters.registry import Registry
 from ..specialists.card import NAME, Group, Section, SpecialistCard
 from ..specialists.styles.style import Style
@@ -126,13 +127,18 @@ class TeamCard(Section):
     description: str = ""
     """For people, and for programs that look for a team."""
     base: str = "qwen2.5-coder-0.5b"
-    """The base model, a name of `metier models list`; changing it is this one line."""
+    """The base model, a name of `metier models list`; changing it is this one line. Cards may name others
+    (`model.base`)."""
     embedder: str = "multilingual-e5-small"
     """Text to vectors, for router, knowledge and memory."""
     engine: str = "auto"
     """Who runs the base: `openvino` or `llama` (in this process; `auto`: the one that was faster here when the base was
     pulled), the address of an OpenAI-compatible server (`http://…/v1`), or `transformers` (in this process, slower;
     adapters of every kind, docs/training.md)."""
+    ram: ByteSize | None = Field(default=None, gt=0)
+    """Memory that the whole team may take in this process: `3GB`. Where its bases do not fit together, their engines
+    are open in turn; where not even one does, the team does not start. `metier doctor` tells what it needs. Left out:
+    no limit."""
     server: ServerCard = ServerCard()
     specialists: list[str] = Field(min_length=1)
     """Folders that hold a specialist.yaml, relative to team.yaml."""
@@ -187,6 +193,15 @@ class Blueprint:
     root: Path
     """Where the paths of the team's card start."""
 
+    def base_of(self, name: str) -> str:
+        """The base of a specialist: its own, or the team's."""
+        return self.specialists[name].model.base or self.card.base
+
+    @property
+    def bases(self) -> list[str]:
+        """The bases that specialists work with, each once."""
+        return list(dict.fromkeys(map(self.base_of, self.specialists)))
+
     @property
     def state(self) -> Path:
         """Folder of everything that is built."""
@@ -224,7 +239,7 @@ class Blueprint:
                 field="specialists",
                 hint=f"folders with one: {', '.join(sorted(p.parent.name for p in root.glob('*/specialist.yaml')))}",
             )
-        cards = [load_yaml(f, SpecialistCard, partial(check_card, folders=[f.parent, root])) for f in files]
+        cards = [load_yaml(f, SpecialistCard, partial(_check_card, card, [f.parent, root])) for f in files]
         return cls.of(card, cards, root, [f.parent for f in files])
 
     @classmethod
@@ -242,7 +257,7 @@ class Blueprint:
         """
         places = folders or [root] * len(specialists)
         for specialist, place in zip(specialists, places, strict=True):
-            check_card(specialist, [place, root])
+            _check_card(card, [place, root], specialist)
         named = {s.name: s for s in specialists}
         if len(named) < len(specialists):
             twice = sorted({s.name for s in specialists if [t.name for t in specialists].count(s.name) > 1})
@@ -297,6 +312,20 @@ class Blueprint:
     def outside(self) -> list[str]:
         """Tasks that nobody on the team should answer."""
         return read_tasks(self.card.router.outside, self.root)
+
+
+def _check_card(team: TeamCard, folders: Sequence[Path], card: SpecialistCard) -> None:
+    """Does a card fit its style, and the team's engine and base? Raises ConfigError, which names the field."""
+    check_card(card, folders)
+    base = card.model.base or team.base
+    if not team.served:
+        check_adapter_base(card, folders[0], base)
+    elif base != team.base:
+        raise ConfigError(
+            f"a base of its own, '{base}', needs an engine in this process; a server runs this team's, '{team.base}'",
+            field="model.base",
+            hint="leave it out, or leave `engine` out of team.yaml",
+        )
 
 
 def _fits(source: str, pattern: str) -> bool:

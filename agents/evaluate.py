@@ -16,7 +16,7 @@ from pathlib import Path
 from ..core.embedding import Embedder
 from ..core.errors import InputError, StateError, unknown
 from ..core.files import sha256
-from ..core.models import LocalModel, ModelStore
+from ..core.models import ModelStore
 from ..core.onnx_embedder import load_embedder
 from ..core.run import Progress, no_progress, part_of
 from ..core.types import Budget
@@ -29,17 +29,18 @@ from ..specialists.evaluation.report import EvaluationReport, Summary, summarise
 from ..specialists.evaluation.run import ask_questions, missing, read_results
 from ..specialists.knowledge.knowledge import Knowledge
 from .assemble import (
+    Bases,
     Runtime,
     adapter_of,
     classifier_in_use,
     engine_name,
-    find_base,
-    open_engine_of,
+    find_bases,
     open_knowledge,
     open_specialist,
     version_of,
 )
 from .cards import Blueprint, blueprint_at, fingerprint
+from .engines import open_engines
 from .feedback import read_questions
 
 IN_USE = "in use"
@@ -81,8 +82,7 @@ class Evaluation:
     """A team that was built, opened to be evaluated."""
 
     blueprint: Blueprint
-    base: LocalModel | None
-    """None when a server runs it."""
+    bases: Bases
     embedder: Embedder
     knowledge: Mapping[str, Knowledge]
     progress: Progress
@@ -114,7 +114,7 @@ class Evaluation:
             return {"base": None, "adapter": served} if served else {"base": None}
         state = plan.registry.state(name)
         versions = {a: plan.registry.find(name, a).path if getattr(state, a) else None for a in ALIASES}
-        return candidates(card, plan.folders[name], plan.card.base, versions)
+        return candidates(card, plan.folders[name], plan.base_of(name), versions)
 
     def in_use(self, name: str) -> Candidate:
         """The system that answers now."""
@@ -124,21 +124,20 @@ class Evaluation:
         """The results of each candidate. The model is loaded only when there is something left to ask."""
         todo = [t for t in candidates if missing(self.questions(t.specialist), t.folder)]
         with ExitStack() as stack:
-            adapters = {
-                t.version: engine_name(self.blueprint, t.specialist, t.adapter, self.base, self.progress) for t in todo
-            }
-            engine = open_engine_of(self.blueprint, self.base, adapters.values()) if todo else None
-            if engine:
-                stack.callback(engine.close)
-            return [self._results(t, engine) for t in candidates]
+            wanted = [
+                (t.specialist, engine_name(self.blueprint, t.specialist, t.adapter, self.bases, self.progress))
+                for t in todo
+            ]
+            engines = stack.enter_context(open_engines(self.blueprint, self.bases, wanted))
+            return [self._results(t, engines) for t in candidates]
 
-    def _results(self, candidate: Candidate, engine: Engine | None) -> list[Result]:
+    def _results(self, candidate: Candidate, engines: Mapping[str, Engine]) -> list[Result]:
         name, questions = candidate.specialist, self.questions(candidate.specialist)
-        if engine is None or not missing(questions, candidate.folder):
+        if not missing(questions, candidate.folder):
             done = read_results(candidate.folder)
             return [done[q.id] for q in questions]
         plan, knowledge = self.blueprint, self.knowledge.get(name)
-        runtime = Runtime(self.embedder, self.base, engine)
+        runtime = Runtime(self.embedder, self.bases, engines)
         specialist = open_specialist(
             plan, name, runtime, knowledge, candidate.adapter, classifier=candidate.classifier, dry=True
         )
@@ -149,7 +148,7 @@ class Evaluation:
 
     def _candidate(self, name: str, system: str, adapter: Adapter, *, classifier: bool) -> Candidate:
         plan, card = self.blueprint, self.blueprint.specialists[name]
-        version = version_of(plan, name, self.base, self.knowledge.get(name), adapter, classifier=classifier)
+        version = version_of(plan, name, self.bases, self.knowledge.get(name), adapter, classifier=classifier)
         database = plan.folders[name] / (card.database or "")
         if card.database and database.is_file():
             # Rows change while the version stays; what was said of the old ones is worth nothing.
@@ -211,7 +210,8 @@ def compare(evaluation: Evaluation, names: Sequence[str], systems: Sequence[str]
             summaries.append(summarise(name, style.name, style.scoring, threshold(plan, name), pairs, answered))
         elif name not in left_out:
             left_out[name] = f"it has none of: {', '.join(systems)}"
-    return EvaluationReport(team=plan.card.name, base=plan.card.base, specialists=tuple(summaries), left_out=left_out)
+    bases = ", ".join(dict.fromkeys(plan.base_of(name) for name in names))
+    return EvaluationReport(team=plan.card.name, base=bases, specialists=tuple(summaries), left_out=left_out)
 
 
 def measured(plan: Blueprint, knowledge: Mapping[str, Knowledge], embedder: Embedder) -> list[Summary]:
@@ -221,7 +221,7 @@ def measured(plan: Blueprint, knowledge: Mapping[str, Knowledge], embedder: Embe
         ConfigError: an evaluation set is wrong.
         ModelNotPulled: the base is not on this machine.
     """
-    evaluation = Evaluation(plan, find_base(plan, ModelStore()), embedder, knowledge, no_progress)
+    evaluation = Evaluation(plan, find_bases(plan, ModelStore()), embedder, knowledge, no_progress)
     summaries = []
     for name in plan.specialists:
         used, questions = evaluation.in_use(name), evaluation.questions(name)
@@ -272,7 +272,7 @@ def open_evaluation(
         StateError: the team is not built.
     """
     store = store or ModelStore()
-    base = find_base(blueprint, store)
+    bases = find_bases(blueprint, store)
     if not (blueprint.state / "build.json").is_file():
         raise StateError(f"team '{blueprint.card.name}' is not built", hint=f"metier build -t {blueprint.root}")
     if fresh:
@@ -281,7 +281,7 @@ def open_evaluation(
     named = [name for name, card in blueprint.specialists.items() if card.knowledge]
     knowledge = {name: open_knowledge(blueprint, name, embedder) for name in named}
     try:
-        yield Evaluation(blueprint, base, embedder, knowledge, progress, limit, seed)
+        yield Evaluation(blueprint, bases, embedder, knowledge, progress, limit, seed)
     finally:
         for opened in knowledge.values():
             opened.close()

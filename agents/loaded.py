@@ -36,17 +36,16 @@ from .assemble import (
     adapter_of,
     decisions,
     engine_name,
-    find_base,
+    find_bases,
     guards_embedder,
     limited,
-    open_engine_of,
     open_knowledge,
     open_specialist,
-    retire_published,
 )
 from .attachments import AttachedFiles, Attachments
 from .canary import OnTrial, Trial, Trials, adapter_on_trial
 from .cards import Blueprint, fingerprint
+from .engines import open_engines, retire_published
 from .graph import Nodes, TeamGraph, Worker, compile_graph
 from .guardrails import build_guards
 from .journal import EMIT
@@ -95,14 +94,14 @@ class LoadedTeam:
         specialists: dict[str, Specialist],
         documents: Documents,
         router: Callable[[], Router],
-        engine: Engine,
+        engines: Mapping[str, Engine],
         resources: ExitStack,
         made_of: str = "",
         on_trial: Mapping[str, OnTrial] | None = None,
     ) -> None:
         self.plan, self.stamp = plan, made_of
         self.on_trial = dict(on_trial or {})
-        self.specialists, self.engine = specialists, engine
+        self.specialists, self.engines = specialists, engines
         self._documents, self._make_router = documents, router
         self._shared, self._resources = shared, resources
         self.partial = frozenset[str]()
@@ -118,17 +117,18 @@ class LoadedTeam:
             StateError, ModelNotPulled: what was built is damaged; the base is not on this machine.
         """
         made_of = stamp(plan, shared.trials)  # First: what changes while it is loaded is for the next refresh.
-        base = None if shared.engine else find_base(plan, shared.store)
+        bases = {} if shared.engine else find_bases(plan, shared.store)
         adapters = {name: _adapter(plan, name, shared.engine) for name in plan.specialists}
         tried = _tried(plan, shared)
         wanted = [*adapters.items(), *((name, adapter) for name, (_, adapter) in tried.items())]
-        loaded = [] if shared.engine else [engine_name(plan, n, adapter, base) for n, adapter in wanted]
         with ExitStack() as undo:
-            engine = shared.engine
-            if engine is None:
-                engine = undo.enter_context(closing(open_engine_of(plan, base, loaded)))
-                retire_published(plan, loaded, engine)
-            runtime = Runtime(shared.embedder, base, engine, shared.threads.ledger)
+            if shared.engine:
+                engines = dict.fromkeys(plan.bases, shared.engine)
+            else:
+                loaded = [(name, engine_name(plan, name, adapter, bases)) for name, adapter in wanted]
+                engines = undo.enter_context(open_engines(plan, bases, loaded))
+                retire_published(plan, loaded, engines.values())
+            runtime = Runtime(shared.embedder, bases, engines, shared.threads.ledger)
             specialists: dict[str, Specialist] = {}
             for name, card in plan.specialists.items():
                 knowledge = open_knowledge(plan, name, shared.embedder) if card.knowledge else None
@@ -142,8 +142,13 @@ class LoadedTeam:
             )
             resources = undo.pop_all()
             return cls(
-                plan, shared, specialists, documents, lambda: router, engine, resources, made_of, on_trial=on_trial
+                plan, shared, specialists, documents, lambda: router, engines, resources, made_of, on_trial=on_trial
             )
+
+    @property
+    def engine(self) -> Engine:
+        """What runs the team's base, for what no specialist does; where none works with that, the first one's."""
+        return self.engines.get(self.plan.card.base) or next(iter(self.engines.values()))
 
     @cached_property
     def router(self) -> Router:
@@ -195,7 +200,7 @@ class LoadedTeam:
         }
         if plan is self.plan and not any(unseen.values()):
             return self
-        runtime = Runtime(self._shared.embedder, None, self.engine, self._shared.threads.ledger)
+        runtime = Runtime(self._shared.embedder, {}, self.engines, self._shared.threads.ledger)
         seen = {name: _without(knowledge, unseen.get(name, ())) for name, knowledge in held.items()}
         people = {name: limited(self.specialists[name], plan, runtime, seen[name]) for name in plan.specialists}
         on_trial = {
@@ -215,7 +220,7 @@ class LoadedTeam:
             return self.router.only(names, texts).with_second_look(documents.of_those_who_have_some)
 
         part = LoadedTeam(
-            plan, self._shared, people, documents, router, self.engine, ExitStack(), self.stamp, on_trial=on_trial
+            plan, self._shared, people, documents, router, self.engines, ExitStack(), self.stamp, on_trial=on_trial
         )
         part.partial = frozenset(name for name, sources in unseen.items() if sources)
         return part

@@ -487,12 +487,12 @@ class Team(Runnable[LanguageModelInput, Answer]):
 
     def _told(self, turn: _Turn, emit: Emit) -> Answer:
         """A turn in this thread, its events told as they happen: a stream between would cost a third more."""
-        start, last, single = perf_counter(), Event(name="token"), turn.single
+        start, last = perf_counter(), Event(name="token")
 
         def hear(event: Event) -> None:
             nonlocal last
             last = _signed(event, turn.place, start)
-            if not (single and event.name == "answer"):
+            if event.name != "answer":  # told once its last step was saved: whoever heard it finds it in the thread
                 emit(last)
 
         with saying_full("this turn could not be saved"):
@@ -500,28 +500,24 @@ class Team(Runnable[LanguageModelInput, Answer]):
             config, more = self._config(turn, hear)
             saved.invoke(turn.given, config, **more)
             if last.name != "answer":
-                hear(self._ending(turn.place.name, perf_counter() - start))
+                last = _signed(self._ending(turn.place.name, perf_counter() - start), turn.place, start)
             answer = Answer.model_validate(last.data)
-            if (
-                single and last.name == "answer"
-            ):  # told once its last step was saved; who keeps it has it before it goes
-                emit(last)
+            emit(last)
+            if turn.single and last.name == "answer":  # who keeps it has it before its thread goes
                 self.threads.settle_single(turn.place.name, turn.task, answer, turn.place.owner)
         return answer
 
     def _work(self, turn: _Turn) -> Iterator[Event]:
         """A turn as a stream of its events."""
         with saying_full("this turn could not be saved"):
-            if not turn.single:
-                yield from self._events(turn)
-                return
             event = None
             for event in self._events(turn):
                 if event.name != "answer":
                     yield event
             if event and event.name == "answer":  # see `_told`
-                answer = Answer.model_validate(event.data)
-                self.threads.settle_single(turn.place.name, turn.task, answer, turn.place.owner)
+                if turn.single:
+                    answer = Answer.model_validate(event.data)
+                    self.threads.settle_single(turn.place.name, turn.task, answer, turn.place.owner)
                 yield event
 
     def _events(self, turn: _Turn) -> Iterator[Event]:

@@ -1,4 +1,4 @@
-"""From a team's examples to adapters: one for each style, which then challenge what its specialists work with."""
+"""From a team's examples to adapters: one for each style and base, which challenge what its specialists work with."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Learnt(NamedTuple):
     """What came of training."""
 
     reports: dict[str, TrainReport]
-    """By style."""
+    """By style; `STYLE on BASE` where that is not the team's base."""
     versions: dict[str, str]
     """Specialist to its new challenger."""
 
@@ -58,31 +58,31 @@ def train(
     store: ModelStore | None = None,
     progress: Progress = no_progress,
 ) -> Learnt:
-    """Train on the lessons of some specialists (or of all), those of one style together; each gets a challenger.
+    """Train on the lessons of some specialists (or of all), those of one style and base together; each gets a
+    challenger.
 
     A `lora` goes on from the shipped skill of the style; evaluation sets stay unseen. Needs the extra `train`.
 
     Args:
         team: Its folder, or its blueprint; built.
-        out: Write the adapter there instead, and leave the registry alone; only for specialists of one style.
+        out: Write the adapter there instead, and leave the registry alone; only for specialists of one style and base.
         method: Another one than `lora` begins anew (`TrainConfig.method`).
-        minutes: For all styles together, shared out by their lessons.
+        minutes: For all adapters together, shared out by their lessons.
 
     Raises:
-        InputError: their examples make no lessons, `out` would have to hold adapters of several styles, or the team's
-            engine does not run what the method makes.
+        InputError: their examples make no lessons, `out` would have to hold several adapters, or the team's engine
+            does not run what the method makes.
         StateError: the team is not built.
     """
     blueprint = blueprint_at(team)
     store = store or ModelStore()
-    recipe, made, styles = _gathered(blueprint, specialists, out, method, seed, store)
-    base = store.find(blueprint.card.base)
+    recipe, made, groups = _gathered(blueprint, specialists, out, method, seed, store)
     total, learnt = sum(map(len, made.values())), Learnt({}, {})
-    for style in styles:
-        group = {name: rows for name, rows in made.items() if blueprint.specialists[name].style == style}
+    for what, names in groups.items():
+        group, base = {name: made[name] for name in names}, store.find(blueprint.base_of(names[0]))
         share = sum(map(len, group.values())) / total
         part = recipe.model_copy(update={"minutes": minutes * share})
-        learnt.reports[style], versions = _train(blueprint, group, out, part, base, part_of(progress, style))
+        learnt.reports[what], versions = _train(blueprint, group, out, part, base, part_of(progress, what))
         learnt.versions.update(versions)
     return learnt
 
@@ -179,12 +179,12 @@ def lesson_counts(
 
 def _gathered(
     blueprint: Blueprint, specialists: Sequence[str], out: Path | None, method: str, seed: int, store: ModelStore
-) -> tuple[TrainConfig, Lessons, list[str]]:
-    """The recipe, the lessons, and the styles that they are of."""
+) -> tuple[TrainConfig, Lessons, dict[str, list[str]]]:
+    """The recipe, the lessons, and who learns together."""
     names = specialists or list(blueprint.specialists)
     recipe, embedder = _recipe(blueprint, method, out, seed), load_embedder(blueprint.card.embedder, store)
     made = {name: rows for name in names if (rows := lessons_of(blueprint, name, embedder, seed))}
-    return recipe, made, _styles(blueprint, names, made, out)
+    return recipe, made, _groups(blueprint, names, made, out)
 
 
 def lessons_of(blueprint: Blueprint, name: str, embedder: Embedder, seed: int = 0) -> list[TrainingExample]:
@@ -200,7 +200,7 @@ def lessons_of(blueprint: Blueprint, name: str, embedder: Embedder, seed: int = 
         return []
     knowledge = open_knowledge(blueprint, name, embedder) if card.knowledge else None
     try:
-        learner = open_specialist(blueprint, name, Runtime(embedder, None), knowledge, None, dry=True)
+        learner = open_specialist(blueprint, name, Runtime(embedder, {}), knowledge, None, dry=True)
         repeats = partial(leaked, held_out=held_out(blueprint), embedder=embedder)
         rows, dice = own_examples(blueprint, name, embedder), random.Random(f"{seed}/{name}")
         return list(lessons(learner, Examples(rows, dice, repeats)))
@@ -223,20 +223,25 @@ def _recipe(blueprint: Blueprint, method: str, out: Path | None, seed: int) -> T
     return TrainConfig.model_validate({"method": method, "epochs": EPOCHS, "seed": seed, **rate})
 
 
-def _styles(blueprint: Blueprint, names: Sequence[str], made: Lessons, out: Path | None) -> list[str]:
-    """The styles to train; refuses what cannot be."""
-    styles = list(dict.fromkeys(blueprint.specialists[name].style for name in made))
+def _groups(blueprint: Blueprint, names: Sequence[str], made: Lessons, out: Path | None) -> dict[str, list[str]]:
+    """What is trained (style, and base where that is not the team's) to those who learn it; refuses what cannot be."""
+    groups = dict[str, list[str]]()
+    for name in made:
+        style, base = blueprint.specialists[name].style, blueprint.base_of(name)
+        groups.setdefault(style if base == blueprint.card.base else f"{style} on {base}", []).append(name)
     if not made:
         raise InputError(f"no lessons: {', '.join(names)}", hint="they are made of examples with answers")
-    if out is not None and len(styles) > 1:
-        raise InputError(f"one adapter has one style, not {', '.join(styles)}", hint="name specialists of one style")
-    return styles
+    if out is not None and len(groups) > 1:
+        raise InputError(
+            f"one adapter has one style and one base, not {', '.join(groups)}", hint="name specialists of one style"
+        )
+    return groups
 
 
 def _train(
     blueprint: Blueprint, group: Lessons, out: Path | None, recipe: TrainConfig, base: LocalModel, progress: Progress
 ) -> tuple[TrainReport, dict[str, str]]:
-    """One adapter for specialists of one style, and its version for each."""
+    """One adapter for specialists of one style and base, and its version for each."""
     start = skill_of(blueprint.specialists[next(iter(group))], base.name) if recipe.method == "lora" else None
     shuffled = [row for rows in group.values() for row in rows]
     random.Random(recipe.seed).shuffle(shuffled)

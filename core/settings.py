@@ -41,6 +41,19 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
+def free_memory() -> float | None:
+    """Bytes that may be used: what the system has free, or what is left of the container's limit; None: unknown."""
+    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+    path = Path("/proc/meminfo")
+    if not path.is_file():
+        return None
+    lines = dict(line.split(":", 1) for line in path.read_text().splitlines() if ":" in line)
+    free = int(lines["MemAvailable"].split()[0]) * 1024.0
+    if limit.is_file() and used.is_file() and limit.read_text().strip().isdigit():
+        free = min(free, int(limit.read_text()) - int(used.read_text()))
+    return free
+
+
 def secret_value(value: str, field: str = "") -> str:
     """A card's value, read from the variable where it says `env:NAME`: no password has to stand in a card.
 

@@ -51,7 +51,7 @@ def load_yaml(path: Path, model: type[_Card], check: Callable[[_Card], None] | N
             check(card)
         return card
     except ConfigError as error:
-        line = place((error.field,) if error.field else ())
+        line = place(tuple(error.field.split(".")) if error.field else ())
         said = error.message.removeprefix(f"{error.field}: ")
         raise ConfigError(said, file=path, line=line, field=error.field, hint=error.hint) from error
 

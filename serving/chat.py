@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
@@ -43,7 +43,8 @@ def chat(team: TeamFolder = Path(), thread: ConversationName = None, user: User 
         console.print(f"[bold]{opened.card.name}[/] · {people} · thread {talk.thread}", highlight=False)
         console.print("[dim]@name asks one of them directly, /help says what else there is[/]", highlight=False)
         while talk.goes_on:
-            talk.turn()
+            with suppress(KeyboardInterrupt):  # once more, while the first is being answered
+                talk.turn()
     later = command_line("chat", "--thread", talk.thread, team=team)
     console.print(f"[dim]go on later: {escape(later)}[/]", highlight=False, soft_wrap=True)
 

@@ -26,13 +26,13 @@ from rich.console import Console
 from rich.markup import escape
 
 from ..core.errors import MetierError, install_line
-from ..core.settings import available_cores, settings
+from ..core.settings import available_cores, free_memory, settings
 from .options import AsJson, blueprint_of, command_line, print_json
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
-    from ..agents.cards import Blueprint, TeamCard
+    from ..agents.cards import Blueprint
     from ..core.models import LocalModel
 
 _LEAST_MEMORY, _LEAST_DISK = 3e9, 2e9
@@ -154,7 +154,7 @@ def check_machine() -> Iterator[Finding]:
     slow = platform.machine() in ("x86_64", "AMD64") and bool(flags) and "avx2" not in flags
     note = "no AVX2: answers will be slow" if slow else ", ".join(shown) or "flags unknown"
     yield Finding("machine", "processor", "note" if slow else "ok", f"{platform.machine()}: {note}")
-    memory = _memory()
+    memory = free_memory()
     mend = "a smaller base, or close other programs: at least 3 GB should be free for a team"
     enough = memory is None or memory >= _LEAST_MEMORY
     found = f"{memory / 1e9:.1f} GB free" if memory is not None else "unknown"
@@ -166,19 +166,6 @@ def _processor_flags() -> set[str]:
     path = Path("/proc/cpuinfo")
     lines = path.read_text().splitlines() if path.is_file() else []
     return {flag for line in lines if line.startswith(("flags", "Features")) for flag in line.split()}
-
-
-def _memory() -> float | None:
-    """Bytes that may be used: what the system has free, or what is left of the container's limit."""
-    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
-    path = Path("/proc/meminfo")
-    if not path.is_file():
-        return None
-    lines = dict(line.split(":", 1) for line in path.read_text().splitlines() if ":" in line)
-    free = int(lines["MemAvailable"].split()[0]) * 1024.0
-    if limit.is_file() and used.is_file() and limit.read_text().strip().isdigit():
-        free = min(free, int(limit.read_text()) - int(used.read_text()))
-    return free
 
 
 def check_home() -> Iterator[Finding]:
@@ -242,12 +229,13 @@ def default_models() -> list[str]:
 # One team: its cards, documents and last build.
 
 
-def needed_models(card: TeamCard) -> list[str]:
+def needed_models(blueprint: Blueprint) -> list[str]:
     """The models that this team uses on this machine."""
     from ..agents.guardrails import GUARDS_EMBEDDER
 
+    card = blueprint.card
     guards = [GUARDS_EMBEDDER] if "injection" in card.guardrails else []
-    return list(dict.fromkeys([*([] if card.served else [card.base]), card.embedder, *guards]))
+    return list(dict.fromkeys([*([] if card.served else blueprint.bases), card.embedder, *guards]))
 
 
 def check_cards(blueprint: Blueprint) -> Iterator[Finding]:
@@ -292,6 +280,29 @@ def check_documents(blueprint: Blueprint) -> Iterator[Finding]:
             yield Finding("team", f"{name}: {source}", "note", reason, "mend or remove the file; the others are used")
 
 
+def check_memory(blueprint: Blueprint) -> Iterator[Finding]:
+    """What the team is expected to take, of the memory that it states and of what is free."""
+    from ..agents.engines import in_gb, team_memory
+    from ..core.models import ModelStore
+
+    store, ram, free = ModelStore(), blueprint.card.ram, free_memory()
+    here = {info.name for info in store.list() if info.pulled}
+    asked = [] if blueprint.card.served else blueprint.bases
+    need = team_memory(blueprint, {name: store.find(name) for name in asked if name in here or name.endswith(".gguf")})
+    needed, found = need.total, f"needs at most {need}"
+    if ram:
+        need.check(ram)
+        found += f", may take {in_gb(ram)}"
+    if ram and ram < need.total:
+        needed = need.least
+        found += f": its bases are open in turn, which takes {in_gb(needed)}"
+    scarce = free is not None and free < needed
+    turns = f", or `ram: {in_gb(need.least, up=True)}` in team.yaml: bases are then open in turn"
+    mend = f"close other programs, or take a smaller base{turns if need.least < needed else ''}" if scarce else ""
+    told = f"; {in_gb(free)} free" if free is not None else ""
+    yield Finding("team", "memory", "note" if scarce else "ok", found + told, mend)
+
+
 def check_build(blueprint: Blueprint, folder: Path) -> Iterator[Finding]:
     """There is a build, and nothing has changed since. Without one, the first question builds the team."""
     from ..agents.build import changed_since_build
@@ -329,9 +340,10 @@ def check_team(folder: Path) -> list[Finding]:
 
 def _team(folder: Path) -> Iterator[Finding]:
     blueprint = blueprint_of(folder)
-    yield from _guarded("models", partial(check_models, needed_models(blueprint.card)))
+    yield from _guarded("models", partial(check_models, needed_models(blueprint)))
     yield from _guarded("team", partial(check_cards, blueprint))
     yield from _guarded("team", partial(check_documents, blueprint))
+    yield from _guarded("memory", partial(check_memory, blueprint))
     yield from _guarded("team", partial(check_build, blueprint, folder))
 
 

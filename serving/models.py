@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 from rich.console import Console
@@ -19,27 +20,49 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Model files: list, pull, show, remove.", no_args_is_help=True)
 
+
+class _OnThisMachine(TypedDict):
+    prepared: dict[str, int]
+    """Form to its bytes on the disk."""
+    speeds: dict[str, EngineSpeed]
+    """By engine, the fastest first."""
+
+
 Names = Annotated[list[str], typer.Argument(help="Names from `metier models list`.", metavar="NAME…")]
 
 
 @app.command("list")
 def list_models(json: AsJson = False) -> None:
-    """What can be pulled and what is on this machine."""
+    """What can be pulled and what is on this machine: tier, size, licence, source, and how fast bases are here."""
     store = _store()
     models = store.list()
+    here = {model.name: _on_this_machine(store, model) for model in models}
     if json:
-        print_json([{**model.model_dump(mode="json"), "speeds": _speeds(store, model)} for model in models])
+        told = ({**model.model_dump(mode="json"), "sources": model.sources} for model in models)
+        print_json([{**model, **here[model["name"]]} for model in told])
         return
     console = Console(soft_wrap=True, highlight=False)
+    width = max(len(model.name) for model in models)
     for model in sorted(models, key=lambda model: not model.pulled):
         mark = "[green]●[/]" if model.pulled else "[dim]○[/]"
-        name, about = f"{model.name:{max(len(m.name) for m in models)}}", escape(model.about)
-        kind = f"{model.kind} {model.tier or ''}"
-        console.print(f"{mark} [bold]{name}[/]  {kind:11}  {_size(model.size):>7}  {about} ({escape(model.licence)})")
-        for engine, speed in _speeds(store, model).items():
-            console.print(f"  {'':{len(name)}}  on this machine, {engine}: {speed}")
+        kind, terms = f"{model.kind} {model.tier or ''}", escape(f"{model.licence}; {model.about}")
+        console.print(f"{mark} [bold]{model.name:{width}}[/]  {kind:12}  {_size(model.size):>7}  {terms}")
+        for line in _details(model, **here[model.name]):
+            console.print(f"  {'':{width}}  [dim]{escape(line)}[/]")
     console.print(f"\n[green]●[/] on this machine, in {escape(str(store.home))}   [dim]○[/] can be pulled")
     next_lines(console, "metier models pull NAME", "metier models show NAME")
+
+
+def _details(model: ModelInfo, prepared: dict[str, int], speeds: dict[str, EngineSpeed]) -> Iterator[str]:
+    """Where a model comes from; of a base what was made of it and how fast it is."""
+    promised = all(file.sha256 for file in model.files.values())
+    # A Hub repository has two names, a package one; what is inside stands in `metier models show`.
+    places = dict.fromkeys("/".join(s.split("/")[: 2 if s.startswith("hf:") else 1]) for s in model.sources)
+    yield f"from {', '.join(places)}{'' if promised else ' (its SHA-256 is recorded at the first pull)'}"
+    if model.kind == "base":
+        forms = ", ".join(f"{form} ({_size(size)})" for form, size in prepared.items())
+        told = "; ".join(f"{engine} {speed}" for engine, speed in speeds.items())
+        yield f"prepared: {forms or '-'}; speed here: {told or '-'}"
 
 
 @app.command("pull")
@@ -110,17 +133,18 @@ def _measured(base: LocalModel, report: Progress) -> BaseSpeeds:
     return known_speeds(base) or measure_speeds(base, report)
 
 
-def _speeds(store: ModelStore, model: ModelInfo) -> dict[str, EngineSpeed]:
-    """Engine to speed, as far as it was measured, the fastest first."""
-    from ..specialists.engines.speed import known_speeds
+def _on_this_machine(store: ModelStore, model: ModelInfo) -> _OnThisMachine:
+    """What was made of a base after the download, and how fast it is on each engine, as far as that was measured."""
+    from ..specialists.engines.speed import known_speeds, prepared_forms
 
     if model.kind != "base" or not model.pulled:
-        return {}
+        return {"prepared": {}, "speeds": {}}
     try:
-        found = known_speeds(store.find(model.name))
+        base = store.find(model.name)
     except IntegrityError:
-        return {}
-    return found.engines if found else {}
+        return {"prepared": {}, "speeds": {}}
+    speeds = known_speeds(base)
+    return {"prepared": prepared_forms(base), "speeds": speeds.engines if speeds else {}}
 
 
 def _info(store: ModelStore, name: str) -> ModelInfo:

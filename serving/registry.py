@@ -147,7 +147,7 @@ def import_version(
     from ..specialists.adapters.exchange import import_adapter
 
     blueprint = blueprint_of(team, specialist)
-    version = import_adapter(blueprint.registry, specialist, folder, ModelStore().find(blueprint.card.base))
+    version = import_adapter(blueprint.registry, specialist, folder, ModelStore().find(blueprint.base_of(specialist)))
     console = Console()
     console.print(f"{specialist}: {version.id} is the challenger now", highlight=False)
     next_lines(console, command_line("build", team=team))
@@ -175,7 +175,7 @@ def merge(
             f"{out} {'exists already' if out.exists() else 'does not end in .gguf'}", hint="--out new.gguf"
         )
     adapter = _adapter(blueprint, specialist, version)
-    base = ModelStore().find(blueprint.card.base).files["gguf"]
+    base = ModelStore().find(blueprint.base_of(specialist)).files["gguf"]
     with progress_bars(Console(stderr=True), quiet=json) as progress, replace_file(out) as fresh:
         write(adapter, base, fresh, part_of(progress, specialist))
     if json:
@@ -187,11 +187,11 @@ def merge(
 
 
 def _adapter(blueprint: Blueprint, specialist: str, version: str | None) -> Path:
-    """The adapter of a version, or the one in use. Raises InputError where there is none for the team's base."""
+    """The adapter of a version, or the one in use. Raises InputError where there is none for its base."""
     from ..agents.assemble import adapter_of
     from ..specialists.adapters.choose import trained_on
 
-    base, held = blueprint.card.base, ", ".join(blueprint.registry.versions(specialist)) or "none"
+    base, held = blueprint.base_of(specialist), ", ".join(blueprint.registry.versions(specialist)) or "none"
     if version is None:
         used = adapter_of(blueprint, specialist)
         if isinstance(used, Path):

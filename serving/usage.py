@@ -142,14 +142,19 @@ def usage(
 
 
 class RateLimit:
-    """Lets each one do so many things a minute, all of them at once if they like (a token bucket). For one thread."""
+    """Lets each one do so many things a minute, all of them at once if they like (a token bucket). For one thread.
 
-    def __init__(self) -> None:
+    Args:
+        clock: Gives seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._left: dict[str, tuple[float, float]] = {}
 
     def wait(self, who: str, per_minute: float) -> int:
         """Takes one of theirs and gives 0; where none is left, the seconds until the next."""
-        now = time.monotonic()
+        now = self._clock()
         if len(self._left) > _MOST_KNOWN:  # of who did nothing for a minute nothing needs to be known
             self._left = {name: (left, at) for name, (left, at) in self._left.items() if now - at < 60}
         left, at = self._left.get(who, (per_minute, now))

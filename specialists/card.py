@@ -41,6 +41,9 @@ class KnowledgeCard(Section):
 class ModelCard(Section):
     """Which language model answers. Everything left out comes from the team."""
 
+    base: str | None = None
+    """A base of its own, a name of `metier models list`; left out: the team's. Specialists with the same base share an
+    engine, each further base takes memory (`ram` in team.yaml). Not where a server runs the base."""
     adapter: str | None = None
     """A LoRA: a path relative to the card, the name of a shipped skill, or `none`. Left out: the skill of the style.
     Where a server runs the base: the adapter's name there; left out: none."""

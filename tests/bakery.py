@@ -15,7 +15,7 @@ from langchain_core.tools import BaseTool
 from metier.agents.cards import MemoryCard
 from metier.agents.team import Team
 from metier.specialists.card import KnowledgeCard, SpecialistCard
-from metier.specialists.engines.scripted import ScriptedEngine
+from metier.specialists.engines.scripted import Script, ScriptedEngine
 from metier.specialists.functions import NO_CALL, write_call
 from metier.tools.tool import ToolContext, tool
 
@@ -138,7 +138,9 @@ def papers(folder: Path) -> list[Path]:
     return sorted(folder.iterdir())
 
 
-def open_bakery(folder: Path, *, empty: bool = False, pause: float | None = None, **more: Any) -> Team:
+def open_bakery(
+    folder: Path, *, empty: bool = False, says: Script = script, pause: float | None = None, **more: Any
+) -> Team:
     """Build and open the team; `empty` leaves out the documents of `ovens`."""
     for name in ("ovens", "people"):
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -178,7 +180,7 @@ def open_bakery(folder: Path, *, empty: bool = False, pause: float | None = None
         "bakery",
         *cards,
         folder=folder,
-        engine=ScriptedEngine(script, pause=pause),
+        engine=ScriptedEngine(says, pause=pause),
         memory=MemoryCard(),
         policy={"ask": ["order"]},
         guardrails=["length"],

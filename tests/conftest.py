@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from metier.agents.build import build
 from metier.agents.cards import Blueprint
@@ -21,13 +21,18 @@ from metier.core.onnx_embedder import OnnxEmbedder, load_embedder
 from metier.serving.cli import run_command
 from metier.tests.desk import open_desk, served
 from metier.tests.office import init_tiny
+from metier.tests.patience import be_patient
 from metier.tests.postgres import Postgres, installed
 from metier.tests.shop import Open, open_shop
 from metier.tests.tenants import House, open_house
 
-# A busy machine is no finding: times are measured in benchmarks.
-settings.register_profile("metier", deadline=None)
+# A busy machine is no finding: times are measured in benchmarks. The examples are the same in every run, so that no
+# change is refused for what another one brought in; `--hypothesis-profile=search` looks for new ones.
+usual = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("search", usual)
+settings.register_profile("metier", usual, derandomize=True, database=None)
 settings.load_profile("metier")
+be_patient()
 
 NEEDED = ("qwen2.5-coder-0.5b", "smollm2-135m", "multilingual-e5-small", "minilm")
 

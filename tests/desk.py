@@ -1,5 +1,8 @@
 """A team for the doors: `leases` quotes a document, `writer` says what it was told to say, `clerk` pays after a person
 agreed. It is served by a real server on loopback, by a model that follows a script.
+
+Where a test needs work that is still under way, it asks for a story that never ends (`ENDLESS`) or for one that is
+written when the test says so (`held`, `endless_while`): how fast the machine is plays no part.
 """
 
 from __future__ import annotations
@@ -10,7 +13,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +28,7 @@ from metier.agents.team import Team
 from metier.serving.http.app import create_app
 from metier.specialists.card import KnowledgeCard, SpecialistCard
 from metier.specialists.engines.scripted import ScriptedEngine
+from metier.tests.patience import PATIENCE, until
 from metier.tests.shop import planned
 
 LEASES = """# Leases
@@ -41,12 +44,31 @@ The lease of the office ends on 30 June 2028. The deposit is three months' rent.
 QUESTION = "When does the lease of the depot end?"
 QUOTE = "31 March 2031"
 STORY = "write: once there was a small machine that counted all the lamps in the harbour every evening"
+ENDLESS = "write on and on"
+"""Longer than any test has patience: only who calls it off, or leaves, sees its end."""
+
+
+def held(file: Path, text: str) -> str:
+    """A task for the writer, who begins when the file is gone."""
+    return f"write when {file} is gone: {text}"
+
+
+def endless_while(file: Path, text: str) -> str:
+    """A task for the writer, who goes on for ever when the file is there as he begins, and else says the text."""
+    return f"{ENDLESS} while {file} is there: {text}"
 
 
 def script(messages: list[BaseMessage]) -> str:
     """The model: `write: …` is written, `pay(7)` is a call, and everything else is quoted from the leases."""
     prompt = messages[-1].text
     task = prompt.rpartition("Question:")[2]
+    if while_there := re.search(rf"{ENDLESS} while (\S+) is there: (.*)", task, re.DOTALL):
+        return "word " * 100_000 if Path(while_there[1]).exists() else while_there[2].strip()
+    if ENDLESS in task:
+        return "word " * 100_000
+    if waits := re.search(r"write when (\S+) is gone: (.*)", task, re.DOTALL):
+        until(lambda: not Path(waits[1]).exists())
+        return waits[2].strip()
     if "write:" in task:
         return task.rpartition("write:")[2].strip()
     if re.search(r"\w+\(\w+\)", task):
@@ -133,13 +155,12 @@ def serve_command(folder: Path, *words: str) -> Iterator[tuple[subprocess.Popen[
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         found = folder / ".metier" / "server.json"
-        for _ in range(3600):  # a busy machine takes its time to load a team
+
+        def address() -> str | None:
             assert process.poll() is None, process.stderr.read() if process.stderr else ""
-            if found.exists() and _answers(url := json.loads(found.read_text())["url"]):
-                yield process, url
-                return
-            time.sleep(0.05)
-        raise AssertionError("the server did not start")
+            return (found.exists() and _answers(url := json.loads(found.read_text())["url"]) and url) or None
+
+        yield process, until(address, pause=0.05)
     finally:
         if process.poll() is None:
             process.kill()
@@ -150,16 +171,12 @@ def serve_command(folder: Path, *words: str) -> Iterator[tuple[subprocess.Popen[
 
 def busy(url: str, runs: int) -> None:
     """Wait until so many runs are at work or wait."""
-    for _ in range(1000):
-        if httpx.get(f"{url}/health").json()["active"] >= runs:
-            return
-        time.sleep(0.01)
-    raise AssertionError("the runs did not begin")
+    until(lambda: httpx.get(f"{url}/health").json()["active"] >= runs, pause=0.01)
 
 
 def _answers(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/ready", timeout=5).is_success
+        return httpx.get(f"{url}/ready").is_success
     except httpx.TransportError:
         return False
 
@@ -173,24 +190,21 @@ def served(team: Team, **more: Any) -> Iterator[str]:
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:
-        while not server.started:
-            assert thread.is_alive(), "the server did not start"
-            time.sleep(0.01)
+        until(lambda: server.started or not thread.is_alive(), pause=0.01)
+        assert server.started, "the server did not start"
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
     finally:
         server.should_exit = True
-        thread.join(30)
+        thread.join(PATIENCE)
         assert not thread.is_alive(), "the server did not end"
 
 
-def ended(
-    client: httpx.Client, run: str | Mapping[str, Any], *, looks: int = 1000, pause: float = 0.02
-) -> dict[str, Any]:
+def ended(client: httpx.Client, run: str | Mapping[str, Any]) -> dict[str, Any]:
     """The run once it has ended or waits for a person, by its name or what was told of it."""
-    name, now = run if isinstance(run, str) else run["id"], dict[str, Any]()
-    for _ in range(looks):
+    name = run if isinstance(run, str) else run["id"]
+
+    def there() -> dict[str, Any] | None:
         now = client.get(f"/v1/runs/{name}").json()
-        if now["status"] not in ("queued", "in_progress"):
-            return now
-        time.sleep(pause)
-    raise AssertionError(now)
+        return now if now["status"] not in ("queued", "in_progress") else None
+
+    return until(there)

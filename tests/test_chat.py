@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from metier.memory.records import RECORDS_FILE, Records
 from metier.memory.store import Owner
 from metier.serving.options import ME
 from metier.tests.conftest import Run
+from metier.tests.patience import PATIENCE
 
 
 def test_it_remembers_and_ends_with_the_input(run: Run, office: Path) -> None:
@@ -46,11 +47,18 @@ class Terminal:
         # What is typed is echoed byte by byte: a character may come in two readings.
         self.decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
+    def comes(self, text: str, seconds: float = PATIENCE) -> bool:
+        """Read on until the text is there; False when it does not come in that time."""
+        end = time.monotonic() + seconds
+        while text not in self.seen:
+            if not select.select([self.master], [], [], max(0.0, end - time.monotonic()))[0]:
+                return False
+            self.seen += self.decoder.decode(os.read(self.master, 65536))
+        return True
+
     def until(self, text: str) -> str:
         """Read on until the text is there; gives what came before it."""
-        while text not in self.seen:
-            assert select.select([self.master], [], [], 120)[0], f"{text!r} does not come, only {self.seen!r}"
-            self.seen += self.decoder.decode(os.read(self.master, 65536))
+        assert self.comes(text), f"{text!r} does not come, only {self.seen!r}"
         before, _, self.seen = self.seen.partition(text)
         return before
 
@@ -58,23 +66,22 @@ class Terminal:
         os.write(self.master, keys.encode())
 
     def interrupt(self) -> None:
-        """Press Ctrl-C until it is seen: CPython shows the prompt a moment before it listens."""
-        for _ in range(20):
-            time.sleep(0.3)
-            self.chat.send_signal(signal.SIGINT)
-            if select.select([self.master], [], [], 10)[0]:
-                break
-        self.until("dropped")
+        """Press Ctrl-C until it is seen."""
+        self.press(lambda: self.chat.send_signal(signal.SIGINT), "dropped")
 
     def end(self) -> None:
-        """Press Ctrl-D at the prompt until it is seen, for the same reason."""
+        """Press Ctrl-D at the prompt until it is seen."""
         self.until("›")
-        for _ in range(20):
+        self.press(lambda: self.type("\x04"), "go on later")
+
+    def press(self, key: Callable[[], object], answer: str) -> None:
+        """Press a key again and again until it is answered: CPython shows the prompt a moment before it listens."""
+        for seconds in (3, 10, 30, 90):
             time.sleep(0.3)
-            self.type("\x04")
-            if select.select([self.master], [], [], 10)[0]:
+            key()
+            if self.comes(answer, seconds):
                 break
-        self.until("go on later")
+        self.until(answer)
 
 
 def _interruptible() -> None:

@@ -29,6 +29,7 @@ from metier.specialists.functions import NO_CALL, write_call
 from metier.tests.conftest import Run
 from metier.tests.desk import served
 from metier.tests.house import ROOT
+from metier.tests.patience import PATIENCE
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FIRST_STEPS = ROOT / "docs" / "first-steps.md"
@@ -301,10 +302,10 @@ def test_a_browser_asks_nobody_else(site: Path) -> None:
         page = browser.new_page()
         page.on("request", lambda request: asked.append(request.url))
         for name in ("index", "first-steps", "reference/python"):
-            page.goto((site / f"{name}.html").as_uri(), wait_until="load", timeout=90_000)
+            page.goto((site / f"{name}.html").as_uri(), wait_until="load", timeout=PATIENCE * 1000)
         page.keyboard.press("/")
         page.keyboard.type("toner")
-        page.locator(".md-search-result__link").first.wait_for(timeout=60_000)
+        page.locator(".md-search-result__link").first.wait_for(timeout=PATIENCE * 1000)
         browser.close()
     assert asked
     assert [url for url in asked if not url.startswith(("file:", "blob:", "data:"))] == []

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import docx
 import pytest
-from hypothesis import given, settings
+from fpdf import FPDF
+from hypothesis import given
 from hypothesis import strategies as st
 from pypdf import PdfWriter
 from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
@@ -19,7 +20,7 @@ from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
 from metier.core.errors import UnreadableDocument
 from metier.core.text import sentence_spans
 from metier.specialists.knowledge.build import passages_of, scan
-from metier.specialists.knowledge.documents import Document, Outline, count, split
+from metier.specialists.knowledge.documents import Document, Outline, count, render_row, split
 from metier.specialists.knowledge.readers import MAX_DOCUMENT_BYTES, read
 from metier.specialists.knowledge.readers.text import decode
 
@@ -141,6 +142,61 @@ def test_pdf_pages_and_bookmarks(tmp_path):
     assert "maintenance" in document.text
     second = next(block for block in document.blocks if "Still" in document.text[block.start : block.end])
     assert document.page(second.start) == 2
+
+
+ALARMS = [
+    ["Code", "Cause", "Remedy"],
+    ["B-803", "Electrode gap wrong, or sensor dirty", "Set the gap to 3.5 mm or replace the electrodes P-1703"],
+    ["B-805", "Sudden stop", "Watch the burner go to low load; above 10 bar stop it and call the fitter"],
+]
+
+
+def test_pdf_rows_of_a_drawn_table_stay_whole(tmp_path):
+    """Cells of several lines are read as cells, and the part on the next page has the names of the columns, too."""
+    file = FPDF(format="letter")
+    file.set_font("Helvetica", size=11)
+    file.add_page()
+    file.multi_cell(0, 6, "Alarms of the boiler.", new_x="LMARGIN", new_y="NEXT")
+    with file.table(text_align="LEFT", line_height=6, repeat_headings=0) as table:
+        for row in [*ALARMS, *([f"C-{n}", "Level", f"Fill {n} litres"] for n in range(60))]:
+            table.row(row)
+    file.multi_cell(0, 6, "End of the list.", new_x="LMARGIN", new_y="NEXT")
+    file.output(str(tmp_path / "t.pdf"))
+    document = read(tmp_path / "t.pdf", "t.pdf")
+    texts = [text for _, text in blocks(document)]
+    assert texts[0] == "Alarms of the boiler."
+    assert texts[1:3] == [render_row(ALARMS[0], row) for row in ALARMS[1:]]
+    assert texts[3:-1] == [f"Code: C-{n}; Cause: Level; Remedy: Fill {n} litres" for n in range(60)]
+    assert texts[-1] == "End of the list."
+    assert len(document.pages) > 1
+
+
+def test_pdf_spanned_cells(tmp_path):
+    file = FPDF()
+    file.set_font("Helvetica", size=11)
+    file.add_page()
+    with file.table(text_align="LEFT", num_heading_rows=2) as table:
+        head = table.row()
+        head.cell("Pump", rowspan=2)
+        head.cell("Torque", colspan=2)
+        table.row(["cold", "warm"])
+        table.row(["P-101", "25 Nm", "30 Nm"])
+    file.output(str(tmp_path / "t.pdf"))
+    assert blocks(read(tmp_path / "t.pdf", "t.pdf")) == [((), "Pump: P-101; Torque cold: 25 Nm; Torque warm: 30 Nm")]
+
+
+def test_pdf_frames_and_charts_are_no_tables(tmp_path):
+    file = FPDF()
+    file.set_font("Helvetica", size=11)
+    file.add_page()
+    file.multi_cell(100, 6, "Keep away from the coupling.", border=1, new_x="LMARGIN", new_y="NEXT")
+    for step in range(6):
+        file.line(20, 50 + step * 10, 120, 50 + step * 10)
+        file.line(20 + step * 20, 50, 20 + step * 20, 100)
+    file.text(22, 58, "flow")
+    file.text(102, 98, "pressure")
+    file.output(str(tmp_path / "t.pdf"))
+    assert read(tmp_path / "t.pdf", "t.pdf").text.split("\n") == ["Keep away from the coupling.", "flow", "pressure"]
 
 
 def test_csv_rows_name_their_columns(tmp_path):
@@ -341,7 +397,6 @@ def test_sentences_stay_whole_in_passages(tmp_path):
     assert max(lengths) - min(lengths) <= 20
 
 
-@settings(deadline=None)
 @given(st.text(max_size=300), st.sampled_from([".md", ".txt", ".html", ".csv", ".json", ".jsonl"]))
 def test_any_text_is_read_or_refused(tmp_path_factory, text, suffix):
     path = write(tmp_path_factory.mktemp("any") / f"a{suffix}", text.encode("utf-8", errors="surrogatepass"))
@@ -354,7 +409,6 @@ def test_any_text_is_read_or_refused(tmp_path_factory, text, suffix):
         entry.searchable.encode()
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200), st.sampled_from([".pdf", ".docx", ".sqlite", ".md", ".csv"]))
 def test_any_bytes_are_read_or_refused(tmp_path_factory, data, suffix):
     path = write(tmp_path_factory.mktemp("bytes") / f"a{suffix}", data)

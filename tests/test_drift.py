@@ -207,8 +207,8 @@ def test_a_monitor_gets_numbers_and_the_page_the_same(folder, models, embedder):
         assert figures["metier_drift", "confidence"] == 0.0
         assert figures["metier_watched", "fields"] == 170.0
         with served(team) as address:
-            shown = httpx.get(f"{address}/api/operation", timeout=60).json()
-            scraped = httpx.get(f"{address}/metrics", timeout=60).text
+            shown = httpx.get(f"{address}/api/operation").json()
+            scraped = httpx.get(f"{address}/metrics").text
         assert 'metier_drift{what="questions"} 1.0' in scraped
         assert 'metier_watched{what="fields"} 170.0' in scraped
         assert [one["what"] for one in shown["drift"] if one["drifted"]] == ["questions"]

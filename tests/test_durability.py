@@ -17,6 +17,7 @@ import pytest
 from metier.core.types import Answer
 from metier.tests.house import ROOT
 from metier.tests.killed import kind
+from metier.tests.patience import PATIENCE
 from metier.tests.postgres import Postgres
 from metier.tests.shop import lines, open_shop
 
@@ -43,7 +44,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What is left of all runs."""
     folder = tmp_path_factory.mktemp("killed")
     command = [sys.executable, "-m", "metier.tests.killed", str(folder), str(RUNS), "7"]
-    subprocess.run(command, check=True, timeout=280, cwd=ROOT)
+    subprocess.run(command, check=True, timeout=4 * PATIENCE, cwd=ROOT)
     assert lines(folder / "errors.txt") == []
     return folder
 

@@ -66,7 +66,7 @@ def test_form(embedder: OnnxEmbedder) -> None:
     assert embedder.embed([]).shape == (0, 384)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.text(max_size=40), max_size=12))
 def test_alone_or_among_others_the_vector_is_the_same(models: ModelStore, texts: list[str]) -> None:
     embedder = load_embedder("minilm", models)

@@ -22,7 +22,7 @@ from metier.tests.engine_parts import FRANCE, LOCAL, local_engine
 END = "<|im_end|>"
 """How this base ends a turn; llama.cpp knows `<|endoftext|>` as another end."""
 
-few = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few = settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 @pytest.fixture(scope="module", params=LOCAL)

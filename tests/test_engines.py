@@ -7,7 +7,6 @@ import itertools
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,6 +21,7 @@ from metier.specialists.engines.engine import Quote
 from metier.specialists.engines.scripted import ScriptedEngine
 from metier.specialists.styles.written import FREE
 from metier.tests.engine_parts import FRANCE, LOCAL, joined, local_engine, random_lora
+from metier.tests.patience import PATIENCE
 
 LONG = "The ladder stands in hall three, next to the press. " * 4
 
@@ -95,7 +95,7 @@ def test_a_stream_that_nobody_reads_on_ends_early(engine: Any) -> None:
     writing = {*threading.enumerate()} - before
     stream.close()  # type: ignore[attr-defined]
     for thread in writing:
-        thread.join(timeout=60)
+        thread.join(timeout=PATIENCE)
         assert not thread.is_alive()
     assert engine.chat(Sampling(max_tokens=4), slot="left").invoke(FRANCE).content, "the slot is free again"
 
@@ -204,13 +204,22 @@ def test_more_owners_than_slots_share_them(kind: str, base: Path) -> None:
 
 
 def test_two_chats_of_one_owner_are_written_side_by_side(engine: Any) -> None:
-    def write(number: int) -> list[float]:
-        chat = engine.chat(Sampling(max_tokens=24), slot="same")
-        return [time.monotonic() for _ in chat.stream(f"Count slowly from {number} to one thousand.")]
+    """The first has 300 times as much to write, and is not at its end when the second has all."""
+    begun, done = threading.Event(), threading.Event()
 
-    with ThreadPoolExecutor(2) as pool:
-        times = list(pool.map(write, range(2)))
-    assert max(seen[0] for seen in times) < min(seen[-1] for seen in times)
+    def goes_on() -> bool:
+        for _ in engine.chat(Sampling(max_tokens=900), slot="same").stream("Count slowly to one thousand."):
+            begun.set()
+            if done.is_set():
+                return True
+        return False
+
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(goes_on)
+        assert begun.wait(PATIENCE)
+        assert len(list(engine.chat(Sampling(max_tokens=3), slot="same").stream("Count to three."))) >= 3
+        done.set()
+        assert first.result()
 
 
 def test_many_threads_at_once(engine: Any) -> None:
@@ -256,7 +265,9 @@ print(next(stream).content)
 @pytest.mark.parametrize("kind", LOCAL)
 def test_a_program_that_just_ends_is_quiet_and_does_not_hang(kind: str, base: Path) -> None:
     local_engine(kind, base, context=256, slots=1).close()
-    done = subprocess.run([sys.executable, "-c", LEAVING, kind, str(base)], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", LEAVING, kind, str(base)], capture_output=True, text=True, timeout=PATIENCE
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.strip()
 

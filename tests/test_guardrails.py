@@ -127,7 +127,7 @@ def test_invisible_characters_are_taken_out_and_joiners_stay(guard: Guard) -> No
     assert verdict.acted == {"length": "redact: removed 6 invisible or control characters"}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text(max_size=300))
 def test_no_text_breaks_a_guard(text: str) -> None:
     for side in ("in", "between", "out"):
@@ -306,7 +306,7 @@ def test_numbers_that_are_nobodys(text: str) -> None:
     assert [s for s in recognise(text) if s.kind in SURE_KINDS] == []
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.sampled_from([t for t, *_ in FOUND] + ["plain words", "My name is Eva Berg", "\n"]), max_size=6))
 def test_redaction_leaves_nothing_of_what_was_found(parts: list[str]) -> None:
     text = " / ".join(parts)

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,7 +22,20 @@ from metier.agents.erasure import Scope, erase, export
 from metier.memory.records import Records
 from metier.memory.store import Owner
 from metier.serving.running import find_running
-from metier.tests.desk import QUESTION, QUOTE, busy, ended, open_desk, serve_command, served, write_desk
+from metier.tests.desk import (
+    ENDLESS,
+    QUESTION,
+    QUOTE,
+    busy,
+    ended,
+    endless_while,
+    held,
+    open_desk,
+    serve_command,
+    served,
+    write_desk,
+)
+from metier.tests.patience import PATIENCE, until
 
 HEAVY = {"langgraph", "langchain_core", "numpy", "onnxruntime", "fastapi", "httpx"}
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -67,23 +79,30 @@ def test_ask_uses_the_running_server_and_loads_nothing(folder):
         assert find_running(folder) is None
 
 
-def test_what_was_accepted_is_done_after_a_kill_and_sigterm_lets_it_end(folder):
+def test_what_was_accepted_is_done_after_a_kill_and_sigterm_lets_it_end(folder, tmp_path):
     """Some are in the middle of an answer, some wait, one has effects, one waits for a person."""
-    tasks = [("writer", f"write: {n} " + "word " * 60) for n in range(12)] + [("clerk", "book(5) then send(5)")]
+    wait, drain = tmp_path / "wait", tmp_path / "drain"
+    wait.touch()
+    drain.touch()
+    stories = [f"write: {n} " + "word " * 20 for n in range(4)] + [endless_while(wait, str(n)) for n in range(4, 12)]
+    tasks = [("writer", story) for story in stories] + [("clerk", "book(5) then send(5)")]
     key = {"Idempotency-Key": "again"}
     with serve_command(folder, "--workers", "3") as (process, url), httpx.Client(base_url=url) as client:
         first = client.post("/v1/runs", json={"task": QUESTION, "wait": True}, headers=key).json()["id"]
         waiting = client.post("/v1/runs", json={"task": "pay(9)", "specialist": "clerk", "wait": True}).json()
         ids = [client.post("/v1/runs", json={"task": t, "specialist": s}).json()["id"] for s, t in tasks]
-        time.sleep(0.4)
-        states = [client.get(f"/v1/runs/{id}").json()["status"] for id in ids]
+
+        def states():
+            return [client.get(f"/v1/runs/{id}").json()["status"] for id in ids]
+
+        until(lambda: {"in_progress", "queued"} <= set(states()))
         process.kill()
-    assert {"in_progress", "queued"} <= set(states), states
-    with serve_command(folder) as (process, url), httpx.Client(base_url=url, timeout=30) as client:
+    wait.unlink()
+    with serve_command(folder) as (process, url), httpx.Client(base_url=url, timeout=PATIENCE) as client:
         runs = [ended(client, id) for id in ids]
         assert [run["status"] for run in runs] == ["completed"] * len(tasks)
         for run, (_, task) in zip(runs[:-1], tasks, strict=False):
-            assert run["answer"]["text"] == task.removeprefix("write: ").strip()
+            assert run["answer"]["text"] == task.partition(": ")[2].strip()
         body = {"decisions": [{"type": "approve"}], "wait": True}
         paid = client.post(f"/v1/runs/{waiting['id']}/resume", json=body).json()
         assert "pay 9" in paid["answer"]["text"]
@@ -91,16 +110,18 @@ def test_what_was_accepted_is_done_after_a_kill_and_sigterm_lets_it_end(folder):
         assert (again["id"], again["status"]) == (first, "completed"), "a key is known after a restart"
 
         def ask(number):
-            asked = {"task": f"write: {number} " + "word " * 80, "specialist": "writer", "wait": True}
-            return client.post("/v1/runs", json=asked)
+            return client.post(
+                "/v1/runs", json={"task": held(drain, str(number)), "specialist": "writer", "wait": True}
+            )
 
         with ThreadPoolExecutor(6) as pool:
             asked = [pool.submit(ask, number) for number in range(6)]
             busy(url, 6)
             process.send_signal(signal.SIGTERM)
+            drain.unlink()
             answers = [future.result() for future in asked]
-        assert process.wait(30) == 0
-    assert [a.json()["answer"]["text"].split()[0] for a in answers] == list("012345")
+        assert process.wait(PATIENCE) == 0
+    assert [a.json()["answer"]["text"] for a in answers] == list("012345")
     done = next(folder.rglob("done.txt")).read_text().splitlines()
     assert [line.split()[:2] for line in done] == [["book", "5"], ["send", "5"], ["pay", "9"]], "each effect once"
     assert not (folder / ".metier" / "server.json").exists()
@@ -145,11 +166,7 @@ def receiver(*statuses):
 
 
 def wait_for(got, count):
-    for _ in range(1000):
-        if len(got) >= count:
-            return
-        time.sleep(0.02)
-    raise AssertionError(got)
+    until(lambda: len(got) >= count)
 
 
 def test_a_webhook_is_told_and_can_verify_it(desk):
@@ -213,8 +230,8 @@ def test_a_batch_is_worked_on_as_openai_clients_send_it(desk, tmp_path):
         file = client.files.create(file=tmp_path / "in.jsonl", purpose="batch")
         more = {"endpoint": "/v1/chat/completions", "completion_window": "24h"}
         batch = client.batches.create(input_file_id=file.id, **more)
-        while (batch := client.batches.retrieve(batch.id)).status == "in_progress":
-            time.sleep(0.02)
+        until(lambda: client.batches.retrieve(batch.id).status != "in_progress")
+        batch = client.batches.retrieve(batch.id)
         assert batch.status == "completed"
         assert batch.request_counts.model_dump() == {"total": 3, "completed": 2, "failed": 1}
         done = [json.loads(line) for line in client.files.content(batch.output_file_id).text.splitlines()]
@@ -229,17 +246,21 @@ def test_a_batch_is_worked_on_as_openai_clients_send_it(desk, tmp_path):
 
 
 def test_a_batch_is_called_off_and_keeps_what_it_has(desk):
-    rows = [{"custom_id": str(n), "url": "/v1/runs", "body": {"task": f"write: {n} " + "w " * 20}} for n in range(40)]
+    """One row is answered; those after it would never end."""
+    tasks = ["write: 0", *[ENDLESS] * 39]
+    rows = [
+        {"custom_id": str(n), "url": "/v1/runs", "body": {"task": task, "specialist": "writer"}}
+        for n, task in enumerate(tasks)
+    ]
     data = "".join(f"{json.dumps(row)}\n" for row in rows).encode()
     with served(desk) as address, openai.OpenAI(base_url=f"{address}/v1", api_key="none") as client:
         file = client.files.create(file=("in.jsonl", data), purpose="batch")
         batch = client.batches.create(input_file_id=file.id, endpoint="/v1/runs", completion_window="24h")  # type: ignore
-        while not client.batches.retrieve(batch.id).request_counts.completed:
-            time.sleep(0.02)
+        until(lambda: client.batches.retrieve(batch.id).request_counts.completed)
         batch = client.batches.cancel(batch.id)
         assert batch.status == "cancelled"
         kept = client.files.content(batch.output_file_id).text.splitlines()
-        assert 0 < len(kept) < 40
+        assert [json.loads(row)["custom_id"] for row in kept] == ["0"]
 
 
 # Feedback, and what is kept.

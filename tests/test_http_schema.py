@@ -14,6 +14,7 @@ from schemathesis.checks import CHECKS, load_all_checks
 from schemathesis.generation import GenerationMode
 
 from metier.tests.desk import open_desk, served
+from metier.tests.patience import PATIENCE
 
 load_all_checks()
 _CHECKS = CHECKS.get_by_names(["not_a_server_error", "content_type_conformance", "response_schema_conformance"])
@@ -29,7 +30,7 @@ def address(tmp_path_factory, models):
 
 @pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisDeprecationWarning")
 def test_no_request_is_too_strange(address):
-    schema = schemathesis.openapi.from_dict(httpx.get(f"{address}/openapi.json", timeout=60).json())
+    schema = schemathesis.openapi.from_dict(httpx.get(f"{address}/openapi.json").json())
     operations = [result.ok() for result in schema.get_all_operations()]
     assert len(operations) > 40
     wrong = []
@@ -46,10 +47,8 @@ def test_no_request_is_too_strange(address):
 
 def _try(address, operation, mode):
     @given(case=operation.as_strategy(generation_mode=mode))
-    @settings(
-        max_examples=_MOST, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
-    )
+    @settings(max_examples=_MOST, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
     def call(case):
-        case.call_and_validate(base_url=address, checks=_CHECKS, timeout=60)
+        case.call_and_validate(base_url=address, checks=_CHECKS, timeout=PATIENCE)
 
     call()

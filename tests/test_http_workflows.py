@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 
 from metier.agents.team import Team
 from metier.tests.desk import ended, served
+from metier.tests.patience import PATIENCE, until
 from metier.tests.shop import lines
 from metier.tests.workflow_team import open_office
 
@@ -51,7 +51,7 @@ def team(folder: Path) -> Iterator[Team]:
 
 @pytest.fixture(scope="module")
 def client(team: Team) -> Iterator[httpx.Client]:
-    with served(team) as address, httpx.Client(base_url=address, timeout=30) as client:
+    with served(team) as address, httpx.Client(base_url=address, timeout=PATIENCE) as client:
         yield client
 
 
@@ -110,10 +110,10 @@ def test_a_new_file_in_a_watched_folder_starts_one(client: httpx.Client, folder:
     (folder / "inbox").mkdir()
     (folder / "inbox" / "note.txt").write_text("hello")
     (folder / "inbox" / "note.pdf").write_text("hello")
-    deadline = time.monotonic() + 60
-    while "service of note.txt" not in lines(folder / "asked.txt") and time.monotonic() < deadline:
-        time.sleep(0.1)
-    time.sleep(5)  # two more looks
+    until(lambda: "service of note.txt" in lines(folder / "asked.txt"))
+    for later in ("one.txt", "two.txt"):  # each is found at another look
+        (folder / "inbox" / later).write_text("hello")
+        until(lambda later=later: f"service of {later}" in lines(folder / "asked.txt"))
     assert [line for line in lines(folder / "asked.txt") if "note" in line] == ["service of note.txt"]
 
 

@@ -206,7 +206,7 @@ def test_what_is_left_out_of_a_document_is_in_the_report(docs, words):
         assert [(source, "line 2" in notes[0]) for source, notes in report.notes.items()] == [("log.jsonl", True)]
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     st.lists(
         st.dictionaries(st.sampled_from(["a.txt", "b.md", "sub/c.txt"]), st.sampled_from(["red", "blue", "green sky"])),

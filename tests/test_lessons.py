@@ -53,7 +53,8 @@ def asked(
 ) -> list[list[dict[str, str]]]:
     """The prompts of the specialist at work, when the model says `replies`."""
     engine = ScriptedEngine(replies)
-    open_specialist(plan, style, Runtime(embedder, None, engine), None, None, dry=True).run(Brief(task=task))
+    runtime = Runtime(embedder, {}, {plan.card.base: engine})
+    open_specialist(plan, style, runtime, None, None, dry=True).run(Brief(task=task))
     roles = {"human": "user", "ai": "assistant"}
     return [[{"role": roles.get(m.type, m.type), "content": str(m.content)} for m in c.messages] for c in engine.calls]
 

@@ -27,6 +27,8 @@ from metier.specialists.engines import Sampling
 from metier.specialists.engines.engine import Json, OneOf
 from metier.specialists.engines.remote import RemoteEngine
 from metier.tests.model_server import BASE, ModelServer, running
+from metier.tests.patience import PATIENCE
+from metier.tests.postgres import quiet_port
 
 HELLO = [("user", "hello")]
 
@@ -91,11 +93,11 @@ async def _streamed(chat: Any) -> str:
 
 
 def test_a_server_that_is_away_for_a_moment_is_waited_for(server, tmp_path):
-    with running(server) as address:
-        engine = RemoteEngine(address, None, {"law-1": lora(tmp_path)})
+    port = quiet_port()
+    with running(server, port) as address:
+        engine = RemoteEngine(address, None, {"law-1": lora(tmp_path)}, patience=PATIENCE)
         server.busy = 2
         assert str(engine.chat(adapter="law-1").invoke(HELLO).content).startswith("law-1")
-        port = int(address.split(":")[2].split("/")[0])
     server.restart()
     answers = []
     asking = threading.Thread(target=lambda: answers.append(engine.chat(adapter="law-1").invoke(HELLO).content))
@@ -103,7 +105,7 @@ def test_a_server_that_is_away_for_a_moment_is_waited_for(server, tmp_path):
     asking.join(0.5)
     assert not answers
     with running(server, port):
-        asking.join(20)
+        asking.join(PATIENCE)
         assert answers[0].startswith("law-1")
         impatient = RemoteEngine(address, None, patience=0)
         server.busy = 1

@@ -58,8 +58,9 @@ def test_built_in_models_are_here_with_licence_and_hash(models: ModelStore) -> N
 def test_every_built_in_entry_promises_its_hashes_or_comes_from_the_hub(tmp_path: Path) -> None:
     for name, (entry, _) in read_catalogue(tmp_path).items():
         for spec in entry.files.values():
-            assert spec.sha256 or spec.source.startswith("hf:"), name
-            assert entry.licence
+            assert (spec.sha256 and spec.size) or spec.source.startswith("hf:"), name
+        assert entry.licence
+        assert (entry.tier is None) == (entry.kind == "embedder"), name
 
 
 def test_the_default_base_was_prepared_from_the_published_file(models: ModelStore) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +16,7 @@ from gguf import GGMLQuantizationType, GGUFReader
 
 from metier.core.models import LocalModel, ModelStore
 from metier.core.models.gguf import rewrite
+from metier.core.run import Cancelled, cancellable
 from metier.specialists.adapters.choose import find_skill, loadable
 from metier.specialists.adapters.merge import merged_gguf
 from metier.specialists.engines import Sampling
@@ -82,6 +87,71 @@ def test_a_second_question_over_the_same_passages_reads_only_itself(engine: Any)
         assert usage["input_tokens"] - usage["input_token_details"]["cache_read"] < 20
         assert again.content == before.content
         assert again.response_metadata["logprob"] == pytest.approx(before.response_metadata["logprob"], abs=0.3)
+
+
+def test_eight_chats_share_the_engine(engine: Any, record_property: Callable[[str, object], None]) -> None:
+    """Two prompts are remembered, and eight chats write at once: each has its first word before any has its last."""
+
+    def write(number: int) -> tuple[float, list[float]]:
+        chat, prompt = (
+            engine.chat(Sampling(max_tokens=40)),
+            [*PASSAGES, f"Tell a long story about the {number}th lamp."],
+        )
+        asked_at = time.monotonic()
+        return asked_at, [time.monotonic() for _ in chat.stream("\n".join(prompt))]
+
+    with ThreadPoolExecutor(8) as pool:
+        chats = list(pool.map(write, range(8)))
+    first, gap = (
+        max(seen[0] - at for at, seen in chats),
+        max(b - a for _, seen in chats for a, b in pairwise(seen)),
+    )
+    record_property("longest_to_first_token_s", round(first, 2))
+    record_property("longest_gap_s", round(gap, 2))
+    assert max(seen[0] for _, seen in chats) < min(seen[-1] for _, seen in chats)
+    assert gap < 30, "one alone takes a hundredth of a second"
+
+
+def test_who_writes_goes_on_while_a_long_prompt_is_read(engine: Any) -> None:
+    written, begun, done = list[float](), threading.Event(), threading.Event()
+
+    def write() -> None:
+        for _ in engine.chat(Sampling(max_tokens=900)).stream("Tell me a very long story about a lamp."):
+            written.append(time.monotonic())
+            begun.set()
+            if done.is_set():
+                return
+
+    long = " ".join(f"Lamp {number} burns." for number in range(150))
+    alone = engine.chat(Sampling(max_tokens=1)).invoke(long, cache_prompt=False)
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(write)
+        try:
+            assert begun.wait(60)
+            start = time.monotonic()
+            beside = engine.chat(Sampling(max_tokens=1)).invoke(long, cache_prompt=False)
+            end = time.monotonic()
+        finally:
+            done.set()
+        writing.result()
+    assert beside.usage_metadata["input_tokens"] > 700, "two parts"
+    assert sum(start < at < end for at in written) >= 4, "words between them"
+    assert beside.content == alone.content
+    assert beside.response_metadata["logprob"] == pytest.approx(alone.response_metadata["logprob"], abs=0.3)
+
+
+def test_whoever_is_slow_or_gone_keeps_nobody_waiting(engine: Any) -> None:
+    """One who reads no further has no turn; one who was called off takes none, not even for a prompt half read."""
+    idle = engine.chat(Sampling(max_tokens=20)).stream("Tell me a story about a lamp.")
+    next(idle)
+    try:
+        assert engine.chat(Sampling(max_tokens=4)).invoke("Which lamp?").content
+        with cancellable(lambda: True), pytest.raises(Cancelled):
+            engine.chat().invoke("Tell me a story about another lamp.")
+        assert engine.chat(Sampling(max_tokens=4)).invoke("Which lamp?").content
+    finally:
+        idle.close()
+    assert engine.chat(Sampling(max_tokens=4)).invoke("Which lamp?").content
 
 
 def test_a_trained_adapter_says_what_it_says_under_llama(engine: Any, gguf: Path, skill: Path) -> None:

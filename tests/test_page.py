@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,17 +37,23 @@ from metier.tests.bakery import (  # noqa: E402
     LEASE_QUOTE,
     open_bakery,
     papers,
+    script,
 )
 from metier.tests.desk import served  # noqa: E402
 from metier.tests.gates import PASSWORD, accounts_of  # noqa: E402
+from metier.tests.patience import PATIENCE  # noqa: E402
+from metier.tests.patience import until as wait_until  # noqa: E402
 
 WEB = Path(__file__).parent.parent / "serving" / "http" / "web"
 CHROMIUM = os.environ.get("METIER_CHROMIUM") or next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None
 )
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-_PATIENCE = 90_000
-"""Milliseconds: a busy machine is no finding."""
+_PATIENCE = 1000 * PATIENCE
+"""Milliseconds."""
+_AT_REST = """Promise.allSettled(document.getAnimations()
+    .filter(one => one.effect.getComputedTiming().endTime < Infinity).map(one => one.finished))"""
+"""In the browser: nothing moves or fades any more, but for what turns as long as something is loaded."""
 DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 PICTURES = os.environ.get("METIER_PICTURES")
 SHOWN = (
@@ -103,17 +110,19 @@ class Visitor:
         self.page.press("#task", "Enter")
         turn = self.page.locator(".turn").nth(place)
         turn.locator(until).first.wait_for()
+        self.page.locator(".go").and_(self.page.get_by_role("button", name=re.compile("Send|Senden"))).wait_for()
         return turn
 
     def accessible(self) -> list[str]:
         """What axe finds wrong, a line each."""
-        self.page.wait_for_timeout(60)
+        self.page.evaluate(_AT_REST)
         found = Axe().run(self.page, options={"resultTypes": ["violations"]}).response["violations"]
         return [f"{one['id']}: {node['html'][:200]} {node['failureSummary']}" for one in found for node in one["nodes"]]
 
     def picture(self, name: str) -> None:
         """For the documents, when they are asked for: small, and without the focus that a test needs."""
         if PICTURES and name in SHOWN:
+            self.page.evaluate(_AT_REST)
             self.page.wait_for_timeout(400)
             shot = Image.open(io.BytesIO(self.page.screenshot()))
             Path(PICTURES).mkdir(parents=True, exist_ok=True)
@@ -148,10 +157,8 @@ def test_from_an_empty_folder_to_an_answer(browser: Any, models: ModelStore, tmp
         page.get_by_text("No documents yet.").wait_for()
         page.set_input_files("input[type=file]", files)
         page.get_by_text("Ready. New answers use what was built.").first.wait_for()
-        rows = page.locator("tbody tr")
-        assert [rows.nth(n).locator("b").inner_text() for n in range(3)] == [
-            "Deck oven DO-4", "lubrication", "Spiral mixer SM-2",
-        ]  # fmt: skip
+        titles = ["Deck oven DO-4", "lubrication", "Spiral mixer SM-2"]
+        playwright.expect(page.locator("tbody tr b")).to_have_text(titles)
 
         page.get_by_role("link", name="New conversation").click()
         task = "When must the boiler of the deck oven be descaled?"
@@ -165,7 +172,7 @@ def test_from_an_empty_folder_to_an_answer(browser: Any, models: ModelStore, tmp
         assert "Steam system" in page.locator("#paper h4").all_inner_texts()
         visitor.picture("answer")
         page.keyboard.press("Escape")
-        assert page.locator("#paper").is_hidden()
+        playwright.expect(page.locator("#paper")).to_be_hidden()
 
         turn.get_by_role("button", name="Correct this answer").click()
         turn.get_by_label("What is the right answer?").fill("every 250 hours")
@@ -218,16 +225,20 @@ def test_a_pdf_opens_at_its_page_and_a_table_at_its_row(visit: Any) -> None:
 
 
 def test_an_answer_comes_while_it_is_written_and_can_be_stopped(browser, models, tmp_path) -> None:
-    with open_bakery(tmp_path, pause=0.4) as team, served(team) as address:
+    endless, talks = CARE_QUOTE + " and so on" * 30_000, threading.Event()
+    talks.set()
+    says = lambda messages: endless if talks.is_set() else script(messages)  # noqa: E731
+    with open_bakery(tmp_path, says=says, pause=0.1) as team, served(team) as address:
         visitor = Visitor(browser, address)
         page = visitor.go()
         page.fill("#task", CARE)
         page.press("#task", "Enter")
         page.locator(".said.draft").wait_for()
-        assert CARE_QUOTE.startswith(page.locator(".said.draft").inner_text().strip())
+        assert endless.startswith(page.locator(".said.draft").inner_text().strip())
         assert page.locator(".reply").get_attribute("aria-busy") == "true"
         page.keyboard.press("Escape")
         page.get_by_text("Stopped.").first.wait_for()
+        talks.clear()
         page.get_by_role("button", name="Ask again").click()
         page.locator(".acts").wait_for()
         assert page.locator(".turn").count() == 1
@@ -303,7 +314,8 @@ def test_thumbs_and_copy(visit: Any) -> None:
     turn.get_by_text("Thank you.").wait_for()
     page.reload()
     page.locator(".acts").wait_for()
-    assert page.get_by_role("button", name="Good answer").get_attribute("aria-pressed") == "true"
+    good = page.get_by_role("button", name="Good answer")
+    playwright.expect(good).to_have_attribute("aria-pressed", "true")
 
 
 def test_everything_is_done_with_keys(visit: Any) -> None:
@@ -316,14 +328,14 @@ def test_everything_is_done_with_keys(visit: Any) -> None:
     page.keyboard.press("Enter")
     page.locator(".acts").wait_for()
     page.keyboard.press("ArrowUp")
-    assert page.locator("#task").input_value() == CARE
+    playwright.expect(page.locator("#task")).to_have_value(CARE)
     page.locator(".source").focus()
     page.keyboard.press("Enter")
     page.locator("#paper mark").wait_for()
     page.keyboard.press("Escape")
-    assert page.evaluate("document.activeElement.className") == "source", "the focus comes back"
+    playwright.expect(page.locator(".source")).to_be_focused()  # the focus comes back
     page.keyboard.press("Control+k")
-    assert page.evaluate("document.activeElement.id") == "find"
+    playwright.expect(page.locator("#find")).to_be_focused()
     page.keyboard.press("Alt+n")
     page.locator(".greeting").wait_for()
     page.locator("main").focus()
@@ -405,14 +417,15 @@ def test_it_is_small_and_paints_at_once(visit: Any) -> None:
         "window.paints = []; new PerformanceObserver(l => paints.push(...l.getEntries().map(e => e.startTime)))"
         ".observe({type: 'largest-contentful-paint', buffered: true})"
     )
-    times = []
-    for _ in range(3):
+
+    def painted() -> bool:
+        """It paints within a second; where others need the processor, at one of many times."""
         visitor.go()
         visitor.page.locator(".tries button").first.wait_for()
-        visitor.page.wait_for_timeout(100)
-        times.append(visitor.page.evaluate("Math.max(...paints)"))
-    busy = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))  # others get their share of the processor, too
-    assert min(times) <= 1000 * busy, times
+        visitor.page.wait_for_function("paints.length > 0")
+        return visitor.page.evaluate("Math.max(...paints)") <= 1000
+
+    wait_until(painted)
 
 
 HOSTILE = "<img src=x onerror=\"window.pwned='{}'\"><script>window.pwned='{}'</script>"
@@ -554,4 +567,4 @@ def test_the_router_explains_itself(visit: Any) -> None:
     page.get_by_text("Examples that are like it").wait_for()
     assert page.locator(".bars .chosen.name").first.inner_text() == "ovens"
     page.locator(".matrix").wait_for()
-    assert page.locator(".plot").count() == 2
+    playwright.expect(page.locator(".plot")).to_have_count(2)

@@ -36,6 +36,7 @@ from metier.tests.bakery import (
     open_bakery,
 )  # fmt: skip
 from metier.tests.desk import served
+from metier.tests.patience import PATIENCE
 
 
 def by_header(request: Request) -> Caller:
@@ -53,7 +54,7 @@ def team(tmp_path_factory: pytest.TempPathFactory, models: ModelStore) -> Iterat
 
 @contextmanager
 def client_of(address: str, user: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=address, headers={"x-user": user}, timeout=30) as client:
+    with httpx.Client(base_url=address, headers={"x-user": user}, timeout=PATIENCE) as client:
         yield client
 
 

@@ -52,7 +52,7 @@ RULES = st.builds(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(CALLS, RULES)
 def test_no_run_gets_all_three_without_a_person(calls: list[ToolCall], rules: TeamRules) -> None:
     policy = Policy(granted=GRANTED, team=rules)
@@ -66,7 +66,7 @@ def test_no_run_gets_all_three_without_a_person(calls: list[ToolCall], rules: Te
         assert not (facts.untrusted and facts.sensitive and facts.external)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(CALLS, RULES, st.data())
 def test_a_person_can_only_approve_what_is_asked(calls: list[ToolCall], rules: TeamRules, data: st.DataObject) -> None:
     """Denials stay denials; an approval holds for one call, once."""

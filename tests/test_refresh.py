@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from metier.agents.loaded import Current
 from metier.agents.team import Team
 from metier.core.errors import ConfigError, EngineError
 from metier.specialists.adapters.exchange import import_adapter
+from metier.tests.patience import until
 from metier.tests.test_gate import peft_folder
 
 QUESTION = "Which network do guests use?"
@@ -69,30 +69,32 @@ def test_what_nobody_uses_is_closed_at_once_and_what_is_kept_at_the_end():
 def test_a_promoted_adapter_works_without_a_new_start_and_no_task_is_dropped(copy, models, tmp_path):
     with Team.load(copy, store=models) as team:
         before, engine = team.specialists[NAME].version, team.engine
-        answers, failures, over = [], [], threading.Event()
+        heard, failures, over = ([], []), [], threading.Event()
 
-        def ask() -> None:
+        def ask(answers) -> None:
             while not over.is_set():
                 try:
                     answers.append(team.ask(QUESTION, specialist=NAME))
                 except Exception as error:
                     failures.append(error)
 
-        people = [threading.Thread(target=ask) for _ in range(2)]
+        people = [threading.Thread(target=ask, args=(answers,)) for answers in heard]
         for person in people:
             person.start()
+        until(lambda: failures or all(heard))
         promote(copy, models, tmp_path, 0.001)
         changed = team.refresh()
-        after, asked = team.specialists[NAME].version, len(answers)
-        while len(answers) < asked + 4 and not failures:
-            time.sleep(0.05)
+        after = team.specialists[NAME].version
+        until(lambda: failures or all(answers[-1].version == after for answers in heard))
         over.set()
         for person in people:
             person.join()
         assert failures == []
         assert changed == (NAME,)
-        assert {a.version for a in answers} <= {before, after}
-        assert [a.version for a in answers[-2:]] == [after, after]
+        for answers in heard:
+            versions = [a.version for a in answers]
+            assert versions == [before] * versions.count(before) + [after] * versions.count(after)
+            assert {*versions} == {before, after}
         with pytest.raises(EngineError, match="closed"):  # its last user closed it
             engine.count("a")
         assert team.refresh() == ()

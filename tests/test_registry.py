@@ -275,7 +275,7 @@ class Aliases(RuleBasedStateMachine):
 
 
 TestAliases = Aliases.TestCase
-TestAliases.settings = settings(max_examples=25, stateful_step_count=15, deadline=None)
+TestAliases.settings = settings(max_examples=25, stateful_step_count=15)
 
 
 @pytest.fixture(scope="module")

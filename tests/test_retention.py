@@ -21,6 +21,7 @@ from metier.memory.store import Owner
 from metier.specialists.engines.scripted import ScriptedEngine
 from metier.tests.conftest import Run
 from metier.tests.desk import served
+from metier.tests.patience import until
 from metier.tests.test_canary import NAME, make_team
 
 DAY = 86_400.0
@@ -108,8 +109,4 @@ def test_a_server_forgets_by_itself(plan: Blueprint, models) -> None:
     for path in plan.state.glob("attachments/*/owner.json"):
         os.utime(path, (0, 0))
     with Team.load(plan, store=models, engine=ScriptedEngine(lambda messages: "0.8")) as team, served(team):
-        for _ in range(200):
-            if not list(Attachments(plan).threads()):
-                return
-            time.sleep(0.05)
-    raise AssertionError("the server did not forget it")
+        until(lambda: not list(Attachments(plan).threads()))

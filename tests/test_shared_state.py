@@ -6,6 +6,7 @@ from __future__ import annotations
 import threading
 from contextlib import closing
 
+import psycopg
 import pytest
 
 from metier.core.errors import StateError
@@ -13,6 +14,7 @@ from metier.memory.open import open_records, open_tables
 from metier.memory.postgres import PostgresThreads
 from metier.memory.records import Hold, Records
 from metier.memory.store import Owner
+from metier.tests.patience import PATIENCE, until
 from metier.tools.runner import EFFECTS_SCHEMA, Ledger
 
 ME, SHE = Owner("me"), Owner("she", "acme")
@@ -148,17 +150,23 @@ def test_turns_come_in_the_order_of_who_asked(postgres):
     def turns(name: str, count: int) -> None:
         with closing(PostgresThreads(url)) as saver:
             for _ in range(count):
-                with saver.turn("t", 20):
+                with saver.turn("t", PATIENCE):
                     order.append(name)
                     entered.set()
-                    threading.Event().wait(0.05)
+                    if len(order) == 1:
+                        until(others_wait)
+
+    def others_wait() -> bool:
+        with psycopg.connect(url) as connection:
+            waiting = connection.execute("SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+            return waiting.rowcount > 0
 
     greedy = threading.Thread(target=turns, args=("greedy", 12))
     greedy.start()
-    entered.wait(10)
+    assert entered.wait(PATIENCE)
     turns("patient", 1)
     greedy.join()
-    assert order.index("patient") <= 6
+    assert order[:2] == ["greedy", "patient"]
     with closing(PostgresThreads(url)) as one, closing(PostgresThreads(url)) as two, one.turn("t", 1):
         with pytest.raises(StateError, match="at work on another task"), two.turn("t", 0.2):
             pass

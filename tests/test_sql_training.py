@@ -52,7 +52,7 @@ def catalogue(database: SqliteDatabase) -> Catalogue:
     return Catalogue.of(database)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10_000))
 def test_made_up_sql_stands_for_sql_over_made_up_tables(seed: int) -> None:
     catalogue, pairs = next(synthetic(random.Random(seed)))

@@ -169,11 +169,11 @@ def test_a_team_that_was_never_built_says_so(tmp_path, models):
 def test_a_killed_build_leaves_the_last_one_usable(copy, models):
     for number in range(300):
         (copy / "travel" / "documents" / f"extra-{number}.md").write_text(f"# Note {number}\n\n" + "Some words. " * 80)
-    code = "import sys; from metier.agents.blueprint import Blueprint; from metier.agents.builder import build; "
+    code = "import sys; from metier.agents.cards import Blueprint; from metier.agents.build import build; "
     code += "build(Blueprint.read(sys.argv[1]), progress=lambda *a: print(*a, flush=True))"
     process = subprocess.Popen([sys.executable, "-c", code, str(copy)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    process.stdout.readline()
+    assert process.stdout.readline(), "it is at work"
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdout.close()

@@ -44,7 +44,7 @@ def expressions(depth: int = 3) -> st.SearchStrategy[str]:
     )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(expressions())
 def test_the_calculator_equals_python(expression: str) -> None:
     assume(len(expression) <= 500)
@@ -58,7 +58,7 @@ def test_the_calculator_equals_python(expression: str) -> None:
     assert calculate_value(expression) == expected
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text(max_size=60))
 def test_any_text_gives_a_number_or_a_tool_error(text: str) -> None:
     try:

@@ -191,7 +191,7 @@ CONDITIONS = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(conditions=st.lists(CONDITIONS, max_size=2), function=st.sampled_from(["count", "sum", "avg", "min", "max"]))
 def test_aggregates_equal_pythons(conditions: list[Filter], function: str) -> None:
     """Against the same question answered in plain Python over the rows."""

@@ -29,6 +29,7 @@ from metier.memory.open import open_checkpoints
 from metier.memory.records import Records
 from metier.specialists.card import SpecialistCard
 from metier.specialists.specialist import Specialist
+from metier.tests.patience import PATIENCE
 from metier.tests.shop import lines, note
 from metier.tools.runner import Ledger
 
@@ -180,7 +181,7 @@ def test_steps_that_do_not_need_each_other_work_at_the_same_time(folders: Iterat
         meet.update(dict.fromkeys(level, meet[level[0]]))
 
     def together(task: str) -> None:
-        meet[task].wait(timeout=20)
+        meet[task].wait(PATIENCE)
 
     hands = Hands(next(folders), together)
     run = Workflow(plan, hands).run()

@@ -77,6 +77,23 @@ def test_markdown(written: WrittenReport, tmp_path: Path) -> None:
     assert "(left out: nobody knows)" in text
 
 
+def test_lines_of_values_stay_lines_and_table_rows_stay_rows() -> None:
+    """Steps stand below each other; what only the width of a page parted is one line, and so is a cell."""
+    steps, names = "1. Close it.\n2. Drain it.", "Kelling Ltd and Greyfield plc, Terminal Way,\nGreyfield"
+    quoted = {
+        name: Text(text=text, citations=(Citation(source="a.pdf", quote=text, start=0, end=len(text)),))
+        for name, text in (("steps", steps), ("names", names))
+    }
+    rows = Table(columns=("work_order", "hours"), rows=({"work_order": "WO-1", "hours": 1.5},))
+    template = "{{ steps }}\n\n{{ names }}\n\n| A | B |\n|---|---|\n| {{ steps }} | {{ names }} |\n\n{{ rows }}"
+    text = WrittenReport.of(template, {**quoted, "rows": rows}).text
+    assert text.startswith(
+        "1\\. Close it.\\\n2\\. Drain it.[^1]\n\nKelling Ltd and Greyfield plc, Terminal Way, Greyfield[^2]"
+    )
+    assert "| 1\\. Close it. 2\\. Drain it.[^1] | Kelling Ltd and Greyfield plc, Terminal Way, Greyfield[^2] |" in text
+    assert "| work order | hours |\n| --- | ---: |\n| WO-1 | 1.5 |" in text
+
+
 def test_html_is_whole_and_safe(written: WrittenReport, tmp_path: Path) -> None:
     write_report(tmp_path / "r.html", *written)
     page = (tmp_path / "r.html").read_text()
@@ -94,7 +111,7 @@ def test_word(written: WrittenReport, tmp_path: Path) -> None:
     document = docx.Document(str(tmp_path / "r.docx"))
     texts = [paragraph.text for paragraph in document.paragraphs]
     assert texts[0] == "Week at Zürich – Süd"
-    assert "filler: every week1" in texts
+    assert "filler: every week[1]" in texts
     assert "1. “Grease it every week.” — manual.pdf, page 3 › Filler" in texts
     table = document.tables[0]
     assert [[cell.text for cell in row.cells] for row in table.rows] == [
@@ -103,7 +120,7 @@ def test_word(written: WrittenReport, tmp_path: Path) -> None:
         ["B", ""],
     ]
     marks = [run.text for paragraph in document.paragraphs for run in paragraph.runs if run.font.superscript]
-    assert marks == ["1", "2", "1", "1"]
+    assert marks == ["[1]", "[2]", "[1]", "[1]"]
     assert any(run.bold for paragraph in document.paragraphs for run in paragraph.runs if run.text == "8.5 h")
     assert len(document.inline_shapes) == 1
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import time
 from contextlib import suppress
 from io import StringIO
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
@@ -99,9 +98,7 @@ def test_a_mistake_names_line_and_reason(folder: Path, text: str | bytes, line: 
 def test_an_alias_bomb_is_stopped_early(folder: Path) -> None:
     rows = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     rows += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 12)]
-    before = time.monotonic()
-    assert "too many values" in str(refused(folder, "\n".join(rows)))
-    assert time.monotonic() - before < 10
+    assert "too many values" in str(refused(folder, "\n".join(rows))), "10¹² of them would not fit into any machine"
 
 
 def test_paths_that_are_no_readable_file(tmp_path: Path) -> None:
@@ -132,7 +129,7 @@ def test_anchors_and_aliases_work(tmp_path: Path) -> None:
 YAMLISH = st.text(alphabet="ab1.-:#&*!|>%@`'\"?,[]{}<=~ \n\t\\\u00e9\u2028\ufeff", max_size=60)
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=150)
 @given(st.one_of(st.text(max_size=60), YAMLISH, YAMLISH.map(lambda tail: GOOD + tail), st.binary(max_size=60)))
 @example("a: ._")
 @example("a: !!int 'x'")
@@ -170,7 +167,7 @@ CARDS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=60)
 @given(CARDS)
 def test_a_card_that_is_dumped_is_read_back_equal(folder: Path, fields: dict[str, object]) -> None:
     card = SpecialistCard.model_validate(fields)

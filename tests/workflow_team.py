@@ -1,7 +1,7 @@
 """A team for workflows: no model, tools that leave a line in a file for each thing they did, and answers by rule.
 
 `figures` gives rows, `manuals` a cited quote, `clerk` acts (see `shop`). A task that says "fail" fails, one that says
-"nobody" is answered by nobody, and "slow" takes a moment.
+"nobody" is answered by nobody, "slow" takes a moment, and "meet 3" waits until three that say so are under way.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from metier.specialists.card import SpecialistCard
 from metier.specialists.engines.scripted import ScriptedEngine
 from metier.specialists.styles.style import Style
 from metier.specialists.work import Draft, Work
+from metier.tests.patience import until
 from metier.tests.shop import ByName, NoMeaning, card, lines, note, planned
 
 ROWS = [{"machine": "filler", "hours": 6}, {"machine": "labeller", "hours": 2.5}]
@@ -30,6 +31,8 @@ def by_rule(work: Work) -> Draft:
     note(folder / "asked.txt", task)
     if "slow" in task:
         time.sleep(0.4)
+    if company := re.match(r"meet \d+", task):
+        until(lambda: sum(line.startswith(company[0]) for line in lines(folder / "asked.txt")) >= int(company[0][5:]))
     if "fail" in task and len([line for line in lines(folder / "asked.txt") if line == task]) <= _failures(task):
         raise EngineError(f"no engine for: {task}")
     if "nobody" in task:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import docx
 from docx.document import Document as WordDocument
+from docx.enum.text import WD_ALIGN_PARAGRAPH
 from docx.shared import Cm
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
@@ -24,11 +25,20 @@ from .results import FILE_KINDS, File, Items, ResultValue, Table
 from .template import Quoted, TemplateScope, fill_text, show
 
 _MARK = re.compile(r"\[\^(\d+)\]")
+_BREAK = "\ue000"
+"""Where a line of a value ends, until it is known whether it stands in a table, whose rows are one line."""
+_ENDED = re.compile(r"[.!?:;…][\"'”’)\]]*\Z")
+_ITEM = re.compile(r"\s*(?:[-*•]|\d+[.)]|[a-z]\))\s")
+_WIDE = 40
+"""Letters of a cell that widen its column; longer ones are wrapped."""
 _ACTIVE = re.compile(r"([\\`*_\[\]<>#|~])")
 _LONGEST_QUOTE = 300
 """Characters of a quote in the list of sources."""
 _FONTS = {"": "DejaVuSans", "B": "DejaVuSans-Bold", "I": "DejaVuSans-Oblique", "BI": "DejaVuSans-BoldOblique"}
 """Matplotlib brings them; they know the letters of most languages."""
+_WORD_WIDTH = 15
+"""Centimetres between the margins of a Word document."""
+_INK = "#222"
 _PICTURE_POINTS = 430
 """Width of a picture in a PDF, in points: it fits between the margins of A4, and its height follows."""
 _STYLE = """body{font-family:system-ui,sans-serif;max-width:46em;margin:2em auto;padding:0 1em;line-height:1.5}
@@ -70,7 +80,12 @@ class WrittenReport(NamedTuple):
             InputError: something is not there, or cannot be computed.
         """
         seen = list[Citation]()
-        return cls(fill_text(template, scope, lambda value: _marked(value, seen)), tuple(seen))
+        filled = fill_text(template, scope, lambda value: _marked(value, seen))
+        return cls("\n".join(map(_with_breaks, filled.split("\n"))), tuple(seen))
+
+
+def _with_breaks(line: str) -> str:
+    return line.replace(_BREAK, " " if line.lstrip().startswith("|") else "\\\n")
 
 
 def _marked(value: Any, seen: list[Citation]) -> str:
@@ -84,22 +99,42 @@ def _marked(value: Any, seen: list[Citation]) -> str:
     marks = "".join(f"[^{number}]" for number in _gather(value, seen))
     if isinstance(value, Table):
         return f"{_markdown_table(value)}{f'{chr(10)}{marks}{chr(10)}' if marks else ''}"
-    return f"{escape_markdown(show(value))}{marks}"
+    quotes = [citation.quote for citation in value.citations] if isinstance(value, ResultValue | Quoted) else []
+    return f"{_BREAK.join(escape_markdown(line) for line in _whole_lines(show(value), quotes))}{marks}"
+
+
+def _whole_lines(text: str, quotes: Sequence[str]) -> list[str]:
+    """The lines of a text; those that only the width of a page parts, inside a quote of it, are one."""
+    lines = list[str]()
+    for line in text.split("\n"):
+        before = lines[-1] if lines else None
+        wrapped = before and line.strip() and not _ENDED.search(before) and not _ITEM.match(line)
+        last = (before or "").rpartition("\n")[2]
+        if before and wrapped and any(f"{last}\n{line}" in quote for quote in quotes):
+            lines[-1] = f"{before}\n{line}"
+        else:
+            lines.append(line)
+    return [" ".join(line.split("\n")) for line in lines]
 
 
 def escape_markdown(text: str) -> str:
     """Text that stands in Markdown as it is."""
     plain = re.sub(r"(?m)^(\s*)([-+=])", r"\1\\\2", _ACTIVE.sub(r"\\\1", text))
-    return re.sub(r"(?m)^(\s*)(\d+)([.)])", r"\1\2\\\3", plain)
+    return re.sub(r"(?m)^(\s*)(\d+)([.)])(?=\s|$)", r"\1\2\\\3", plain)
 
 
 def _markdown_table(table: Table) -> str:
     def line(cells: Sequence[str]) -> str:
         return f"| {' | '.join(cells)} |"
 
-    head = [escape_markdown(name) for name in table.columns]
+    head = [escape_markdown(name.replace("_", " ")) for name in table.columns]
     rows = [[_cell(row.get(name)) for name in table.columns] for row in table.rows]
-    return "\n".join(["", line(head), line(["---"] * len(head)), *map(line, rows), ""])
+    kinds = ["---:" if _is_numbers(table.column(name)) else "---" for name in table.columns]
+    return "\n".join(["", line(head), line(kinds), *map(line, rows), ""])
+
+
+def _is_numbers(column: Sequence[Any]) -> bool:
+    return any(value is not None for value in column) and all(isinstance(one, int | float | None) for one in column)
 
 
 def _cell(value: Any) -> str:
@@ -159,7 +194,7 @@ def _html_body(text: str, citations: Sequence[Citation], *, inline: bool) -> str
             whole = f"data:image/png;base64,{base64.b64encode(data).decode()}"
             token.attrs["src"] = whole if inline else source.replace("%20", " ")
     body = parser.renderer.render(tokens, parser.options, {})
-    body = _MARK.sub(r'<sup><a href="#source-\1" id="mark-\1">\1</a></sup>', body)
+    body = _MARK.sub(r'<sup><a href="#source-\1" id="mark-\1">[\1]</a></sup>', body)
     if not citations:
         return body
     notes = "".join(
@@ -207,8 +242,9 @@ class _Word:
         self._document = document
         self._styles: list[str] = []
         self._paragraph: Any = None
-        self._cells: list[list[Token]] = []
-        self._rows: list[list[list[Token]]] = []
+        self._cells: list[tuple[list[Token], bool]] = []
+        """What stands in each cell of a row, and whether on its right."""
+        self._rows: list[list[tuple[list[Token], bool]]] = []
         self._in_table = False
 
     def write(self, tokens: Sequence[Token]) -> None:
@@ -231,7 +267,7 @@ class _Word:
             case "hr":
                 self._document.add_paragraph("—" * 20)
             case "inline" if self._in_table:
-                self._cells.append(token.children or [])
+                self._cells.append((token.children or [], "right" in str(before.attrs.get("style", ""))))
             case "inline":
                 self._text(token, before)
             case _:
@@ -253,10 +289,17 @@ class _Word:
             self._rows.append(self._cells)
         elif token.type == "table_close":
             self._in_table = False
-            table = self._document.add_table(len(self._rows), len(self._rows[0]), "Table Grid")
-            for row, cells in zip(table.rows, self._rows, strict=True):
-                for cell, children in zip(row.cells, cells, strict=True):
-                    self._runs(cell.paragraphs[0], children, bold=cells is self._rows[0])
+            self._add_table()
+
+    def _add_table(self) -> None:
+        table = self._document.add_table(len(self._rows), len(self._rows[0]), "Table Grid")
+        shares = _shares([["".join(token.content for token in tokens) for tokens, _ in cells] for cells in self._rows])
+        for row, cells in zip(table.rows, self._rows, strict=True):
+            for cell, share, (tokens, right) in zip(row.cells, shares, cells, strict=True):
+                cell.width = round(share * Cm(_WORD_WIDTH))
+                self._runs(cell.paragraphs[0], tokens, bold=cells is self._rows[0])
+                if right:
+                    cell.paragraphs[0].alignment = WD_ALIGN_PARAGRAPH.RIGHT
 
     def _runs(self, paragraph: Any, tokens: Sequence[Token], *, bold: bool = False) -> None:
         italic = False
@@ -277,16 +320,23 @@ class _Word:
     def _run(self, paragraph: Any, text: str, bold: bool, italic: bool) -> None:
         for number, part in enumerate(_MARK.split(text)):
             if part:
-                run = paragraph.add_run(part)
+                mark = number % 2 == 1
+                run = paragraph.add_run(f"[{part}]" if mark else part)
                 run.bold, run.italic = bold, italic
-                run.font.superscript = number % 2 == 1
+                run.font.superscript = mark
+
+
+def _shares(rows: Sequence[Sequence[str]]) -> list[float]:
+    """Which part of a table's width each of its columns gets: by its longest cell, as far as that is not wrapped."""
+    needs = [max(min(len(text) + 4, _WIDE) for text in column) for column in zip(*rows, strict=True)]
+    return [need / sum(needs) for need in needs]
 
 
 def _as_pdf(text: str, citations: Sequence[Citation]) -> bytes:
     try:
         import matplotlib
         from fpdf import FPDF
-        from fpdf.fonts import FontFace
+        from fpdf.fonts import FontFace, TextStyle
     except ImportError as error:
         raise MissingExtra("what writes PDF files", "report") from error
     fonts = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
@@ -296,10 +346,36 @@ def _as_pdf(text: str, citations: Sequence[Citation]) -> bytes:
     pdf.add_font("Mono", "", str(fonts / "DejaVuSansMono.ttf"))
     pdf.set_font("DejaVu", size=10)
     pdf.add_page()
-    body = _html_body(text, citations, inline=False)
-    body = re.sub(r'<sup><a href="[^"]*" id="[^"]*">(\d+)</a></sup>', r"<sup>\1</sup>", body)
+    plain = FontFace(family="Mono")
+    styles = {"code": plain, "pre": plain, "p": TextStyle(t_margin=2)}
+    for level in range(1, 7):
+        styles[f"h{level}"] = TextStyle(color=_INK, font_style="B", font_size_pt=18 - 2 * level, t_margin=4, b_margin=1)
+    body = _for_pdf(_html_body(text, citations, inline=False))
+    pdf.write_html(body, tag_styles=styles, li_prefix_color=_INK, table_line_separators=True)
+    return bytes(pdf.output())
+
+
+def _for_pdf(body: str) -> str:
+    """HTML as fpdf2 knows it: its cells hold text alone, and say on which side and how wide; its pictures' sizes."""
+    body = re.sub(r'<a href="#[^"]*" id="[^"]*">([^<]*)</a>', r"\1", body)
     body = re.sub(r'<li id="[^"]*">', "<li>", re.sub("</?(?:thead|tbody)>", "", body))
     body = body.replace("<img ", f'<img width="{_PICTURE_POINTS}" ')
-    face = FontFace(family="Mono")
-    pdf.write_html(body, tag_styles={"code": face, "pre": face})
-    return bytes(pdf.output())
+    body = re.sub("<(p|ul|ol)(?=[ >])", r'<\1 line-height="1.3"', body)
+    return re.sub(r"<table>(.*?)</table>", _pdf_table, body, flags=re.DOTALL)
+
+
+_CELL = re.compile(r"<(t[dh])([^>]*)>(.*?)</t[dh]>", re.DOTALL)
+
+
+def _pdf_table(table: re.Match[str]) -> str:
+    rows = [_CELL.findall(row) for row in re.findall(r"<tr>(.*?)</tr>", table[1], re.DOTALL)]
+    texts = [[re.sub("<[^>]*>", "", inside) for _, _, inside in row] for row in rows]
+    widths = [f' width="{share:.1%}"' for share in _shares([[html.unescape(text) for text in row] for row in texts])]
+    lines = [
+        "".join(
+            f'<{kind} align="{"right" if "right" in how else "left"}"{width if row is rows[0] else ""}>{text}</{kind}>'
+            for (kind, how, _), text, width in zip(row, some, widths, strict=True)
+        )
+        for row, some in zip(rows, texts, strict=True)
+    ]
+    return f'<table border="1" width="100%" cellpadding="1">{"".join(f"<tr>{line}</tr>" for line in lines)}</table><br>'

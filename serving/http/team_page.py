@@ -48,6 +48,7 @@ class Person(Value):
     description: str
     version: str
     style: str
+    base: str
     documents: int
     passages: int
     has_documents: bool
@@ -103,6 +104,7 @@ def _person(loaded: LoadedTeam, name: str) -> Person:
         description=specialist.card.description,
         version=specialist.version,
         style=specialist.card.style,
+        base=loaded.plan.base_of(name),
         documents=len(known),
         passages=sum(document.passages for document in known),
         has_documents=specialist.card.knowledge is not None,

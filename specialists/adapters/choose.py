@@ -86,7 +86,38 @@ def adapter_version(source: Adapter) -> dict[str, str] | str | None:
 
 def trained_on(peft: Path, base: str) -> bool:
     """Whether an adapter says that it was trained on that base."""
-    return json.loads((peft / CONFIG).read_text()).get("base_model_name_or_path", "") == base
+    return _base_named_in(peft) == _base_name(base)
+
+
+def check_adapter_base(card: SpecialistCard, folder: Path, base: str) -> None:
+    """Was the adapter that a card names made for the card's base, as far as its record says? Others are checked by
+    their shapes when they are loaded.
+
+    Raises:
+        ConfigError: it was made for another base.
+    """
+    name = card.model.adapter
+    if name is None or name == _BASE_ALONE:
+        return
+    path = folder / name if (folder / name).is_dir() else _SHIPPED / name
+    if not (path / RECORD).is_file() or not (path / CONFIG).is_file() or trained_on(path, base):
+        return
+    fit = sorted(skill for skill in skill_names() if trained_on(_SHIPPED / skill, base))
+    raise ConfigError(
+        f"adapter '{name}' was made for the base '{_base_named_in(path)}', this specialist's is '{base}'; "
+        f"skills for it: {', '.join(fit) or 'none'}",
+        field="model.adapter",
+        hint=f"name one of those or leave `adapter` out, or give this card `base: {_base_named_in(path)}`",
+    )
+
+
+def _base_named_in(peft: Path) -> str:
+    return json.loads((peft / CONFIG).read_text()).get("base_model_name_or_path", "")
+
+
+def _base_name(base: str) -> str:
+    """The name that records of training give a base: of a file that of the file."""
+    return Path(base).stem if base.endswith(".gguf") else base
 
 
 def candidates(card: SpecialistCard, folder: Path, base: str, versions: Mapping[str, Path | None]) -> Candidates:

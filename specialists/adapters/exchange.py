@@ -54,9 +54,9 @@ def import_adapter(registry: Registry, name: str, source: Path, base: LocalModel
         made_for = folder.record.get("base", {}).get("name")
         if made_for != base.name:
             raise ConfigError(
-                f"made for the base '{made_for}', the team uses '{base.name}'",
+                f"made for the base '{made_for}', '{name}' uses '{base.name}'",
                 file=source / RECORD,
-                hint="change `base:` in team.yaml, or train it again",
+                hint="change `base:` in team.yaml, or `model.base` in its card, or train it again",
             )
         _must_fit(source, base)
         return registry.add(name, source, folder.record, f"imported from {source.name}")

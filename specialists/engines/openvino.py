@@ -18,14 +18,23 @@ from numpy.typing import NDArray
 
 from ...core.errors import ContextOverflow, EngineError
 from ...core.models.gguf import is_model
+from ...core.run import check_cancelled
 from ...core.settings import settings
 from .chat_model import ChatModel, gathered
 from .choose import choose
 from .engine import GREEDY, Constraint, Json, OneOf, Sampling, Select, certainty, check_adapter, safe_messages
 from .grammar import json_grammar, quote_grammar, select_grammar
 from .openvino_model import OpenVinoModel, Reading
+from .turns import Turns
 
 _Scores = NDArray[np.float32]
+
+_PART, _TWICE = 512, 400
+"""Tokens of a prompt that are read in one turn while others are at work: about a second on two cores. Behind so many
+that were read before, a token takes twice as long (attention over what is remembered has a slower product), and so on.
+"""
+_LITTLE = 64
+"""Tokens that are read about as soon as a few are written."""
 
 
 class Written(NamedTuple):
@@ -44,12 +53,15 @@ class OpenVinoEngine:
     Prompts are remembered for each adapter by itself: a request goes on with the memory that begins as its own prompt
     does, whoever asked before, so that `slot` needs not be told.
 
+    Several requests are written side by side, a token of each in turn (`turns.py`), and a long prompt is read in parts
+    between them. They are not computed as one batch: each has its own cache, as long as what it has read.
+
     Args:
         gguf: The base; converted once, in the cache of models.
         adapters: Name to LoRA in GGUF form, or to a base with its LoRA merged in, which then runs by itself. Where all
             are merged, the base itself is only loaded when somebody asks for it.
         context: Window of one request in tokens; the model's own window is the upper limit.
-        slots: Requests that run side by side, and prompts that are remembered, of the base and of each merged model.
+        slots: Prompts that are remembered, of the base and of each merged model; more requests may be at work.
         threads: CPU threads; None means `settings().threads`.
         cache: Where converted bases are kept.
 
@@ -78,7 +90,7 @@ class OpenVinoEngine:
         self._merged = {name: _Desk(load(path, {}), slots) for name, path in merged.items()}
         self._load_base = lambda: _Desk(load(gguf, loras), slots)
         self._base = None if merged and not loras else self._load_base()
-        self._opening, self._closed = threading.Lock(), False
+        self._opening, self._closed, self._turns = threading.Lock(), False, Turns()
         self._spoken = model = next(iter(self._desks)).model
         self._window = min(context, model.context)
         self._guidance = LLTokenizer(TokenizerWrapper(_Vocabulary(model)))
@@ -158,6 +170,7 @@ class OpenVinoEngine:
         Raises:
             ContextOverflow: The prompt leaves no room.
             EngineError: The engine is closed, or the grammar is not understood.
+            Cancelled: The run was called off; asked before each step.
         """
         end, room = self.model.end, self._window - len(ids)
         if room <= 0:
@@ -173,7 +186,7 @@ class OpenVinoEngine:
             cached = reading.start(adapter, ids, fresh=not cache or sampling.temperature > 0)
             unread = list(ids[cached:])
             for _ in range(min(sampling.max_tokens, room)):
-                scores = reading.read(unread)
+                scores = self._read(reading, unread, whole=sampling.temperature > 0)
                 token = _pick(_allowed(scores, matcher), sampling.temperature, chance)
                 yield Written(token, _log_softmax(scores), cached)
                 if token == end:
@@ -181,6 +194,22 @@ class OpenVinoEngine:
                 if matcher is not None:
                     matcher.consume_token(token)
                 unread = [token]
+
+    def _read(self, reading: Reading, ids: Sequence[int], *, whole: bool) -> _Scores:
+        """As `Reading.read`, in turn with the others; in parts while there are any, unless `whole`.
+
+        Nobody has a turn while it waits for its caller, so that one who is slow, or gone, keeps nobody waiting.
+        """
+        at = 0
+        while True:
+            with self._turns.turn(long=len(ids) - at > _LITTLE):
+                check_cancelled()
+                alone = sum(desk.at_work for desk in self._desks) <= 1
+                part = len(ids) if whole or alone else max(1, int(_PART / (1 + len(reading.tokens) / _TWICE)))
+                scores = reading.read(ids[at : at + part])
+            at += part
+            if at >= len(ids):
+                return scores
 
     def _matcher(self, rule: str) -> Any:
         matcher = LLMatcher(self._guidance, rule)
@@ -194,36 +223,39 @@ def _closed() -> EngineError:
 
 
 class _Desk:
-    """A loaded model and what its requests have read, one `Reading` for each that runs at the same time."""
+    """A loaded model and what its requests have read."""
 
     def __init__(self, model: OpenVinoModel, slots: int) -> None:
-        self.model = model
+        self.model, self._slots = model, slots
         # The one that was not used for the longest time stands first.
         self._free: list[Reading] | None = [Reading(model) for _ in range(slots)]
-        self._freed = threading.Condition()
+        self._lock, self.at_work = threading.Lock(), 0
 
     @contextmanager
     def reading(self, adapter: str | None, ids: Sequence[int]) -> Iterator[Reading]:
-        """The free memory that knows most of this prompt, else the one that was not used for the longest time."""
-        with self._freed:
-            self._freed.wait_for(lambda: self._free != [])
+        """The free memory that knows most of this prompt, else the one that was not used for the longest time; where
+        none is free a new one, so that nobody waits for it."""
+        with self._lock:
             if self._free is None:
                 raise _closed()
-            reading = max(self._free, key=lambda one: one.common(adapter, ids))
-            self._free.remove(reading)
+            reading = max(self._free, key=lambda one: one.common(adapter, ids), default=None)
+            if reading is None:
+                reading = Reading(self.model)
+            else:
+                self._free.remove(reading)
+            self.at_work += 1
         try:
             yield reading
         finally:
-            with self._freed:
+            with self._lock:
+                self.at_work -= 1
                 if self._free is not None:
-                    self._free.append(reading)
-                self._freed.notify()
+                    self._free = [*self._free, reading][-self._slots :]
 
     def close(self) -> None:
         """Free the memory of what is not being written; the rest goes when it is written."""
-        with self._freed:
+        with self._lock:
             self._free = None
-            self._freed.notify_all()
 
 
 class _Vocabulary:

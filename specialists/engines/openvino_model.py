@@ -7,7 +7,6 @@ from another.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -23,12 +22,8 @@ from ...core.files import replace_folder
 from ...core.models.gguf import rewrite, weights
 from ...core.openvino_library import openvino, openvino_genai
 from ...core.openvino_library import opset as ops
-from ...core.settings import settings
-from ..adapters.convert import base_hash
 from ..adapters.merge import lora_pairs
-
-_VERSION = 2
-"""Part of the cache key; raised whenever the written folder would differ."""
+from .speed import openvino_folder
 
 _ATTENDED, _AFTER = ("attn_q", "attn_k", "attn_v"), ("attn_output", "ffn_gate", "ffn_up", "ffn_down")
 """A layer's matrix products by GGUF's names: what its attention takes, in order, and what follows it, in order."""
@@ -63,8 +58,7 @@ def converted(gguf: Path, cache: Path | None = None) -> Path:
     """
     if not gguf.is_file():
         raise EngineError(f"no such model file: {gguf}")
-    key = hashlib.sha256(f"{_VERSION} {base_hash(gguf)}".encode()).hexdigest()[:24]
-    target = (cache or settings().home / "openvino") / key
+    target = openvino_folder(gguf, cache)
     if target.is_dir():
         return target
     try:

@@ -1,10 +1,11 @@
-"""How fast a base is here, on each engine of this process: measured once, after it is pulled.
+"""How fast a base is here, on each engine of this process: measured once, after it is pulled; what was prepared of it.
 
 `engine: auto` takes the engine that answers sooner.
 """
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -19,6 +20,7 @@ from ...core.plugins import load
 from ...core.run import Progress, no_progress
 from ...core.settings import settings
 from ...core.types import Value
+from ..adapters.convert import base_hash
 from .engine import Engine, Sampling
 
 LOCAL = {
@@ -93,6 +95,31 @@ def ranked_engines(base: LocalModel | None) -> list[str]:
     """The engines of `LOCAL` that can run a base, the fastest first as far as that was measured."""
     found = known_speeds(base) if base else None
     return list(found.engines) if found and found.engines else list(LOCAL)
+
+
+_OPENVINO_FORMAT = 2
+"""Part of the folder's name; raised whenever its contents would differ."""
+
+
+def openvino_folder(gguf: Path, cache: Path | None = None) -> Path:
+    """Where a base is kept as OpenVINO loads it, once that was made.
+
+    Args:
+        cache: Where such folders are kept; None means a folder in `settings().home`.
+    """
+    key = hashlib.sha256(f"{_OPENVINO_FORMAT} {base_hash(gguf)}".encode()).hexdigest()[:24]
+    return (cache or settings().home / "openvino") / key
+
+
+def prepared_forms(base: LocalModel) -> dict[str, int]:
+    """What was made of a base after the download, and its bytes on the disk: `gguf` where that was re-quantised,
+    `openvino` where it was converted.
+    """
+    forms = {"gguf": base.files["gguf"].stat().st_size} if "original" in base.files else {}
+    folder = openvino_folder(base.files["gguf"])
+    if folder.is_dir():
+        forms["openvino"] = sum(path.stat().st_size for path in folder.iterdir())
+    return forms
 
 
 def _file(base: LocalModel) -> Path:

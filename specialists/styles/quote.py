@@ -18,6 +18,7 @@ from ..grounding import with_context
 from ..knowledge.citation import cite
 from ..prompt import NOT_FOUND, Message, TrainingExample, render
 from ..work import DECLINED, VERDICT, Draft, Reply, Work
+from .calculation.compute import calculated
 from .style import ABSENT, Examples, Learner, Style, absent_lesson, found_answers, quoting_lesson
 
 
@@ -82,6 +83,8 @@ def answer(work: Work) -> Draft:
     with `declined` among the signs."""
     if not work.passages:
         return Draft(text=NOT_FOUND, found=False)
+    if computed := calculated(work):
+        return computed
     prompt = work.prompt()
     shape = Quote(work.texts, [NOT_FOUND], openings=_OPENINGS, most=_MOST)
     draft = _draft(work, work.ask(prompt, shape))

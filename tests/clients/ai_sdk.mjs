@@ -39,7 +39,7 @@ const leave = new AbortController()
 let heard = 0
 const long = streamText({
   model: metier('metier/writer'),
-  prompt: 'write: ' + 'word '.repeat(2000),
+  prompt: 'write on and on',
   abortSignal: leave.signal,
   maxRetries: 0,
 })

@@ -115,7 +115,9 @@ class Chat {
 
   async follow(turn, path, body) {
     const control = new AbortController();
-    this.running = { stop: () => control.abort("stop"), leave: () => control.abort("leave") };
+    const mine = { stop: () => control.abort("stop"), leave: () => control.abort("leave") };
+    const over = () => { if (this.running === mine) { this.running = null; this.busy(false); } };
+    this.running = mine;
     this.busy(true);
     this.hold(false);
     turn.begin();
@@ -125,6 +127,7 @@ class Chat {
         if (name === "run") turn.run = data.id;
         else if (name === "end") last = data;
         else turn.take(data);
+        if (data.name === "answer") over(); // who has read it asks on, before the stream ends
         if (turn.following) this.down("instant");
       }, control.signal);
       if (!last) turn.fail(t("The connection was lost."));
@@ -134,8 +137,7 @@ class Chat {
       if (error.name === "AbortError" || control.signal.aborted) turn.fail(t("Stopped."), true);
       else turn.fail(error.status === 0 ? t("The server cannot be reached.") : error.message);
     } finally {
-      this.running = null;
-      this.busy(false);
+      over();
     }
     if (turn.following) this.down();
     if (open === this) this.world.threads(this.id);

@@ -6,6 +6,7 @@ import { day, t } from "./words.js";
 
 let sought = "";
 let here = null;
+let asked = 0;
 const list = h("div", { class: "threads" });
 
 /** The search field and the list. */
@@ -22,13 +23,15 @@ export function showThreads(world, thread) {
 /** Asks for the list again and shows it; `thread` is the one that is open now. */
 export async function listThreads(world, thread = here) {
   here = thread;
+  const mine = (asked += 1);
   let threads;
   try {
     threads = await api.get(`api/threads${api.query({ search: sought })}`);
   } catch (error) {
-    put(list, h("p", { class: "soft small" }, error.message));
+    if (mine === asked) put(list, h("p", { class: "soft small" }, error.message));
     return;
   }
+  if (mine !== asked) return; // a later question overtook this one
   const groups = new Map();
   for (const thread of threads) {
     const when = day(thread.at);

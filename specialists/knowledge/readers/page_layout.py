@@ -9,7 +9,7 @@ import ctypes
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice, pairwise
 from statistics import median
 from typing import Any
@@ -18,6 +18,7 @@ import pypdfium2 as pdfium
 import pypdfium2.raw as pdfium_c
 
 from ..documents import clean
+from .ruled_tables import RuledGrid, RuledTable, grids_of, read_grid
 
 _MARGIN = 0.12
 """Running heads and feet stand in this share of the page's height, above and below."""
@@ -50,6 +51,8 @@ class Line:
     """Counts the columns and the parts between them, in reading order."""
     place: float = 0.5
     """Where on the page: 0 at its lower edge, 1 at its upper one."""
+    table: RuledTable | None = None
+    """A whole table stands here; the text is that of its cells."""
 
     @property
     def height(self) -> float:
@@ -68,7 +71,8 @@ def lines_of(page: pdfium.PdfPage, text: pdfium.PdfTextPage) -> list[Line]:
     if _is_turned(text):
         plain = [line.strip() for line in _letters(text.get_text_range()).split("\n")]
         return [Line(line, 0, -n, 0, -n) for n, line in enumerate(plain) if line]
-    return in_reading_order(_fragments(text, _Sight(page, text)), height)
+    grids = grids_of(page)
+    return in_reading_order(_with_tables(_fragments(text, _Sight(page, text), grids), grids), height)
 
 
 def in_reading_order(fragments: list[Line], height: float) -> list[Line]:
@@ -76,14 +80,30 @@ def in_reading_order(fragments: list[Line], height: float) -> list[Line]:
     lines = []
     for number, zone in enumerate(_zones(fragments)):
         for row in _rows(zone):
+            if row[0].table:
+                lines.append(replace(row[0], zone=number, place=row[0].middle / height))
+                continue
             box = (row[0].left, min(f.bottom for f in row), row[-1].right, max(f.top for f in row))
             words = " ".join(" ".join(fragment.text for fragment in row).split())
             lines.append(Line(words, *box, number, (box[1] + box[3]) / 2 / height))
     return lines
 
 
-def paragraphs_of(lines: Sequence[Line]) -> list[str]:
-    """Lines joined by line breaks, where the space between them or the size of their letters does not part them."""
+def paragraphs_of(lines: Sequence[Line]) -> list[str | RuledTable]:
+    """Lines joined by line breaks, where the space between them or the size of their letters does not part them; tables
+    stay what they are."""
+    parts: list[str | RuledTable] = []
+    running = list[Line]()
+    for line in lines:
+        if line.table is None:
+            running.append(line)
+            continue
+        parts += [*_paragraphs(running), line.table]
+        running = []
+    return [*parts, *_paragraphs(running)]
+
+
+def _paragraphs(lines: Sequence[Line]) -> list[str]:
     steps = [a.bottom - b.bottom for a, b in pairwise(lines) if a.zone == b.zone and a.bottom > b.bottom]
     usual = median(steps) if steps else 0.0
     paragraphs: list[list[str]] = []
@@ -126,19 +146,38 @@ _Placed = tuple[str, float, float, float, float]
 """A letter with its left, lower, right and upper edge."""
 
 
-def _fragments(text: pdfium.PdfTextPage, sight: _Sight) -> list[Line]:
-    """Pieces of lines as the file draws them, cut where the pen jumps."""
+def _fragments(text: pdfium.PdfTextPage, sight: _Sight, grids: Sequence[RuledGrid]) -> list[Line]:
+    """Pieces of lines as the file draws them, cut where the pen jumps or goes over a line between cells."""
     pieces: list[list[_Placed]] = []
     cut = True
     for placed in _placed(text, sight):
         if placed is None:
             cut = True
             continue
-        if cut or _jumps(pieces[-1][-1], placed):
+        if cut or _jumps(pieces[-1][-1], placed) or any(_leaves_cell(pieces[-1][-1], placed, grid) for grid in grids):
             pieces.append([])
         pieces[-1].append(placed)
         cut = False
     return [_piece(letters) for letters in pieces]
+
+
+def _leaves_cell(before: _Placed, placed: _Placed, grid: RuledGrid) -> bool:
+    return not placed[0].isspace() and grid.cell(*_middle(before)) != grid.cell(*_middle(placed))
+
+
+def _middle(placed: _Placed) -> tuple[float, float]:
+    return (placed[1] + placed[3]) / 2, (placed[2] + placed[4]) / 2
+
+
+def _with_tables(fragments: list[Line], grids: Sequence[RuledGrid]) -> list[Line]:
+    """Pieces of lines, with one for each table in place of its cells."""
+    for grid in grids:
+        inside = [f for f in fragments if grid.cell((f.left + f.right) / 2, f.middle)]
+        table = read_grid(grid, ([(f.text, (f.left + f.right) / 2, f.middle) for f in row] for row in _rows(inside)))
+        if table:
+            words = "\n".join(cell.text for row in table.rows for cell in row if cell.text)
+            fragments = [*(f for f in fragments if f not in inside), Line(words, *grid.box, table=table)]
+    return fragments
 
 
 def _placed(text: pdfium.PdfTextPage, sight: _Sight) -> Iterator[_Placed | None]:
@@ -242,7 +281,12 @@ def _rows(fragments: Iterable[Line]) -> list[list[Line]]:
     """Pieces that stand on one line, from left to right; lines from top to bottom."""
     rows: list[list[Line]] = []
     for piece in sorted(fragments, key=lambda f: (-f.middle, f.left)):
-        if rows and abs(rows[-1][0].middle - piece.middle) < 0.4 * max(rows[-1][0].height, piece.height):
+        if (
+            rows
+            and not piece.table
+            and not rows[-1][0].table
+            and abs(rows[-1][0].middle - piece.middle) < 0.4 * max(rows[-1][0].height, piece.height)
+        ):
             rows[-1].append(piece)
         else:
             rows.append([piece])

@@ -14,7 +14,9 @@ import pypdfium2 as pdfium
 from ....core.errors import UnreadableDocument, install_line
 from ..documents import PAGE_BREAK, Document, Outline
 from .page_layout import Line, lines_of, paragraphs_of, runs_on, without_furniture
+from .ruled_tables import RuledTable
 from .scan import can_read_scans, has_picture, recognised_lines
+from .tables import add_table, headed
 from .text import title_of
 
 Bookmark = tuple[int, int, str]
@@ -132,26 +134,35 @@ def _bookmarks(file: pdfium.PdfDocument) -> Iterator[Bookmark]:
 
 @dataclass(frozen=True)
 class _Part:
-    """A paragraph or, with a level, a heading."""
+    """A paragraph, a table or, with a level, a heading."""
 
     page: int
-    text: str
+    text: str = ""
     level: int = 0
+    table: RuledTable | None = None
 
     @property
     def last_page(self) -> int:
         return self.page + self.text.count(PAGE_BREAK)
 
+    @property
+    def is_running_text(self) -> bool:
+        return not self.level and self.table is None
+
 
 def _assemble(source: str, title: str, pages: list[list[Line]], bookmarks: list[Bookmark]) -> Document:
     outline, begun = Outline(), 0
-    hyphens = _Hyphens(line.text for lines in pages for line in lines)
-    for part in _over_pages(list(_parts(pages, bookmarks))):
+    hyphens = _Hyphens(text for lines in pages for line in lines for text in line.text.split("\n"))
+    for part in _tables_over_pages(_over_pages(list(_parts(pages, bookmarks)))):
         while begun <= part.page:
             outline.begin_page()
             begun += 1
         if part.level:
             outline.heading(part.level, part.text)
+        elif part.table:
+            add_table(
+                outline, [[replace(cell, text=hyphens.join(cell.text)) for cell in row] for row in part.table.rows]
+            )
         else:
             outline.paragraph(hyphens.join(part.text), across_pages=True)
         begun += part.text.count(PAGE_BREAK)
@@ -159,15 +170,18 @@ def _assemble(source: str, title: str, pages: list[list[Line]], bookmarks: list[
 
 
 def _parts(pages: Sequence[Sequence[Line]], bookmarks: Sequence[Bookmark]) -> Iterator[_Part]:
-    """Paragraphs, with the headings of a page where its bookmarks' titles stand, else above it."""
+    """Paragraphs and tables, with the headings of a page where its bookmarks' titles stand, else above it."""
     for index, lines in enumerate(pages):
-        text = "\n\n".join(paragraphs_of(lines))
+        parts = [
+            _Part(index, table=some) if isinstance(some, RuledTable) else _Part(index, some)
+            for some in paragraphs_of(lines)
+        ]
         for page, level, name in bookmarks:
             if page == index:
-                before, text = _split_at(text, name)
-                yield from (_Part(index, paragraph) for paragraph in before.split("\n\n") if paragraph.strip())
+                before, parts = _split_at(parts, name)
+                yield from before
                 yield _Part(index, name, level)
-        yield from (_Part(index, paragraph) for paragraph in text.split("\n\n") if paragraph.strip())
+        yield from parts
 
 
 def _over_pages(parts: Sequence[_Part]) -> list[_Part]:
@@ -175,7 +189,7 @@ def _over_pages(parts: Sequence[_Part]) -> list[_Part]:
     whole: list[_Part] = []
     for part in parts:
         before = whole[-1] if whole else None
-        ends = before is not None and not before.level and not part.level and before.last_page < part.page
+        ends = before and before.is_running_text and part.is_running_text and before.last_page < part.page
         if before is not None and ends and runs_on(before.text, part.text):
             breaks = PAGE_BREAK * (part.page - before.last_page)
             whole[-1] = replace(before, text=before.text + breaks + part.text)
@@ -184,10 +198,28 @@ def _over_pages(parts: Sequence[_Part]) -> list[_Part]:
     return whole
 
 
-def _split_at(text: str, title: str) -> tuple[str, str]:
-    """The text before and after the line that is the title; all of it counts as after when there is none."""
-    line = re.search(r"^\W*" + r"\s+".join(map(re.escape, title.split())) + r"\W*$", text, re.MULTILINE | re.IGNORECASE)
-    return (text[: line.start()], text[line.end() :]) if line else ("", text)
+def _tables_over_pages(parts: Sequence[_Part]) -> Iterator[_Part]:
+    """A table that goes on on the next page has the header of the first there, too."""
+    before: _Part | None = None
+    for part in parts:
+        if before and before.table and part.table and before.page < part.page and before.table.goes_on_in(part.table):
+            rows = headed(part.table.rows, before.table.rows)
+            part = replace(part, table=replace(part.table, rows=tuple(map(tuple, rows))))
+        yield part
+        before = part
+
+
+def _split_at(parts: Sequence[_Part], title: str) -> tuple[list[_Part], list[_Part]]:
+    """What comes before and after the line that is the title; all of it counts as after when there is none."""
+    words = re.compile(r"^\W*" + r"\s+".join(map(re.escape, title.split())) + r"\W*$", re.MULTILINE | re.IGNORECASE)
+    for number, part in enumerate(parts):
+        if part.is_running_text and (line := words.search(part.text)):
+            before, after = (
+                [replace(part, text=text)] if text.strip() else []
+                for text in (part.text[: line.start()], part.text[line.end() :])
+            )
+            return [*parts[:number], *before], [*after, *parts[number + 1 :]]
+    return [], [*parts]
 
 
 # Words that were cut at the end of a line: joined again, unless the hyphen is part of the word.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..documents import Outline
 
@@ -37,6 +37,14 @@ def add_table(outline: Outline, rows: Sequence[Sequence[TableCell]], caption: st
     if caption.strip():
         outline.paragraph(caption, label=" ".join(caption.split()))
     _Table(outline, " ".join(caption.split())).add(list(map(list, rows)), ([], []))
+
+
+def headed(rows: Sequence[Sequence[TableCell]], before: Sequence[Sequence[TableCell]]) -> list[list[TableCell]]:
+    """Rows of a table that goes on on the next page, with the header that its part `before` has."""
+    header = before[: _header_rows(_grid(before))]
+    texts, own = ([[cell.text for cell in row] for row in some] for some in (header, rows[: len(header)]))
+    left = rows[len(header) :] if texts == own else rows
+    return [*([replace(cell, head=True) for cell in row] for row in header), *map(list, left)]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Amounts that follow from quoted figures: what is asked, the figures of passages, and the sum."""
