@@ -189,7 +189,8 @@ def main() -> None:
         weights = fit(x, y)
         *named, bias = (round(float(weight), 4) for weight in weights)
         only = "".join(f" --only {name}" for name in args.only or ())
-        command = f"python benchmarks/confidence.py DATA --base {args.base} --style {args.style} --limit {args.limit}{only} --lessons {args.lessons}"
+        asked = f"--base {args.base} --style {args.style} --limit {args.limit}{only} --lessons {args.lessons}"
+        command = f"python benchmarks/confidence.py DATA {asked}"
         model = Logistic(
             weights=dict(zip(FEATURES, named, strict=True)), bias=bias, made_by=f"{command} ({len(y)} rows)"
         )

@@ -2,10 +2,11 @@
 
 `python benchmarks/specialists.py DATA [--only SET] [--limit N] [--seed S] [--json OUT] [--train DIR] [--minutes M]`
 
-`base` is untrained, `metier SKILL` the shipped skill, `metier adapter` goes on from it on the set's rows in `--train`
-for at most M minutes (0, the default, leaves it out). Adapters are kept by the hash of all that they are made of, so
-that a second run only evaluates. Where DATA is the training folder, documents, assets, templates and databases are
-scored that nothing was trained on. `adapter_bytes` is what one more specialist costs in memory, `switch_s` what a
+`base` is untrained, `metier skill` the skill that is shipped for this base and way of working, `metier adapter` goes on
+from it on the set's rows in `--train` for at most M minutes (0, the default, leaves it out). Adapters are kept by the
+hash of all that they are made of, so that a second run only evaluates. Where DATA is the training folder, documents,
+assets, templates and databases are scored that nothing was trained on. `adapter_bytes` is the size of one more
+specialist's weights, `switch_s` what a
 request waits when the request before it had another adapter, both prompts being known (99th percentile; `switch_p50_s`:
 median).
 """
@@ -23,17 +24,15 @@ from typing import Any
 import numpy as np
 from harness import Report, parser, quantile, say, wanted
 from trades import label, quote, sql
-from trades.trade import System, Trade
+from trades.trade import System, Trade, opened, skill_for
 
+from metier.agents.cards import TeamCard
 from metier.benchmarks.skills.skill import TRAINING
 from metier.core.files import sha256
 from metier.core.models import LocalModel, ModelStore
 from metier.core.settings import settings
-from metier.specialists.adapters.choose import find_skill, skill_names
-from metier.specialists.adapters.convert import gguf_adapter
 from metier.specialists.adapters.folder import RECORD, WEIGHTS
-from metier.specialists.engines import Sampling
-from metier.specialists.engines.llama import LlamaEngine
+from metier.specialists.engines import Engine, Sampling
 from metier.specialists.training.config import TrainConfig
 from metier.specialists.training.train import train_adapter
 
@@ -72,25 +71,24 @@ def trained(trade: Trade, args: Namespace, name: str, skill: Path, base: LocalMo
 def measure(report: Report, args: Namespace, trade: Trade, name: str, base: LocalModel) -> None:
     """All systems on one set."""
     asked = trade.rows(args, name)
-    skill = args.skill or (find_skill(trade.SKILL) if trade.SKILL in skill_names() else None)
+    skill = args.skill or skill_for(trade.SKILL, base.name)
     own = trained(trade, args, name, skill, base) if skill else None
-    adapters = {n: gguf_adapter(p, base.files["gguf"]) for n, p in (("skill", skill), ("own", own)) if p}
-    engine = LlamaEngine(base.files["gguf"], adapters, slots=SLOTS)
+    engine = opened(base, {"skill": skill, "own": own}, slots=SLOTS)
     systems = [] if args.trained_only else [System("base", engine, None)]
-    systems += [System(f"metier {trade.SKILL}", engine, "skill")] if skill else []
+    systems += [System("metier skill", engine, "skill")] if skill else []
     systems += [System("metier adapter", engine, "own", trained=True)] if own else []
     for system in systems:
         trade.score(report, args, name, system, asked)
     trade.others(report, args, name, asked)
     if own:
-        report.add_value(name, "metier adapter", "adapter_bytes", adapters["own"].stat().st_size)
+        report.add_value(name, "metier adapter", "adapter_bytes", (own / WEIGHTS).stat().st_size)
         waits = switches(engine)
         report.add(name, "metier adapter", "switch_p50_s", waits, quantile(0.5))
         report.add(name, "metier adapter", "switch_s", waits, quantile(0.99))
     engine.close()
 
 
-def switches(engine: LlamaEngine) -> Sequence[float]:
+def switches(engine: Engine) -> Sequence[float]:
     """Seconds that a change of adapter adds to a request for one token whose prompt was read before."""
     chats = [engine.chat(Sampling(max_tokens=1), adapter=name, slot=name) for name in ("skill", "own")]
     prompt: list[Any] = [("user", "Which of the pumps was greased last?")]
@@ -106,10 +104,11 @@ def switches(engine: LlamaEngine) -> Sequence[float]:
     return [max(0.0, seconds(turn % 2) - stay) for turn in range(SWITCHES)]
 
 
-def _name(folder: Path) -> str:
-    """Which skill a folder holds: its sealed record says so, or that of its training."""
+def _made_for(folder: Path) -> Sequence[str]:
+    """The ways of working that an adapter learnt: its sealed record says so, or that of its training."""
     files = [folder / name for name in (RECORD, TRAINING) if (folder / name).is_file()]
-    return json.loads(files[0].read_text(encoding="utf-8")).get("skill", "") if files else ""
+    record = json.loads(files[0].read_text(encoding="utf-8")) if files else {}
+    return record.get("styles", [record["skill"]] if "skill" in record else ())
 
 
 def main() -> None:
@@ -120,9 +119,11 @@ def main() -> None:
     arguments.add_argument(
         "--trained-only", action="store_true", help="without the base, which writes until it is cut off"
     )
+    arguments.add_argument("--base", default=TeamCard.model_fields["base"].default)
     args = arguments.parse_args()
-    base, report = ModelStore().find("smollm2-135m"), Report(args)
-    trades = [trade for trade in TRADES if args.skill is None or _name(args.skill) == trade.SKILL]
+    base, report = ModelStore().find(args.base), Report(args)
+    made_for = _made_for(args.skill) if args.skill else ()
+    trades = [trade for trade in TRADES if not made_for or trade.SKILL in made_for]
     names = wanted(args, [name for trade in trades for name in trade.SETS])
     for trade in trades:
         for name in names:

@@ -1,4 +1,4 @@
-"""How well a small model calls functions that it never saw: the untrained base against the shipped skill `call`.
+"""How well a small model calls functions that it never saw: the untrained base against the skill shipped for it.
 
 `python benchmarks/tools.py DATA [--only SET] [--limit N] [--seed S] [--json OUT] [--train DIR] [--skill PATH] [--all]`
 
@@ -23,16 +23,15 @@ from typing import Any
 from harness import Report, parser, progress, quantile, read_set, wanted
 from jsonschema import Draft202012Validator
 from office import NOW, Office
+from trades.trade import opened, skill_for
 
+from metier.agents.cards import TeamCard
 from metier.benchmarks.skills.call_data import Asked, part, read_asked
 from metier.core.embedding import Embedder
 from metier.core.models import ModelStore
 from metier.core.onnx_embedder import load_embedder
 from metier.core.types import Answer, Brief, Budget, ToolCall, Touch
-from metier.specialists.adapters.choose import find_skill
-from metier.specialists.adapters.convert import gguf_adapter
 from metier.specialists.card import SpecialistCard
-from metier.specialists.engines.llama import LlamaEngine
 from metier.specialists.evaluation.measures import calls_match
 from metier.specialists.specialist import Specialist
 from metier.specialists.styles.act.shown_tools import SHOWN, ToolShortlist
@@ -42,7 +41,7 @@ from metier.tools.session import SpecialistTools
 ONE_CALL = Budget(steps=2, tokens=100_000, seconds=3600)
 """A model call and a tool call."""
 WHOLE_TASK = Budget(steps=16, tokens=100_000, seconds=3600)
-SYSTEMS = (("base", "none"), ("metier call", "call"))
+SYSTEMS = (("base", "none"), ("metier skill", "call"))
 """Name in the table, and `model.adapter` of the card."""
 
 
@@ -68,11 +67,10 @@ class Noted:
 class Bench:
     """One engine with the skill in it, and specialists made of it."""
 
-    def __init__(self, skill: Path) -> None:
+    def __init__(self, base: str, skill: Path) -> None:
         store = ModelStore()
-        gguf = store.find("smollm2-135m").files["gguf"]
-        self.engine = LlamaEngine(gguf, {"call": gguf_adapter(skill, gguf)}, slots=2)
-        self.embedder: Embedder = load_embedder("minilm", store)
+        self.engine = opened(store.find(base), {"call": skill}, slots=2)
+        self.embedder: Embedder = load_embedder(TeamCard.model_fields["embedder"].default, store)
         self.decision = read_decision(skill)
 
     def specialist(self, adapter: str, hands: Any, **more: Any) -> Specialist:
@@ -183,8 +181,12 @@ def main() -> None:
     arguments = parser(__doc__ or "")
     arguments.add_argument("--skill", type=Path, help="another PEFT folder in place of the shipped skill")
     arguments.add_argument("--all", action="store_true", help="score functions too that the skill has seen")
+    arguments.add_argument("--base", default=TeamCard.model_fields["base"].default)
     args = arguments.parse_args()
-    bench = Bench(args.skill or find_skill("call"))
+    skill = args.skill or skill_for("act", args.base)
+    if skill is None:
+        raise SystemExit(f"no skill for calls is shipped for {args.base}: name one with --skill")
+    bench = Bench(args.base, skill)
     report = Report(args)
     for name in wanted(args, SETS):
         SETS[name](report, bench, args)
