@@ -16,7 +16,7 @@ PATIENCE = 180.0
 """Seconds after which something that takes less than one on a quiet machine will not come any more."""
 
 
-def until(found: Callable[[], _Found], *, pause: float = 0.02, seconds: float = PATIENCE) -> _Found:
+def until(found: Callable[[], _Found | None], *, pause: float = 0.02, seconds: float = PATIENCE) -> _Found:
     """Ask again and again until the answer is true; gives that answer.
 
     Args:
