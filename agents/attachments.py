@@ -14,9 +14,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from ..core.embedding import Embedder
-from ..core.errors import InputError, StateError, UnreadableDocument, unknown
+from ..core.errors import InputError, KnowledgeError, StateError, UnreadableDocument, unknown
 from ..core.files import write_atomic
 from ..core.types import Part, Passage, Route
 from ..memory.store import Owner
@@ -75,8 +76,8 @@ class Attachments:
 
     def owner(self, thread_id: str) -> Owner | None:
         """Whose files they are; None where there are none."""
-        path = self._of(thread_id) / "owner.json"
-        return owner_of(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+        kept = _kept(self._of(thread_id) / "owner.json")
+        return owner_of(kept) if kept else None
 
     def file(self, thread_id: str, source: str) -> Path | None:
         """The file behind the source of a citation."""
@@ -95,19 +96,28 @@ class Attachments:
         if self._embedder is None or not index.is_dir():
             yield None
             return
-        with closing(Knowledge.open(index, self._embedder)) as opened:
+        try:
+            opened = Knowledge.open(index, self._embedder)
+        except KnowledgeError:
+            if index.is_dir():
+                raise
+            yield None  # they were taken out meanwhile
+            return
+        with closing(opened):
             yield opened
 
     def threads(self) -> Iterator[tuple[str, Owner]]:
         """The conversations that have files, and whose they are."""
         for path in sorted(self._folder.glob("*/owner.json")):
-            kept = json.loads(path.read_text(encoding="utf-8"))
-            yield kept["thread_id"], owner_of(kept)
+            if kept := _kept(path):
+                yield kept["thread_id"], owner_of(kept)
 
     def changed(self, thread_id: str) -> float:
         """When a file of a conversation was added last, seconds since 1970; 0 where there are none."""
-        path = self._of(thread_id) / "owner.json"
-        return path.stat().st_mtime if path.is_file() else 0.0
+        try:
+            return (self._of(thread_id) / "owner.json").stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
 
     def erase(self, thread_id: str) -> None:
         """Forget the files of a conversation."""
@@ -117,7 +127,10 @@ class Attachments:
         return self._folder / hashlib.sha256(thread_id.encode()).hexdigest()[:32]
 
     def _names(self, folder: Path) -> list[str]:
-        there = (folder / ATTACHED).iterdir() if (folder / ATTACHED).is_dir() else ()
+        try:
+            there = [*(folder / ATTACHED).iterdir()]
+        except FileNotFoundError:
+            return []
         return sorted(path.name for path in there if path.is_file() and not path.name.startswith("."))
 
     def _index(self, folder: Path) -> None:
@@ -128,6 +141,14 @@ class Attachments:
         if self._embedder is None:
             raise StateError("files are indexed by a team that is open")
         Knowledge.build([folder / ATTACHED], folder / "index", self._embedder, root=folder).close()
+
+
+def _kept(path: Path) -> dict[str, Any] | None:
+    """Whose files lie there and in which conversation; None where there are none, or none any more."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
 
 
 def check_document(name: str, data: bytes, readers: Mapping[str, Reader] = READERS) -> None:

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from ..tools.policy import Decision
 
 _FILE = Path(".metier") / "server.json"
-_SECONDS_TO_ANSWER = 1.0
-"""A server on this machine that takes longer to say that it lives is not worth waiting for."""
+_SECONDS_TO_ANSWER = 10.0
+"""A server that is gone refuses at once, and one that is busy is still quicker than loading a model beside it."""
 
 
 @contextmanager

@@ -34,6 +34,18 @@ settings.register_profile("metier", usual, derandomize=True, database=None)
 settings.load_profile("metier")
 be_patient()
 
+
+class Root:
+    """The repository's root is the package `metier`, whatever the folder is called; pytest need not import it."""
+
+    def pytest_collect_directory(self, path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+        return pytest.Dir.from_parent(parent, path=path) if path == parent.config.rootpath else None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Root())
+
+
 NEEDED = ("qwen2.5-coder-0.5b", "smollm2-135m", "multilingual-e5-small", "minilm")
 
 

@@ -158,7 +158,8 @@ def serve_command(folder: Path, *words: str) -> Iterator[tuple[subprocess.Popen[
 
         def address() -> str | None:
             assert process.poll() is None, process.stderr.read() if process.stderr else ""
-            return (found.exists() and _answers(url := json.loads(found.read_text())["url"]) and url) or None
+            url = json.loads(found.read_text())["url"] if found.exists() else ""
+            return url if url and _answers(url) else None
 
         yield process, until(address, pause=0.05)
     finally:

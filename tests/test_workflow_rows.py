@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from metier.agents.workflows.plan import Plan
 from metier.agents.workflows.rows import run_rows
 from metier.core.errors import InputError, StateError
 from metier.tests.conftest import Run
+from metier.tests.patience import until
 from metier.tests.shop import lines
 from metier.tests.workflow_team import open_office
 from metier.tools.policy import Approve
@@ -61,13 +60,18 @@ def test_killed_three_times_every_row_comes_out_once(tmp_path: Path) -> None:
     command += ["--in", str(source), "--out", str(target), "--workers", "2"]
     dice = random.Random(3)
     goals = sorted(dice.sample(range(5, ROWS - 25), 3))
-    for goal in goals:
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        while process.poll() is None and (not target.exists() or len(target.read_bytes().splitlines()) < goal):
-            time.sleep(0.002)
-        assert process.poll() is None, process.stderr and process.stderr.read()
-        os.kill(process.pid, signal.SIGKILL)
-        process.communicate()
+
+    def killed_at(goal: int) -> bool:
+        """Killed when so many rows are there; False where it had all before that was seen."""
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+            written = lambda: target.exists() and len(target.read_bytes().splitlines()) >= goal  # noqa: E731
+            until(lambda: process.poll() is not None or written(), pause=0.002)
+            process.kill()
+        assert process.returncode in (0, -signal.SIGKILL)
+        return process.returncode != 0
+
+    while not all(killed_at(goal) for goal in goals):
+        target.unlink()
     with target.open("ab") as file:
         file.write(b'{"row": 99, "key": "cut o')  # a line that a kill has cut
     last = subprocess.run(command, capture_output=True, text=True, check=True)

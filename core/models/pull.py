@@ -16,7 +16,7 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -184,11 +184,10 @@ def _watch(command: list[str], environment: dict[str, str], look: Callable[[], N
 def _largest(folder: Path) -> int:
     """Bytes of the largest file: pip copies a wheel when it is whole, so a sum would count it twice."""
     sizes = [0]
-    for path in folder.rglob("*"):
-        try:
-            sizes += [path.stat().st_size] if path.is_file() else []
-        except FileNotFoundError:  # pip has just moved it.
-            continue
+    for place, _, names in os.walk(folder):  # passes over folders that pip has just taken away
+        for name in names:
+            with suppress(FileNotFoundError):  # pip has just moved it
+                sizes.append(Path(place, name).stat().st_size)
     return max(sizes)
 
 

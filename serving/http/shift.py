@@ -44,7 +44,7 @@ class Shift:
         """Say that this server lives."""
         if writable(self._folder.parent):
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire()
+            self._lock.acquire(timeout=_HELD)  # another server may just be looking whether it is held
 
     def end(self) -> None:
         """What is still open is for others."""
