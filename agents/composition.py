@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from ..core.language import say, says
 from ..core.types import Answer, Brief, Route, Usage
 
 _ASKS = re.compile(
@@ -14,20 +15,19 @@ _ASKS = re.compile(
     re.IGNORECASE,
 )
 _ENDED = re.compile(r"[.!?:;…]['\"”»)\]]*$")
-_UNSURE = "I am not sure"
-"""How the text of a specialist begins that shows passages instead of an answer."""
 
 
-def compose(route: Route, answers: Sequence[Answer]) -> Answer:
+def compose(route: Route, answers: Sequence[Answer], task: str = "") -> Answer:
     """One answer out of several: a single one passes through, or the surest of those to the same task; others stand
     under each other, a bare value behind what was asked, with what nobody could answer at the end.
 
     Args:
         route: How the task was split.
         answers: One a part, in the order of the parts; empty when the router chose nobody.
+        task: What was asked, in whose language it is told that nobody was chosen.
     """
     if not answers:
-        return _nobody(route)
+        return _nobody(route, task)
     if len(answers) == 1 or route.decision == "surest":
         surest = max(answers, key=lambda answer: (answer.kind != "abstain", answer.confidence))
         return surest.model_copy(update={"route": route})
@@ -81,10 +81,10 @@ def _open(task: str, answer: Answer) -> str:
     question = _asked(task, capital=False)
     if answer.kind == "clarify":
         return f"{_asked(task)} {answer.text}"
-    if answer.text.startswith(_UNSURE):
-        return f"I am not sure about this: {question}"
+    if says("doubt", answer.text):
+        return say("unsure", task, task=question)
     failed = answer.text if answer.text.startswith("I could not") else ""
-    return f"Nobody here could answer: {question}{f' ({failed})' if failed else ''}"
+    return f"{say('open', task, task=question)}{f' ({failed})' if failed else ''}"
 
 
 def _asked(task: str, *, capital: bool = True) -> str:
@@ -122,11 +122,10 @@ def _listed(answers: Sequence[Answer], field: str) -> str:
     return ", ".join(dict.fromkeys(getattr(answer, field) or "" for answer in answers))
 
 
-def _nobody(route: Route) -> Answer:
+def _nobody(route: Route, task: str) -> Answer:
     """Nobody was chosen: say why, or ask which of the candidates is meant."""
     if route.decision == "clarify":
-        names = " or ".join(route.candidates)
-        text = f"Do you mean something for {names}?"
+        text = say("which", task, names=say("or", task).join(route.candidates))
         return Answer(text=text, kind="clarify", reason=route.reason, confidence=route.confidence, route=route)
-    text = "Nobody on this team can answer that."
+    text = say("nobody", task)
     return Answer(text=text, kind="abstain", reason=route.reason, confidence=route.confidence, route=route)

@@ -311,7 +311,7 @@ class Nodes:
         answers = [Answer.model_validate(outcome["answer"]) for outcome in outcomes]
         route = _read(state, "route", Route)
         own = None if answers else self._memory.answer(state["task"]["text"], state["recalled"], route)
-        return {"joined": _plain(own or compose(route, answers))}
+        return {"joined": _plain(own or compose(route, answers, state["task"]["text"]))}
 
     def guard_out(self, state: State) -> Update:
         """Look at the answer before it leaves."""

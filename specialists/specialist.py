@@ -18,6 +18,7 @@ from langchain_core.tools import BaseTool
 from pydantic import BaseModel
 
 from ..core.errors import BudgetExceeded
+from ..core.language import say
 from ..core.run import Emit, Event, Journal, Meter, Unkept, ignore, timing
 from ..core.runnable import as_tool, task_of
 from ..core.text import codes, content_words
@@ -33,7 +34,7 @@ from .knowledge.knowledge import Knowledge
 from .prompt import NOT_FOUND
 from .styles.style import Style
 from .styles.table import find_style
-from .work import Draft, Work, told
+from .work import NOTHING_FOUND, Draft, Work, told
 
 Sift = Callable[[Sequence[Passage]], tuple[Sequence[Passage], dict[str, str]]]
 """Takes out the passages that the model must not read, and says why: name of the guard to what it did."""
@@ -281,7 +282,7 @@ class Specialist(Runnable[LanguageModelInput, Answer]):
         task = work.brief.query or work.brief.task
         evidence = nearest_evidence(task, draft.citations, work.passages) if reason else ()
         return Answer(
-            text=_doubt(reason, evidence) if reason else draft.text,
+            text=_doubt(reason, evidence, work.brief.task) if reason else draft.text,
             kind="abstain" if reason else "answer",
             specialist=self.card.name,
             version=self.version,
@@ -296,7 +297,7 @@ class Specialist(Runnable[LanguageModelInput, Answer]):
         )
 
 
-def _doubt(reason: str, evidence: Sequence[Citation]) -> str:
+def _doubt(reason: str, evidence: Sequence[Citation], task: str) -> str:
     if evidence:
-        return "I am not sure. These passages come nearest; whether they answer it, nobody has confirmed."
-    return f"I do not know: {reason}."
+        return say("doubt", task)
+    return say("unknown", task, reason=say("nothing", task) if reason == NOTHING_FOUND else reason)

@@ -29,6 +29,10 @@ VERDICT = "verdict"
 """In a draft's certainty: log-probability of the Yes or No before it, given the sentence that it rests on."""
 
 
+NOTHING_FOUND = "nothing in its documents answers this"
+"""The usual reason why nothing was found."""
+
+
 @dataclass(frozen=True)
 class Reply:
     """One model call's result."""
@@ -54,7 +58,7 @@ class Draft:
     probability: float | None = None
     """Probability of the chosen option, for styles that choose."""
     tool_calls: tuple[ToolCall, ...] = ()
-    reason: str = "nothing in its documents answers this"
+    reason: str = NOTHING_FOUND
     """Why nothing was found, for people."""
 
 

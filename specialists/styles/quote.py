@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from ...core.language import say
 from ...core.text import terms
 from ...core.types import Citation, Passage
 from ..engines.engine import OneOf, Quote
@@ -69,7 +70,7 @@ QUOTE = Style(
 
 # Style `answer`.
 
-_OPENINGS = ("Yes.", "No.")
+_YES, _NO = _OPENINGS = ("Yes.", "No.")
 
 _WEIGH = "According to the statement, is the answer to the question Yes or No?"
 """A second, short look: which of the two it is, a small model tells better from the one sentence than from passages."""
@@ -104,7 +105,7 @@ def _draft(work: Work, reply: Reply) -> Draft:
     certainty = reply.certainty
     if whether:
         verdict = work.ask(weighing(work.brief.task, text), OneOf(_OPENINGS), aloud=False)
-        text = f"{verdict.text} {text}"
+        text = f"{say('no' if verdict.text == _NO else 'yes', work.brief.task)} {text}"
         certainty = {**certainty, VERDICT: math.log(max(verdict.options.get(verdict.text, 1.0), 1e-6))}
     return Draft(text, found=True, citations=citations, certainty=certainty)
 

@@ -19,7 +19,7 @@ from ...knowledge.citation import cite
 from ...prompt import NOT_FOUND
 from ...work import CERTAINTY, Draft, Work
 from .asked import IN_A_YEAR, Derived, derived
-from .figures import CURRENCY, Figure, costs_one, figures_of, period_of
+from .figures import CURRENCY, Quantity, costs_one, figures_of, period_of
 
 _UNSURE = -2.5
 """Log-probability of the first token below which the model would rather have said something else than this figure."""
@@ -49,7 +49,7 @@ def calculated(work: Work) -> Draft | None:
 class _Found:
     """A figure that the model pointed at."""
 
-    figure: Figure
+    figure: Quantity
     citation: Citation
     context: str
     period: str
@@ -69,19 +69,19 @@ def _may_hold(asked: Derived, passages: Sequence[Passage]) -> bool:
     return any(len(digits) >= needed for digits in kinds.values())
 
 
-def _is_for(figure: Figure, asked: Derived, passage: Passage) -> bool:
+def _is_for(figure: Quantity, asked: Derived, passage: Passage) -> bool:
     """Is a figure what one thing costs, or a period?"""
     if asked.period:
         return period_of(figure, passage.text) in IN_A_YEAR
     return not asked.rate or figure.rate == asked.rate or costs_one(figure, asked.rate, passage.text)
 
 
-def _look_up(work: Work, lookup: str, asked: Derived, taken: Sequence[Figure]) -> _Found | None:
+def _look_up(work: Work, lookup: str, asked: Derived, taken: Sequence[Quantity]) -> _Found | None:
     """Let the model point at the figure that answers a question."""
     part = replace(work, brief=work.brief.model_copy(update={"task": lookup, "query": ""}))
     kinds, quotes = {figure.kind for figure in taken}, {figure.quote for figure in taken}
 
-    def figures(passages: Sequence[Passage]) -> list[tuple[Passage, Figure]]:
+    def figures(passages: Sequence[Passage]) -> list[tuple[Passage, Quantity]]:
         every = [(passage, figure) for passage in passages for figure in figures_of(passage.text)]
         fitting = [(p, f) for p, f in every if _is_for(f, asked, p) and f.quote not in quotes]
         return [(p, f) for p, f in fitting if not kinds or f.kind in kinds]
@@ -111,7 +111,7 @@ def _look_up(work: Work, lookup: str, asked: Derived, taken: Sequence[Figure]) -
     return _Found(figure, citation, _line(passage, figure), period, reply.certainty)
 
 
-def _line(passage: Passage, figure: Figure) -> str:
+def _line(passage: Passage, figure: Quantity) -> str:
     start, end = passage.start + figure.start, passage.start + figure.end
     at = Citation(source=passage.source, quote=figure.quote, start=start, end=end, passage=passage.id)
     return with_context(at, [passage]).context
@@ -175,7 +175,7 @@ def _conversion(have: str, wanted: str) -> str:
     return f"{{0}} * {one // other}" if one > other else f"{{0}} / {other // one}"
 
 
-def _shown(formula: str, figures: Sequence[Figure], expression: str) -> str:
+def _shown(formula: str, figures: Sequence[Quantity], expression: str) -> str:
     """The formula as people read it, with the figures as they are quoted."""
     quotes = [f"({figure.quote})" if figure.digits[0] in "-−" else figure.quote for figure in figures]
     if formula.startswith("abs("):
@@ -185,7 +185,7 @@ def _shown(formula: str, figures: Sequence[Figure], expression: str) -> str:
     return formula.replace("-", "−").replace("*", "×").format(*quotes)
 
 
-def _with_unit(number: str, figure: Figure, unit: str) -> str:
+def _with_unit(number: str, figure: Quantity, unit: str) -> str:
     number = f"{number} {figure.scale}" if figure.scale and not unit else number
     unit = unit or figure.unit
     if (figure.before and unit == figure.unit) or re.fullmatch(CURRENCY, unit):

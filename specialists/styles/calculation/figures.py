@@ -39,7 +39,7 @@ _RATE = re.compile(
 
 
 @dataclass(frozen=True)
-class Figure:
+class Quantity:
     """A number of a passage with its unit."""
 
     quote: str
@@ -65,7 +65,7 @@ class Figure:
         return f"{self.scale} {same.get(unit, unit[:-1] if len(unit) > 2 and unit.endswith('s') else unit)}"
 
 
-def figures_of(text: str) -> Iterator[Figure]:
+def figures_of(text: str) -> Iterator[Quantity]:
     """The amounts of a text; dates, times, codes and the numbers of list items are none."""
     for match in _FIGURE.finditer(text):
         after = (match["after"] or "").strip()
@@ -84,7 +84,7 @@ def figures_of(text: str) -> Iterator[Figure]:
         elif column.lower() in _MEASURES:
             unit = column.lower()
         rate = _RATE.match(text, end)
-        yield Figure(
+        yield Quantity(
             quote=text[match.start() : end].strip(),
             digits=match["digits"],
             scale=(match["scale"] or "").strip(),
@@ -111,7 +111,7 @@ def _begins_line(text: str, place: int) -> bool:
     return not text[text.rfind("\n", 0, place) + 1 : place].strip()
 
 
-def period_of(figure: Figure, text: str) -> str:
+def period_of(figure: Quantity, text: str) -> str:
     """For what an amount is paid once: `month` of "GBP 4 a month" and of "the monthly fee is GBP 4"; else nothing."""
     if figure.rate in IN_A_YEAR:
         return figure.rate
@@ -119,7 +119,7 @@ def period_of(figure: Figure, text: str) -> str:
     return OFTEN[often[-1]] if often and not figure.rate else ""
 
 
-def costs_one(figure: Figure, noun: str, text: str) -> bool:
+def costs_one(figure: Quantity, noun: str, text: str) -> bool:
     """ "A transfer abroad costs GBP 6.00", or a row of a price list for that thing."""
     before = _before(figure, text)
     if figure.rate:
@@ -131,7 +131,7 @@ def costs_one(figure: Figure, noun: str, text: str) -> bool:
     )
 
 
-def _before(figure: Figure, text: str) -> str:
+def _before(figure: Quantity, text: str) -> str:
     """What stands before a figure in its sentence or row, in lower case."""
     start = max(text.rfind(". ", 0, figure.start), text.rfind("\n\n", 0, figure.start))
     line = text[start + 1 : figure.start].lower()
