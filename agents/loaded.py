@@ -56,7 +56,6 @@ from .workflows.chat import RunInChat
 from .workflows.files import read_plans
 from .workflows.perform import known_of
 from .workflows.plan import Plan
-from .workflows.planner import Planner
 from .workflows.store import OfferedWorkflow, PlanStore, guesser
 
 _log = logging.getLogger(__name__)
@@ -169,8 +168,7 @@ class LoadedTeam:
     def offers(self) -> PlanStore:
         """The workflows that the router has learnt."""
         plans = {name: plan for name, plan in self.workflows.items() if name in getattr(self.router, "names", ())}
-        guess, replan = guesser(self.engine), Planner(self.router.route).replan
-        run = RunInChat(self, self.workflows, replan)
+        guess, run = guesser(self.engine), RunInChat(self, self.workflows)
         return PlanStore({name: OfferedWorkflow(plan, run, guess=guess) for name, plan in plans.items()})
 
     def seen_by(self, groups: Collection[str] | None) -> LoadedTeam:

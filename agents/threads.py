@@ -280,6 +280,17 @@ class Threads:
         last = self._get(thread_id)
         return _questions(last) if last else {}
 
+    def written(self, thread_id: str, field: str) -> dict[str, Any]:
+        """A field of the saved state, with what was written to it since by steps that are done while others go on."""
+        last = self._get(thread_id)
+        if last is None:
+            return {}
+        values = dict(last.checkpoint["channel_values"].get(field, {}))
+        for _, name, value in last.pending_writes or ():
+            if name == field:
+                values.update(value)
+        return values
+
     def unfinished(self, thread_id: str) -> Unfinished | None:
         """What can go on in a conversation; None when its last task was answered, or there is no such conversation."""
         last = self._get(thread_id)

@@ -15,10 +15,11 @@ from docx import Document
 from metier.agents.build import build
 from metier.agents.cards import Blueprint
 from metier.agents.team import Team
-from metier.agents.workflows.execute import Workflow, WorkflowRun
+from metier.agents.workflows.execute import Workflow
 from metier.agents.workflows.files import read_plans
 from metier.agents.workflows.perform import known_of
 from metier.agents.workflows.results import File, Items, Table
+from metier.agents.workflows.runs import WorkflowRun
 from metier.core.files import read_jsonl
 from metier.core.models import ModelStore
 from metier.serving.project import Template, init_team

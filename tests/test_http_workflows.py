@@ -10,10 +10,13 @@ import httpx
 import pytest
 
 from metier.agents.team import Team
+from metier.agents.workflows.execute import Workflow
+from metier.agents.workflows.files import read_plans
 from metier.tests.desk import ended, served
 from metier.tests.patience import PATIENCE, until
 from metier.tests.shop import lines
 from metier.tests.workflow_team import open_office
+from metier.tools.policy import Reject
 
 SERVICE = """
 description: How often a machine is serviced.
@@ -33,12 +36,25 @@ steps:
 """
 
 
+WRITTEN = """
+description: Writes a report.
+parameters: {what: {}}
+steps:
+  quick: {ask: manuals, task: service of pumps}
+  held: {ask: manuals, task: "{{ what }}"}
+  report: {report: out.md, template: "{{ quick }} {{ held }}"}
+"""
+CIRCLE = "steps: {a: {join: '{{ b }}'}, b: {join: '{{ a }}'}}"
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("office")
     (folder / "workflows").mkdir()
     (folder / "workflows" / "service.yaml").write_text(SERVICE)
     (folder / "workflows" / "inbox.yaml").write_text(INBOX)
+    (folder / "workflows" / "written.yaml").write_text(WRITTEN)
+    (folder / "workflows" / "circle.yaml").write_text(CIRCLE)
     (folder / "workflows" / "broken.yaml").write_text("steps: {a: {ask: nobody, task: x}}")
     return folder
 
@@ -125,6 +141,72 @@ def test_workflows_are_listed_with_their_state(client: httpx.Client) -> None:
     assert states["quote"] == "done"
     assert service["runs"][0]["status"] in ("waiting", "done")
     assert "flowchart TD" in service["mermaid"]
+    assert service["parameters_schema"]["required"] == ["machine"]
+    assert (service["faults"], shown["broken"]["faults"]) == ([], shown["broken"]["faults"][:1])
+    assert "wait for each other" in shown["circle"]["faults"][0]
+    edges = [(edge["from"], edge["to"]) for edge in service["graph"]["edges"]]
+    assert edges == [("quote", "sure"), ("sure", "said")], "quote → said follows from them"
+
+
+def _view(client: httpx.Client, run: dict[str, Any], workflow: str = "service") -> dict[str, Any]:
+    return client.get(f"/v1/workflows/{workflow}/runs/{run['id']}").json()
+
+
+def test_a_run_is_shown_step_by_step_also_while_it_is_at_work(client: httpx.Client, folder: Path) -> None:
+    made = client.post("/v1/workflows/written", json={"what": "gate"}).json()
+    until(lambda: "quick" in _view(client, made, "written")["run"]["results"])
+    view = _view(client, made, "written")
+    assert view["status"] == "running"
+    assert view["run"]["results"]["quick"]["text"] == "about service of pumps"
+    (folder / "open").touch()
+    ended(client, made)
+    view = _view(client, made, "written")
+    assert (view["status"], view["description"]) == ("done", "Writes a report.")
+    assert {node["name"]: node["state"] for node in view["graph"]["nodes"]} == {
+        "quick": "done", "held": "done", "report": "done",
+    }  # fmt: skip
+    path = view["run"]["result"]["path"]
+    files = f"/v1/workflows/written/runs/{made['id']}/files"
+    report = client.get(files, params={"path": path})
+    assert report.text.startswith("about service of pumps")
+    assert report.headers["content-disposition"] == 'attachment; filename="out.md"'
+    for other in (str(folder / "workflows" / "service.yaml"), path.replace("out.md", "../out.md"), ""):
+        assert client.get(files, params={"path": other}).status_code == 404
+    assert client.get(f"/v1/workflows/service/runs/{made['id']}").status_code == 404
+
+
+def test_a_run_is_replayed_from_a_step(client: httpx.Client, folder: Path) -> None:
+    first = ended(client, client.post("/v1/workflows/service", json={"machine": "press"}).json())
+    client.post(f"/v1/runs/{first['id']}/resume", json={"decisions": [{"type": "approve"}]})
+    ended(client, first)
+    asked = lines(folder / "asked.txt")
+    again = {"workflow": "service", "replay": {"run": first["id"], "from_step": "sure"}}
+    made = client.post("/v1/runs", json=again)
+    waits = ended(client, made.json())
+    assert (made.status_code, waits["status"], lines(folder / "asked.txt")) == (202, "requires_action", asked)
+    client.post(f"/v1/runs/{waits['id']}/resume", json={"decisions": [{"type": "reject"}]})
+    assert ended(client, waits)["answer"]["text"] == "about service of press: hold"
+    for replay, status, says in (
+        ({"run": "nobody", "from_step": "sure"}, 404, "no run 'nobody'"),
+        ({"run": first["id"], "from_step": "shure"}, 422, "did you mean 'sure'"),
+    ):
+        wrong = client.post("/v1/runs", json={**again, "replay": replay})
+        assert (wrong.status_code, says in wrong.text) == (status, True), wrong.text
+    assert client.post("/v1/runs", json={"task": "x", "replay": again["replay"]}).status_code == 422
+
+
+def test_a_run_that_a_command_began_is_decided_over_http_and_the_other_way_round(
+    client: httpx.Client, team: Team
+) -> None:
+    workflow = Workflow(read_plans(team.blueprint.root)["service"], team)
+    workflow.run({"machine": "crane"}, "by-command")
+    assert _view(client, {"id": "by-command"})["status"] == "waiting"
+    client.post("/v1/runs/by-command/resume", json={"decisions": [{"type": "approve"}]})
+    assert ended(client, {"id": "by-command"})["answer"]["text"] == "about service of crane: tell"
+    waits = ended(client, client.post("/v1/workflows/service", json={"machine": "lift"}).json())
+    workflow.resume(waits["id"], [Reject()])
+    known = client.get(f"/v1/runs/{waits['id']}").json()
+    assert (known["status"], known["answer"]["text"]) == ("completed", "about service of lift: hold")
 
 
 def test_a_run_that_failed_says_why(client: httpx.Client) -> None:

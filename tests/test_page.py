@@ -43,6 +43,8 @@ from metier.tests.desk import served  # noqa: E402
 from metier.tests.gates import PASSWORD, accounts_of  # noqa: E402
 from metier.tests.patience import PATIENCE  # noqa: E402
 from metier.tests.patience import until as wait_until  # noqa: E402
+from metier.tests.shop import lines  # noqa: E402
+from metier.tests.workflow_team import open_office  # noqa: E402
 
 WEB = Path(__file__).parent.parent / "serving" / "http" / "web"
 CHROMIUM = os.environ.get("METIER_CHROMIUM") or next(
@@ -58,7 +60,7 @@ DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 PICTURES = os.environ.get("METIER_PICTURES")
 SHOWN = (
     *("answer", "pdf", "doubt", "approval", "review", "german-dark", "start-phone-light", "answer-phone-light"),
-    *("team-home-desktop-light", "team-router-desktop-light", "team-documents-desktop-light"),
+    *("workflow-at-work", "team-home-desktop-light", "team-router-desktop-light", "team-documents-desktop-light"),
 )
 """The pictures that the documents show."""
 
@@ -375,7 +377,7 @@ def test_a_file_is_dropped_into_one_conversation_and_read_only_there(visit: Any)
     visitor.wrong = [w for w in visitor.wrong if "400" not in w]
 
 
-TABS = ("", "documents", "search", "router", "runs", "review", "evaluation", "memory")
+TABS = ("", "workflows", "documents", "search", "router", "runs", "review", "evaluation", "memory")
 
 
 @pytest.mark.parametrize(("scheme", "size"), [("light", DESKTOP), ("dark", DESKTOP), ("light", PHONE)])
@@ -511,6 +513,122 @@ def test_german_says_everything(visit: Any) -> None:
     page.reload()
     page.locator(".said").wait_for()
     assert page.locator("html").get_attribute("lang") == "en", "the choice is kept"
+
+
+WEEK = """
+description: What stood still, what the manuals say, and an order once somebody has agreed.
+parameters:
+  site: {enum: [North, South], description: Which site}
+  most: {type: integer, default: 5, minimum: 1, description: How many machines}
+  parts: {type: array, default: [seal, belt]}
+  urgent: {type: boolean, default: false}
+steps:
+  stops: {ask: figures, task: "What stood still at {{ site }}?"}
+  hours: {calculate: "sum({{ stops.column('hours') }})", unit: h}
+  held: {ask: manuals, task: "gate {{ urgent }}"}
+  nobody: {ask: manuals, task: "nobody knows", on_failure: skip}
+  advice:
+    for_each: "{{ stops.rows }}"
+    as: row
+    at_most: 3
+    steps:
+      quote: {ask: manuals, task: "service of {{ row.machine }}"}
+  agreed: {ask_person: "Order {{ parts[0] }} for {{ hours }}?", choices: [order, wait, later], after: [held]}
+  order: {tool: book, arguments: {order: "{{ agreed }}"}, when: "{{ agreed.text == 'order' }}"}
+  report: {report: week.md, template: "{{ hours }} {{ held }} {{ advice }} {{ nobody }}", after: [order]}
+"""
+BROKEN = """
+description: Two steps that wait for each other.
+steps: {a: {join: "{{ b }}"}, b: {join: "{{ a }}"}}
+"""
+
+
+def _start(visitor: Visitor) -> Any:
+    """Start the week at the site South; gives the page with its run."""
+    page = visitor.go("#/team/workflows/week")
+    page.get_by_label("site").select_option("South")
+    page.get_by_role("button", name="Start").click()
+    page.locator(".step").first.wait_for()
+    return page
+
+
+def _step(page: Any, name: str, state: str) -> None:
+    page.locator(f".plan [aria-label='{name}: {state}']").wait_for()
+
+
+def test_a_workflow_is_started_followed_decided_and_replayed(browser: Any, tmp_path: Path) -> None:
+    (tmp_path / "workflows").mkdir()
+    (tmp_path / "workflows" / "week.yaml").write_text(WEEK)
+    (tmp_path / "workflows" / "broken.yaml").write_text(BROKEN)
+    with open_office(tmp_path, policy={"ask": ["book"]}) as team, served(team) as address:
+        visitor, wrong = Visitor(browser, address), dict[str, list[str]]()
+        page = visitor.go("#/team/workflows")
+        wrong["list"] = visitor.accessible()
+        page.get_by_role("link", name="broken").click()
+        page.get_by_text("a → b → a").wait_for()
+        wrong["broken"] = visitor.accessible()
+        page = visitor.go("#/team/workflows/week")
+        wrong["form"] = visitor.accessible()
+        page = _start(visitor)
+        _step(page, "held", "at work")
+        _step(page, "agreed", "not begun")
+        page.locator("[data-step=stops] summary").click()
+        playwright.expect(page.locator("[data-step=stops] tbody tr")).to_have_text(["filler6", "labeller2.5"])
+        wrong["at work"] = visitor.accessible()
+        visitor.picture("workflow-at-work")
+        (tmp_path / "open").touch()
+        page.get_by_text("Order seal for 8.5 h?").wait_for()
+        _step(page, "agreed", "waits for you")
+        wrong["question"] = visitor.accessible()
+        page.locator(".choose").get_by_text("order", exact=True).click()
+        page.get_by_role("button", name="Continue").click()
+        page.locator(".approval .name").get_by_text("book").wait_for()
+        assert lines(tmp_path / "done.txt") == [], "nothing is done before somebody agrees"
+        page.get_by_role("button", name="Continue").click()
+        page.locator(".result").wait_for()
+        assert lines(tmp_path / "done.txt") == ["book order"]
+        assert page.locator("[data-step=hours] .brief").inner_text() == "8.5 h"
+        _step(page, "nobody", "left out")
+        page.get_by_role("button", name="advice: done").click()
+        second = page.locator("[data-step=advice] .turns > li").nth(1)
+        playwright.expect(second.locator(".source q")).to_have_text("about service of labeller")
+        wrong["done"] = visitor.accessible()
+        visitor.picture("workflow-done")
+        with page.expect_download() as download:
+            page.locator(".result").get_by_role("button", name="week.md").click()
+        assert "h about gate no[^1]" in Path(download.value.path()).read_text()
+
+        before = len(lines(tmp_path / "asked.txt"))
+        page.get_by_role("button", name="advice: done").focus()
+        page.keyboard.press("Enter")
+        page.locator("[data-step=advice]").get_by_role("button", name="Replay from here").click()
+        playwright.expect(page.locator(".done-steps [open]")).to_have_count(0)  # it is another run's page now
+        page.locator(".result").wait_for()
+        anew = lines(tmp_path / "asked.txt")[before:]
+        assert sorted(anew) == ["service of filler", "service of labeller"], "of the steps before, the results count"
+        assert lines(tmp_path / "done.txt") == ["book order"]
+        page.get_by_role("link", name="‹ week").click()
+        playwright.expect(page.locator(".earlier li")).to_have_count(2)
+
+        (tmp_path / "open").unlink()
+        page = _start(visitor)
+        _step(page, "held", "at work")
+        page.get_by_role("button", name="Stop", exact=True).click()
+        page.locator(".row .pill").get_by_text("Stopped.").wait_for()
+        done = page.url.rpartition("/")[0]
+        visitor.end()
+        for scheme, size in (("dark", DESKTOP), ("dark", PHONE), ("light", PHONE)):
+            visitor = Visitor(browser, address, color_scheme=scheme, viewport=size, locale="de-DE")
+            page = visitor.go(done.partition(f"{address}/")[2])
+            page.locator(".earlier a").last.wait_for()
+            wrong[f"form {scheme} {size['width']}"] = visitor.accessible()
+            page.locator(".earlier a").last.click()
+            page.get_by_text("Ergebnis").wait_for()
+            page.locator("[data-step=advice] summary").click()
+            wrong[f"run {scheme} {size['width']}"] = visitor.accessible()
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            visitor.end()
+        assert {place: found for place, found in wrong.items() if found} == {}
 
 
 def test_memory_is_seen_corrected_and_erased(visit: Any) -> None:

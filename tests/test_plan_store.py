@@ -15,9 +15,10 @@ from typer.testing import CliRunner
 from metier import Answer, Route, Team
 from metier.agents.cards import Blueprint
 from metier.agents.threads import open_threads
-from metier.agents.workflows.execute import KIND, Workflow, WorkflowRun
+from metier.agents.workflows.execute import Workflow
 from metier.agents.workflows.files import read_plans
 from metier.agents.workflows.plan import AskStep, Parameter, Plan, ToolStep
+from metier.agents.workflows.runs import KIND, WorkflowRun
 from metier.agents.workflows.store import OfferedWorkflow, PlanStore, generalise, guesser, keep_plan, router_examples
 from metier.core.errors import ConfigError
 from metier.core.run import ignore

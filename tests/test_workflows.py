@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from metier.agents.team import Team
-from metier.agents.workflows.execute import Workflow, WorkflowRun, compare_runs, runs
+from metier.agents.workflows.execute import Workflow
 from metier.agents.workflows.plan import (
     AskStep,
     CalculateStep,
@@ -20,6 +20,7 @@ from metier.agents.workflows.plan import (
     Plan,
 )
 from metier.agents.workflows.results import Failed, Items, Number, Skipped, Table, Text
+from metier.agents.workflows.runs import WorkflowRun, compare_runs, runs
 from metier.core.errors import ConfigError, InputError, StateError
 from metier.core.run import Cancelled, Event, cancellable
 from metier.memory.store import Owner

@@ -1,7 +1,8 @@
 """A team for workflows: no model, tools that leave a line in a file for each thing they did, and answers by rule.
 
 `figures` gives rows, `manuals` a cited quote, `clerk` acts (see `shop`). A task that says "fail" fails, one that says
-"nobody" is answered by nobody, "slow" takes a moment, and "meet 3" waits until three that say so are under way.
+"nobody" is answered by nobody, "slow" takes a moment, "meet 3" waits until three that say so are under way, and "gate"
+until there is a file `open` in the team's folder.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 from metier.agents.cards import Blueprint, MemoryCard, RouterCard, TeamCard
 from metier.agents.team import Team
 from metier.core.errors import EngineError
+from metier.core.run import check_cancelled
 from metier.core.types import Citation
 from metier.specialists.card import SpecialistCard
 from metier.specialists.engines.scripted import ScriptedEngine
@@ -33,6 +35,9 @@ def by_rule(work: Work) -> Draft:
         time.sleep(0.4)
     if company := re.match(r"meet \d+", task):
         until(lambda: sum(line.startswith(company[0]) for line in lines(folder / "asked.txt")) >= int(company[0][5:]))
+    while "gate" in task and not (folder / "open").exists():
+        check_cancelled()
+        time.sleep(0.02)
     if "fail" in task and len([line for line in lines(folder / "asked.txt") if line == task]) <= _failures(task):
         raise EngineError(f"no engine for: {task}")
     if "nobody" in task:

@@ -14,9 +14,10 @@ from ...core.types import Answer, Brief
 from ..cards import fingerprint
 from ..journal import GraphJournal, graph_place, listener, wait_for_decisions
 from ..turn_memory import origin
-from .execute import KIND, Workflow, WorkflowRun
-from .perform import Colleagues, Replan
+from .execute import Workflow
+from .perform import Colleagues
 from .plan import Plan
+from .runs import KIND, WorkflowRun
 
 
 class RunInChat:
@@ -25,11 +26,10 @@ class RunInChat:
     Args:
         team: Who works on the steps.
         workflows: What plans may run, by name.
-        replan: Takes apart what came back unsure.
     """
 
-    def __init__(self, team: Colleagues, workflows: Mapping[str, Plan], replan: Replan | None = None) -> None:
-        self._team, self._workflows, self._replan = team, workflows, replan
+    def __init__(self, team: Colleagues, workflows: Mapping[str, Plan]) -> None:
+        self._team, self._workflows = team, workflows
 
     def __call__(self, plan: Plan, parameters: Mapping[str, Any], brief: Brief, emit: Emit) -> Answer:
         """Run it; where a person must decide, the turn waits, and goes on with the run where it stood.
@@ -38,7 +38,7 @@ class RunInChat:
             ConfigError: the plan cannot run in this team.
             InputError: a parameter is wrong.
         """
-        workflow = Workflow(plan, self._team, workflows=self._workflows, replan=self._replan)
+        workflow = Workflow(plan, self._team, workflows=self._workflows)
         if not graph_place() or self._team.threads.saver is None:
             return _apart(partial(workflow.run, parameters, emit=_inner(emit), durable=False)).answer
         journal, tell = GraphJournal(), _told()
@@ -58,8 +58,8 @@ def _begin(
 ) -> WorkflowRun:
     """A new run; the one that this turn had begun before it was broken off, if there is one."""
     if workflow.records.get(KIND, run_id) is None:
-        user, tenant = asked.get("user_id"), asked.get("tenant")
-        return workflow.run(parameters, run_id, emit=tell, user=user, tenant=tenant)
+        whose = {"user": asked.get("user_id"), "tenant": asked.get("tenant"), "within": asked.get("thread_id", "")}
+        return workflow.run(parameters, run_id, emit=tell, **whose)
     run = workflow.find(run_id)
     return workflow.resume(run_id, emit=tell) if run.status == "running" else run
 

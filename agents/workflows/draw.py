@@ -67,18 +67,25 @@ def _about(step: Step) -> str:
 
 
 def layers(plan: Plan, states: Mapping[str, str]) -> dict[str, list[dict[str, Any]]]:
-    """The steps for whoever draws them: `nodes` (name, layer, kind, state) and `edges` (from, to, kind).
+    """The steps for whoever draws them: `nodes` (name, layer, kind, about, steps of a loop, state) and `edges` (from,
+    to, kind). An edge that others imply is left out. A plan whose steps wait for each other has a layer for each.
 
     Args:
         states: How each step stands in a run.
     """
     graph = plan.graph()
-    levels = {name: level for level, names in enumerate(nx.topological_generations(graph)) for name in names}
+    circular = not nx.is_directed_acyclic_graph(graph)
+    generations = [[name] for name in plan.steps] if circular else nx.topological_generations(graph)
+    levels = {name: level for level, names in enumerate(generations) for name in names}
+    drawn = graph if circular else nx.transitive_reduction(graph)
     nodes = [
-        {"name": name, "layer": levels[name], "kind": step.kind, "state": states.get(name, "")}
+        {
+            "name": name, "layer": levels[name], "kind": step.kind, "about": _about(step),
+            "steps": [*step.steps] if isinstance(step, EachStep) else [], "state": states.get(name, ""),
+        }
         for name, step in plan.steps.items()
-    ]
-    edges = [{"from": a, "to": b, "kind": data["kind"]} for a, b, data in graph.edges(data=True)]
+    ]  # fmt: skip
+    edges = [{"from": a, "to": b, "kind": graph.edges[a, b]["kind"]} for a, b in drawn.edges if levels[a] < levels[b]]
     return {"nodes": nodes, "edges": edges}
 
 

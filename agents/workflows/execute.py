@@ -15,13 +15,12 @@ from datetime import date
 from pathlib import Path
 from tempfile import gettempdir
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any
 from uuid import uuid4
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.types import Command
-from pydantic import Field
 
 from ...core.errors import ConfigError, InputError, StateError, unknown
 from ...core.files import saying_full
@@ -32,90 +31,19 @@ from ...memory.store import Owner
 from ...memory.threads import ThreadSaver
 from ...tools.policy import ApprovalRequest, Decision
 from ..journal import EMIT
-from ..threads import TURN_SECONDS, WORKFLOW, Unfinished, check_name
+from ..threads import TURN_SECONDS, Unfinished, check_name
 from ..turn_memory import configured
 from .compile import LIMIT, RUNNING, Compiler, Running, begun, is_failed
-from .perform import (
-    Colleagues,
-    Replan,
-    all_citations,
-    known_of,
-)
-from .plan import EachStep, Known, Plan, Step, ToolStep
-from .results import Failed, Items, ResultValue, Skipped, StepResult
+from .perform import Colleagues, Replan, known_of
+from .plan import AskStep, EachStep, Known, Plan, Step, ToolStep
+from .planner import Planner
+from .results import Failed, Items, ResultValue, Skipped
+from .runs import KIND, Trouble, WorkflowRun, runs
 from .steps import read_parameters, step_graph
 from .template import fill, uses
 
-WorkflowStatus = Literal["running", "done", "failed", "waiting"]
-
-KIND = "workflow"
-"""The kind of the records that hold runs."""
 _GO_ON = object()
 """What a run that was broken off goes on with: nothing new."""
-
-
-class Trouble(Value):
-    """Something that did not go as planned; the run may have gone on without it."""
-
-    step: str
-    reason: str
-
-
-class WorkflowRun(Value):
-    """One run of a workflow."""
-
-    run_id: str
-    workflow: str
-    status: WorkflowStatus
-    """`failed`: a step that must not fail did. `running`: it was broken off and can go on."""
-    parameters: dict[str, Any] = Field(default_factory=dict)
-    results: dict[str, StepResult] = Field(default_factory=dict)
-    """By step, in the order of the plan; those that were not begun are missing."""
-    result: StepResult | None = None
-    """What the whole gave; None while there is none."""
-    trouble: tuple[Trouble, ...] = ()
-    """Steps that were left out or failed, and lists that were cut."""
-    waiting: ApprovalRequest | None = None
-    """What a person must decide before it goes on."""
-    usage: Usage = Usage()
-    timings: dict[str, float] = Field(default_factory=dict)
-    """Seconds by step, all turns of a loop together; `total` is the time since it began or went on."""
-
-    @property
-    def thread_id(self) -> str:
-        """Under which it is saved."""
-        return f"{WORKFLOW}{self.run_id}"
-
-    @property
-    def states(self) -> dict[str, str]:
-        """How each step stands: `done`, `skipped`, `failed`, `waiting`; others have not begun."""
-        known = {"skipped": "skipped", "failed": "failed"}
-        states = {name: known.get(result.kind, "done") for name, result in self.results.items()}
-        asked = [action.args.get("step") for action in self.waiting.action_requests] if self.waiting else []
-        return states | {str(name): "waiting" for name in asked if name}
-
-    @property
-    def answer(self) -> Answer:
-        """The run as an answer, for those who know only tasks and answers."""
-        kept: dict[str, Any] = {
-            "specialist": self.workflow,
-            "thread_id": self.thread_id,
-            "run_id": self.run_id,
-            "usage": self.usage,
-            "timings": self.timings,
-            "reason": "; ".join(f"{one.step}: {one.reason}" for one in self.trouble),
-        }
-        if self.waiting:
-            why = "; ".join(action.description for action in self.waiting.action_requests)
-            data = self.waiting.model_dump(mode="json")
-            return Answer(**{**kept, "reason": why}, text=f"Waiting for a decision: {why}.", kind="waiting", data=data)
-        if self.status != "done" or self.result is None:
-            return Answer(**kept, text=f"The workflow '{self.workflow}' failed. {kept['reason']}", kind="abstain")
-        data = self.result.model_dump(mode="json")
-        citations = tuple(dict.fromkeys(all_citations(self.result)))
-        return Answer(
-            **kept, text=str(self.result), citations=citations, confidence=1.0, data=data, touched=self.result.touched
-        )
 
 
 class PlannedStep(Value):
@@ -139,7 +67,8 @@ class Workflow:
         plan: What is to be done.
         team: Who does it; None for a plan that asks nobody.
         workflows: Other plans that it may run, by name.
-        replan: Takes a question apart that could not be answered, for steps with `on_failure: replan`.
+        replan: Takes a question apart that could not be answered, for steps with `on_failure: replan`; left out: the
+            rules of `Planner` over the team's router.
         folder: Where reports are written; left out: a folder of the run's own, beside what the team keeps.
 
     Raises:
@@ -155,7 +84,8 @@ class Workflow:
         replan: Replan | None = None,
         folder: Path | str | None = None,
     ) -> None:
-        self.plan, self.team, self.workflows, self.replan = plan, team, dict(workflows or {}), replan
+        self.plan, self.team, self.workflows = plan, team, dict(workflows or {})
+        self.replan = replan or (self._by_rule if team else None)
         self._folder = Path(folder) if folder else None
         self._graphs = dict[tuple[int, str, str], tuple[Plan, Any]]()
         self._saver = team.threads.saver if team else None
@@ -173,6 +103,7 @@ class Workflow:
         emit: Emit = ignore,
         user: str | None = None,
         tenant: str | None = None,
+        within: str = "",
         durable: bool = True,
     ) -> WorkflowRun:
         """Do it.
@@ -182,6 +113,7 @@ class Workflow:
             run_id: Its name; left out: a new one.
             emit: Told of every event: `step` for each step, and those of whoever is asked.
             user, tenant: Who asks.
+            within: The conversation of whose turn it is a part.
             durable: Save each step, so that the run goes on after a crash, and people can be asked. Not so, it is
                 quicker, leaves nothing behind, and begins anew.
 
@@ -196,7 +128,8 @@ class Workflow:
         if durable and self.records.get(KIND, name):
             raise StateError(f"there is a run '{name}' already", hint="resume it, or take another name")
         scope = {"today": date.today().isoformat(), **values}
-        return self._go(name, self.plan, scope, Owner(user, tenant), {}, emit, durable=durable)
+        blank = self._blank(name, self.plan, scope, within=within)
+        return self._go(blank, self.plan, Owner(user, tenant), emit, durable=durable)
 
     def run_row(self, parameters: Mapping[str, Any]) -> WorkflowRun:
         """One of very many runs, each quick: its steps come one after another in this thread, nothing is kept of it, no
@@ -208,7 +141,7 @@ class Workflow:
         """
         start = perf_counter()
         values = {"today": date.today().isoformat(), **read_parameters(parameters, self.plan.parameters)}
-        blank = WorkflowRun(run_id=str(uuid4()), workflow=self.plan.name, status="running", parameters=values)
+        blank = self._blank(str(uuid4()), self.plan, values)
         run = Running(self._place(blank), Owner(None), values["today"], saved=False, straight=True)
         token = var_child_runnable_config.set({"configurable": {RUNNING: run, EMIT: ignore}})
         try:
@@ -236,7 +169,8 @@ class Workflow:
         if before.status in ("done", "failed"):
             raise StateError(f"run '{run_id}' is over: it is {before.status}", hint=f"metier runs replay {run_id}")
         plan = Plan.model_validate(record.body["plan"])
-        return self._go(run_id, plan, before.parameters, record.owner, {}, emit, decisions=decisions)
+        blank = before.model_copy(update={"status": "running", "waiting": None, "trouble": ()})
+        return self._go(blank, plan, record.owner, emit, decisions=decisions)
 
     def replay(self, run_id: str, from_step: str, *, to: str | None = None, emit: Emit = ignore) -> WorkflowRun:
         """Run the plan as it is now once more, from a step on: that step, all that use it, and all that changed since
@@ -262,7 +196,8 @@ class Workflow:
         anew = {from_step, *changed}
         anew |= {name for one in [*anew] for name in _descendants(graph, one)}
         kept = {n: r for n, r in before.results.items() if n in self.plan.steps and n not in anew and not is_failed(r)}
-        return self._go(to or str(uuid4()), self.plan, parameters, record.owner, kept, emit)
+        blank = self._blank(to or str(uuid4()), self.plan, parameters, results=kept)
+        return self._go(blank, self.plan, record.owner, emit)
 
     def find(self, run_id: str) -> WorkflowRun:
         """A run as it stands.
@@ -309,6 +244,14 @@ class Workflow:
             self._graphs[key] = (plan, graph)  # the plan is kept, so that no other can have its place in memory
         return self._graphs[key][1]
 
+    def _blank(self, run_id: str, plan: Plan, parameters: Plain, **more: Any) -> WorkflowRun:
+        return WorkflowRun(run_id=run_id, workflow=plan.name, status="running", parameters=parameters, **more)
+
+    def _by_rule(self, step: AskStep, task: str, answer: Answer | None = None) -> Plan | None:
+        """Planned anew without a model."""
+        assert self.team
+        return Planner(self.team.router.route).replan(step, task, answer)
+
     def _record(self, run_id: str) -> Record:
         record = self.records.get(KIND, run_id)
         if record is None:
@@ -318,18 +261,17 @@ class Workflow:
 
     def _go(
         self,
-        run_id: str,
+        blank: WorkflowRun,
         plan: Plan,
-        parameters: Plain,
         owner: Owner,
-        results: Mapping[str, ResultValue],
         tell: Emit,
         *,
         decisions: Sequence[Decision] | None = None,
         durable: bool = True,
     ) -> WorkflowRun:
+        """Args: blank: The run as it begins; the results in it count, and their steps are not done."""
         start, saver = perf_counter(), self._saver if durable else None
-        blank = WorkflowRun(run_id=run_id, workflow=plan.name, status="running", parameters=parameters)
+        run_id, parameters = blank.run_id, blank.parameters
         run = Running(self._place(blank), owner, str(parameters.get("today", "")), saved=saver is not None)
         config: RunnableConfig = {
             "configurable": {"thread_id": blank.thread_id, EMIT: tell, RUNNING: run, **configured(owner)},
@@ -346,7 +288,7 @@ class Workflow:
             given = None if decisions is None else self._decided(graph, config, plan, decisions)
             if given is None:
                 scope = {name: {"plain": value} for name, value in parameters.items()}
-                given = begun(scope, None, {name: run.pack(one) for name, one in results.items()})
+                given = begun(scope, None, {name: run.pack(one) for name, one in blank.results.items()})
             state = graph.invoke(None if given is _GO_ON else given, config, **saved)
             waits = [*self._questions(graph, config, plan).values()] if saver else []
             done = _finished(blank, plan, run, state, waits, perf_counter() - start)
@@ -489,35 +431,3 @@ def _filled(value: Any, scope: Plain) -> str:
         return str(fill(value, scope))
     except InputError:
         return value
-
-
-def runs(records: Records, owner: Owner | None = None) -> list[WorkflowRun]:
-    """The runs that are kept, the latest first."""
-    return [WorkflowRun.model_validate(record.body["run"]) for record in records.list(KIND, owner)]
-
-
-class StepDifference(Value):
-    """A step that two runs did not do alike."""
-
-    step: str
-    before: str
-    after: str
-    seconds_before: float = 0.0
-    seconds_after: float = 0.0
-
-
-def compare_runs(before: WorkflowRun, after: WorkflowRun) -> list[StepDifference]:
-    """The steps whose results differ, in the order of the earlier run."""
-    names = dict.fromkeys([*before.results, *after.results])
-    shown = {name: tuple(str(run.results.get(name, "(not begun)")) for run in (before, after)) for name in names}
-    return [
-        StepDifference(
-            step=name,
-            before=one,
-            after=other,
-            seconds_before=before.timings.get(name, 0.0),
-            seconds_after=after.timings.get(name, 0.0),
-        )
-        for name, (one, other) in shown.items()
-        if one != other
-    ]

@@ -24,6 +24,7 @@ from ...specialists.specialist import Specialist
 from ...tools.builtin.calculator import calculate_value
 from ...tools.policy import Approve, DecisionName, Reject, Respond
 from ..cards import Blueprint, fingerprint
+from ..graph import Routes
 from ..journal import GraphJournal, ask_person, emit, listener
 from ..threads import Threads
 from .plan import (
@@ -49,6 +50,7 @@ from .results import (
     StepResult,
     Text,
     Truth,
+    all_citations,
     of_answer,
     of_call,
     of_value,
@@ -79,6 +81,8 @@ class Colleagues(Protocol):
     def blueprint(self) -> Blueprint: ...
     @property
     def specialists(self) -> Mapping[str, Specialist]: ...
+    @property
+    def router(self) -> Routes: ...
     def take(self, brief: Brief, specialist: str | None = None, *, emit: Emit) -> Answer: ...
 
 
@@ -212,12 +216,6 @@ def _with_all(seen: Sequence[Citation], step: Step, making: Making) -> tuple[Cit
     """Those that stand in the text, in their order, and those of all other results that it was made of."""
     used = [making.results[name] for name in sorted(step.names()) if name in making.results]
     return tuple(dict.fromkeys([*seen, *(citation for result in used for citation in all_citations(result))]))
-
-
-def all_citations(result: ResultValue) -> list[Citation]:
-    """Of a result, and of all results inside it."""
-    inner = [one for item in getattr(result, "items", ()) for part in item.values() for one in all_citations(part)]
-    return [*result.citations, *inner]
 
 
 def _ask(step: AskStep, making: Making) -> StepResult:

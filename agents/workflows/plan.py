@@ -208,6 +208,15 @@ class Plan(Value):
         """The step whose result is the run's."""
         return self.result or list(self.steps)[-1]
 
+    @property
+    def parameters_schema(self) -> dict[str, Any]:
+        """Its parameters as JSON Schema of one object."""
+        return {
+            "type": "object",
+            "properties": {name: parameter.json_schema() for name, parameter in self.parameters.items()},
+            "required": [name for name, parameter in self.parameters.items() if parameter.required],
+        }
+
     def graph(self) -> nx.DiGraph[str]:
         """The steps as a graph: an edge goes to a step from what it uses (`kind`: data), or only follows (`order`)."""
         return step_graph(self.steps)
@@ -497,11 +506,7 @@ class _Checked:
         if other is None:
             yield Fault(at=(*at, "workflow"), what=unknown("workflow", step.workflow, self.known.workflows))
             return
-        schema = {
-            "properties": {name: parameter.json_schema() for name, parameter in other.parameters.items()},
-            "required": [name for name, parameter in other.parameters.items() if parameter.required],
-        }
-        yield from self._arguments(step, at, scope, schema)
+        yield from self._arguments(step, at, scope, other.parameters_schema)
 
     def _report(self, step: ReportStep, at: PlanPlace) -> Iterator[Fault]:
         path = PurePath(step.report)

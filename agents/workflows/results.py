@@ -233,6 +233,18 @@ read_result = TypeAdapter[StepResult](StepResult).validate_python
 """A result as it was saved → the value."""
 
 
+def all_citations(result: ResultValue) -> list[Citation]:
+    """Of a result, and of all results inside it."""
+    inner = [one for item in getattr(result, "items", ()) for part in item.values() for one in all_citations(part)]
+    return [*result.citations, *inner]
+
+
+def all_files(result: ResultValue) -> list[File]:
+    """The files in a result."""
+    inner = [one for item in getattr(result, "items", ()) for part in item.values() for one in all_files(part)]
+    return [result, *inner] if isinstance(result, File) else inner
+
+
 def of_answer(answer: Answer) -> StepResult:
     """What a specialist's answer is: rows are a table, other data is data, all else is text."""
     kept: dict[str, Any] = {"citations": answer.citations, "touched": answer.touched}

@@ -21,8 +21,9 @@ from ...core.errors import InputError, MetierError, StateError
 from ...core.run import Plain, Progress, no_progress
 from ...core.types import Value
 from ..cards import fingerprint
-from .execute import Workflow, WorkflowRun
+from .execute import Workflow
 from .plan import AskStep, PersonStep, Plan, SubStep, ToolStep
+from .runs import WorkflowRun
 from .steps import walk
 
 _AHEAD = 4

@@ -297,7 +297,7 @@ def _from_text(said: str, type_: str) -> Any:
     try:
         return json.loads(said)
     except ValueError:
-        return said.split(",") if type_ == "array" and said.strip() else said
+        return [one.strip() for one in said.split(",")] if type_ == "array" and said.strip() else said
 
 
 def read_parameters(given: Mapping[str, Any], wanted: Mapping[str, Parameter]) -> dict[str, Any]:

@@ -36,8 +36,9 @@ from ...core.types import Answer
 from ...tools.policy import Decision
 from .caller import Caller, caller
 from .openai_answer import LiveText, base_url, detail
+from .run import Run
 from .run_request import run_request
-from .runs import Run, RunService
+from .runs import RunService
 from .stream import attached
 
 _RPC, _REST = "/a2a", "/a2a/rest"

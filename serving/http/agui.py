@@ -45,8 +45,9 @@ from ...tools.policy import ApprovalRequest, ApprovalResponse, Decision, Reject
 from .caller import Caller, Whoever
 from .errors import ServingError, error_body
 from .openai_answer import ContentPart, LiveText, detail, text_of
+from .run import Run
 from .run_request import RunRequest, run_request
-from .runs import Run, RunService
+from .runs import RunService
 from .stream import QUIET, SSE, attached, stream_response
 
 agui_routes = APIRouter(tags=["ag-ui"])

@@ -38,8 +38,9 @@ from .metrics import add_metrics
 from .openai_chat import chat_routes
 from .openai_responses import response_routes
 from .page import Page, page_routes
+from .run import Run
 from .run_routes import run_routes
-from .runs import Run, RunService
+from .runs import RunService
 from .shift import Shift
 from .team_page import team_routes
 from .telemetry import FollowCaller, Telemetry

@@ -25,8 +25,9 @@ from .caller import Caller, Whoever
 from .errors import ServingError
 from .langgraph_stream import follow
 from .openai_answer import TEAM, ContentPart, model_names, text_of
+from .run import Run
 from .run_request import RunRequest, WebhookTarget
-from .runs import Run, RunService
+from .runs import RunService
 from .stream import SSE, attached, stream_response, while_connected
 from .threads import ThreadIndex, last_values
 

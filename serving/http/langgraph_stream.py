@@ -11,7 +11,8 @@ from langchain_core.messages import AIMessageChunk, HumanMessage
 from ...core.errors import MetierError
 from ...core.run import Event
 from .openai_answer import LiveText
-from .runs import Run, RunService
+from .run import Run
+from .runs import RunService
 from .stream import QUIET, sse
 from .threads import last_values, message_of, state_of
 

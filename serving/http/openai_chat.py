@@ -35,8 +35,9 @@ from .openai_answer import (
     text_of,
     usage_of,
 )
+from .run import Run
 from .run_request import RunRequest
-from .runs import Run, RunService
+from .runs import RunService
 from .stream import QUIET, SSE, attached, sse, stream_response, while_connected
 
 chat_routes = APIRouter(prefix="/v1", tags=["openai"])

@@ -31,8 +31,9 @@ from .openai_answer import (
     specialist_of,
     text_of,
 )
+from .run import Run
 from .run_request import RunRequest
-from .runs import Run, RunService
+from .runs import RunService
 from .stream import QUIET, SSE, attached, sse, stream_response, while_connected
 
 response_routes = APIRouter(prefix="/v1/responses", tags=["openai"])

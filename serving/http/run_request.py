@@ -16,6 +16,15 @@ ENDED: tuple[RunStatus, ...] = ("requires_action", "completed", "failed", "cance
 """What is over, or stands still until somebody decides."""
 
 
+class Replay(Value):
+    """A workflow once more, from a step on: of the steps before, the earlier results count."""
+
+    run: str = Field(min_length=1, max_length=100)
+    """The earlier run; its parameters count."""
+    from_step: str = Field(min_length=1, max_length=100)
+    """The first step to do again."""
+
+
 class RunRequest(Value):
     """What is asked of the team."""
 
@@ -24,12 +33,19 @@ class RunRequest(Value):
     workflow: str | None = Field(default=None, min_length=1, max_length=100)
     """Run this workflow, with these parameters."""
     parameters: dict[str, Any] = Field(default_factory=dict)
+    replay: Replay | None = None
+    """Not anew with these parameters, but an earlier run of the workflow from a step on."""
     thread_id: str | None = Field(default=None, min_length=1, max_length=200)
     """The conversation that it belongs to; left out: none."""
     specialist: str | None = Field(default=None, max_length=200)
     """Skip the router and ask this one."""
     history: tuple[Turn, ...] = Field(default=(), max_length=1_000)
     """Earlier turns of a conversation that the caller keeps; for a task without `thread_id`."""
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """What tells one request from another; a request without fields that are new is what it always was."""
+        return self.model_dump(mode="json", exclude=None if self.replay else {"replay"})
 
     @classmethod
     def of_workflow(cls, name: str, parameters: dict[str, Any]) -> RunRequest:
@@ -41,6 +57,12 @@ class RunRequest(Value):
     def _named_by_its_workflow(cls, given: Any) -> Any:
         named = isinstance(given, dict) and given.get("workflow") and not given.get("task")
         return {**given, "task": f"workflow {given['workflow']}"} if named else given
+
+    @model_validator(mode="after")
+    def _replays_a_workflow(self) -> RunRequest:
+        if self.replay and not self.workflow:
+            raise ValueError("replay: say which workflow")
+        return self
 
 
 class WebhookTarget(Value):

@@ -15,8 +15,9 @@ from ...core.types import Value
 from ...tools.policy import Decision
 from .caller import Whoever
 from .errors import ServingError
+from .run import Run
 from .run_request import RunRequest, RunView, WebhookTarget
-from .runs import Run, RunService
+from .runs import RunService
 from .stream import QUIET, SSE, attached, sse, stream_response, while_connected
 
 run_routes = APIRouter(prefix="/v1", tags=["runs"])

@@ -1,8 +1,6 @@
-"""The runs that all doors share: started, followed, called off, gone on with. They live in the event loop; the team's
-work goes on in a bounded pool of threads, one turn at a time in each thread of conversation. Durable ones are records
-that all servers of the team see; one of them works on each (`shift.py`).
-
-Long, for a run and what keeps runs share all that can become of one.
+"""The runs that all doors share: started, called off, gone on with. They live in the event loop; the team's work goes
+on in a bounded pool of threads, one turn at a time in each thread of conversation. Durable ones are records that all
+servers of the team see; one of them works on each (`shift.py`).
 """
 
 from __future__ import annotations
@@ -11,33 +9,30 @@ import asyncio
 import hashlib
 import json
 import logging
-import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
-from uuid import uuid4
 
 from ...agents.team import Team
-from ...agents.threads import SINGLE, WORKFLOW, Unfinished
-from ...core.errors import MetierError, unknown
+from ...agents.threads import Unfinished
+from ...agents.workflows.runs import kept_run
+from ...core.errors import MetierError, StateError, unknown
 from ...core.run import Cancelled, Emit, Event, cancellable, traced
-from ...core.types import Answer
 from ...memory.records import Record
 from ...tools.policy import Decision
 from ..usage import UsageBook
 from .caller import Caller
-from .errors import ServingError, error_body
-from .run_request import ENDED, RunRequest, RunStatus, RunView, WebhookTarget
+from .errors import ServingError
+from .run import Run
+from .run_request import RunRequest, WebhookTarget
 from .shift import Shift
 from .telemetry import Trace
-from .workflow_runs import admit_workflow, begin_workflow, go_on_with_workflow, workflow_left, workflow_state
+from .workflow_runs import admit_workflow, begin_workflow, go_on_with_workflow, workflow_left
 
 _log = logging.getLogger("metier.http")
 
-_HEARTBEAT = 15.0
-"""Seconds of silence after which a follower is told that the run is still there."""
 _LOOK_AGAIN = 0.2
 """Seconds after which a run looks again whether those before it, on another server, have ended."""
 _KEPT = 2_000
@@ -50,164 +45,6 @@ _KEPT_DAYS = 30
 
 _Work = Callable[[Emit], Any]
 """What the team does for a run, telling of it."""
-
-
-class Run:
-    """One task on its way. Only the event loop touches it, but for `called_off`.
-
-    Args:
-        caller: Who asks.
-        asked: What.
-        durable: It is worth a record, and goes on after the server was killed.
-        webhook: Who is told of its end.
-        id: Its name; left out: a new one.
-    """
-
-    def __init__(
-        self,
-        caller: Caller,
-        asked: RunRequest,
-        *,
-        durable: bool = False,
-        webhook: WebhookTarget | None = None,
-        id: str | None = None,
-    ) -> None:
-        self.id, self.caller, self.asked = id or str(uuid4()), caller, asked
-        self.durable, self.webhook = durable, webhook
-        self.thread_id = asked.thread_id or f"{WORKFLOW if asked.workflow else SINGLE}{self.id}"
-        self.status: RunStatus = "queued"
-        self.created_at, self.ended_at = time.time(), None
-        self.answer: Answer | None = None
-        self.error: BaseException | None = None
-        self.told = False
-        """Whoever wanted to know of its end does."""
-        self.events: list[Event] = []
-        self.trace = Trace()
-        self.called_off = threading.Event()
-        self.begun_at: float | None = None
-        """When somebody began to work on it."""
-        self.too_late = False
-        self.watchers = 0
-        self._news = asyncio.Event()
-
-    @property
-    def ended(self) -> bool:
-        """Nothing more comes, unless it is resumed."""
-        return self.status in ENDED
-
-    @property
-    def view(self) -> RunView:
-        """As it is shown."""
-        return RunView(
-            id=self.id,
-            status=self.status,
-            task=self.asked.task,
-            thread_id=self.thread_id,
-            specialist=self.asked.specialist,
-            created_at=self.created_at,
-            ended_at=self.ended_at,
-            answer=self.answer,
-            error=error_body(self.error)["error"] if self.error else None,
-        )
-
-    @property
-    def record(self) -> dict[str, Any]:
-        """All that is kept of it."""
-        return {
-            "view": self.view.model_dump(mode="json"),
-            "caller": self.caller.model_dump(mode="json"),
-            "asked": self.asked.model_dump(mode="json"),
-            "webhook": self.webhook.model_dump(mode="json") if self.webhook else None,
-            "told": self.told,
-        }
-
-    @classmethod
-    def of(cls, record: dict[str, Any]) -> Run:
-        """The run of a record, without its events."""
-        view, hook = RunView.model_validate(record["view"]), record["webhook"]
-        run = cls(
-            Caller.model_validate(record["caller"]),
-            RunRequest.model_validate(record["asked"]),
-            durable=True,
-            webhook=WebhookTarget.model_validate(hook) if hook else None,
-            id=view.id,
-        )
-        run.thread_id, run.status, run.answer = view.thread_id, view.status, view.answer
-        run.created_at, run.ended_at, run.told = view.created_at, view.ended_at, record["told"]
-        run.error = ServingError(500, view.error["message"], code=view.error["code"]) if view.error else None
-        return run
-
-    def add(self, event: Event) -> None:
-        """Something happened."""
-        self.events.append(event)
-        if event.name in ("answer", "waiting"):
-            self.answer = Answer.model_validate(event.data)
-        self._tell()
-
-    def become(self, status: RunStatus, error: BaseException | None = None) -> None:
-        """The run is in another state now."""
-        self.status, self.error = status, error
-        if status == "in_progress":
-            self.begun_at = time.time()
-        self.ended_at = time.time() if self.ended else None
-        self._tell()
-
-    def catch_up(self, record: dict[str, Any]) -> None:
-        """What became of it on another server, of whose events only the last is known here."""
-        other = Run.of(record)
-        if (other.status, other.ended_at) == (self.status, self.ended_at):
-            return
-        if other.answer is not None and other.answer != self.answer:
-            name = "waiting" if other.answer.kind == "waiting" else "answer"
-            data = other.answer.model_dump(mode="json")
-            self.events.append(Event(name=name, specialist=other.answer.specialist, data=data))
-        self.status, self.answer, self.error = other.status, other.answer, other.error
-        self.ended_at, self.told = other.ended_at, other.told
-        self._tell()
-
-    def _tell(self) -> None:
-        news, self._news = self._news, asyncio.Event()
-        news.set()
-
-    async def follow(self, after: int = 0) -> AsyncIterator[Event | None]:
-        """Its events from number `after` on until it ends; None now and then while nothing happens."""
-        events = self.events  # they stay there for whoever is slow, also when the run forgets them
-        while True:
-            while after < len(events):
-                after += 1
-                yield events[after - 1]
-            if self.ended:
-                return
-            try:
-                await asyncio.wait_for(self._news.wait(), _HEARTBEAT)
-            except TimeoutError:
-                yield None
-
-    async def begun(self) -> None:
-        """Wait until something has happened."""
-        while not (self.events or self.ended):
-            await self._news.wait()
-
-    async def settled(self) -> None:
-        """Wait until a run that has just said that it waits for a person does so: who is quick may decide before."""
-        while self.status == "in_progress" and self.events and self.events[-1].name == "waiting":
-            await self._news.wait()
-
-    async def finished(self) -> Answer:
-        """The answer, once there is one.
-
-        Raises:
-            ServingError: the run was called off.
-            MetierError: why it failed.
-        """
-        while not self.ended:
-            await self._news.wait()
-        if self.status == "cancelled":
-            raise ServingError(409, f"run {self.id} was cancelled", code="cancelled")
-        if self.error is not None:
-            raise self.error
-        assert self.answer is not None
-        return self.answer
 
 
 class RunService:
@@ -286,7 +123,7 @@ class RunService:
                 the server is about to end.
         """
         place = _digest([*caller.owner, key]) if key else ""
-        body = _digest([asked.model_dump(mode="json"), webhook and webhook.url])
+        body = _digest([asked.said, webhook and webhook.url])
         if place and (known := self._known(caller, place, body)):
             return known
         self._admit(caller, asked)
@@ -321,7 +158,7 @@ class RunService:
     def _from_the_start(self, run: Run) -> _Work:
         asked, owner, team = run.asked, run.caller.owner, self.team_for(run.caller)
         if asked.workflow:
-            return begin_workflow(team, asked.workflow, asked.parameters, run.id, owner)
+            return begin_workflow(team, asked, run.id, owner)
         more: dict[str, Any] = {"specialist": asked.specialist, "user": owner.user, "tenant": owner.tenant}
         return lambda emit: team.ask(
             asked.task, thread_id=asked.thread_id, history=asked.history, run_id=run.id, emit=emit, **more
@@ -386,8 +223,8 @@ class RunService:
             work = self._from_where_it_stands(run)
         else:
             done = run.answer  # noted before its thread was left
-            if run.asked.workflow and (over := workflow_state(self.team, run.id)):
-                done = over.answer
+            if run.asked.workflow and (over := kept_run(threads, run.id)):
+                done = over.run.answer
             if done is None and left is None and threads.owner(run.thread_id) is not None:
                 done = threads.answer(run.thread_id)
             if done is not None and done.run_id == run.id:
@@ -411,9 +248,30 @@ class RunService:
         if id not in self._active and (run is None or run.durable) and (record := self.records.get("run", id)):
             run = self._runs[id] = run or Run.of(record.body)
             run.catch_up(record.body)
+        if id not in self._active:
+            run = self._of_another_door(caller, id, run)
         if run is None or run.caller.owner != caller.owner:
             raise ServingError(404, f"there is no run '{id}'", code="run_not_found")
         run.caller = caller  # in whose groups they are now, should it go on
+        return run
+
+    def _of_another_door(self, caller: Caller, id: str, run: Run | None) -> Run | None:
+        """A workflow's run that a command began, or went on with, and that stands still since."""
+        if run is not None and (run.status != "requires_action" or not run.asked.workflow):
+            return run
+        kept = kept_run(self.team.threads, id)
+        if kept is None or not caller.owns(kept.owner) or kept.run.within or kept.run.status == "running":
+            return run
+        if run is not None and run.answer == kept.run.answer:
+            return run
+        if run is None:
+            parameters = {name: value for name, value in kept.run.parameters.items() if name in kept.plan.parameters}
+            asked = RunRequest.of_workflow(kept.run.workflow, parameters)
+            run = self._runs[id] = Run(caller, asked, durable=True, id=id)
+            run.created_at = kept.at
+        run.answer = kept.run.answer
+        failed = StateError(run.answer.text) if kept.run.status == "failed" else None
+        run.become("requires_action" if kept.run.waiting else "failed" if failed else "completed", failed)
         return run
 
     def of_thread(self, caller: Caller, thread_id: str) -> list[Run]:
@@ -526,7 +384,7 @@ class RunService:
             message = unknown("specialist", asked.specialist, known)
             raise ServingError(404, message, code="specialist_not_found", param="specialist")
         if asked.workflow:
-            admit_workflow(self.team_for(caller), asked.workflow, asked.parameters)
+            admit_workflow(self.team_for(caller), asked, caller)
         if asked.thread_id and caller.groups is not None:
             self._check_thread(caller, asked.thread_id)
         if self.active >= self.workers + self.queue:

@@ -12,7 +12,8 @@ from fastapi.sse import EventSourceResponse, format_sse_event
 from pydantic_core import to_json
 
 from .errors import ServingError
-from .runs import Run, RunService
+from .run import Run
+from .runs import RunService
 
 AnyResult = TypeVar("AnyResult")
 

@@ -15,7 +15,8 @@ from ...agents.threads import SINGLE
 from ...memory.records import Record
 from .caller import Caller
 from .errors import ServingError
-from .runs import Run, RunService
+from .run import Run
+from .runs import RunService
 
 _NO_CONVERSATION = (SINGLE, "once-")
 """How names of threads begin that belong to a single task, now and before."""

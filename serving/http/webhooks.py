@@ -22,8 +22,8 @@ from ...core.errors import ToolDenied, ToolError
 from ...core.files import write_atomic
 from ...tools.builtin.fetch import Target, aim
 from .errors import ServingError
+from .run import Run
 from .run_request import WebhookTarget
-from .runs import Run
 
 _log = logging.getLogger("metier.http")
 

@@ -3,8 +3,8 @@
 import * as api from "./api.js";
 import { Approval } from "./approval.js";
 import { openPaper } from "./document.js";
-import { bar, dot, h, icon, iconButton, marked, put, say } from "./dom.js";
-import { percent, seconds, t } from "./words.js";
+import { bar, button, dot, form, h, icon, iconButton, marked, named, pairs, pill, put, row, say, soft, spin, submit } from "./dom.js";
+import { percent, plain, seconds, t } from "./words.js";
 
 /** Styles whose tokens are the answer as a reader sees it; the others write calls, queries or objects. */
 const SPOKEN = new Set(["quote", "free", "label"]);
@@ -30,7 +30,7 @@ export class Turn {
   begin() {
     this.steps = [];
     this.drafts = new Map();
-    this.who = h("div", { class: "by" }, h("span", { class: "spin" }), t("Who knows this?"));
+    this.who = h("div", { class: "by" }, spin(), t("Who knows this?"));
     this.happening = h("ol", { class: "steps" });
     this.draft = h("div", {});
     this.reply.setAttribute("aria-busy", "true");
@@ -55,7 +55,7 @@ export class Turn {
 
   showRoute(route) {
     const chosen = [...new Set((route.parts ?? []).map((part) => part.specialist))];
-    if (chosen.length) put(this.who, h("span", { class: "spin" }), chosen.map((name) => [dot(name, this.names), h("b", {}, name)]), t("is reading …"));
+    if (chosen.length) put(this.who, spin(), chosen.map((name) => [dot(name, this.names), h("b", {}, name)]), t("is reading …"));
   }
 
   write(specialist, text) {
@@ -68,7 +68,7 @@ export class Turn {
   /** It ended without an answer. */
   fail(text, quiet = false) {
     this.reply.removeAttribute("aria-busy");
-    const again = h("button", { type: "button", class: "button", onclick: () => this.retry() }, icon("retry"), t("Ask again"));
+    const again = button("", () => this.retry(), icon("retry"), t("Ask again"));
     put(this.reply, quiet
       ? h("div", { class: "row soft" }, text, again)
       : h("div", { class: "error", role: "alert" }, icon("help"), h("div", { class: "grow" }, h("p", {}, text)), again));
@@ -113,9 +113,9 @@ export class Turn {
     const who = names.length
       ? names.map((name, place) => [place > 0 && h("span", {}, answer.handoffs?.length ? "→" : "+"), dot(name, this.names), h("b", {}, name)])
       : h("b", {}, answer.reason === "from memory" ? t("From memory") : this.chat.world.team.name);
-    const sure = answer.kind === "answer" && answer.confidence > 0 && h("span", { class: `pill ${answer.confidence >= 0.6 ? "good" : ""}` }, t("{p} sure", { p: percent(answer.confidence) }));
+    const sure = answer.kind === "answer" && answer.confidence > 0 && pill(answer.confidence >= 0.6 ? "good" : "", t("{p} sure", { p: percent(answer.confidence) }));
     const doubt = { abstain: t("nobody is sure"), clarify: t("asks back") }[answer.kind];
-    return h("div", { class: "by" }, who, sure, doubt && h("span", { class: "pill doubt" }, doubt),
+    return h("div", { class: "by" }, who, sure, doubt && pill("doubt", doubt),
       answer.timings?.total && h("span", { class: "number" }, seconds(answer.timings.total)));
   }
 
@@ -133,7 +133,7 @@ export class Turn {
   }
 
   clarify(answer) {
-    return h("div", { class: "row" }, answer.route?.candidates.map((name) => h("button", {
+    return row("", answer.route?.candidates.map((name) => h("button", {
       type: "button", class: "button", onclick: () => { this.chat.who.value = name; this.chat.ask(this.task); this.chat.who.value = ""; },
     }, dot(name, this.names), name)));
   }
@@ -158,7 +158,7 @@ export class Turn {
       h("div", { class: "in" },
         rows.length > 0 && h("dl", { class: "bars", "aria-label": t("Who was considered") }, rows),
         this.steps.length > 0 && h("ol", { class: "steps" }, this.steps.map((text) => h("li", {}, text))),
-        facts.length > 0 && h("dl", { class: "facts" }, facts.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])),
+        facts.length > 0 && pairs("facts", facts),
         timings(answer.timings)));
   }
 
@@ -196,17 +196,16 @@ export class Turn {
   correct(told) {
     if (this.reply.querySelector(".fix")) return;
     const field = h("textarea", { class: "field", rows: 2, value: this.answer.kind === "answer" ? this.answer.text : "" });
-    const close = () => { form.remove(); this.bar.querySelector("button").focus(); };
-    const form = h("form", { class: "card fix", onsubmit: async (event) => {
-      event.preventDefault();
+    const close = () => { written.remove(); this.bar.querySelector("button").focus(); };
+    const written = form("card fix", async () => {
       if (!field.value.trim()) return;
       await this.rate("correction", field.value.trim(), told, null);
       close();
-    } },
-      h("label", { class: "named" }, t("What is the right answer?"), field),
-      h("p", { class: "soft small" }, t("It becomes an example that {who} learns from, once somebody has looked at it.", { who: this.answer.specialist.split(", ")[0] })),
-      h("div", { class: "row end" }, h("button", { type: "button", class: "button", onclick: close }, t("Cancel")), h("button", { class: "button main" }, t("Send correction"))));
-    this.reply.append(form);
+    },
+      named(t("What is the right answer?"), field),
+      soft(t("It becomes an example that {who} learns from, once somebody has looked at it.", { who: this.answer.specialist.split(", ")[0] })),
+      row("end", button("", close, t("Cancel")), submit(t("Send correction"))));
+    this.reply.append(written);
     field.focus();
   }
 }
@@ -226,15 +225,14 @@ export function source(citation, label, kind = "") {
 }
 
 function toolCall(call) {
-  const state = call.error ? h("span", { class: "pill doubt" }, t("failed")) : h("span", { class: "pill good" }, t("done"));
+  const state = call.error ? pill("doubt", t("failed")) : pill("good", t("done"));
   return h("details", { class: "tool" },
     h("summary", {}, icon("build"), h("span", { class: "mono" }, `${call.name}(${short(call.arguments)})`), state),
     h("div", { class: "in" },
-      h("dl", { class: "args" }, Object.entries(call.arguments ?? {}).flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, plain(value))])),
+      pairs("args", Object.entries(call.arguments ?? {}).map(([name, value]) => [name, plain(value)])),
       h("pre", { class: call.error ? "bad" : "" }, call.error ?? call.result)));
 }
 
-const plain = (value) => (typeof value === "string" ? value : JSON.stringify(value));
 const short = (given) => Object.values(given ?? {}).map(plain).join(", ").slice(0, 80);
 
 function step(name, specialist, data) {

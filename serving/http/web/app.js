@@ -3,7 +3,7 @@
 import { LOGIN, get, post } from "./api.js";
 import { openChat } from "./chat.js";
 import { closePaper, openPaper } from "./document.js";
-import { h, icon, iconButton, put } from "./dom.js";
+import { alarm, button, form, h, icon, iconButton, named, pairs, put, row, submit } from "./dom.js";
 import { listThreads, showThreads } from "./threads.js";
 import { language, setLanguage, t } from "./words.js";
 
@@ -48,7 +48,7 @@ function side(view, thread) {
 /** Who is signed in, and the way out. */
 function me() {
   const signOut = async () => { await post("api/logout"); location.reload(); };
-  return h("div", { class: "row" }, h("p", { class: "soft small grow", title: t("Signed in") }, world.team.user), iconButton("leave", t("Sign out"), signOut));
+  return row("", h("p", { class: "soft small grow", title: t("Signed in") }, world.team.user), iconButton("leave", t("Sign out"), signOut));
 }
 
 /** A bar over the view on phones. */
@@ -78,7 +78,7 @@ async function route() {
   closePaper();
   if (view === "team") {
     const { openTeam } = await import("./team.js");
-    await openTeam(world, part(first), part(more[0]));
+    await openTeam(world, part(first), ...more.map(part));
   } else {
     await openChat(world, view === "thread" ? part(first) : null);
   }
@@ -89,10 +89,9 @@ function showKeys() {
     ["Enter", t("Send")], ["Shift Enter", t("New line")], ["/", t("Write a question")], ["Esc", t("Stop; close")],
     ["Ctrl K", t("Search conversations")], ["Alt N", t("New conversation")], ["↑", t("The last question again")], ["?", t("Keys")],
   ];
-  const rows = keys.flatMap(([key, what]) => [h("dt", {}, h("kbd", {}, key)), h("dd", {}, what)]);
   const box = h("dialog", { class: "card", "aria-label": t("Keys") },
-    h("div", { class: "row" }, h("h2", { class: "grow" }, t("Keys")), iconButton("close", t("Close"), () => box.close())),
-    h("dl", { class: "facts" }, rows));
+    row("", h("h2", { class: "grow" }, t("Keys")), iconButton("close", t("Close"), () => box.close())),
+    pairs("facts", keys.map(([key, what]) => [h("kbd", {}, key), what])));
   box.addEventListener("close", () => box.remove());
   document.body.append(box);
   box.showModal();
@@ -122,10 +121,9 @@ function keys(event) {
 function signIn() {
   const user = h("input", { class: "field", name: "user", autocomplete: "username", autocapitalize: "none", spellcheck: "false", required: true });
   const password = h("input", { class: "field", name: "password", type: "password", autocomplete: "current-password", required: true });
-  const wrong = h("p", { class: "bad small", role: "alert" });
-  const button = h("button", { class: "button main" }, t("Sign in"));
-  const enter = async (event) => {
-    event.preventDefault();
+  const wrong = alarm();
+  const button = submit(t("Sign in"));
+  const enter = async () => {
     button.disabled = true;
     wrong.textContent = "";
     try {
@@ -138,9 +136,9 @@ function signIn() {
       password.focus();
     }
   };
-  return h("form", { class: "hello", onsubmit: enter },
+  return form("hello", enter,
     h("h1", { class: "greeting" }, t("Who are you?")), h("p", { class: "about" }, t("This team answers those whom it knows.")),
-    h("div", { class: "card fix" }, h("label", { class: "named" }, t("Your name"), user), h("label", { class: "named" }, t("Your password"), password), wrong, button));
+    h("div", { class: "card fix" }, named(t("Your name"), user), named(t("Your password"), password), wrong, button));
 }
 
 async function start() {
@@ -152,7 +150,7 @@ async function start() {
     world.team = await get("api/team");
   } catch (error) {
     put(main, error.status === 401 ? signIn() : h("div", { class: "hello" }, h("h1", { class: "greeting" }, t("The team cannot be reached")), h("p", { class: "about" }, error.message),
-      h("button", { type: "button", class: "button main", onclick: () => location.reload() }, t("Try again"))));
+      button("main", () => location.reload(), t("Try again"))));
     return;
   }
   world.names = world.team.specialists.map((one) => one.name);

@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { topBar } from "./app.js";
 import { Turn } from "./answer.js";
-import { dot, h, icon, iconButton, put, say } from "./dom.js";
+import { dot, failure, h, icon, iconButton, put, row, say } from "./dom.js";
 import { t } from "./words.js";
 
 let open = null;
@@ -179,7 +179,7 @@ class Chat {
     this.busy(false);
     return h("div", { class: "write" },
       h("div", { class: "box" }, this.shelf, this.task,
-        h("div", { class: "row" }, clip, pick, this.who, h("span", { class: "grow" }), this.go)),
+        row("", clip, pick, this.who, h("span", { class: "grow" }), this.go)),
       h("p", { class: "hint" }, t("Answers are the documents' own words where a source stands below them. Check what matters.")));
   }
 
@@ -246,7 +246,7 @@ class Chat {
         kept = await api.put(`api/threads/${api.at(this.id)}/files/${encodeURIComponent(file.name)}`, file);
         say(t("{name} was read.", { name: file.name }));
       } catch (error) {
-        this.turns.append(h("p", { class: "error", role: "alert" }, icon("file"), `${file.name}: ${error.message}`));
+        this.turns.append(failure(icon("file"), `${file.name}: ${error.message}`));
       }
     }
     this.setFiles(kept);

@@ -1,7 +1,7 @@
 // A document at the side, opened where a quote stands, with the quote marked: in its text, or on a picture of the page.
 
 import * as api from "./api.js";
-import { h, icon, iconButton, put } from "./dom.js";
+import { button, column, h, iconButton, put, region, spin } from "./dom.js";
 import { download } from "./threads.js";
 import { t } from "./words.js";
 
@@ -30,7 +30,7 @@ export async function openPaper(place, from = null) {
   paper.setAttribute("aria-label", t("Document"));
   tell(true);
   const name = place.source.split("/").at(-1);
-  put(paper, top(name, place.source, []), h("div", { class: "sheet" }, h("span", { class: "spin" })));
+  put(paper, top(name, place.source, []), h("div", { class: "sheet" }, spin()));
   let found;
   try {
     found = await api.get(`api/document${api.query({ source: place.source, start: place.start, thread: place.thread })}`);
@@ -48,7 +48,7 @@ function show(sheet, place, found) {
   if (found.pages) {
     const page = place.page ?? 1;
     const other = sheet === picture ? text : picture;
-    buttons.push(h("button", { type: "button", class: "button small", onclick: () => show(other, { ...place, page }, found) }, sheet === picture ? t("Text") : t("Page")));
+    buttons.push(button("small", () => show(other, { ...place, page }, found), sheet === picture ? t("Text") : t("Page")));
   }
   if (found.original) buttons.push(iconButton("save", t("Save the original file"), () => save(place)));
   const where = [place.page && found.pages && t("page {n}", { n: place.page }), ...(place.heading ?? [])].filter(Boolean).join(" › ");
@@ -70,7 +70,7 @@ async function save(place) {
 function picture(place, found) {
   const page = Number(place.page);
   const image = h("img", { alt: t("Page {n} of {title}", { n: page, title: found.title }) });
-  const figure = h("figure", { class: "leaf-picture" }, h("span", { class: "spin" }));
+  const figure = h("figure", { class: "leaf-picture" }, spin());
   const turn = (to) => show(picture, { ...place, page: to, quote: to === Number(place.page) ? place.quote : "" }, found);
   const steps = found.pages > 1 && h("div", { class: "row" },
     h("button", { type: "button", class: "button small", disabled: page <= 1, onclick: () => turn(page - 1) }, t("Back")),
@@ -99,8 +99,8 @@ const BLOCKS = {
   page: (block) => h("p", { class: "leaf" }, t("page {n}", { n: block.number })),
   heading: (block, from, to, kind) => h(`h${Math.min(6, 2 + block.level)}`, {}, mark(block, from, to, kind)),
   paragraph: (block, from, to, kind) => h("p", {}, mark(block, from, to, kind)),
-  table: (block, from, to, kind) => h("div", { class: "wide", tabindex: "0", role: "region", "aria-label": t("Table") }, h("table", {},
-    h("thead", {}, h("tr", {}, block.columns.map((name) => h("th", { scope: "col" }, name)))),
+  table: (block, from, to, kind) => region("wide", t("Table"), h("table", {},
+    h("thead", {}, h("tr", {}, block.columns.map((name) => column(name)))),
     h("tbody", {}, block.rows.map((row) => h("tr", { class: row.start < to && row.end > from ? "here" : null },
       row.cells.map((cell) => h("td", {}, cell && mark(cell, from, to, kind)))))))),
 };

@@ -45,7 +45,6 @@ const ICONS = {
   save: "M12 4v11M7 10.5l5 5 5-5M5 20h14",
   trash: "M5 7h14M10 7V4h4v3M7 7l1 13h8l1-13M10.5 11v5M13.5 11v5",
   team: "M9 4.5a3 3 0 1 0 0 6 3 3 0 0 0 0-6zM3.5 19c0-3 2.5-5 5.5-5s5.5 2 5.5 5M16 5.2a3 3 0 0 1 0 5.1M17.5 14.3c2 .7 3 2.5 3 4.7",
-  chat: "M4 5h16v11H9l-5 4z",
   sun: "M12 8a4 4 0 1 0 0 8 4 4 0 0 0 0-8zM12 2.5v2M12 19.5v2M2.5 12h2M19.5 12h2M5.3 5.3l1.4 1.4M17.3 17.3l1.4 1.4M5.3 18.7l1.4-1.4M17.3 6.7l1.4-1.4",
   moon: "M20 14.5A8.5 8.5 0 0 1 9.5 4a8.5 8.5 0 1 0 10.5 10.5z",
   auto: "M12 3.5a8.5 8.5 0 1 0 0 17 8.5 8.5 0 0 0 0-17zM12 3.5v17M12 8l6-2.5M12 12h8.5M12 16l6 2.5",
@@ -61,6 +60,32 @@ const ICONS = {
 export function icon(name) {
   return s("svg", { viewBox: "0 0 24 24", class: "icon", "aria-hidden": "true" }, s("path", { d: ICONS[name] }));
 }
+
+/** A button with words; `kind` is how it looks besides. */
+export const button = (kind, onclick, ...inside) => h("button", { type: "button", class: `button ${kind}`, onclick }, inside);
+
+/** Fields that are sent together; `send` is called instead of what a browser would do. */
+export const form = (kind, send, ...inside) => h("form", { class: kind, onsubmit: (event) => { event.preventDefault(); send(); } }, inside);
+export const submit = (...inside) => h("button", { class: "button main" }, inside);
+
+export const row = (kind, ...inside) => h("div", { class: `row ${kind}` }, inside);
+export const named = (...inside) => h("label", { class: "named" }, inside);
+export const spin = () => h("span", { class: "spin" });
+
+export const soft = (...inside) => h("p", { class: "soft small" }, inside);
+export const pill = (kind, ...inside) => h("span", { class: `pill ${kind}` }, inside);
+
+/** Names and what belongs to each. */
+export const pairs = (kind, rows) => h("dl", { class: kind }, rows.map(([name, ...inside]) => [h("dt", {}, name), h("dd", {}, inside)]));
+
+/** A place for what is wrong, which is read out when it comes. */
+export const alarm = (...inside) => h("p", { class: "bad small", role: "alert" }, inside);
+export const failure = (...inside) => h("p", { class: "error", role: "alert" }, inside);
+export const nothing = (...inside) => h("p", { class: "empty" }, inside);
+
+/** What may be wider than the page, and is scrolled with keys, too. */
+export const region = (kind, label, ...inside) => h("div", { class: kind, tabindex: "0", role: "region", "aria-label": label }, inside);
+export const column = (...inside) => h("th", { scope: "col" }, inside);
 
 /** A button that is only an icon. */
 export function iconButton(name, label, onclick, more) {

@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { source } from "./answer.js";
 import { openPaper } from "./document.js";
-import { bar, dot, h, icon, iconButton, put, say } from "./dom.js";
+import { bar, button, column, dot, failure, form, h, icon, iconButton, nothing, pill, put, region, row, say, spin, submit } from "./dom.js";
 import { count, t } from "./words.js";
 
 const withDocuments = (world) => world.team.specialists.filter((one) => one.has_documents).map((one) => one.name);
@@ -15,7 +15,7 @@ export function choose(names, chosen, onchange) {
 
 export async function documents(panel, world, named) {
   const names = withDocuments(world);
-  if (!names.length) { put(panel, h("p", { class: "empty" }, t("Nobody on this team has documents."))); return; }
+  if (!names.length) { put(panel, nothing(t("Nobody on this team has documents."))); return; }
   const name = names.includes(named) ? named : names[0];
   const state = h("div", { class: "doing", role: "status" });
   const listed = h("div", {});
@@ -24,10 +24,10 @@ export async function documents(panel, world, named) {
     class: "drop", ondragover: (event) => { event.preventDefault(); drop.classList.add("over"); }, ondragleave: () => drop.classList.remove("over"),
     ondrop: (event) => { event.preventDefault(); drop.classList.remove("over"); add([...event.dataTransfer.files]); },
   }, icon("file"), h("p", {}, t("Drop documents for {who} here: PDF, Word, Markdown, HTML, CSV, text …", { who: name })),
-  h("button", { type: "button", class: "button", onclick: () => pick.click() }, t("Choose files")), pick);
+  button("", () => pick.click(), t("Choose files")), pick);
   const admin = world.team.scopes.includes("admin");
-  const top = h("div", { class: "row" }, choose(names, name, (one) => { location.hash = `#/team/documents/${one}`; }), h("span", { class: "grow" }),
-    admin && h("button", { type: "button", class: "button", onclick: () => build(state, world, show) }, icon("build"), t("Build again")));
+  const top = row("", choose(names, name, (one) => { location.hash = `#/team/documents/${one}`; }), h("span", { class: "grow" }),
+    admin && button("", () => build(state, world, show), icon("build"), t("Build again")));
   put(panel, top, admin && drop, state, listed);
 
   async function show() {
@@ -36,22 +36,22 @@ export async function documents(panel, world, named) {
       h("td", {}, h("button", { type: "button", class: "row", onclick: (event) => openPaper({ source: one.source }, event.currentTarget) }, icon("file"), h("span", { class: "grow" }, h("b", {}, one.title || one.source), h("br"), h("span", { class: "soft small" }, one.source)))),
       h("td", { class: "number" }, count(one.passages)), h("td", { class: "number" }, count(one.characters)),
       admin && h("td", { class: "number" }, iconButton("trash", t("Remove {name}", { name: one.source }), (event) => ask(event.currentTarget, one)))));
-    put(listed, rows.length ? h("div", { class: "card wide", tabindex: "0", role: "region", "aria-label": t("Documents") }, h("table", {},
-      h("thead", {}, h("tr", {}, h("th", { scope: "col" }, t("Document")), h("th", { scope: "col", class: "number" }, t("Passages")), h("th", { scope: "col", class: "number" }, t("Characters")), admin && h("th", { scope: "col" }, h("span", { class: "unseen" }, t("Remove"))))),
-      h("tbody", {}, rows))) : h("p", { class: "empty" }, t("No documents yet.")));
+    put(listed, rows.length ? region("card wide", t("Documents"), h("table", {},
+      h("thead", {}, h("tr", {}, column(t("Document")), h("th", { scope: "col", class: "number" }, t("Passages")), h("th", { scope: "col", class: "number" }, t("Characters")), admin && column(h("span", { class: "unseen" }, t("Remove"))))),
+      h("tbody", {}, rows))) : nothing(t("No documents yet.")));
   }
 
-  function ask(button, one) {
-    put(button.parentElement, h("button", { type: "button", class: "button danger small", onclick: async () => {
+  function ask(pressed, one) {
+    put(pressed.parentElement, button("danger small", async () => {
       await api.remove(`api/documents/${api.at(name, one.source)}`).then(() => build(state, world, show), (error) => failed(state, error));
-    } }, t("Remove"))).querySelector("button").focus();
+    }, t("Remove"))).querySelector("button").focus();
   }
 
   async function add(files) {
     pick.value = "";
     let sent = 0;
     for (const file of files) {
-      put(state, h("p", { class: "row" }, h("span", { class: "spin" }), t("Sending {name} …", { name: file.name })));
+      put(state, h("p", { class: "row" }, spin(), t("Sending {name} …", { name: file.name })));
       try {
         await api.put(`api/documents/${api.at(name, file.name)}`, file);
         sent += 1;
@@ -66,13 +66,13 @@ export async function documents(panel, world, named) {
 }
 
 function failed(state, error) {
-  put(state, h("p", { class: "error", role: "alert" }, icon("help"), error.message));
+  put(state, failure(icon("help"), error.message));
 }
 
 async function build(state, world, then) {
   const text = h("span", { class: "grow" }, t("Building …"));
   const track = h("div", {}, bar(0));
-  put(state, h("div", { class: "card doing" }, h("p", { class: "row" }, h("span", { class: "spin" }), text), track));
+  put(state, h("div", { class: "card doing" }, h("p", { class: "row" }, spin(), text), track));
   let report = null;
   let wrong = null;
   try {
@@ -98,21 +98,20 @@ export async function search(panel, world) {
   const names = withDocuments(world);
   const found = h("div", { class: "found", "aria-live": "polite" });
   const field = h("input", { class: "field grow", type: "search", "aria-label": t("Search the documents"), placeholder: t("Search the documents") });
-  const select = choose(["", ...names], "", () => field.value && form.requestSubmit());
+  const select = choose(["", ...names], "", () => field.value && asked.requestSubmit());
   select.options[0].textContent = t("all");
-  const form = h("form", { class: "row", onsubmit: async (event) => {
-    event.preventDefault();
+  const asked = form("row", async () => {
     if (!field.value.trim()) return;
-    put(found, h("span", { class: "spin" }));
+    put(found, spin());
     try {
       const passages = await api.get(`api/search${api.query({ q: field.value, specialist: select.value })}`);
-      put(found, passages.length ? passages.map(passage) : h("p", { class: "empty" }, t("Nothing found.")));
+      put(found, passages.length ? passages.map(passage) : nothing(t("Nothing found.")));
     } catch (error) {
-      put(found, h("p", { class: "error", role: "alert" }, error.message));
+      put(found, failure(error.message));
     }
-  } }, field, select, h("button", { class: "button main" }, icon("search"), t("Search")));
+  }, field, select, submit(icon("search"), t("Search")));
   const passage = (one) => h("div", {}, source({ ...one, context: one.text, quote: one.quote || "" }, one.score.toFixed(2), one.quote ? "maybe" : ""),
-    h("p", { class: "row small soft" }, dot(one.specialist, world.names), one.specialist, Object.entries(one.signals).map(([name, value]) => h("span", { class: "pill number" }, `${name} ${value.toFixed(2)}`))));
-  put(panel, h("p", { class: "soft" }, t("What a specialist would read for a question, best first.")), form, found);
+    h("p", { class: "row small soft" }, dot(one.specialist, world.names), one.specialist, Object.entries(one.signals).map(([name, value]) => pill("number", `${name} ${value.toFixed(2)}`))));
+  put(panel, h("p", { class: "soft" }, t("What a specialist would read for a question, best first.")), asked, found);
   field.focus();
 }

@@ -1,32 +1,32 @@
 // Evaluations as they were last measured, and where the time of the last answers went.
 
 import * as api from "./api.js";
-import { dot, h, put } from "./dom.js";
+import { column, dot, h, nothing, pill, put, region } from "./dom.js";
 import { score } from "./team.js";
 import { figure, seconds, t, when } from "./words.js";
 
 export async function evaluation(panel, world) {
   const reports = await api.get("api/evaluation");
   if (!reports.length) {
-    put(panel, h("p", { class: "empty" }, t("Nothing has been measured yet. This does it:"), " ", h("code", {}, "metier eval")));
+    put(panel, nothing(t("Nothing has been measured yet. This does it:"), " ", h("code", {}, "metier eval")));
     return;
   }
   put(panel, reports.map((one) => {
-    const questions = one.questions.map((q) => h("tr", {}, h("td", {}, q.input), h("td", {}, q.text), h("td", { class: "number" }, h("span", { class: `pill ${q.right ? "good" : "doubt"}` }, q.refused ? t("refused") : q.right ? t("right") : t("wrong")))));
+    const questions = one.questions.map((q) => h("tr", {}, h("td", {}, q.input), h("td", {}, q.text), h("td", { class: "number" }, pill(q.right ? "good" : "doubt", q.refused ? t("refused") : q.right ? t("right") : t("wrong")))));
     return h("section", { class: "card panel" },
-      h("h2", { class: "row" }, dot(one.specialist, world.names), one.specialist, h("span", { class: "pill" }, one.style), h("span", { class: "pill mono" }, one.version)),
+      h("h2", { class: "row" }, dot(one.specialist, world.names), one.specialist, pill("", one.style), pill("mono", one.version)),
       h("div", { class: "people" }, Object.entries(one.metrics).map(([metric, f]) => score({ metric, ...f }))),
       h("details", { class: "why" }, h("summary", {}, t("{n} questions", { n: questions.length })),
-        h("div", { class: "wide", tabindex: "0", role: "region", "aria-label": t("Questions") }, h("table", {},
-          h("thead", {}, h("tr", {}, h("th", { scope: "col" }, t("Question")), h("th", { scope: "col" }, t("Answer")), h("th", { scope: "col" }, ""))), h("tbody", {}, questions)))));
+        region("wide", t("Questions"), h("table", {},
+          h("thead", {}, h("tr", {}, column(t("Question")), column(t("Answer")), column(""))), h("tbody", {}, questions)))));
   }));
 }
 
 export async function runs(panel, world) {
   const all = await api.get("api/answers");
-  if (!all.length) { put(panel, h("p", { class: "empty" }, t("Nobody has asked anything yet."))); return; }
+  if (!all.length) { put(panel, nothing(t("Nobody has asked anything yet."))); return; }
   put(panel, h("p", { class: "soft" }, t("Where the time of the last answers went.")), all.map((one) => h("details", { class: "card why" },
-    h("summary", {}, h("span", { class: "row" }, h("b", {}, one.task), one.specialist && [dot(one.specialist, world.names), one.specialist], h("span", { class: "pill number" }, seconds(whole(one.timings))), h("span", { class: "soft small" }, when(one.at)))),
+    h("summary", {}, h("span", { class: "row" }, h("b", {}, one.task), one.specialist && [dot(one.specialist, world.names), one.specialist], pill("number", seconds(whole(one.timings))), h("span", { class: "soft small" }, when(one.at)))),
     h("div", { class: "in" }, one.steps.length ? steps(one.steps) : waterfall(one.timings), h("dl", { class: "facts" },
       h("dt", {}, t("Run")), h("dd", { class: "mono" }, one.run_id), h("dt", {}, t("Conversation")), h("dd", {}, h("a", { href: `#/thread/${encodeURIComponent(one.thread_id)}` }, one.thread_id)),
       h("dt", {}, t("Confidence")), h("dd", {}, figure(one.confidence)))))));

@@ -1,13 +1,13 @@
 // What people said about answers, waiting to become examples.
 
 import * as api from "./api.js";
-import { dot, h, icon, put, say } from "./dom.js";
+import { alarm, button, dot, h, icon, named, nothing, pill, put, row, say, soft } from "./dom.js";
 import { t, when } from "./words.js";
 
 export async function review(panel, world) {
   const notes = await api.get("api/review");
   if (!notes.length) {
-    put(panel, h("p", { class: "empty" }, t("Nothing waits for review. Thumbs and corrections of answers come here.")));
+    put(panel, nothing(t("Nothing waits for review. Thumbs and corrections of answers come here.")));
     return;
   }
   put(panel, h("p", { class: "soft" }, t("What you accept becomes an example that the specialist learns from.")), notes.map((one) => card(one, panel, world)));
@@ -16,7 +16,7 @@ export async function review(panel, world) {
 function card({ note, answer, refused }, panel, world) {
   const verdict = { good: t("good"), bad: t("bad"), correction: t("corrected") }[note.verdict];
   const right = h("textarea", { class: "field", rows: 2, value: answer ?? "" });
-  const wrong = h("p", { class: "bad small", role: "alert" }, refused);
+  const wrong = alarm(refused);
   const settle = async (body) => {
     try {
       await api.post(`api/review/${api.at(note.specialist, note.id)}`, body);
@@ -28,12 +28,12 @@ function card({ note, answer, refused }, panel, world) {
     }
   };
   return h("article", { class: "card note" },
-    h("div", { class: "row" }, dot(note.specialist, world.names), h("b", {}, note.specialist), h("span", { class: `pill ${note.verdict === "good" ? "good" : "doubt"}` }, verdict),
+    row("", dot(note.specialist, world.names), h("b", {}, note.specialist), pill(note.verdict === "good" ? "good" : "doubt", verdict),
       note.version && h("span", { class: "soft small mono" }, note.version), h("span", { class: "grow" }), h("span", { class: "soft small" }, when(note.at))),
     h("h2", {}, note.task),
-    h("div", {}, h("p", { class: "soft small" }, t("It said")), h("blockquote", {}, note.answer)),
-    h("label", { class: "named" }, t("The right answer"), right), wrong,
+    h("div", {}, soft(t("It said")), h("blockquote", {}, note.answer)),
+    named(t("The right answer"), right), wrong,
     h("div", { class: "row end" },
-      h("button", { type: "button", class: "button", onclick: () => settle({}) }, t("Dismiss")),
+      button("", () => settle({}), t("Dismiss")),
       h("button", { type: "button", class: "button main", disabled: Boolean(refused), onclick: () => settle({ accept: right.value }) }, icon("check"), t("Accept as example"))));
 }

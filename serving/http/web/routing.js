@@ -1,23 +1,22 @@
 // The router: try a task, see why it goes where it goes, and how well the router does on what it learnt from.
 
 import * as api from "./api.js";
-import { bar, dot, h, icon, put, s } from "./dom.js";
+import { bar, column, dot, failure, form, h, pill, put, region, s, soft, spin, submit } from "./dom.js";
 import { percent, t } from "./words.js";
 
 export async function router(panel, world) {
   const shown = h("div", { class: "panel", "aria-live": "polite" });
   const field = h("input", { class: "field grow", "aria-label": t("A task"), placeholder: t("Whose task is this?") });
-  const form = h("form", { class: "row", onsubmit: async (event) => {
-    event.preventDefault();
+  const asked = form("row", async () => {
     if (!field.value.trim()) return;
     try {
       put(shown, explained(await api.post("api/route", { text: field.value }), world));
     } catch (error) {
-      put(shown, h("p", { class: "error", role: "alert" }, error.message));
+      put(shown, failure(error.message));
     }
-  } }, field, h("button", { class: "button main" }, t("Explain")));
-  const report = h("div", { class: "panel" }, h("p", { class: "row soft" }, h("span", { class: "spin" }), t("Measuring …")));
-  put(panel, h("p", { class: "soft" }, t("Try a task: nothing is answered and nothing is kept.")), form, shown, report);
+  }, field, submit(t("Explain")));
+  const report = h("div", { class: "panel" }, h("p", { class: "row soft" }, spin(), t("Measuring …")));
+  put(panel, h("p", { class: "soft" }, t("Try a task: nothing is answered and nothing is kept.")), asked, shown, report);
   field.focus();
   try {
     put(report, measured(await api.get("api/router")));
@@ -30,7 +29,7 @@ function explained({ route, nearest, words, would_change: changes }, world) {
   const chosen = new Set(route.parts.map((part) => part.specialist));
   const verdict = { one: t("one specialist"), several: t("several, each with a part"), clarify: t("asks back"), abstain: t("nobody") }[route.decision];
   return h("div", { class: "card panel" },
-    h("p", { class: "row" }, [...chosen].map((name) => [dot(name, world.names), h("b", {}, name)]), h("span", { class: "pill" }, verdict), h("span", { class: "soft small" }, route.reason)),
+    h("p", { class: "row" }, [...chosen].map((name) => [dot(name, world.names), h("b", {}, name)]), pill("", verdict), h("span", { class: "soft small" }, route.reason)),
     route.parts.length > 1 && h("ul", { class: "steps" }, route.parts.map((part) => h("li", {}, `${part.specialist}: ${part.text}`))),
     h("dl", { class: "bars" }, route.choices.slice(0, 8).flatMap((choice) => {
       const kind = chosen.has(choice.name) ? "chosen" : "";
@@ -45,7 +44,7 @@ function measured(report) {
   const figures = [[t("right of all tasks"), report.accuracy], [t("right specialist, refused or not"), report.in_scope_accuracy], [t("foreign tasks refused"), report.oos_recall], [t("own tasks refused"), report.false_refusal]];
   return [
     h("section", { class: "card panel" }, h("h2", {}, t("How good the router is")),
-      h("p", { class: "soft small" }, t("On {n} examples, each as if it had not been learnt.", { n: report.tasks })),
+      soft(t("On {n} examples, each as if it had not been learnt.", { n: report.tasks })),
       h("dl", { class: "bars" }, figures.filter(([, value]) => value !== null).flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, bar(value, "chosen")), h("dd", { class: "number" }, percent(value))]))),
     h("div", { class: "plots" },
       h("section", { class: "card" }, h("h3", {}, t("Is it as sure as it should be?")), reliability(report.reliability)),
@@ -90,7 +89,7 @@ function matrix({ names, matrix: rows }) {
     back.style.opacity = String(0.05 + 0.3 * share);
     return h("td", { class: "number" }, n > 0 && [back, h("b", {}, n)]);
   };
-  return h("div", { class: "wide", tabindex: "0", role: "region", "aria-label": t("Whose task (rows) went to whom (columns)") }, h("table", { class: "matrix" },
-    h("thead", {}, h("tr", {}, h("td"), names.map((name) => h("th", { scope: "col" }, name)))),
+  return region("wide", t("Whose task (rows) went to whom (columns)"), h("table", { class: "matrix" },
+    h("thead", {}, h("tr", {}, h("td"), names.map((name) => column(name)))),
     h("tbody", {}, rows.map((row, i) => h("tr", {}, h("th", { scope: "row" }, names[i]), row.map((n, j) => cell(n, row, i === j)))))));
 }

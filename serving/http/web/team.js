@@ -2,21 +2,23 @@
 
 import { get } from "./api.js";
 import { topBar } from "./app.js";
-import { dot, h, hue, put, s } from "./dom.js";
+import { dot, failure, h, hue, pairs, put, region, row, s, soft } from "./dom.js";
+import { cut, laid } from "./drawing.js";
 import { evaluation, runs } from "./reports.js";
 import { documents, search } from "./knowledge.js";
 import { memory } from "./memory.js";
 import { review } from "./review.js";
 import { router } from "./routing.js";
 import { figure, t, when } from "./words.js";
+import { workflows } from "./workflows.js";
 
 const tabs = () => [
-  ["", t("Specialists"), overview], ["documents", t("Documents"), documents], ["search", t("Search"), search], ["router", t("Router"), router],
+  ["", t("Specialists"), overview], ["workflows", t("Workflows"), workflows], ["documents", t("Documents"), documents], ["search", t("Search"), search], ["router", t("Router"), router],
   ["runs", t("Runs"), runs], ["review", t("Feedback"), review], ["evaluation", t("Evaluation"), evaluation], ["memory", t("Memory"), memory],
 ];
 
 /** Shows one of the tabs; `more` is what stands behind it in the address. */
-export async function openTeam(world, name, more) {
+export async function openTeam(world, name, ...more) {
   const { team, main } = world;
   const all = tabs().filter(([one]) => one !== "review" || team.scopes.includes("admin"));
   const [tab, title, show] = all.find(([one]) => one === name) ?? all[0];
@@ -29,9 +31,9 @@ export async function openTeam(world, name, more) {
   main.scrollTop = 0;
   links.find((link) => link.hasAttribute("aria-current"))?.scrollIntoView({ block: "nearest", inline: "center" });
   try {
-    await show(panel, world, more);
+    await show(panel, world, ...more);
   } catch (error) {
-    put(panel, h("p", { class: "error", role: "alert" }, error.message));
+    put(panel, failure(error.message));
   }
 }
 
@@ -40,7 +42,7 @@ async function overview(panel, world) {
   const news = h("div", { hidden: true });
   const cards = new Map(team.specialists.map((one) => [one.name, person(one, world)]));
   put(panel, news, h("div", { class: "people" }, [...cards.values()]),
-    h("section", { class: "card" }, h("h2", {}, t("The way of a question")), h("p", { class: "soft small" }, t("Dashed arrows are hand-offs.")), h("div", { class: "graph", tabindex: "0", role: "region", "aria-label": t("The way of a question") }, graph(team, world.names))));
+    h("section", { class: "card" }, h("h2", {}, t("The way of a question")), soft(t("Dashed arrows are hand-offs.")), region("graph", t("The way of a question"), graph(team, world.names))));
   const [{ changed }, measured] = await Promise.all([get("api/build"), get("api/evaluation")]);
   if (changed?.length) {
     news.hidden = false;
@@ -59,7 +61,7 @@ async function operation(show) {
     ...drift.filter((one) => one.drifted && watched[one.what]).map((one) => [watched[one.what], `${one.text} (${when(one.since)})`, one.examples]),
   ];
   if (rows.length) {
-    show(h("section", { class: "card" }, h("h2", {}, t("How it goes")), h("dl", { class: "facts" }, rows.flatMap(([name, text, examples]) => [h("dt", {}, name), h("dd", {}, text, (examples ?? []).map((one) => h("p", { class: "soft small" }, one)))]))));
+    show(h("section", { class: "card" }, h("h2", {}, t("How it goes")), pairs("facts", rows.map(([name, text, examples = []]) => [name, text, examples.map((one) => soft(one))]))));
   }
 }
 
@@ -74,7 +76,7 @@ function person(one, world) {
   ].filter(Boolean);
   return h("article", { class: `card person hue-${hue(one.name, world.names)}` },
     h("h2", {}, dot(one.name, world.names), one.name), h("p", {}, one.description),
-    h("dl", { class: "facts" }, facts.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])));
+    pairs("facts", facts));
 }
 
 /** A figure with its interval on a line from 0 to 1. */
@@ -85,35 +87,25 @@ export function score({ metric, value, low, high, n }) {
   const point = h("b");
   point.style.left = `calc(${100 * value}% - .11rem)`;
   return h("div", { class: "score" },
-    h("div", { class: "row" }, h("span", { class: "soft" }, t("{metric} on {n} questions", { metric, n })), h("b", { class: "number", title: `${figure(low)}–${figure(high)}` }, figure(value))),
+    row("", h("span", { class: "soft" }, t("{metric} on {n} questions", { metric, n })), h("b", { class: "number", title: `${figure(low)}–${figure(high)}` }, figure(value))),
     h("div", { class: "range", "aria-hidden": "true" }, spread, point));
 }
 
 /** Stations and specialists from left to right. */
 function graph({ graph: { nodes, edges } }, names) {
-  const [wide, high, gap] = [112, 34, 46];
-  const layers = [];
-  for (const node of nodes) (layers[node.layer] ??= []).push(node);
-  const tall = Math.max(...layers.map((layer) => layer.length)) * (high + 22) + 30;
-  const place = new Map();
-  layers.forEach((layer, x) => layer.forEach((node, y) => place.set(node.name, { x: 12 + x * (wide + gap), y: (tall - layer.length * (high + 22)) / 2 + y * (high + 22) + 11 })));
-  const width = 24 + layers.length * wide + (layers.length - 1) * gap;
-  const lines = edges.map(({ from, to, kind }) => {
-    const [a, b] = [place.get(from), place.get(to)];
-    if (kind === "handoff") {
-      const out = wide + 8 + Math.abs(a.y - b.y) / 9;
-      return [s("path", { class: "handoff", d: `M${a.x + wide} ${a.y + high * 0.7}C${a.x + out + 14} ${a.y + high * 0.7} ${b.x + out + 14} ${b.y + high * 0.3} ${b.x + wide + 6} ${b.y + high * 0.3}` }),
-        s("path", { class: "tip handoff", d: `M${b.x + wide + 1} ${b.y + high * 0.3}l8 -4v8z` })];
-    }
-    const [x1, y1, x2, y2] = [a.x + wide, a.y + high / 2, b.x, b.y + high / 2];
-    return [s("path", { d: `M${x1} ${y1}C${x1 + gap / 2} ${y1} ${x2 - gap / 2} ${y2} ${x2 - 6} ${y2}` }), s("path", { class: "tip", d: `M${x2 - 1} ${y2}l-8 -4v8z` })];
+  const [wide, high] = [112, 34];
+  const { cells, lines, width, height } = laid({ nodes, edges: edges.filter(({ kind }) => kind !== "handoff") }, { wide, high, gap: 46 });
+  const hands = edges.filter(({ kind }) => kind === "handoff").map(({ from, to }) => {
+    const [a, b] = [cells.get(from), cells.get(to)];
+    const [x, y1, y2] = [a.x + wide, a.y + high * 0.7, b.y + high * 0.3];
+    const out = x + 22 + Math.abs(a.y - b.y) / 9;
+    return [s("path", { class: "handoff", d: `M${x} ${y1}C${out} ${y1} ${out} ${y2} ${x + 6} ${y2}` }), s("path", { class: "tip handoff", d: `M${x + 1} ${y2}l8 -4v8z` })];
   });
   const boxes = nodes.map(({ name, kind }) => {
-    const { x, y } = place.get(name);
+    const { x, y } = cells.get(name);
     const who = kind === "specialist";
     return s("g", { class: who ? `hue-${hue(name, names)}` : "" },
-      s("rect", { x, y, width: wide, height: high, rx: who ? 17 : 8, class: who ? "who" : "" }),
-      s("text", { x: x + wide / 2, y: y + high / 2 }, name.length > 15 ? `${name.slice(0, 14)}…` : name));
+      s("rect", { x, y, width: wide, height: high, rx: who ? 17 : 8, class: who ? "who" : "" }), s("text", { x: x + wide / 2, y: y + high / 2 }, cut(name, 15)));
   });
-  return s("svg", { viewBox: `0 0 ${width} ${tall}`, role: "img", "aria-label": edges.map(({ from, to }) => `${from} → ${to}`).join(", ") }, lines, boxes);
+  return s("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": edges.map(({ from, to }) => `${from} → ${to}`).join(", ") }, lines, hands, boxes);
 }

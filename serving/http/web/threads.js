@@ -1,7 +1,7 @@
 // The conversations at the side: search, rename, delete, export.
 
 import * as api from "./api.js";
-import { h, icon, iconButton, put, say } from "./dom.js";
+import { button, h, icon, iconButton, put, say, soft } from "./dom.js";
 import { day, t } from "./words.js";
 
 let sought = "";
@@ -28,7 +28,7 @@ export async function listThreads(world, thread = here) {
   try {
     threads = await api.get(`api/threads${api.query({ search: sought })}`);
   } catch (error) {
-    if (mine === asked) put(list, h("p", { class: "soft small" }, error.message));
+    if (mine === asked) put(list, soft(error.message));
     return;
   }
   if (mine !== asked) return; // a later question overtook this one
@@ -104,8 +104,8 @@ function erase(world, thread, entry) {
   };
   put(entry, h("div", { class: "row", role: "group", "aria-label": t("Delete for good?") },
     h("span", { class: "small" }, t("Delete for good?")),
-    h("button", { type: "button", class: "button danger small", onclick: sure }, t("Delete")),
-    h("button", { type: "button", class: "button small", onclick: () => listThreads(world) }, t("No"))));
+    button("danger small", sure, t("Delete")),
+    button("small", () => listThreads(world), t("No"))));
   entry.querySelector("button").focus();
 }
 

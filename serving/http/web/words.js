@@ -19,6 +19,9 @@ export function t(words, values = {}) {
 const number = (options) => new Intl.NumberFormat(chosen, options);
 
 export const percent = (share) => number({ style: "percent", maximumFractionDigits: 0 }).format(share);
+/** A value of any kind as text. */
+export const plain = (value) => (typeof value === "string" ? value : JSON.stringify(value));
+export const exact = (n) => number({ maximumFractionDigits: 12 }).format(n);
 export const count = (n) => number().format(n);
 export const figure = (value) => number({ minimumFractionDigits: 2, maximumFractionDigits: 2 }).format(value);
 export const seconds = (value) => (value < 0.0995 ? `${number({ maximumFractionDigits: value < 0.01 ? 1 : 0 }).format(1000 * value)} ms` : `${number({ maximumFractionDigits: value < 10 ? 1 : 0 }).format(value)} s`);
