@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from metier.specialists.engines import Sampling
 from metier.specialists.engines.engine import OneOf, Quote
 from metier.specialists.styles.quote import QUOTE
 from metier.tests.engine_parts import FRANCE, local_engine, random_lora
+from metier.tests.patience import PATIENCE
 
 PASSAGES = [
     "Staff use the network office-staff, whose password is changed every month.",
@@ -89,27 +89,19 @@ def test_a_second_question_over_the_same_passages_reads_only_itself(engine: Any)
         assert again.response_metadata["logprob"] == pytest.approx(before.response_metadata["logprob"], abs=0.3)
 
 
-def test_eight_chats_share_the_engine(engine: Any, record_property: Callable[[str, object], None]) -> None:
-    """Two prompts are remembered, and eight chats write at once: each has its first word before any has its last."""
+def test_eight_chats_share_the_engine(engine: Any) -> None:
+    """Two prompts are remembered, and eight chats write at once: none goes on before all have their first word."""
+    begun = threading.Barrier(8, timeout=PATIENCE)
 
-    def write(number: int) -> tuple[float, list[float]]:
-        chat, prompt = (
-            engine.chat(Sampling(max_tokens=40)),
-            [*PASSAGES, f"Tell a long story about the {number}th lamp."],
-        )
-        asked_at = time.monotonic()
-        return asked_at, [time.monotonic() for _ in chat.stream("\n".join(prompt))]
+    def write(number: int) -> int:
+        prompt = [*PASSAGES, f"Tell a long story about the {number}th lamp."]
+        stream = engine.chat(Sampling(max_tokens=40)).stream("\n".join(prompt))
+        assert next(stream)
+        begun.wait()
+        return len(list(stream))
 
     with ThreadPoolExecutor(8) as pool:
-        chats = list(pool.map(write, range(8)))
-    first, gap = (
-        max(seen[0] - at for at, seen in chats),
-        max(b - a for _, seen in chats for a, b in pairwise(seen)),
-    )
-    record_property("longest_to_first_token_s", round(first, 2))
-    record_property("longest_gap_s", round(gap, 2))
-    assert max(seen[0] for _, seen in chats) < min(seen[-1] for _, seen in chats)
-    assert gap < 30, "one alone takes a hundredth of a second"
+        assert min(pool.map(write, range(8))) > 10
 
 
 def test_who_writes_goes_on_while_a_long_prompt_is_read(engine: Any) -> None:
@@ -127,7 +119,7 @@ def test_who_writes_goes_on_while_a_long_prompt_is_read(engine: Any) -> None:
     with ThreadPoolExecutor(1) as pool:
         writing = pool.submit(write)
         try:
-            assert begun.wait(60)
+            assert begun.wait(PATIENCE)
             start = time.monotonic()
             beside = engine.chat(Sampling(max_tokens=1)).invoke(long, cache_prompt=False)
             end = time.monotonic()
