@@ -33,6 +33,8 @@ try:
 except ImportError:
     protocol = StdioServerParameters = None
 
+_START_SECONDS = 120.0
+"""For a server to start: some are fetched first, by npx or uvx."""
 _MAX_SECONDS = 30.0
 _PING_SECONDS = 5.0
 _MAX_DESCRIPTION = 400
@@ -150,10 +152,10 @@ class _Session:
         thread.start()
         self.close = weakref.finalize(self, _close, self._loop, self._stop, thread)
         try:
-            self._client = self._ready.result(_MAX_SECONDS)
+            self._client = self._ready.result(_START_SECONDS)
         except FutureTimeout:
             self.close()
-            raise ToolUnreachable(f"{name} did not answer within {_MAX_SECONDS:.0f} s") from None
+            raise ToolUnreachable(f"{name} did not answer within {_START_SECONDS:.0f} s") from None
         except MissingExtra:
             raise
         except BaseException as error:
@@ -184,7 +186,7 @@ class _Session:
         try:
             if protocol is None:
                 raise MissingExtra("mcp", "mcp")
-            async with protocol.Client(server, read_timeout_seconds=_MAX_SECONDS) as client:
+            async with protocol.Client(server, read_timeout_seconds=_START_SECONDS) as client:
                 self._ready.set_result(client)
                 await self._stop.wait()
         except BaseException as error:
