@@ -23,6 +23,7 @@ from metier.specialists.engines import Sampling
 from metier.specialists.engines.engine import OneOf, Quote
 from metier.specialists.styles.quote import QUOTE
 from metier.tests.engine_parts import FRANCE, local_engine, random_lora
+from metier.tests.patience import PATIENCE
 
 PASSAGES = [
     "Staff use the network office-staff, whose password is changed every month.",
@@ -109,7 +110,7 @@ def test_eight_chats_share_the_engine(engine: Any, record_property: Callable[[st
     record_property("longest_to_first_token_s", round(first, 2))
     record_property("longest_gap_s", round(gap, 2))
     assert max(seen[0] for _, seen in chats) < min(seen[-1] for _, seen in chats)
-    assert gap < 30, "one alone takes a hundredth of a second"
+    assert gap < PATIENCE, "one alone takes a hundredth of a second"
 
 
 def test_who_writes_goes_on_while_a_long_prompt_is_read(engine: Any) -> None:
@@ -127,7 +128,7 @@ def test_who_writes_goes_on_while_a_long_prompt_is_read(engine: Any) -> None:
     with ThreadPoolExecutor(1) as pool:
         writing = pool.submit(write)
         try:
-            assert begun.wait(60)
+            assert begun.wait(PATIENCE)
             start = time.monotonic()
             beside = engine.chat(Sampling(max_tokens=1)).invoke(long, cache_prompt=False)
             end = time.monotonic()

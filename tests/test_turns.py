@@ -13,8 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metier.specialists.engines.turns import BETWEEN, Turns
-
-SOON = 60.0
+from metier.tests.patience import PATIENCE, until
 
 
 class Stage:
@@ -43,25 +42,18 @@ class Stage:
 
         def hold() -> None:
             begun.set()
-            assert over.wait(SOON)
+            assert over.wait(PATIENCE)
 
         with ThreadPoolExecutor(len(asked) + 1) as pool:
             first = pool.submit(self.step, "first", work=hold)
-            assert begun.wait(SOON)
+            assert begun.wait(PATIENCE)
             rest = list[object]()
             for number, (who, long) in enumerate(asked, 1):
                 rest.append(pool.submit(self.step, who, long=long))
-                until(lambda number=number: self.turns.waiting == number)
+                until(lambda number=number: self.turns.waiting == number, pause=0.001)
             over.set()
-            first.result(SOON)
+            first.result(PATIENCE)
         return self.order[1:]
-
-
-def until(seen: Callable[[], bool]) -> None:
-    end = time.monotonic() + SOON
-    while not seen():
-        assert time.monotonic() < end
-        time.sleep(0.0005)
 
 
 def test_who_asks_first_computes_first() -> None:
@@ -116,7 +108,7 @@ def test_nobody_waits_for_ever_and_one_computes_at_a_time(people: list[tuple[int
 
     with ThreadPoolExecutor(len(people)) as pool:
         for one in [pool.submit(work, number) for number in range(len(people))]:
-            one.result(SOON)
+            one.result(PATIENCE)
     for number, (parts, tokens, end, _) in enumerate(people):
         assert stage.order.count(f"{number} reads") == parts
         assert stage.order.count(f"{number} writes") == (tokens // 2 if end == "called off" else tokens)
