@@ -14,8 +14,9 @@ once, that end with `[DONE]` and hold the whole answer. `refused_only` is the sh
 when twice as many call at once as workers and queue hold; each 429 must say when to come back. `ask_command_s` is the
 wall time of `metier ask` with this server running, `ask_answer_s` that of the same answer over HTTP.
 
-With `--minutes`, twice as many callers as fit ask for so long. `memory_first_bytes` and `memory_last_bytes` are the
-medians of what the server holds in the second and in the last tenth of that time, and `long_refused_only` is as above.
+With `--minutes`, twice as many callers as fit ask for so long. `memory_first_bytes`, `memory_middle_bytes` and
+`memory_last_bytes` are the medians of what the server holds in the second, the sixth and the last tenth of that time,
+and `long_refused_only` is as above.
 """
 
 from __future__ import annotations
@@ -204,9 +205,10 @@ def endure(seconds: float, report: Report, name: str, address: str, process: psu
         await asyncio.gather(look(), *(call() for _ in range(2 * (WORKERS + QUEUE))))
 
     asyncio.run(all_of_them())
-    tenth = max(1, len(held) // 10)
-    report.add_value(name, "metier", "memory_first_bytes", float(np.median(held[tenth : 2 * tenth])), tenth)
-    report.add_value(name, "metier", "memory_last_bytes", float(np.median(held[-tenth:])), tenth)
+    tenth, middle = max(1, len(held) // 10), len(held) // 2
+    parts = {"first": held[tenth : 2 * tenth], "middle": held[middle : middle + tenth], "last": held[-tenth:]}
+    for part, seen in parts.items():
+        report.add_value(name, "metier", f"memory_{part}_bytes", float(np.median(seen)), len(seen))
     report.add(name, "metier", "long_refused_only", fine)
 
 

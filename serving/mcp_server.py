@@ -10,9 +10,17 @@ from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import quote
 from uuid import uuid4
 
+from mcp import MCPError
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ResourceNotFoundError, ToolError
-from mcp.types import CallToolResult, TextContent, ToolAnnotations
+from mcp.types import (
+    INVALID_PARAMS,
+    CallToolResult,
+    GetPromptResult,
+    InputRequiredResult,
+    TextContent,
+    ToolAnnotations,
+)
 from pydantic import BaseModel, Field, WithJsonSchema, create_model
 
 from .._version import __version__
@@ -87,7 +95,7 @@ def mcp_server(team: Team, ask: AskTeam | None, *, reads: bool = True) -> MCPSer
     """
     able = "\n".join(f"- {name}: {person.card.description}" for name, person in team.specialists.items())
     about = team.card.description or f"The team '{team.card.name}' of specialists."
-    server = MCPServer[Any](
+    server = _Server(
         team.card.name,
         description=about,
         instructions=f"{about} Ask it about:\n{able}",
@@ -100,6 +108,17 @@ def mcp_server(team: Team, ask: AskTeam | None, *, reads: bool = True) -> MCPSer
         _add_search(server, team)
         _add_resources(server, team)
     return server
+
+
+class _Server(MCPServer[Any]):
+    async def get_prompt(
+        self, name: str, arguments: dict[str, Any] | None = None, context: Place | None = None
+    ) -> GetPromptResult | InputRequiredResult:
+        """What its own one takes for a fault of the server is the client's: no such prompt, no such argument."""
+        try:
+            return await super().get_prompt(name, arguments, context)
+        except ValueError as error:
+            raise MCPError(INVALID_PARAMS, str(error)) from error
 
 
 def _add_asking(server: MCPServer[Any], team: Team, ask: AskTeam, about: str) -> None:

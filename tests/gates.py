@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from fastapi import FastAPI
 
 from metier.agents.team import Team
-from metier.serving.accounts import ACCESS_FILE, Accounts
+from metier.serving.accounts import Accounts, open_accounts
 from metier.serving.http.app import create_app
 
 PASSWORD = "correct horse battery"
@@ -159,5 +159,5 @@ async def _living(app: FastAPI) -> AsyncIterator[None]:
 @contextmanager
 def accounts_of(team: Team) -> Iterator[Accounts]:
     """The users of a team."""
-    with closing(Accounts(team.blueprint.state / ACCESS_FILE)) as accounts:
+    with closing(open_accounts(team.blueprint)) as accounts:
         yield accounts

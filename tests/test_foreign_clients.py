@@ -99,10 +99,10 @@ APPLIES = {
     "2026-07-28": {
         *("server-stateless", "tools-list", "resources-list", "prompts-list", "dns-rebinding-protection", "caching"),
         *("sep-2164-resource-not-found", "input-required-result-unsupported-methods", "server-sse-multiple-streams"),
-        "input-required-result-ignore-extra-params",
+        *("input-required-result-ignore-extra-params", "http-header-validation"),
     },
 }
-LEAST = {"2025-11-25": 12, "2026-07-28": 40}
+LEAST = {"2025-11-25": 12, "2026-07-28": 54}
 """Checks that must have been made, so that a suite that asks nothing is seen."""
 EXAMPLE_SERVER = {"sep-2575-server-rejects-undeclared-capability", "sep-2575-missing-capability-http-400"}
 """Checks of these scenarios that call a tool of the example server."""

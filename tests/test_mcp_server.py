@@ -6,16 +6,20 @@ import asyncio
 import json
 import sys
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 from httpx2 import AsyncClient
 from jsonschema import Draft202012Validator
-from mcp import Client
+from mcp import Client, MCPError
 from mcp.client.stdio import StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
+from mcp.types import INVALID_PARAMS
 
 from metier import Team
 from metier.serving.http.caller import Caller
@@ -119,6 +123,37 @@ def test_the_host_is_told_how_far_the_work_is(address: str, era: str) -> None:
     talk(f"{address}/mcp", era, work)
     assert "choosing who works on this" in told
     assert "reading documents (leases)" in told
+
+
+@pytest.mark.parametrize("era", ERAS)
+def test_a_prompt_that_is_not_there_is_the_clients_mistake(address: str, era: str) -> None:
+    async def work(client: Client) -> None:
+        for name, arguments, said in (("leses", {"question": "How much?"}, "leses"), ("leases", {}, "question")):
+            with pytest.raises(MCPError, match=said) as wrong:
+                await client.get_prompt(name, arguments)
+            assert wrong.value.code == INVALID_PARAMS
+
+    talk(f"{address}/mcp", era, work)
+
+
+def test_blanks_around_headers_do_not_count(address: str) -> None:
+    """They are no part of a value (RFC 9110, 5.5); the newer protocol compares values with what the body says."""
+    era, place = "2026-07-28", urlsplit(address)
+    client = {"protocolVersion": era, "clientInfo": {"name": "x", "version": "1"}, "clientCapabilities": {}}
+    meta = {f"io.modelcontextprotocol/{name}": value for name, value in client.items()}
+    asked = {"name": "leases", "arguments": {"question": "How much?"}, "_meta": meta}
+    body = {"jsonrpc": "2.0", "id": 1, "method": "prompts/get", "params": asked}
+    named = {"MCP-Protocol-Version": era, "Mcp-Method": "prompts/get", "Mcp-Name": "leases"}
+    for form in ("{}", "  {}", "{}  ", "\t {} \t"):
+        with closing(HTTPConnection(place.hostname or "", place.port)) as connection:
+            accept = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
+            headers = {name: form.format(value) for name, value in (accept | named).items()}
+            connection.request("POST", "/mcp", json.dumps(body), headers)
+            got = connection.getresponse()
+            assert (got.status, b"`leases`" in got.read()) == (200, True), repr(form)
+    with closing(HTTPConnection(place.hostname or "", place.port)) as connection:
+        connection.request("POST", "/mcp", json.dumps(body), accept | named | {"Mcp-Name": "writer"})
+        assert connection.getresponse().status == 400, "another value does"
 
 
 def test_a_stranger_page_and_a_stranger_host_are_kept_out(address: str) -> None:

@@ -13,6 +13,7 @@ import logging
 import re
 import time
 from collections.abc import Collection
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -66,6 +67,7 @@ _RULES: tuple[tuple[str, str, tuple[AccessScope, ...]], ...] = (
     (r"POST", r"/threads$", ("ask", "write")),
     (r".", r"", ("write",)),
 )
+_COMPILED = [(re.compile(how), re.compile(where), scopes) for how, where, scopes in _RULES]
 """Method, beginning of the path, and the scopes of which one is needed; the first that fits counts."""
 
 
@@ -75,7 +77,7 @@ def scopes_for(method: str, path: str) -> tuple[AccessScope, ...]:
     >>> scopes_for("POST", "/v1/runs"), scopes_for("GET", "/v1/runs/7"), scopes_for("DELETE", "/api/memory")
     (('ask',), ('ask', 'read'), ('write',))
     """
-    return next(scopes for how, where, scopes in _RULES if re.match(how, method) and re.match(where, path))
+    return next(scopes for how, where, scopes in _COMPILED if how.match(method) and where.match(path))
 
 
 def check_scope(who: Caller, *needed: AccessScope) -> None:
@@ -99,7 +101,8 @@ class Access:
         self._page = {"/", *(f"/{path.name}" for path in _WEB.iterdir())}
         self._accounts: Accounts | None = None
         self._audit: AuditLog | None = None
-        self._closed, self._look_again = identify is not None, 0.0
+        self.closed, self._look_again = identify is not None, 0.0
+        """There are users: nobody else is let in. It does not open again while the server runs."""
         self._requests, self._misses = RateLimit(), RateLimit()
         self.tries, self.at_once = RateLimit(), asyncio.Semaphore(_AT_ONCE)
         self.cookie = f"metier-{team.card.name}"
@@ -112,13 +115,11 @@ class Access:
             self._accounts = open_accounts(self._team.blueprint)
         return self._accounts
 
-    @property
-    def closed(self) -> bool:
-        """There are users: nobody else is let in. It does not open again while the server runs."""
+    def _look(self) -> None:
+        """Close when there are users. Once a request: while others compute, each look at the disk waits for them."""
         now = time.monotonic()
-        if not self._closed and now >= self._look_again and (accounts := self.accounts) is not None:
-            self._closed, self._look_again = bool(accounts), now if accounts.near else now + _LOOKS_APART
-        return self._closed
+        if not self.closed and now >= self._look_again and (accounts := self.accounts) is not None:
+            self.closed, self._look_again = bool(accounts), now if accounts.near else now + _LOOKS_APART
 
     async def let_in(self, request: Request) -> Caller | None:
         """Whoever sent a request; None where it does not matter.
@@ -127,6 +128,7 @@ class Access:
             ServingError: 401, 403, 413, 421 or 429.
         """
         method, path = request.method, request.scope["path"]
+        self._look()
         self._check_size(request)
         self._check_place(request)
         if path in _OPEN or (path == _LOGIN and method == "POST") or (path in self._page and method in ("GET", "HEAD")):
@@ -223,7 +225,7 @@ class Access:
 
     def _check_place(self, request: Request) -> None:
         """A browser may be made to send what a page of somebody else's wants, also by a name that leads here."""
-        if not self.closed and not is_loopback(_host_of(request)):
+        if not self.closed and not _leads_here(request.headers.get("host", "")):
             hint = "metier users add NAME lets others in, with a password or a key"
             raise ServingError(421, "without users this server is for this machine alone", code="wrong_host", hint=hint)
         keyed = self.closed and key_of(request) is not None
@@ -319,10 +321,14 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _host_of(request: Request) -> str:
-    """The name by which a server was asked; empty where it is none."""
-    asked = urlsplit(f"//{request.headers.get('host', '')}")
-    return asked.hostname or "" if asked.username is None and not asked.path and not asked.query else ""
+@lru_cache(maxsize=256)
+def _leads_here(host: str) -> bool:
+    """Does the name by which a server was asked lead to this machine only?"""
+    try:
+        asked = urlsplit(f"//{host}")
+    except ValueError:
+        return False
+    return asked.username is None and not asked.path and not asked.query and is_loopback(asked.hostname or "")
 
 
 def _nobody() -> ServingError:

@@ -80,7 +80,9 @@ class _Servers:
                 self._open.popitem(last=False)[1][1].cancel()
         self._open.move_to_end(kind)
         inner = await asyncio.shield(self._open[kind][0])
-        await inner(scope, receive, send)
+        # Blanks around a header's value do not count, but uvicorn leaves them there and the server compares.
+        plain = [(name, value.strip(b" \t")) for name, value in scope["headers"]]
+        await inner({**scope, "headers": plain}, receive, send)
 
     async def _serve(self, kind: _Kind, ready: asyncio.Future[ASGIApp]) -> None:
         try:
