@@ -13,6 +13,7 @@ import yaml
 
 from metier.agents.assemble import Runtime, find_bases, version_of
 from metier.agents.build import build
+from metier.agents.canary import open_trials
 from metier.agents.cards import Blueprint, MemoryCard, RouterCard, TeamCard
 from metier.agents.engines import in_gb, memory_need, open_engines
 from metier.agents.evaluate import open_evaluation
@@ -22,9 +23,9 @@ from metier.core.errors import ConfigError, InputError, UnknownModel
 from metier.core.models import ModelStore
 from metier.serving.doctor import Finding, check_team, needed_models
 from metier.specialists.adapters.choose import find_skill
-from metier.specialists.adapters.exchange import import_adapter
 from metier.specialists.card import ModelCard, SpecialistCard
 from metier.specialists.engines.pool import PooledEngine
+from metier.tests.conftest import Run
 from metier.tests.office import TINY
 from metier.tests.shop import ByName, NoMeaning
 from metier.tests.test_gate import peft_folder
@@ -181,14 +182,20 @@ def test_a_base_of_its_own_needs_an_engine_in_this_process(folder: Path) -> None
     assert told.value.line == 5
 
 
-def test_a_champion_for_another_base_is_left_aside(folder: Path, models: ModelStore, tmp_path: Path) -> None:
-    plan = Blueprint.read(folder)
+def test_an_adapter_goes_by_the_base_that_it_was_made_for(folder: Path, run: Run, tmp_path: Path) -> None:
     made = peft_folder(tmp_path / "peft", 0.001)
-    version = import_adapter(plan.registry, "bob", made, models.find(plan.base_of("bob")))
-    plan.registry.promote("bob", version.id, "a test")
+    assert run("registry", "import", "bob", made, "-t", folder).code == 0
+    assert run("registry", "promote", "bob", "-t", folder).code == 0
+    plan = Blueprint.read(folder)
+    version = plan.registry.find("bob", "champion")
+    assert version.record["base"]["name"] == TINY
     assert open_adapters(plan)["bob"] == version.path
     rewrite(folder / "bob" / "specialist.yaml", model={"base": DEFAULT})
-    assert open_adapters(Blueprint.read(folder))["bob"] == find_skill("general")
+    other = Blueprint.read(folder)
+    assert open_adapters(other)["bob"] == find_skill("general"), "a champion for another base is left aside"
+    other.registry.rollback("bob", "a test")
+    with open_trials(other) as trials, pytest.raises(InputError, match=f"another base than {DEFAULT}"):
+        trials.start("bob", version.id)
 
 
 def test_one_adapter_is_not_trained_for_two_bases(tmp_path: Path, folder: Path, models: ModelStore) -> None:

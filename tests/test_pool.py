@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import BaseMessage
 
 from metier.core.errors import EngineError, UnknownAdapter
@@ -166,6 +168,21 @@ def test_one_that_cannot_be_opened_says_why_and_may_be_tried_again() -> None:
     with pytest.raises(EngineError, match="no such model file"):
         chat.invoke("hello")
     assert chat.invoke("hello").text == "at last"
+    pool.close()
+
+
+class Foreign(ScriptedEngine):
+    """An engine of somebody's own, whose chat models are none of ours."""
+
+    def chat(self, *args: Any, **kwargs: Any) -> Any:
+        return FakeListChatModel(responses=["hello"])
+
+
+def test_an_engine_of_another_kind_is_refused_in_words() -> None:
+    pool = EnginePool({"a": Opener(lambda: Foreign([]), 1)}, 1)
+    with pytest.raises(EngineError, match="this one a FakeListChatModel") as told:
+        pool.engines["a"].chat().invoke("hello")
+    assert "leave `ram` out" in (told.value.hint or "")
     pool.close()
 
 

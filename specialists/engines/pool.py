@@ -143,7 +143,12 @@ class PooledChat(ChatModel):
     def _real(self) -> Iterator[ChatModel]:
         with self.engine.use() as engine:
             chat = engine.chat(self.sampling, adapter=self.adapter, slot=self.slot)
-            assert isinstance(chat, ChatModel), "engines in this process make their chat models of it"
+            if not isinstance(chat, ChatModel):  # of somebody's own engine
+                kind, ours = type(chat).__name__, f"{ChatModel.__module__}.{ChatModel.__name__}"
+                raise EngineError(
+                    f"engines that are open in turn give chat models of the class {ours}, this one a {kind}",
+                    hint="leave `ram` out of team.yaml, or raise it so that all bases fit",
+                )
             yield chat
 
     def _complete(self, messages: list[BaseMessage], stop: Sequence[str], sampling: Sampling, **how: Any) -> AIMessage:
