@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from io import BytesIO
+from math import inf
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import networkx as nx
@@ -90,7 +92,7 @@ def layers(plan: Plan, states: Mapping[str, str]) -> dict[str, list[dict[str, An
 
 
 def plan_picture(plan: Plan, path: Path, states: Mapping[str, str] | None = None) -> None:
-    """Write a plan as PNG; the steps of a loop stand below it.
+    """Write a plan as PNG; the steps of a loop stand behind it, and an arrow that others say already is left out.
 
     Args:
         states: As in `draw_plan`.
@@ -104,13 +106,10 @@ def plan_picture(plan: Plan, path: Path, states: Mapping[str, str] | None = None
         raise MissingExtra("matplotlib", "plot") from error
     graph: nx.DiGraph[str] = nx.DiGraph()
     _flat(plan.steps, "", graph)
-    for level, names in enumerate(nx.topological_generations(graph)):
-        for name in names:
-            graph.nodes[name]["layer"] = level
-    layers = [data["layer"] for _, data in graph.nodes(data=True)]
-    place = nx.multipartite_layout(graph, subset_key="layer")
-    widest = max(layers.count(layer) for layer in layers)
-    figure = Figure(figsize=(2.6 * (max(layers) + 1) + 1, 1.0 * widest + 1.2), layout="tight")
+    shown: nx.DiGraph[str] = nx.transitive_reduction(graph)
+    place = _places(shown)
+    wide, high = (max(axis) - min(axis) for axis in zip(*place.values(), strict=True))
+    figure = Figure(figsize=(2.6 * (wide + 1) + 1, 1.0 * (high + 1) + 1.2), layout="tight")
     axes = figure.subplots()
     for name, data in graph.nodes(data=True):
         colour = STATE_COLOURS.get((states or {}).get(name, ""), _PLAIN)
@@ -119,7 +118,7 @@ def plan_picture(plan: Plan, path: Path, states: Mapping[str, str] | None = None
             place[name][0], place[name][1], f"{name}\n{data['about']}", ha="center", va="center", fontsize=9, bbox=box
         )
     for kind, style in (("data", "solid"), ("order", "dashed")):
-        edges = [(a, b) for a, b, data in graph.edges(data=True) if data["kind"] == kind]
+        edges = [(a, b) for a, b, data in graph.edges(data=True) if data["kind"] == kind and shown.has_edge(a, b)]
         nx.draw_networkx_edges(
             graph, place, edges, ax=axes, node_size=5200, edge_color="#556", style=style,
             connectionstyle="arc3,rad=0.08",
@@ -132,16 +131,42 @@ def plan_picture(plan: Plan, path: Path, states: Mapping[str, str] | None = None
     write_atomic(path, image.getvalue())
 
 
-def _flat(steps: Mapping[str, Step], at: str, graph: nx.DiGraph[str]) -> None:
-    """All steps in one graph: those of a loop come after it."""
+def _places(graph: nx.DiGraph[str]) -> dict[str, tuple[float, float]]:
+    """Where each step stands: right of what it needs, near its height; what needs nothing, just before its use."""
+    order = [*nx.topological_sort(graph)]
+    levels: dict[str, int] = {}
+    for name in order:
+        levels[name] = max((levels[before] + 1 for before in graph.predecessors(name)), default=0)
+    for name in order:
+        if not graph.in_degree(name) and graph.out_degree(name):
+            levels[name] = min(levels[after] for after in graph.successors(name)) - 1
+    heights: dict[str, float] = {}
+    for level in sorted({*levels.values()}):
+        wanted = {
+            name: fmean([heights[before] for before in graph.predecessors(name)] or [0.0])
+            for name in order
+            if levels[name] == level
+        }
+        given: dict[str, float] = {}
+        for name in sorted(wanted, key=wanted.__getitem__):
+            given[name] = max(wanted[name], max(given.values(), default=-inf) + 1)
+        off = fmean(given[name] - wanted[name] for name in wanted)
+        heights |= {name: height - off for name, height in given.items()}
+    return {name: (float(levels[name]), -heights[name]) for name in order}
+
+
+def _flat(steps: Mapping[str, Step], at: str, graph: nx.DiGraph[str]) -> dict[str, list[str]]:
+    """All steps in one graph: those of a loop stand between it and what uses it. Gives what each step ends with."""
+    ends: dict[str, list[str]] = {}
     for name, step in steps.items():
         many = f"each {step.name}" if isinstance(step, EachStep) else _about(step)
         graph.add_node(f"{at}{name}", about=many)
+        ends[name] = [f"{at}{name}"]
         if isinstance(step, EachStep):
-            _flat(step.steps, f"{at}{name}.", graph)
-            inner = step_graph(step.steps)
-            graph.add_edges_from(
-                (f"{at}{name}", f"{at}{name}.{one}", {"kind": "data"}) for one in step.steps if not inner.in_degree(one)
-            )
+            last, inner = _flat(step.steps, f"{at}{name}.", graph), step_graph(step.steps)
+            first = [f"{at}{name}.{one}" for one in step.steps if not inner.in_degree(one)]
+            graph.add_edges_from((f"{at}{name}", one, {"kind": "data"}) for one in first)
+            ends[name] = [end for one in step.steps if not inner.out_degree(one) for end in last[one]]
     for source, target, data in step_graph(steps).edges(data=True):
-        graph.add_edge(f"{at}{source}", f"{at}{target}", kind=data["kind"])
+        graph.add_edges_from((end, f"{at}{target}", {"kind": data["kind"]}) for end in ends[source])
+    return ends
