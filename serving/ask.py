@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 
-from ..core.errors import InputError, StateError
+from ..core.errors import InputError
 from ..core.types import Answer
 from .options import (
     ME,
@@ -35,18 +35,19 @@ from .running import NotForUs, RunningTeam, find_running
 
 if TYPE_CHECKING:
     from ..agents.team import Team
-    from ..agents.threads import Threads
     from ..core.run import Event
     from ..core.types import Citation, Passage
     from ..tools.policy import Action, ApprovalRequest, Decision
 
-_NOBODY, _WAITING = 5, 6
-"""Exit codes: the team had no answer; a run waits for a person."""
+_NOBODY = 5
+"""Exit code: the team had no answer."""
+WAITING = 6
+"""Exit code: a person must decide first."""
 
 _MOST_BYTES = 4_000_000
 """Standard input is read up to here; a task is never that long."""
 
-_FORMS = "approve · reject · reject:why · respond:result · edit:{…}"
+FORMS = "approve · reject · reject:why · respond:result · edit:{…}"
 """The words of a decision."""
 
 _STATUS = {
@@ -83,40 +84,6 @@ def ask(
             end_with(_asked(running, **asked), json=json)
     with open_team(team, quiet=json) as opened:
         answer = _asked(opened, **asked)
-    end_with(answer, json=json)
-
-
-def approve(
-    thread: Annotated[str | None, typer.Argument(help="The conversation; left out: list all that wait.")] = None,
-    decisions: Annotated[
-        list[str] | None, typer.Argument(metavar="[DECISION]...", help=f"One for each call: {_FORMS}.")
-    ] = None,
-    team: TeamFolder = Path(),
-    json: AsJson = False,
-) -> None:
-    """Decide about calls that wait for a person, and let their run go on; without a thread, list them."""
-    from ..agents.threads import open_threads
-
-    with closing(open_threads(blueprint_of(team))) as threads:
-        if thread is None:
-            _list(threads, team, json=json)
-            return
-        left = threads.unfinished(thread)
-    if left is None or not left.questions:
-        raise StateError(f"nothing waits in thread '{thread}'", hint=command_line("approve", team=team))
-    request = left.request
-    made = read_decisions(decisions, request) if decisions else None
-    if made is None:
-        if json:
-            print_json(request)
-        elif sys.stdin.isatty():
-            made = _ask_decisions(Console(), request)
-        else:
-            _show_request(Console(), request)
-    if made is None:
-        raise typer.Exit(_WAITING)
-    with open_team(team, quiet=json) as opened:
-        answer = opened.resume(thread, made)
     end_with(answer, json=json)
 
 
@@ -197,7 +164,7 @@ def decided(team: Team | RunningTeam, answer: Answer) -> Answer:
     from ..tools.policy import ApprovalRequest
 
     while answer.kind == "waiting" and sys.stdin.isatty():
-        made = _ask_decisions(Console(), ApprovalRequest.model_validate(answer.data))
+        made = ask_decisions(Console(), ApprovalRequest.model_validate(answer.data))
         if made is None:
             break
         answer = team.resume(answer.thread_id, made)
@@ -225,7 +192,7 @@ def end_with(answer: Answer, *, json: bool) -> NoReturn:
         print_json(answer)
     else:
         show_answer(Console(), answer)
-    raise typer.Exit({"answer": 0, "waiting": _WAITING}.get(answer.kind, _NOBODY))
+    raise typer.Exit({"answer": 0, "waiting": WAITING}.get(answer.kind, _NOBODY))
 
 
 def show_answer(console: Console, answer: Answer) -> None:
@@ -300,24 +267,10 @@ def visible(text: str) -> str:
     return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
 
 
-# Calls that wait for a person: listed, shown, asked about on a terminal, decided in words.
+# Calls that wait for a person: shown, asked about on a terminal, decided in words.
 
 
-def _list(threads: Threads, team: Path, *, json: bool) -> None:
-    left = {t: threads.unfinished(t.id) for t in threads.list() if t.standing == "waiting"}
-    waiting = {t: unfinished.request for t, unfinished in left.items() if unfinished}
-    if json:
-        print_json([{"thread": t.id, "task": t.task, **r.model_dump(mode="json")} for t, r in waiting.items()])
-        return
-    console = Console()
-    for thread, request in waiting.items():
-        console.print(f"[bold]{escape(visible(thread.id))}[/] · {escape(visible(thread.task))}", highlight=False)
-        _show_request(console, request)
-    then = f"{command_line('approve', team=team)} THREAD" if waiting else "nothing waits"
-    console.print(f"[dim]{escape(then)}[/]", highlight=False, soft_wrap=True)
-
-
-def _show_request(console: Console, request: ApprovalRequest) -> None:
+def show_request(console: Console, request: ApprovalRequest) -> None:
     """Print what waits, and why. Nothing in the arguments can move the cursor or turn the text around."""
     for number, action in enumerate(request.action_requests, 1):
         console.print(f"[bold]{number}. {escape(visible(action.name))}[/]", highlight=False)
@@ -327,13 +280,13 @@ def _show_request(console: Console, request: ApprovalRequest) -> None:
         console.print(f"   [dim]{escape(visible(action.description))}[/]", highlight=False)
 
 
-def _ask_decisions(console: Console, request: ApprovalRequest) -> list[Decision] | None:
+def ask_decisions(console: Console, request: ApprovalRequest) -> list[Decision] | None:
     """Ask a person about every call; None when the answer is `later`."""
-    _show_request(console, request)
+    show_request(console, request)
     made: list[Decision] = []
     for number, action in enumerate(request.action_requests, 1):
         while len(made) < number:
-            console.print(f"[dim]{escape(_FORMS)} · later[/]", highlight=False)
+            console.print(f"[dim]{escape(FORMS)} · later[/]", highlight=False)
             try:
                 text = console.input(f"[bold cyan]{number}. {escape(visible(action.name))}?[/] ").strip()
             except EOFError:
@@ -356,7 +309,7 @@ def read_decisions(texts: Sequence[str], request: ApprovalRequest) -> list[Decis
     actions = request.action_requests
     words = list(texts) * len(actions) if len(texts) == 1 and ":" not in texts[0] else list(texts)
     if len(words) != len(actions):
-        raise InputError(f"{len(words)} decisions for {len(actions)} calls that wait", hint=_FORMS)
+        raise InputError(f"{len(words)} decisions for {len(actions)} calls that wait", hint=FORMS)
     return [_read_one(text, action) for text, action in zip(words, actions, strict=True)]
 
 
@@ -373,7 +326,7 @@ def _read_one(text: str, action: Action) -> Decision:
     try:
         return decision.validate_python(value)
     except ValidationError:
-        raise InputError(f"'{visible(text)}' is no decision", hint=_FORMS) from None
+        raise InputError(f"'{visible(text)}' is no decision", hint=FORMS) from None
 
 
 def _arguments(text: str) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from rich.markup import escape
 from .._version import __version__
 from ..core.errors import MetierError
 from . import (
+    approve,
     ask,
     audit,
     chat,
@@ -51,7 +52,7 @@ app.command("init")(project.init)
 app.command("build")(learn.build)
 app.command("ask")(ask.ask)
 app.command("chat")(chat.chat)
-app.command("approve")(ask.approve)
+app.command("approve")(approve.approve)
 app.command("serve")(serve.serve)
 app.command("mcp")(serve.mcp)
 app.add_typer(users.users_app, name="users")

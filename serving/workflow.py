@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -19,11 +19,12 @@ from .ask import open_team, read_decisions, shorten, visible
 from .options import AsJson, TeamFolder, blueprint_of, command_line, next_lines, print_json, progress_bars
 
 if TYPE_CHECKING:
-    from ..agents.team import Team
-    from ..agents.workflows.execute import Workflow, WorkflowRun
+    from ..agents.threads import Threads
+    from ..agents.workflows.execute import Workflow
     from ..agents.workflows.plan import Fault, Plan
+    from ..agents.workflows.runs import KeptRun, WorkflowRun
     from ..core.run import Event
-    from ..memory.records import Records
+    from ..tools.policy import Decision
 
 app = typer.Typer(help="Runs of workflows: list, show, compare, go on, replay.", no_args_is_help=True)
 plans = typer.Typer(help="Workflows of a team: list, check, draw, import, keep.", no_args_is_help=True)
@@ -77,10 +78,10 @@ def run(
 @app.command("list")
 def list_runs(team: TeamFolder = Path(), json: AsJson = False) -> None:
     """All runs, the latest first."""
-    from ..agents.workflows.execute import runs
+    from ..agents.workflows.runs import runs
 
-    with _records(team) as records:
-        known = runs(records)
+    with _runs(team) as threads:
+        known = runs(threads.records) if threads.records else []
     if json:
         print_json(known)
         return
@@ -95,8 +96,8 @@ def list_runs(team: TeamFolder = Path(), json: AsJson = False) -> None:
 @app.command()
 def show(run: RunName, team: TeamFolder = Path(), json: AsJson = False) -> None:
     """A run: what each of its steps gave."""
-    with _records(team) as records:
-        _show_run(_find(records, run), json=json)
+    with _runs(team) as threads:
+        _show_run(_find(threads, run).run, json=json)
 
 
 @app.command()
@@ -107,10 +108,10 @@ def compare(
     json: AsJson = False,
 ) -> None:
     """The steps that two runs did not do alike."""
-    from ..agents.workflows.execute import compare_runs
+    from ..agents.workflows.runs import compare_runs
 
-    with _records(team) as records:
-        differences = compare_runs(_find(records, before), _find(records, after))
+    with _runs(team) as threads:
+        differences = compare_runs(_find(threads, before).run, _find(threads, after).run)
     if json:
         print_json(differences)
         return
@@ -135,16 +136,12 @@ def resume(
     json: AsJson = False,
 ) -> None:
     """Go on with a run that waits for a person, or that was broken off."""
-    with _records(team) as records:
-        known = _find(records, run)
+    with _runs(team) as threads:
+        known = _find(threads, run).run
     if known.waiting and not decisions:
         _show_run(known, json=json)
         raise typer.Exit(_WAITS)
-    made = read_decisions(decisions, known.waiting) if decisions and known.waiting else []
-    again = _opened(known.workflow, team, output, quiet=json, run=known.run_id)
-    with again as workflow, _shown(workflow.plan, quiet=json) as tell:
-        done = workflow.resume(run, made, emit=tell)
-    _end(done, team, json=json)
+    go_on(known, read_decisions(decisions or (), known.waiting) if known.waiting else [], team, output, json=json)
 
 
 @app.command()
@@ -156,8 +153,8 @@ def replay(
     json: AsJson = False,
 ) -> None:
     """Run a workflow as it is now once more from a step on; of the steps before, the earlier results count."""
-    with _records(team) as records:
-        known = _find(records, run)
+    with _runs(team) as threads:
+        known = _find(threads, run).run
     with _opened(known.workflow, team, output, quiet=json) as workflow, _shown(workflow.plan, quiet=json) as tell:
         done = workflow.replay(run, step, emit=tell)
     _end(done, team, json=json)
@@ -207,8 +204,8 @@ def draw(
 
     plan, states = read_plan(_file(workflow, team)), dict[str, str]()
     if run:
-        with _records(team) as records:
-            states = _find(records, run).states
+        with _runs(team) as threads:
+            states = _find(threads, run).run.states
     if to is None:
         print(draw_plan(plan, states))
         return
@@ -243,20 +240,15 @@ def keep_run(
     team: TeamFolder = Path(),
 ) -> None:
     """Keep the plan of a run that worked as a workflow of the team: what its task names becomes parameters."""
-    from ..agents.workflows.execute import KIND
-    from ..agents.workflows.plan import Plan
     from ..agents.workflows.store import generalise, keep_plan
     from ..specialists.card import NAME
 
     if not re.match(NAME, name):
         raise InputError(f"'{name}' is no name for a workflow", hint="small letters, digits, - and _")
-    with _records(team) as records:
-        found = _find(records, run)
-        if found.status != "done":
-            raise StateError(f"run '{run}' is {found.status}: only what worked is kept", hint="metier runs list")
-        record = records.get(KIND, found.run_id)
-    assert record is not None  # it was found
-    plan = Plan.model_validate(record.body["plan"])
+    with _runs(team) as threads:
+        found, plan, *_ = _find(threads, run)
+    if found.status != "done":
+        raise StateError(f"run '{run}' is {found.status}: only what worked is kept", hint="metier runs list")
     if plan.parameters or not plan.examples:
         raise InputError(f"run '{run}' is one of the workflow '{plan.name}', which is kept already")
     print(keep_plan(generalise(plan, plan.examples[0], name), blueprint_of(team).root))
@@ -302,39 +294,31 @@ def _opened(name: str, folder: Path, output: Path | None, *, quiet: bool, run: s
             return
     with open_team(folder, quiet=quiet) as team:
         others = read_plans(team.blueprint.root)
-        plan = _begun_with(team, run) if run else read_plan(path, known_of(team, others))  # pyright: ignore
+        plan = _find(team.threads, run).plan if run else read_plan(path, known_of(team, others))  # pyright: ignore
         yield Workflow(plan, team, workflows=others, folder=output)
 
 
-def _begun_with(team: Team, run: str) -> Plan:
-    from ..agents.workflows.execute import KIND
-    from ..agents.workflows.plan import Plan
-
-    record = team.threads.records.get(KIND, run) if team.threads.records else None
-    assert record is not None  # it was found before
-    return Plan.model_validate(record.body["plan"])
-
-
 @contextmanager
-def _records(team: Path) -> Iterator[Records]:
+def _runs(team: Path) -> Iterator[Threads]:
     from ..agents.threads import open_threads
 
     threads = open_threads(blueprint_of(team))
     try:
         if threads.records is None:
             raise StateError("this team keeps no runs", hint="memory: {checkpoints: sqlite} in team.yaml")
-        yield threads.records
+        yield threads
     finally:
         threads.close()
 
 
-def _find(records: Records, run: str) -> WorkflowRun:
-    from ..agents.workflows.execute import KIND, WorkflowRun, runs
+def _find(threads: Threads, run: str) -> KeptRun:
+    from ..agents.workflows.runs import kept_run, runs
 
-    record = records.get(KIND, run)
-    if record is None:
-        raise InputError(unknown("run", run, [one.run_id for one in runs(records)[:20]]), hint="metier runs list")
-    return WorkflowRun.model_validate(record.body["run"])
+    kept = kept_run(threads, run)
+    if kept is None:
+        known = runs(threads.records) if threads.records else []
+        raise InputError(unknown("run", run, [one.run_id for one in known[:20]]), hint="metier runs list")
+    return kept
 
 
 def _read_pairs(pairs: Sequence[str]) -> dict[str, str]:
@@ -363,7 +347,24 @@ def _shown(plan: Plan, *, quiet: bool) -> Iterator[Any]:
         yield tell
 
 
-def _end(run: WorkflowRun, team: Path, *, json: bool) -> None:
+def go_on(
+    run: WorkflowRun, decisions: Sequence[Decision], team: Path, output: Path | None = None, *, json: bool
+) -> NoReturn:
+    """Go on with a run that waits, or that was broken off; print it, and end with its exit code.
+
+    Raises:
+        StateError: it is a part of a conversation, where its questions are answered.
+    """
+    if run.within:
+        hint = command_line("approve", run.within, team=team)
+        raise StateError(f"run '{run.run_id}' is a part of conversation '{run.within}'", hint=hint)
+    again = _opened(run.workflow, team, output, quiet=json, run=run.run_id)
+    with again as workflow, _shown(workflow.plan, quiet=json) as tell:
+        done = workflow.resume(run.run_id, decisions, emit=tell)
+    _end(done, team, json=json)
+
+
+def _end(run: WorkflowRun, team: Path, *, json: bool) -> NoReturn:
     """Print a run and end with its exit code."""
     _show_run(run, json=json, team=team)
     raise typer.Exit({"done": 0, "waiting": _WAITS, "running": _WAITS}.get(run.status, _FAILED))
@@ -391,7 +392,7 @@ def _show_run(run: WorkflowRun, *, json: bool, team: Path = Path()) -> None:
     for action in run.waiting.action_requests if run.waiting else ():
         console.print(f"[yellow]{escape(visible(action.description))}[/]")
     if run.waiting:
-        next_lines(Console(stderr=True), command_line("runs", "resume", run.run_id, "approve", team=team))
+        next_lines(Console(stderr=True), command_line("approve", run.run_id, "approve", team=team))
 
 
 def _lines(text: str) -> str:

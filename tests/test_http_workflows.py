@@ -44,6 +44,13 @@ steps:
   held: {ask: manuals, task: "{{ what }}"}
   report: {report: out.md, template: "{{ quick }} {{ held }}"}
 """
+TWICE = """
+steps:
+  both:
+    ask: manuals
+    task: How often does nobody look at the filler, and who makes the manuals?
+    on_failure: replan
+"""
 CIRCLE = "steps: {a: {join: '{{ b }}'}, b: {join: '{{ a }}'}}"
 
 
@@ -54,6 +61,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "workflows" / "service.yaml").write_text(SERVICE)
     (folder / "workflows" / "inbox.yaml").write_text(INBOX)
     (folder / "workflows" / "written.yaml").write_text(WRITTEN)
+    (folder / "workflows" / "twice.yaml").write_text(TWICE)
     (folder / "workflows" / "circle.yaml").write_text(CIRCLE)
     (folder / "workflows" / "broken.yaml").write_text("steps: {a: {ask: nobody, task: x}}")
     return folder
@@ -207,6 +215,13 @@ def test_a_run_that_a_command_began_is_decided_over_http_and_the_other_way_round
     workflow.resume(waits["id"], [Reject()])
     known = client.get(f"/v1/runs/{waits['id']}").json()
     assert (known["status"], known["answer"]["text"]) == ("completed", "about service of lift: hold")
+
+
+def test_a_question_that_nobody_could_answer_is_taken_apart_once_more(client: httpx.Client) -> None:
+    done = ended(client, client.post("/v1/workflows/twice", json={}).json())
+    first, second = done["answer"]["text"].splitlines()
+    assert "(left out: nothing in its documents answers this" in first
+    assert second == "who makes the manuals?: about who makes the manuals?"
 
 
 def test_a_run_that_failed_says_why(client: httpx.Client) -> None:

@@ -13,6 +13,8 @@ import pytest
 from langgraph.checkpoint.conformance import checkpointer_test, validate
 
 from metier.agents.team import Team
+from metier.agents.workflows.execute import Workflow
+from metier.agents.workflows.plan import PersonStep, Plan
 from metier.core.errors import ConfigError, InputError, StateError
 from metier.core.types import Brief
 from metier.memory.open import open_checkpoints
@@ -208,6 +210,9 @@ def test_the_command_line_on_threads(run: Run, tmp_path: Path) -> None:
     with closing(open_shop(tmp_path)) as team:
         team.ask("clerk: look(a)", thread_id="t")
         team.ask("clerk: mail(b) then pay(b)", thread_id="waits")
+        Workflow(Plan.of("week", sure=PersonStep(ask_person="Send it?", choices=("send", "hold"))), team).run(
+            run_id="w1"
+        )
     (tmp_path / "team.yaml").write_text("name: shop\nspecialists: [clerk]\n")
     (tmp_path / "clerk").mkdir()
     (tmp_path / "clerk" / "specialist.yaml").write_text("name: clerk\ndescription: The clerk of the shop.\n")
@@ -221,7 +226,13 @@ def test_the_command_line_on_threads(run: Run, tmp_path: Path) -> None:
         ("waits", "waiting"),
         ("t", "answered"),
     ]
-    assert [(w["thread"], w["action_requests"][0]["name"]) for w in done("approve", "--json")] == [("waits", "pay")]
+    assert [(w.get("thread"), w.get("run"), w["action_requests"][0]["name"]) for w in done("approve", "--json")] == [
+        ("waits", None, "pay"),
+        (None, "w1", "ask_person"),
+    ]
+    assert "w1 · workflow week" in done("approve")
+    assert "Send it?" in done("approve", "w1", code=6)
+    assert "nothing waits under the name 'w2'" in run("approve", "w2", "-t", tmp_path).err
     assert done("approve", "waits", "--json", code=6)["action_requests"][0]["args"] == {"order": "b"}
     assert "outside" in done("approve", "waits", code=6)
     moments = [m["checkpoint"] for m in done("threads", "show", "t", "--json")]

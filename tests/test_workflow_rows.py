@@ -204,6 +204,11 @@ def test_a_run_of_a_team_waits_and_goes_on(run: Run, copy: Path) -> None:
     assert "42: certainly" in run("runs", "list", "-t", copy).out
     assert "certainly" in run("runs", "show", "r1", "-t", copy).out
     assert run("runs", "show", "r2", "-t", copy).code == 2
+    assert run("run", "sure", "-t", copy, "--run", "r3").code == 75
+    assert [one["run"] for one in json.loads(run("approve", "-t", copy, "--json").out)] == ["r3"]
+    held = run("approve", "r3", "reject", "-t", copy, "--json")
+    assert (held.code, json.loads(held.out)["result"]["text"]) == (0, "42: no")
+    assert "nothing waits" in run("approve", "-t", copy).out
     again = run("runs", "replay", "r1", "--from", "sure", "-t", copy, "--json")
     assert again.code == 75
     other = json.loads(again.out)["run_id"]
