@@ -29,7 +29,7 @@ from .folder import README, RECORD, hashes, open_adapter, read_weights
 
 ALIASES = ("champion", "challenger")
 _FILE = "registry.json"
-_PATIENCE = 10.0
+_PATIENCE = 60.0
 """Seconds to wait for another process that changes the same specialist."""
 _ID_LENGTH = 12
 """Hex digits of a version's name."""
