@@ -69,6 +69,9 @@ class Promotion(Value):
     challenger: str
     promoted: bool
     why: str
+    """And what can be done about it."""
+    measured: str = ""
+    """Only what the comparison said."""
     better: bool = False
     """It passed the gate, promoted or held back."""
 
@@ -104,11 +107,12 @@ def _decide(evaluation: Evaluation, name: str, *, hold: bool) -> Promotion:
     better, why = _compare(evaluation, name)
     if better and not hold:
         registry.promote(name, version.id, why)
-        return Promotion(specialist=name, challenger=version.id, promoted=True, why=why, better=True)
+        return Promotion(specialist=name, challenger=version.id, promoted=True, why=why, measured=why, better=True)
+    measured = why
     if better:
         why = f"held back; {why}. Promote it: metier registry promote {name} -t {plan.root}"
     registry.keep_back(name, why)
-    return Promotion(specialist=name, challenger=version.id, promoted=False, why=why, better=better)
+    return Promotion(specialist=name, challenger=version.id, promoted=False, why=why, measured=measured, better=better)
 
 
 def _compare(evaluation: Evaluation, name: str) -> tuple[bool, str]:

@@ -132,7 +132,7 @@ def retrain(
     blueprint = blueprint_at(team)
     if specialist not in blueprint.specialists:
         raise InputError(unknown("specialist", specialist, blueprint.specialists))
-    if not _has_news(blueprint, specialist):
+    if not has_news(blueprint, specialist):
         return Retrained(specialist=specialist, why="its newest version has learnt these examples already")
     build(blueprint, store=store, progress=progress)
     learnt = train(blueprint, [specialist], minutes=minutes, seed=seed, store=store, progress=progress)
@@ -152,7 +152,7 @@ def retrain(
     )
 
 
-def _has_news(blueprint: Blueprint, name: str) -> bool:
+def has_news(blueprint: Blueprint, name: str) -> bool:
     """Are the example files others than those that the newest version was trained on?"""
     files = {f"{name}/{e}": sha256(blueprint.folders[name] / e) for e in example_files(blueprint, name)}
     held = blueprint.registry.versions(name)

@@ -162,10 +162,11 @@ def replay(
 
 @plans.command("list")
 def list_plans(team: TeamFolder = Path(), json: AsJson = False) -> None:
-    """The workflows of a team, with their parameters."""
-    from ..agents.workflows.files import read_plans
+    """The workflows of a team and those that come with metier, with their parameters."""
+    from ..agents.workflows.files import SHIPPED, read_plan, read_plans
 
-    known = read_plans(blueprint_of(team).root)
+    shipped = {path.stem: read_plan(path) for path in sorted(SHIPPED.glob("*.yaml"))}
+    known = {**shipped, **read_plans(blueprint_of(team).root)}
     if json:
         print_json({name: plan.model_dump(mode="json", exclude_defaults=True) for name, plan in known.items()})
         return
@@ -173,19 +174,20 @@ def list_plans(team: TeamFolder = Path(), json: AsJson = False) -> None:
     for name, plan in known.items():
         console.print(f"[bold]{name}[/] {escape(' '.join(plan.parameters))}")
         console.print(f"  [dim]{escape(plan.description)}[/]")
-    if not known:
-        console.print("no workflows: a folder `workflows` beside team.yaml holds them")
+    if known == shipped:
+        console.print("none of this team's own: a folder `workflows` beside team.yaml holds them")
 
 
 @plans.command()
 def check(workflow: WorkflowName, team: TeamFolder = Path(), json: AsJson = False) -> None:
     """All that is wrong with a workflow, each with its line. Exit code 2 when it cannot run."""
+    from ..agents.upkeep import Upkeep
     from ..agents.workflows.files import check_file, read_plans
     from ..agents.workflows.perform import known_of
 
     path = _file(workflow, team)
     with open_team(team, quiet=json) as opened:
-        faults = check_file(path, known_of(opened, read_plans(opened.blueprint.root)))
+        faults = check_file(path, known_of(Upkeep(opened), read_plans(opened.blueprint.root)))
     _show_faults(path, faults, json=json)
     if any(fault.blocking for _, fault in faults):
         raise typer.Exit(_WRONG)
@@ -259,21 +261,21 @@ def keep_run(
 
 
 def _file(name: str, team: Path) -> Path:
-    """The file of a workflow.
+    """The file of a workflow: the team's own, or one that comes with metier.
 
     Raises:
         InputError: there is none of that name.
     """
-    from ..agents.workflows.files import FOLDER
+    from ..agents.workflows.files import FOLDER, SHIPPED
 
     path = Path(name)
     if path.suffix in (".yaml", ".yml"):
         return path
     folder = (team if team.is_dir() else team.parent) / FOLDER
-    if not (folder / f"{name}.yaml").exists():
-        known = [one.stem for one in folder.glob("*.yaml")]
+    known = {one.stem: one for place in (SHIPPED, folder) for one in place.glob("*.yaml")}
+    if name not in known:
         raise InputError(unknown("workflow", name, known), hint=f"write {folder / name}.yaml")
-    return folder / f"{name}.yaml"
+    return known[name]
 
 
 @contextmanager
@@ -283,6 +285,7 @@ def _opened(name: str, folder: Path, output: Path | None, *, quiet: bool, run: s
     Args:
         run: A run that is gone on with: the plan with which it began counts.
     """
+    from ..agents.upkeep import Upkeep
     from ..agents.workflows.execute import Workflow
     from ..agents.workflows.files import read_plan, read_plans
     from ..agents.workflows.perform import known_of
@@ -293,9 +296,9 @@ def _opened(name: str, folder: Path, output: Path | None, *, quiet: bool, run: s
             yield Workflow(read_plan(path), folder=output or Path())
             return
     with open_team(folder, quiet=quiet) as team:
-        others = read_plans(team.blueprint.root)
-        plan = _find(team.threads, run).plan if run else read_plan(path, known_of(team, others))  # pyright: ignore
-        yield Workflow(plan, team, workflows=others, folder=output)
+        others, colleagues = read_plans(team.blueprint.root), Upkeep(team)
+        plan = _find(team.threads, run).plan if run else read_plan(path, known_of(colleagues, others))  # pyright: ignore
+        yield Workflow(plan, colleagues, workflows=others, folder=output)
 
 
 @contextmanager

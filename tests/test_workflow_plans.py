@@ -22,6 +22,7 @@ from metier.agents.workflows.steps import read_parameters
 from metier.agents.workflows.template import fill, fill_text
 from metier.core.errors import ConfigError, InputError
 from metier.core.types import Answer, Citation
+from metier.tests.workflow_team import week
 from metier.tools.policy import Effects, TeamRules
 
 WRITES = Effects(effect="write", untrusted_output=False, sensitive=False)
@@ -51,25 +52,15 @@ KNOWN = Known(
 NOBODY = KNOWN.model_copy(update={"people": False})
 STRICT = KNOWN.model_copy(update={"rules": TeamRules(untrusted="deny")})
 
-GOOD: dict[str, Any] = {
-    "name": "week",
-    "parameters": {"site": {"enum": ["North", "South"]}, "limit": {"type": "integer", "default": 3}},
-    "steps": {
+GOOD = week(
+    parameters={"limit": {"type": "integer", "default": 3}},
+    steps={
         "downtime": {"ask": "figures", "task": "The {{ limit }} longest at {{ site }}?"},
-        "any": {"condition": "{{ downtime.rows | length > 0 }}"},
-        "advice": {
-            "for_each": "{{ downtime.rows }}",
-            "as": "row",
-            "at_most": 5,
-            "when": "{{ any.value }}",
-            "steps": {"quote": {"ask": "manuals", "task": "How often is {{ row.machine }} serviced?"}},
-        },
-        "hours": {"calculate": "sum({{ downtime.column('hours') }})", "unit": "h"},
         "approve": {"ask_person": "Send {{ hours }}?", "choices": ["send", "hold"]},
         "report": {"report": "week.docx", "template": "# Week {{ hours }} {{ advice }}", "after": ["approve"]},
     },
-    "result": "report",
-}
+    result="report",
+)
 
 
 def changed(**steps: Any) -> dict[str, Any]:

@@ -25,28 +25,16 @@ from metier.core.errors import ConfigError, InputError, StateError
 from metier.core.run import Cancelled, Event, cancellable
 from metier.memory.store import Owner
 from metier.tests.shop import lines
-from metier.tests.workflow_team import ROWS, open_office
+from metier.tests.workflow_team import ROWS, open_office, week
 from metier.tools.policy import Approve, Reject, Respond
 
-WEEK: dict[str, Any] = {
-    "name": "week",
-    "parameters": {"site": {"enum": ["North", "South"]}},
-    "steps": {
-        "downtime": {"ask": "figures", "task": "What stood still at {{ site }}?"},
-        "any": {"condition": "{{ downtime.rows | length > 0 }}"},
-        "advice": {
-            "for_each": "{{ downtime.rows }}",
-            "as": "row",
-            "at_most": 5,
-            "when": "{{ any.value }}",
-            "steps": {"quote": {"ask": "manuals", "task": "How often is the {{ row.machine }} serviced?"}},
-        },
-        "hours": {"calculate": "sum({{ downtime.column('hours') }})", "unit": "h"},
+WHOLE = week(
+    steps={
         "text": {
             "join": "{{ hours }}: {% for one in advice.items %}{{ one.row.machine }} {{ one.quote }}; {% endfor %}"
-        },
-    },
-}
+        }
+    }
+)
 
 
 @pytest.fixture
@@ -65,7 +53,7 @@ def asked(folder: Path) -> list[str]:
 
 def test_a_week_at_the_plant(team: Team, tmp_path: Path) -> None:
     heard: list[Event] = []
-    run = Workflow(Plan.model_validate(WEEK), team).run({"site": "North"}, emit=heard.append)
+    run = Workflow(Plan.model_validate(WHOLE), team).run({"site": "North"}, emit=heard.append)
     assert run.status == "done"
     assert isinstance(run.results["downtime"], Table)
     assert run.results["downtime"].rows == tuple(ROWS)
@@ -388,8 +376,9 @@ def test_a_run_is_replayed_from_a_step(team: Team, tmp_path: Path) -> None:
 
 
 def test_a_dry_run_shows_what_would_happen_and_does_nothing(team: Team, tmp_path: Path) -> None:
-    steps = {**WEEK["steps"], "book": {"tool": "book", "arguments": {"order": "{{ hours }}"}}}
-    shown = Workflow(Plan.model_validate({**WEEK, "steps": steps}), team).dry_run({"site": "South"})
+    book = {"tool": "book", "arguments": {"order": "{{ hours }}"}}
+    plan = {**WHOLE, "steps": {**WHOLE["steps"], "book": book}}
+    shown = Workflow(Plan.model_validate(plan), team).dry_run({"site": "South"})
     assert [one.step for one in shown] == ["downtime", "any", "advice", "advice.quote", "hours", "text", "book"]
     assert shown[0].does == "ask: figures; task: What stood still at South?"
     assert (shown[3].at_most, shown[6].effect) == (5, "write")
@@ -400,7 +389,7 @@ def test_a_plan_that_cannot_run_is_refused_with_all_its_faults(team: Team) -> No
     with pytest.raises(ConfigError, match=r"(?s)steps.a.ask.*steps.b.join"):
         Workflow(plan(a={"ask": "nobody", "task": "x"}, b={"join": "{{ x }}"}), team)
     with pytest.raises(InputError, match="'site' is missing"):
-        Workflow(Plan.model_validate(WEEK), team).run()
+        Workflow(Plan.model_validate(WHOLE), team).run()
 
 
 def test_the_budget_of_a_run_ends_it(team: Team) -> None:
@@ -415,7 +404,7 @@ def test_the_budget_of_a_run_ends_it(team: Team) -> None:
 
 def test_a_team_that_keeps_nothing_runs_workflows_too(tmp_path: Path) -> None:
     with open_office(tmp_path, checkpoints="none") as team:
-        run = Workflow(Plan.model_validate(WEEK), team).run({"site": "North"})
+        run = Workflow(Plan.model_validate(WHOLE), team).run({"site": "North"})
         assert run.status == "done"
         with pytest.raises(ConfigError, match="keeps no runs"):
             Workflow(plan(**ASK), team)

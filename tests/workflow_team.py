@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,30 @@ from metier.tests.patience import until
 from metier.tests.shop import ByName, NoMeaning, card, lines, note, planned
 
 ROWS = [{"machine": "filler", "hours": 6}, {"machine": "labeller", "hours": 2.5}]
+
+WEEK: dict[str, Any] = {
+    "name": "week",
+    "parameters": {"site": {"enum": ["North", "South"]}},
+    "steps": {
+        "downtime": {"ask": "figures", "task": "What stood still at {{ site }}?"},
+        "any": {"condition": "{{ downtime.rows | length > 0 }}"},
+        "advice": {
+            "for_each": "{{ downtime.rows }}",
+            "as": "row",
+            "at_most": 5,
+            "when": "{{ any.value }}",
+            "steps": {"quote": {"ask": "manuals", "task": "How often is the {{ row.machine }} serviced?"}},
+        },
+        "hours": {"calculate": "sum({{ downtime.column('hours') }})", "unit": "h"},
+    },
+}
+"""A plan for this team, of the kinds of steps that most plans have; nothing uses its last steps yet."""
+
+
+def week(*, parameters: Mapping[str, Any] | None = None, steps: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
+    """The plan `WEEK` with more parameters, more or other steps, and other fields."""
+    more = {"parameters": {**WEEK["parameters"], **(parameters or {})}, "steps": {**WEEK["steps"], **steps}}
+    return {**WEEK, **more, **fields}
 
 
 def by_rule(work: Work) -> Draft:

@@ -18,6 +18,8 @@ from .plan import AskStep, Fault, Known, Parameter, Plan
 
 FOLDER = "workflows"
 """Beside team.yaml."""
+SHIPPED = Path(__file__).parent / "shipped"
+"""The workflows that come with metier."""
 
 
 def read_plan(path: Path, known: Known | None = None) -> Plan:

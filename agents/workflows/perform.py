@@ -432,7 +432,8 @@ def known_of(team: Colleagues, workflows: Mapping[str, Plan] | None = None) -> K
         effects = one.effects
         outside = one.card.knowledge is not None or any(effect.untrusted_output for effect in effects.values())
         acts = any(effect.effect != "read" for effect in effects.values())
-        specialists[name] = KnownSpecialist(gives=_GIVES.get(one.card.style, ""), acts=acts, untrusted=outside)
+        if one.engine is not None:  # else nobody can ask it, and it has tools only
+            specialists[name] = KnownSpecialist(gives=_GIVES.get(one.card.style, ""), acts=acts, untrusted=outside)
         for function in one.functions:
             tool = function["name"]
             tools[f"{name}.{tool}"] = KnownTool(

@@ -3,8 +3,6 @@ before anything runs.
 
     plan = Plan.of("greet", who=AskStep(ask="hr", task="Who is new?"), hello=JoinStep(join="Hello, {{ who }}!"))
     plan.check(known)
-
-Long, for a plan and all that may be wrong with it belong together.
 """
 
 from __future__ import annotations
@@ -19,6 +17,7 @@ from pydantic import ConfigDict, Field
 from ...core.errors import InputError, unknown
 from ...core.types import Value
 from ...tools.policy import Effects, RunFacts, TeamRules, matches
+from .kinds import LISTS, kind_of, misfit
 from .results import KINDS
 from .steps import (
     STEP_NAME,
@@ -41,7 +40,7 @@ from .steps import (
     step_graph,
     walk,
 )
-from .template import RESERVED, readable, texts_in, uses
+from .template import RESERVED, readable, uses
 
 __all__ = [
     "AskStep",
@@ -65,25 +64,6 @@ __all__ = [
 ]
 
 _REPORTS = (".md", ".html", ".docx", ".pdf")
-_LISTS = {"table", "items", "data", ""}
-"""Kinds of results that a loop can go over; "" is not known before it runs."""
-_OF_TYPE = {
-    "string": {"text", "string", "number", "integer", "truth", "boolean", "file", "data", ""},
-    "integer": {"number", "integer", "data", ""},
-    "number": {"number", "integer", "data", ""},
-    "boolean": {"truth", "boolean", "data", ""},
-    "array": {"table", "items", "array", "data", ""},
-    "object": {"object", "data", ""},
-}
-"""Type of an argument to the kinds of results, and types of parameters, that may be given for it."""
-_FIELD_KIND = {
-    ("number", "value"): "number",
-    ("truth", "value"): "truth",
-    ("table", "rows"): "array",
-    ("table", "columns"): "array",
-    ("items", "items"): "array",
-    ("text", "confidence"): "number",
-}
 _PURE = ("ask", "calculate", "condition", "join")
 """Steps that change nothing: without anybody who uses them they are for nothing."""
 
@@ -465,7 +445,7 @@ class _Checked:
         for name, value in step.arguments.items():
             if name not in known:
                 yield Fault(at=(*here, name), what=unknown("argument", name, known))
-            elif wrong := _misfit(value, known[name].get("type", ""), scope):
+            elif wrong := misfit(value, known[name].get("type", ""), scope):
                 yield Fault(at=(*here, name), what=wrong)
 
     def _calculation(self, step: CalculateStep, at: PlanPlace, scope: Mapping[str, str]) -> Iterator[Fault]:
@@ -491,7 +471,7 @@ class _Checked:
                 yield Fault(
                     at=(*at, "for_each"), what=f"'{step.for_each}' gives no list", hint="one {{ }}, nothing else"
                 )
-            elif (kind := _kind_of(used.value, scope)) not in _LISTS | {"array"}:
+            elif (kind := kind_of(used.value, scope)) not in LISTS:
                 yield Fault(at=(*at, "for_each"), what=f"'{step.for_each}' is a {kind}, and not a list")
         except InputError:
             pass
@@ -584,32 +564,3 @@ def _reached(name: str, workflows: Mapping[str, Plan]) -> set[str]:
             steps = workflows[here].steps if here in workflows else {}
             left += [step.workflow for _, _, step in walk(steps) if isinstance(step, SubStep)]
     return reached
-
-
-def _kind_of(value: tuple[str, str | None] | None, scope: Mapping[str, str]) -> str:
-    """The kind of what a template gives; empty where it is not known."""
-    if value is None:
-        return ""
-    name, field = value
-    kind = scope.get(name, "")
-    if field is None or kind in ("", "data", "object"):
-        return kind if field is None else ""
-    return _FIELD_KIND.get((kind, field), "text" if field == "text" else "")
-
-
-def _misfit(value: Any, wanted: str, scope: Mapping[str, str]) -> str:
-    """Why a value cannot be an argument of this type; empty where it can."""
-    if wanted not in _OF_TYPE:
-        return ""
-    if not any("{" in text for _, text in texts_in(value)):
-        return "" if fits(value, wanted) else f"{value!r} is no {wanted}"
-    if not isinstance(value, str):
-        return "" if fits(value, wanted) else f"a {type(value).__name__} is no {wanted}"
-    try:
-        used = uses(value)
-    except InputError:
-        return ""
-    if not used.whole:
-        return "" if wanted == "string" else f"'{value}' is text, and no {wanted}"
-    kind = _kind_of(used.value, scope)
-    return "" if kind in _OF_TYPE[wanted] else f"'{value}' is a {kind}, and no {wanted}"
