@@ -12,12 +12,12 @@ from pydantic import TypeAdapter
 from ..core.text import content_words, coverage
 from ..core.types import Logistic, Passage
 from .grounding import with_context
-from .work import CERTAINTY, DECLINED, VERDICT, Draft
+from .work import CERTAINTY, DECLINED, Draft
 
 CONFIDENCE_FILE = Path(__file__).with_name("confidence.json")
 """Base to the model that was fitted on its answers, by `benchmarks/confidence.py`."""
 
-FEATURES = ("dense", "coverage", "logprob", "first_logprob", "length", "declined", "verdict")
+FEATURES = ("dense", "coverage", "logprob", "first_logprob", "length", "declined")
 """In the order of the shipped weights; see `confidence_features`."""
 
 
@@ -29,8 +29,7 @@ def confidence_features(task: str, draft: Draft, passages: Sequence[Passage]) ->
     and `first_logprob` are the mean log-probability of the answer's tokens and that of the first (0 where the engine
     does not tell): a model that was made to quote although it would rather have said "not found" begins with an
     improbable token. `length` is the logarithm of the answer's words, `declined` is 1 where the model had said that
-    nothing answers and was then made to point at what comes nearest; `verdict` the log-probability of a Yes or No (0
-    where none is said).
+    nothing answers and was then made to point at what comes nearest.
     """
     cited = {c.passage for c in draft.citations}
     shown = [p for p in passages if p.id in cited] or list(passages[:1])
@@ -42,7 +41,7 @@ def confidence_features(task: str, draft: Draft, passages: Sequence[Passage]) ->
         "coverage": max((coverage(words, line) for line in lines), default=0.0),
         **{name: draft.certainty.get(name, 0.0) for name in CERTAINTY},
         "length": math.log1p(len(draft.text.split())),
-        **{name: draft.certainty.get(name, 0.0) for name in (DECLINED, VERDICT)},
+        "declined": draft.certainty.get(DECLINED, 0.0),
     }
 
 

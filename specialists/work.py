@@ -25,10 +25,6 @@ DECLINED = "declined"
 """In a draft's certainty: the model said that nothing answers, and was made to point at what comes nearest."""
 
 
-VERDICT = "verdict"
-"""In a draft's certainty: log-probability of the Yes or No before it, given the sentence that it rests on."""
-
-
 NOTHING_FOUND = "nothing in its documents answers this"
 """The usual reason why nothing was found."""
 
