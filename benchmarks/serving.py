@@ -9,10 +9,11 @@ each task is (`memory: {checkpoints: …}`).
 `requests_per_s` is measured with 16 callers at once; `server_cpu_s` is the processor time that the server took for one
 of these requests, which hardly depends on what else the machine does. `p50_s` and `p99_s` are latencies of 4 callers at
 once, `direct_p99_s` that of 4 threads which ask the team without HTTP, and `overhead_p99_s` the difference.
-`streams_complete` is the share of 50 streams, read at
-once, that end with `[DONE]` and hold the whole answer. `refused_only` is the share of replies that are an answer or 429
-when twice as many call at once as workers and queue hold; each 429 must say when to come back. `ask_command_s` is the
-wall time of `metier ask` with this server running, `ask_answer_s` that of the same answer over HTTP.
+`streams_complete` is the share of 50 streams, read at once, that end with `[DONE]` and hold the whole answer.
+`first_word_p50_s` is the time of one caller until a stream's first word, without any model's own. `refused_only` is the
+share of replies that are an answer or 429 when twice as many call at once as workers and queue hold; each 429 must say
+when to come back. `ask_command_s` is the wall time of `metier ask` with this server running, `ask_answer_s` that of the
+same answer over HTTP.
 
 With `--minutes`, twice as many callers as fit ask for so long. `memory_first_bytes`, `memory_middle_bytes` and
 `memory_last_bytes` are the medians of what the server holds in the second, the sixth and the last tenth of that time,
@@ -49,10 +50,14 @@ ANSWER = "the bearing is greased every five hundred hours with the grease that t
 WORKERS, QUEUE = 8, 64
 
 ENGINE = f"""
+from collections import deque
+
 from metier.specialists.engines.scripted import ScriptedEngine
 
 def engine(base, adapters, **options):
-    return ScriptedEngine(lambda messages: {ANSWER!r}, list(adapters))
+    scripted = ScriptedEngine(lambda messages: {ANSWER!r}, list(adapters))
+    scripted.calls = deque(maxlen=1)  # all that it was asked would look like a leak of the server
+    return scripted
 """
 
 
@@ -94,6 +99,8 @@ class Reply(NamedTuple):
     headers: dict[str, str]
     body: bytes
     seconds: float
+    first_word: float
+    """Seconds until a stream's first word of the answer; until the end where there is none."""
 
 
 class Caller:
@@ -119,17 +126,24 @@ class Caller:
         self._writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         lines = (await self._reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines[1:] if line)}
-        read = self._chunks() if "chunked" in headers.get("transfer-encoding", "") else None
-        data = await read if read else await self._reader.readexactly(int(headers["content-length"]))
-        return Reply(int(lines[0].split()[1]), headers, data, time.perf_counter() - start)
+        first = None
+        if "chunked" in headers.get("transfer-encoding", ""):
+            data, first = await self._chunks()
+        else:
+            data = await self._reader.readexactly(int(headers["content-length"]))
+        end = time.perf_counter()
+        return Reply(int(lines[0].split()[1]), headers, data, end - start, (first or end) - start)
 
-    async def _chunks(self) -> bytes:
-        data = b""
+    async def _chunks(self) -> tuple[bytes, float | None]:
+        """All of a stream, and when its first word came."""
+        data, first = b"", None
         while size := int(await self._reader.readline(), 16):
             data += await self._reader.readexactly(size)
+            if first is None and ANSWER.split()[0].encode() in data:
+                first = time.perf_counter()
             await self._reader.readline()
         await self._reader.readline()
-        return data
+        return data, first
 
 
 async def load(address: str, callers: int, requests: int, *, stream: bool = False) -> list[Reply]:
@@ -175,6 +189,8 @@ def measure(args: Namespace, report: Report, name: str, folder: Path) -> None:
         report.add_value(name, "metier", "overhead_p99_s", overhead, len(seconds))
         streams = asyncio.run(load(address, 50, 50, stream=True))
         report.add(name, "metier", "streams_complete", [_complete(reply) for reply in streams])
+        alone_streams = asyncio.run(load(address, 1, 20, stream=True))
+        report.add(name, "metier", "first_word_p50_s", [r.first_word for r in alone_streams], quantile(0.5))
         many = asyncio.run(load(address, 2 * (WORKERS + QUEUE), 4 * (WORKERS + QUEUE)))
         say(f"{name}: {sum(reply.status == 429 for reply in many)} of {len(many)} were sent away")
         report.add(name, "metier", "refused_only", [_fine(reply) for reply in many])
