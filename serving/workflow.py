@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..agents.workflows.plan import Fault, Plan
     from ..agents.workflows.runs import KeptRun, WorkflowRun
     from ..core.run import Event
-    from ..tools.policy import Decision
+    from ..tools.policy import Action, ApprovalRequest, Decision
 
 app = typer.Typer(help="Runs of workflows: list, show, compare, go on, replay.", no_args_is_help=True)
 plans = typer.Typer(help="Workflows of a team: list, check, draw, import, keep.", no_args_is_help=True)
@@ -139,7 +139,7 @@ def resume(
     with _runs(team) as threads:
         known = _find(threads, run).run
     if known.waiting and not decisions:
-        _show_run(known, json=json)
+        _show_run(known, json=json, team=team)
         raise typer.Exit(_WAITS)
     go_on(known, read_decisions(decisions or (), known.waiting) if known.waiting else [], team, output, json=json)
 
@@ -392,10 +392,24 @@ def _show_run(run: WorkflowRun, *, json: bool, team: Path = Path()) -> None:
         console.print(f"[yellow]{escape(one.step)}: {escape(visible(one.reason))}[/]")
     if run.result is not None:
         console.print(f"[bold]{escape(_lines(str(run.result)))}[/]")
-    for action in run.waiting.action_requests if run.waiting else ():
+    if not run.waiting:
+        return
+    decisions = list[str]()
+    for action, allowed in _asked(run.waiting):
         console.print(f"[yellow]{escape(visible(action.description))}[/]")
-    if run.waiting:
-        next_lines(Console(stderr=True), command_line("approve", run.run_id, "approve", team=team))
+        choices = [visible(str(choice)) for choice in action.args.get("choices", ())]
+        if choices:
+            which = f"approve: {choices[0]}; reject: {choices[-1]}" if "approve" in allowed else ", ".join(choices)
+            console.print(f"[yellow]  {escape(which)}[/]")
+        decisions.append("approve" if "approve" in allowed else f"respond:{(choices or ['your answer'])[0]}")
+    decisions = ["approve"] if {*decisions} == {"approve"} else decisions
+    next_lines(Console(stderr=True), command_line("approve", run.run_id, *decisions, team=team))
+
+
+def _asked(request: ApprovalRequest) -> Iterator[tuple[Action, Sequence[str]]]:
+    """What a run waits for, each with the decisions that are allowed."""
+    for action, review in zip(request.action_requests, request.review_configs, strict=True):
+        yield action, review.allowed_decisions
 
 
 def _lines(text: str) -> str:

@@ -199,6 +199,8 @@ def test_a_run_of_a_team_waits_and_goes_on(run: Run, copy: Path) -> None:
     assert (waits.code, json.loads(waits.out)["status"]) == (75, "waiting")
     shown = run("runs", "resume", "r1", "-t", copy)
     assert (shown.code, "Is it 42?" in shown.out) == (75, True)
+    assert "approve: certainly; reject: no" in shown.out
+    assert f"metier approve r1 approve -t {copy}" in shown.err
     done = run("runs", "resume", "r1", "approve", "-t", copy, "--json")
     assert (done.code, json.loads(done.out)["result"]["text"]) == (0, "42: certainly")
     assert "42: certainly" in run("runs", "list", "-t", copy).out
@@ -219,6 +221,17 @@ def test_a_run_of_a_team_waits_and_goes_on(run: Run, copy: Path) -> None:
     assert run("workflow", "check", "sure", "-t", copy).code == 0
     assert "sure" in run("workflow", "list", "-t", copy).out
     assert "did you mean 'sure'" in run("run", "shure", "-t", copy).err
+
+
+def test_what_comes_next_names_what_may_be_said(run: Run, copy: Path) -> None:
+    (copy / "workflows").mkdir()
+    three = "steps:\n  how: {ask_person: How bad?, choices: [a bruise, a cut, none]}\n  said: {join: '{{ how }}'}\n"
+    (copy / "workflows" / "bad.yaml").write_text(three)
+    waits = run("run", "bad", "-t", copy, "--run", "r1")
+    assert "a bruise, a cut, none" in waits.out
+    assert "metier approve r1 'respond:a bruise'" in waits.err
+    done = run("runs", "resume", "r1", "respond:a cut", "-t", copy)
+    assert (done.code, "a cut" in done.out) == (0, True)
 
 
 def test_programs_of_openssa_are_brought_to_a_team(run: Run, copy: Path) -> None:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from datetime import date, datetime, timedelta
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from datetime import date, datetime
 from typing import Any, NamedTuple
 
 from ....core.dates import days_in
@@ -34,7 +34,7 @@ _VERBS = {
     "reply": "reply respond answer",
 }
 _GROUP = {word: verb for verb, words in _VERBS.items() for word in words.split()}
-_POLITE = "please can could would you i we need want like help thanks sure ok okay think let us get longer they them"
+_POLITE = "please can could would you i we need want like help thanks"
 _MOST = 40
 """Records that one task may change."""
 _ROUNDS = 8
@@ -135,7 +135,7 @@ class _Reading:
             for arguments in change:
                 yield ToolCall(name=act["name"], arguments=arguments)
             return True
-        where = self._where(finder, sample)
+        where = self._where(finder)
         left = self._left(act, finder)
         noun = spelled(_id_of(act)).split()[-2]
         named = any(_same(word, noun) for word in re.findall(r"[A-Za-z]+", self.plain))
@@ -226,11 +226,9 @@ class _Reading:
         for match in _WORDS.finditer(_ADDRESS.sub(" ", self.plain)):
             word, own = match["word"], bool(match["own"])
             low = word.split()[0].lower()
-            if begins and " " in word and (low in _GROUP or low in STOPWORDS):
-                word, low = word.partition(" ")[2], word.split()[1].lower()
             named = how or own or word[0].isupper() or begins or joined
             plain = low in STOPWORDS or low in _GROUP or low in _POLITE.split()
-            if named and not plain and len(word) > 2 and not self._is_value(word):
+            if named and not plain and len(word) > 2:
                 yield word, "own" if own else how
                 last, joined = True, False
             elif low == "and" and last:
@@ -238,9 +236,6 @@ class _Reading:
             else:
                 how, last, joined = low if low in _BEFORE_NAMES else "", False, False
             begins = False
-
-    def _is_value(self, word: str) -> bool:
-        return any(_same(word, value) for f in self.functions for p in _properties(f).values() for value in _options(p))
 
     # What is to be changed.
 
@@ -261,7 +256,7 @@ class _Reading:
             if _takes_address(name, schema):
                 value: Any = receivers[0] if receivers and name == place else None
             else:
-                value = self._value(name, schema, sample)
+                value = self._value(name, schema)
             if value is not None:
                 made[name] = value
             elif name in required:
@@ -269,7 +264,7 @@ class _Reading:
         return [{**made, place: receiver} for receiver in receivers] if place and place in made else [made]
 
     def _new_value(self, field: Mapping[str, Any], sample: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """Which field, and what it is to be: a person's address, a day, or a value that other records have there."""
+        """Which field, and what it is to be: a person's address, or one of the values that it may have."""
         fields = _options(field) or sorted({name for row in sample for name in row})
         behind = re.split(r"\b(?:to|as|over)\b", self.plain)[-1]
         for person in self.people:
@@ -278,9 +273,7 @@ class _Reading:
                 self._use(person.said, person.address)
                 return {"field": name, "new_value": person.address}
         for name in fields:
-            known = {str(row[name]) for row in sample if row.get(name)}
-            listed = [v for f in self.functions for v in _options(_properties(f).get(name, {}))]
-            for value in sorted({*listed, *(known if len(known) < len(sample) / 2 else ())}, key=len, reverse=True):
+            for value in sorted(self._listed(name), key=len, reverse=True):
                 if _says(behind, value):
                     self._use(value)
                     return {"field": name, "new_value": value}
@@ -295,7 +288,7 @@ class _Reading:
         self._use(*addresses, *(word for person in to for word in (person.said, person.address)))
         return list(dict.fromkeys(chosen))
 
-    def _value(self, name: str, schema: Mapping[str, Any], sample: Sequence[Mapping[str, Any]]) -> Any:
+    def _value(self, name: str, schema: Mapping[str, Any]) -> Any:
         about = f"{spelled(name)} {schema.get('description') or ''}".lower()
         if listed := _options(schema):
             return self._said_of(listed)
@@ -308,10 +301,14 @@ class _Reading:
             return self._quoted("text")
         if re.search(r"\b(?:name|title|subject)\b", spelled(name)) and "list" not in name:
             return self._quoted("name") or self._called()
-        known = {str(row[name]) for row in sample if row.get(name)}
-        return self._said_of(sorted(known)) if known else None
+        return None
 
-    def _said_of(self, values: Sequence[str]) -> str | None:
+    def _listed(self, name: str) -> list[str]:
+        """The values of that name which the tools' descriptions list."""
+        found = {value for function in self.functions for value in _options(_properties(function).get(name, {}))}
+        return sorted(found)
+
+    def _said_of(self, values: Iterable[str]) -> str | None:
         said = [value for value in sorted(values, key=len, reverse=True) if _says(self.plain, value)]
         if said:
             self._use(said[0])
@@ -349,7 +346,7 @@ class _Reading:
         text = " ".join(word for word in self.plain.split() if word.strip(".,?!'’s").lower() not in people)
         for day in self.days:
             text = text.replace(self.plain[day.start : day.end], " ")
-        found = [name for name in proper_names(text) if not self._is_value(name) and name not in self.used]
+        found = [name for name in proper_names(text) if name not in self.used]
         first = text.split()[0] if text.split() else ""
         if first.lower() in {*_GROUP, *_POLITE.split()}:
             found = [name.removeprefix(first).strip() if name.split()[0] == first else name for name in found]
@@ -357,15 +354,10 @@ class _Reading:
 
     # Which records are meant.
 
-    def _where(self, finder: Function, sample: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    def _where(self, finder: Function) -> dict[str, Any]:
         wanted, where, query = _properties(finder), dict[str, Any](), list[str]()
         for name in wanted:
-            listed = [value for f in self.functions for value in _options(_properties(f).get(name, {}))]
-            known = {str(row[name]) for row in sample if row.get(name)}
-            values = [
-                value for value in listed or (known if len(known) < len(sample) / 2 else ()) if value not in self.used
-            ]
-            if (said := self._said_of(values)) is not None:
+            if (said := self._said_of(v for v in self._listed(name) if v not in self.used)) is not None:
                 where[name] = said
         for person in self.people:
             if person.address in self.used:
@@ -374,9 +366,7 @@ class _Reading:
             where.update({place: person.address} if place else {})
             query += [] if place else [person.said]
             self._use(person.said, person.address)
-        free = [quote for quote in self.quotes if quote not in self.used] or [
-            n for n in self._names() if n not in self.used
-        ]
+        free = [quote for quote in self.quotes if quote not in self.used]
         title = next((name for name in wanted if name.endswith("_name")), "query" if "query" in wanted else None)
         for text in free[:1] if title else ():
             self._use(text)
@@ -396,9 +386,6 @@ class _Reading:
             day, back = self.days[0], re.search(r"\b(?:last|past|since)\b", self.plain[: self.days[0].end], re.I)
             first, last = day.day, self.now.date() if back else day.day
             return {low: _edge(first, long, end=False), high: _edge(last, long, end=True)}
-        if re.search(r"\blast\s+week\b", self.plain, re.I):
-            monday = self.now.date() - timedelta(days=self.now.weekday() + 7)
-            return {low: _edge(monday, long, end=False), high: _edge(monday + timedelta(days=6), long, end=True)}
         return (
             {low: self.now.isoformat(sep=" ") if long else self.now.date().isoformat()}
             if _FUTURE.search(self.plain)
@@ -462,7 +449,7 @@ def _options(schema: Mapping[str, Any]) -> list[str]:
     if "enum" in schema:
         return [str(value) for value in schema["enum"]]
     said = schema.get("description") or ""
-    return re.findall(r'"([^"]+)"', said) if _LISTED.search(said) and "ormat" not in said else []
+    return re.findall(r'"([^"]+)"', said) if _LISTED.search(said) else []
 
 
 def _properties(function: Function) -> dict[str, Any]:
