@@ -137,7 +137,7 @@ class LoadedTeam:
             on_trial = _on_trial(plan, shared, runtime, specialists, tried, undo)
             documents = Documents(specialists)
             router = shared.router or Router.load(plan.state / "router", shared.embedder).with_second_look(
-                documents.of_those_who_have_some
+                documents.of_those_who_have_some, documents.words
             )
             resources = undo.pop_all()
             return cls(
@@ -215,7 +215,7 @@ class LoadedTeam:
             learnt = any(example.kind == "document" for example in self.router.data.examples)
             texts = _texts(held, unseen) if learnt else ()
             names = [name for name in names if name in self.router.names]
-            return self.router.only(names, texts).with_second_look(documents.of_those_who_have_some)
+            return self.router.only(names, texts).with_second_look(documents.of_those_who_have_some, documents.words)
 
         part = LoadedTeam(
             plan, self._shared, people, documents, router, self.engines, ExitStack(), self.stamp, on_trial=on_trial

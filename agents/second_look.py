@@ -7,9 +7,11 @@ The figures behind the constants are in docs/log.md (`benchmarks/documents.py`, 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
+from ..core.language import language_of
 from ..core.types import Part, Passage, Route
 from ..router.decision import segments
 from ..specialists.confidence import answer_evidence
@@ -58,6 +60,13 @@ class Documents:
         """The evidence of those who have documents."""
         return self.evidence(task, [name for name in names if self._knows(name)])
 
+    def words(self) -> Counter[str]:
+        """The words of all documents, and how often each comes."""
+        counted: Counter[str] = Counter()
+        for specialist in self._specialists.values():
+            counted.update(specialist.knowledge.words() if specialist.knowledge else {})
+        return counted
+
     def settle(self, task: str, query: str, route: Route, read: Callable[[str], Route]) -> Route:
         """The route, weighed with the documents.
 
@@ -86,7 +95,9 @@ class Documents:
     def _pooled(self, query: str, route: Route, names: Sequence[str]) -> dict[str, float]:
         """Each one's share of the probability: the router's, times what the documents say (a logarithmic pool)."""
         known, chances = self.of_those_who_have_some(query, names), route.probabilities
-        weights = {n: max(chances[n], 1e-4) * math.exp(_WEIGHT * known.get(n, _TYPICAL)) for n in names}
+        # Of a question in another language documents speak less: who has none gains nothing by that.
+        typical = min(_TYPICAL, max(known.values(), default=_TYPICAL)) if language_of(query) != "en" else _TYPICAL
+        weights = {n: max(chances[n], 1e-4) * math.exp(_WEIGHT * known.get(n, typical)) for n in names}
         total = sum(weights.values())
         return {name: weight / total for name, weight in weights.items()}
 

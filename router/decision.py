@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import re
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
-from ..core.embedding import Embedder
+from ..core.embedding import Embedder, KnowsWords
 from ..core.errors import ConfigError
+from ..core.spelling import Spelling, count_words
 from ..core.text import STOPWORDS, content_words, plain_words
 from ..core.types import Choice, Part, Route, Value
 from .features import Example, normalise_example
@@ -393,6 +394,7 @@ class Decider:
         embedder: Embedder,
         examples: Iterable[Example],
         second_look: SecondLook | None = None,
+        words: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
         self.model, self.rules, self.embedder, self.second_look = model, rules, embedder, second_look
         examples = list(examples)
@@ -401,6 +403,13 @@ class Decider:
         for example in examples:
             if example.label is not None:
                 self._words[example.label].update(content_words(example.text))
+        texts = [example.text for example in examples if example.label is not None]
+        # without a list of words that are right, every unknown one would count as a typing error
+        self._spelling = (
+            Spelling(lambda: count_words(texts) + Counter(words()), embedder.has_word)
+            if isinstance(embedder, KnowsWords)
+            else None
+        )
         self._recent: OrderedDict[tuple[str, tuple[str, ...], tuple[str, ...]], Route] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -431,7 +440,8 @@ class Decider:
             return by_rule(ruling, names)
         if len(ruling.barred) == len(names):
             return nobody(names, ruling.reason)
-        read = normalise_example(" ".join([text, *attachments])) if attachments else text
+        plain = self._spelling.mend(text) if self._spelling else text
+        read = normalise_example(" ".join([plain, *attachments])) if attachments else plain
         pieces = segments(text)
         if not context and not pieces and (route := self._by_words(text, read, ruling)):
             return route

@@ -78,9 +78,10 @@ class Router(Runnable[LanguageModelInput, Route]):
         embedder: Embedder,
         *,
         second_look: SecondLook | None = None,
+        words: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
         self.model, self.learnt, self.data, self.embedder = model, list(learnt), data, embedder
-        self._decider = Decider(model, Rules(data.rules, model.names), embedder, learnt, second_look)
+        self._decider = Decider(model, Rules(data.rules, model.names), embedder, learnt, second_look, words)
 
     @classmethod
     def fit(
@@ -161,9 +162,13 @@ class Router(Runnable[LanguageModelInput, Route]):
             if e.kind == "task"
         ]
 
-    def with_second_look(self, second_look: SecondLook | None) -> Router:
-        """The same router, which asks when in doubt."""
-        return Router(self.model, self.learnt, self.data, self.embedder, second_look=second_look)
+    def with_second_look(self, second_look: SecondLook | None, words: Callable[[], Mapping[str, int]] = dict) -> Router:
+        """The same router, which asks when in doubt.
+
+        Args:
+            words: The words of the documents and how often each comes: with its examples', what typing errors may mean.
+        """
+        return Router(self.model, self.learnt, self.data, self.embedder, second_look=second_look, words=words)
 
     def add(self, name: str, tasks: Sequence[str], *, description: str = "", rules: RouteRules | None = None) -> Router:
         """A router with one more specialist; only the new texts are embedded, the kernel stays as it was."""

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import pytest
 
 from metier.core.errors import KnowledgeError
+from metier.core.spelling import Spelling, save_words, saved_words
 from metier.specialists.card import KnowledgeCard
 from metier.specialists.knowledge import Knowledge
 from metier.specialists.knowledge.citation import cite
-from metier.specialists.knowledge.spelling import Spelling
 
 STEPS = [
     "Switch the lathe off and wait until the chuck stands still.",
@@ -100,8 +100,8 @@ def english(word: str) -> bool:
 @pytest.fixture(scope="module")
 def spelling(tmp_path_factory) -> Spelling:
     folder = tmp_path_factory.mktemp("words")
-    Spelling.build(["Lubricate the bearing monthly. The action of the pump; the clock and the contact."] * 2, folder)
-    return Spelling(folder, english)
+    save_words(["Lubricate the bearing monthly. The action of the pump; the clock and the contact."] * 2, folder)
+    return Spelling(lambda: saved_words(folder), english)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_typing_errors_are_put_right_by_the_words_of_the_documents(spelling, que
 
 
 def test_an_index_without_a_list_of_words_mends_nothing(tmp_path):
-    assert Spelling(tmp_path, english).mend("the baering") == "the baering"
+    assert Spelling(lambda: saved_words(tmp_path), english).mend("the baering") == "the baering"
 
 
 def test_misspelt_questions_find_what_is_meant(knowledge):

@@ -35,6 +35,9 @@ class Remembering:
             self._seen.update(zip(new, self._embedder.embed(new), strict=True))
         return np.stack([self._seen[t] for t in texts])
 
+    def has_word(self, word: str) -> bool:
+        return self._embedder.has_word(word)
+
 
 @pytest.fixture(scope="session")
 def encoder(embedder) -> Remembering:
@@ -296,3 +299,23 @@ def test_long_texts_are_read_at_both_ends():
     assert normalise_example(text).startswith("how many filters")
     assert normalise_example(text).endswith("are in stock")
     assert len(normalise_example(text)) <= 2001
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("how often is the conveyer chian lubricatd", "how often is the conveyer chain lubricated"),
+        ("which prmit for hot work", "which permit for hot work"),
+        ("how often is the conveyor chain lubricated", "how often is the conveyor chain lubricated"),
+    ],
+)
+def test_a_task_with_typing_errors_is_read_as_it_is_meant_and_handed_on_as_it_was_typed(team, typed, meant):
+    route, right = team.route(typed), team.route(meant)
+    assert route.choice == right.choice is not None
+    assert [part.text for part in route.parts] == [typed]
+
+
+def test_a_word_that_only_the_documents_hold_is_no_typing_error(team, encoder):
+    task = "is the perrmit bordd in the zorbatrium"
+    team.with_second_look(None, lambda: {"zorbatrium": 3, "bordd": 1}).route(task)
+    assert encoder.asked[-1] == "is the permit bordd in the zorbatrium"

@@ -111,3 +111,14 @@ def test_the_surest_answer_counts_and_an_abstention_only_when_there_is_nothing_e
     answers = [unsure, Answer(text="four", confidence=0.6), Answer(text="five", confidence=0.8)]
     assert compose(both, answers).text == "five"
     assert compose(both, [unsure, unsure]).kind == "abstain"
+
+
+def test_who_has_no_documents_gains_nothing_by_a_question_in_another_language(documents: Documents) -> None:
+    def route(best: str) -> Route:
+        choices = (Choice(name=best, probability=0.5), Choice(name="workflow", probability=0.2))
+        part = Part(specialist=best, text="")
+        return Route(decision="one", parts=(part,), choices=choices, confidence=0.5)
+
+    german = "Was macht man mit dem Deckel, bevor man ihn vom Bienenstock abnimmt?"
+    settled = documents.settle(german, german, route("bees"), lambda _: route("bees"))
+    assert settled.choice == "bees"

@@ -19,12 +19,12 @@ from ...core.embedding import Embedder, embed_passages
 from ...core.errors import KnowledgeError, UnreadableDocument
 from ...core.files import sha256
 from ...core.run import Progress, no_progress
+from ...core.spelling import save_words
 from ..card import KnowledgeCard
 from .documents import Document, split
 from .indexes import Index, Lexical, index_type
 from .readers import READERS, READING, Reader, read, with_readers
 from .readers.scan import can_read_scans
-from .spelling import Spelling
 from .store import (
     PASSAGES_FILE,
     NewPassage,
@@ -357,7 +357,7 @@ def _publish(
         if valid is not None and before is not None:
             old = stack.enter_context(closing(PassageStore(valid / PASSAGES_FILE)))
         Lexical.build(passages.terms(), draft)
-        Spelling.build(passages.texts(), draft)
+        save_words(passages.texts(), draft)
         np.save(draft / "rows.npy", passages.rows())
         index.build(draft, passages, options, old)
         publish_generation(store)

@@ -6,6 +6,7 @@ import re
 import sqlite3
 from collections.abc import Collection, Sequence
 from copy import copy
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,13 +17,13 @@ from numpy.typing import NDArray
 from ...core.embedding import Embedder, KnowsWords
 from ...core.errors import KnowledgeError
 from ...core.run import Progress, no_progress
+from ...core.spelling import Spelling, saved_words
 from ...core.text import terms
 from ...core.types import Passage
 from ..card import KnowledgeCard
 from .build import INDEX_FORMAT, IndexReport, build_index
 from .documents import belongs_on
 from .indexes import Lexical, index_type
-from .spelling import Spelling
 from .store import PASSAGES_FILE, Abbreviations, DocumentInfo, PassageStore, current_generation, ordinals
 
 if TYPE_CHECKING:
@@ -83,7 +84,8 @@ class Knowledge:
         index = index_type(meta["backend"], [root] if root else [])
         self._dense = index.open(folder, self._passages, meta["backend_options"])
         # without a list of words that are right, every unknown one would count as a typing error
-        self._spelling = Spelling(folder, embedder.has_word) if isinstance(embedder, KnowsWords) else None
+        self._counted = partial(saved_words, folder)
+        self._spelling = Spelling(self._counted, embedder.has_word) if isinstance(embedder, KnowsWords) else None
         self._abbreviations = Abbreviations(self._passages.abbreviations())
         self._visible: frozenset[str] | None = None
         self._seen = np.ones(len(self._rows), dtype=np.bool_)
@@ -226,6 +228,10 @@ class Knowledge:
         places = np.linspace(0, len(self) - 1, min(most, len(self))).round().astype(int)
         rows = self._rows[self._seen]
         return [passage.text for passage in self._passages.at(rows[places].tolist())]
+
+    def words(self) -> dict[str, int]:
+        """The words of the passages, and how often each comes; of an index that is seen in part: none."""
+        return self._counted() if self._visible is None else {}
 
     def documents(self) -> list[DocumentInfo]:
         """The documents in the index, by name."""

@@ -1,4 +1,4 @@
-"""Typing errors in questions, put right by the documents' own words. For searching only."""
+"""Typing errors in questions, put right by the words of documents or examples. For searching and routing only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rapidfuzz.distance import OSA
 
-from ...core.text import STOPWORDS, stem
+from .text import STOPWORDS, stem
 
 _FILE = "words.txt"
 _WORD = re.compile(r"[^\W\d_]+")
@@ -19,17 +19,37 @@ _SHORTEST = 5
 _TWO_ERRORS = 8
 """Letters from which two errors are put right."""
 _KNOWN = 0.5
-"""Share of a question's words that must stand in the documents: below, it is in another language."""
+"""Share of a question's words that must be known: below, it is in another language."""
+
+
+def count_words(texts: Iterable[str]) -> Counter[str]:
+    """The words of texts without their case, and how often each comes."""
+    return Counter(word for text in texts for word in _WORD.findall(text.casefold()))
+
+
+def save_words(texts: Iterable[str], folder: Path) -> None:
+    """Write down the words of an index's passages."""
+    lines = (f"{word} {count}\n" for word, count in sorted(count_words(texts).items()))
+    (folder / _FILE).write_text("".join(lines), encoding="utf-8")
+
+
+def saved_words(folder: Path) -> dict[str, int]:
+    """What was written down; nothing in an index of an older version."""
+    file = folder / _FILE
+    text = file.read_text(encoding="utf-8") if file.exists() else ""
+    return {word: int(count) for word, _, count in (line.rpartition(" ") for line in text.splitlines())}
 
 
 class Spelling:
-    """The words of an index, opened when the first question comes.
+    """Words that questions may mean, counted when the first question comes.
 
-    `is_word` tells the words of the language: one that only these documents do not hold is no typing error.
+    Args:
+        count: Each word, and how often it comes.
+        is_word: Tells the words of the language: one that only is not among these is no typing error.
     """
 
-    def __init__(self, folder: Path, is_word: Callable[[str], bool]) -> None:
-        self._file = folder / _FILE
+    def __init__(self, count: Callable[[], Mapping[str, int]], is_word: Callable[[str], bool]) -> None:
+        self._count = count
         self._is_word = is_word
         self._lock = threading.Lock()
         self._counts: Mapping[str, int] | None = None
@@ -37,18 +57,10 @@ class Spelling:
         self._near: Mapping[tuple[str, int], list[str]] = {}
         """First or second letter, and length, to words."""
 
-    @staticmethod
-    def build(texts: Iterable[str], folder: Path) -> None:
-        """Write down the words of passages, each with how often it comes."""
-        counts = Counter(word for text in texts for word in _WORD.findall(text.casefold()))
-        lines = (f"{word} {count}\n" for word, count in sorted(counts.items()))
-        (folder / _FILE).write_text("".join(lines), encoding="utf-8")
-
     def mend(self, question: str) -> str:
-        """The question with typing errors put right, as far as the documents hold words that it may mean.
+        """The question with typing errors put right, as far as there are words that it may mean.
 
-        Nothing changes where half of the words are unknown: then it is in another language. An index without a list of
-        words mends nothing.
+        Nothing changes where half of the words are unknown: then it is in another language. Without words nothing does.
         """
         words = _WORD.findall(question)
         known = self._words()
@@ -62,9 +74,7 @@ class Spelling:
     def _words(self) -> Mapping[str, int]:
         with self._lock:
             if self._counts is None:
-                text = self._file.read_text(encoding="utf-8") if self._file.exists() else ""
-                pairs = (line.rpartition(" ") for line in text.splitlines())
-                counts = {word: int(count) for word, _, count in pairs}
+                counts = self._count()
                 near = defaultdict(list)
                 for word in counts:
                     for letter in word[:2]:
