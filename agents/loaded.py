@@ -149,9 +149,13 @@ class LoadedTeam:
         """What runs the team's base, for what no specialist does; where none works with that, the first one's."""
         return self.engines.get(self.plan.card.base) or next(iter(self.engines.values()))
 
-    @cached_property
+    @property
     def router(self) -> Router:
         """Who decides whose task it is."""
+        return self._router
+
+    @cached_property
+    def _router(self) -> Router:
         return self._make_router()
 
     @cached_property

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from metier.agents.threads import Threads
 from metier.agents.workflows.execute import Workflow
 from metier.agents.workflows.plan import Plan, PlanBudget
 from metier.core.run import Emit, ignore
-from metier.core.types import Answer, Brief
+from metier.core.types import Answer, Brief, Route
 from metier.memory.open import open_checkpoints
 from metier.memory.records import Records
 from metier.specialists.card import SpecialistCard
@@ -40,6 +40,13 @@ class Killed(BaseException):
     """The process ends here."""
 
 
+class Nobody:
+    """A router that sends every task away."""
+
+    def route(self, text: str, *, context: Sequence[str] = ()) -> Route:
+        return Route(decision="abstain", confidence=1.0, reason="nobody")
+
+
 class Hands:
     """A team that says what it was asked, and notes when it begins and ends. Its threads are real ones on a file."""
 
@@ -49,6 +56,7 @@ class Hands:
         self.specialists: Mapping[str, Specialist] = {"one": Specialist(card, None)}
         self.threads = Threads(open_checkpoints("sqlite", folder), Ledger(), Records(folder / "records.sqlite"))
         self.meanwhile, self.log = meanwhile, list[tuple[str, str]]()
+        self.router = Nobody()
         self._lock = threading.Lock()
 
     def take(self, brief: Brief, specialist: str | None = None, *, emit: Emit = ignore) -> Answer:

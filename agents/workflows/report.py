@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import docx
 from docx.document import Document as WordDocument
 from docx.enum.text import WD_ALIGN_PARAGRAPH
-from docx.shared import Cm
+from docx.shared import Cm, Emu
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
@@ -296,7 +296,7 @@ class _Word:
         shares = _shares([["".join(token.content for token in tokens) for tokens, _ in cells] for cells in self._rows])
         for row, cells in zip(table.rows, self._rows, strict=True):
             for cell, share, (tokens, right) in zip(row.cells, shares, cells, strict=True):
-                cell.width = round(share * Cm(_WORD_WIDTH))
+                cell.width = Emu(round(share * Cm(_WORD_WIDTH)))
                 self._runs(cell.paragraphs[0], tokens, bold=cells is self._rows[0])
                 if right:
                     cell.paragraphs[0].alignment = WD_ALIGN_PARAGRAPH.RIGHT
