@@ -60,7 +60,7 @@ DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 PICTURES = os.environ.get("METIER_PICTURES")
 SHOWN = (
     *("answer", "pdf", "doubt", "approval", "review", "german-dark", "start-phone-light", "answer-phone-light"),
-    *("workflow-at-work", "team-home-desktop-light", "team-router-desktop-light", "team-documents-desktop-light"),
+    *("workflow-waits", "team-home-desktop-light", "team-router-desktop-light", "team-documents-desktop-light"),
 )
 """The pictures that the documents show."""
 
@@ -575,11 +575,11 @@ def test_a_workflow_is_started_followed_decided_and_replayed(browser: Any, tmp_p
         page.locator("[data-step=stops] summary").click()
         playwright.expect(page.locator("[data-step=stops] tbody tr")).to_have_text(["filler6", "labeller2.5"])
         wrong["at work"] = visitor.accessible()
-        visitor.picture("workflow-at-work")
         (tmp_path / "open").touch()
         page.get_by_text("Order seal for 8.5 h?").wait_for()
         _step(page, "agreed", "waits for you")
         wrong["question"] = visitor.accessible()
+        visitor.picture("workflow-waits")
         page.locator(".choose").get_by_text("order", exact=True).click()
         page.get_by_role("button", name="Continue").click()
         page.locator(".approval .name").get_by_text("book").wait_for()
