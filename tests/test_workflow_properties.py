@@ -28,6 +28,7 @@ from metier.core.types import Answer, Brief, Route
 from metier.memory.open import open_checkpoints
 from metier.memory.records import Records
 from metier.specialists.card import SpecialistCard
+from metier.specialists.engines.scripted import ScriptedEngine
 from metier.specialists.specialist import Specialist
 from metier.tests.patience import PATIENCE
 from metier.tests.shop import lines, note
@@ -53,7 +54,7 @@ class Hands:
     def __init__(self, folder: Path, meanwhile: Callable[[str], None] = lambda task: None) -> None:
         card = SpecialistCard(name="one", description="Says what it was asked.")
         self.blueprint = Blueprint.of(TeamCard(name="hands", specialists=["one"]), [card], folder)
-        self.specialists: Mapping[str, Specialist] = {"one": Specialist(card, None)}
+        self.specialists: Mapping[str, Specialist] = {"one": Specialist(card, ScriptedEngine([]))}
         self.threads = Threads(open_checkpoints("sqlite", folder), Ledger(), Records(folder / "records.sqlite"))
         self.meanwhile, self.log = meanwhile, list[tuple[str, str]]()
         self.router = Nobody()
@@ -195,6 +196,29 @@ def test_steps_that_do_not_need_each_other_work_at_the_same_time(folders: Iterat
     run = Workflow(plan, hands).run()
     hands.threads.close()
     assert {name: str(result) for name, result in run.results.items()} == expected(shape)
+
+
+def test_so_many_work_at_once_loops_counted(folders: Iterator[Path]) -> None:
+    """Four turns of three steps at two at once, which the steps of all turns share."""
+    most, at_work, lock = 0, 0, threading.Lock()
+    met = threading.Barrier(2)
+
+    def count(task: str) -> None:
+        nonlocal most, at_work
+        with lock:
+            at_work += 1
+            most = max(most, at_work)
+        met.wait(PATIENCE)  # nobody goes on alone: two are at work, always
+        with lock:
+            at_work -= 1
+
+    inner = {name: {"ask": "one", "task": f"{name}.{{{{ item }}}}"} for name in "abc"}
+    loop = {"for_each": "{{ [1, 2, 3, 4] }}", "at_most": 4, "steps": inner}
+    plan = Plan.model_validate({"name": "wide", "budget": {"parallel": 2}, "steps": {"each": loop}})
+    hands = Hands(next(folders), count)
+    run = Workflow(plan, hands).run()
+    hands.threads.close()
+    assert (run.status, most, len(hands.log)) == ("done", 2, 24)
 
 
 @FEW

@@ -6,6 +6,7 @@ import operator
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from threading import BoundedSemaphore
 from time import perf_counter
 from typing import Annotated, Any, Protocol, TypedDict
 
@@ -174,7 +175,8 @@ class Compiler:
                 return self._sub(name, step, making, spent)
             if step.on_failure == "ask":
                 return self._until_decided(name, step, making), _usage(making)
-            return perform(name, step, making), _usage(making)
+            with self._run.places:
+                return perform(name, step, making), _usage(making)
         except InputError as error:  # of `when`
             failure = StepFailed(error.message)
         except StepFailed as error:
@@ -205,7 +207,7 @@ class Compiler:
 
     def _until_decided(self, name: str, step: Step, making: Making) -> StepResult:
         while True:
-            outcome = noted(partial(_outcome, name, step, making))
+            outcome = noted(partial(self._outcome, name, step, making))
             if "result" in outcome:
                 return read_result(outcome["result"])
             self._tell(name, step, "waiting")
@@ -214,6 +216,14 @@ class Compiler:
                 return of_value(decided.message)
             if not isinstance(decided, Approve):
                 return Skipped(reason=f"{outcome['failed']}; a person left it out")
+
+    def _outcome(self, name: str, step: Step, making: Making) -> Plain:
+        """A step's result or its failure, to be noted."""
+        try:
+            with self._run.places:
+                return {"result": perform(name, step, making).model_dump(mode="json")}
+        except StepFailed as error:
+            return {"failed": str(error)}
 
     def _sub(self, name: str, step: SubStep, making: Making, spent: Plain) -> tuple[StepResult, Plain]:
         plan = self._workflow.workflows.get(step.workflow)
@@ -358,14 +368,6 @@ def _write(state: Any, *updates: Plain) -> None:
         state["stopped"] = state["stopped"] or update.get("stopped", False)
 
 
-def _outcome(name: str, step: Step, making: Making) -> Plain:
-    """A step's result or its failure, to be noted."""
-    try:
-        return {"result": perform(name, step, making).model_dump(mode="json")}
-    except StepFailed as error:
-        return {"failed": str(error)}
-
-
 def _usage(making: Making) -> Plain:
     return making.usage.model_dump()
 
@@ -432,10 +434,14 @@ class Running:
     Args:
         saved: Its state is saved, and must be plain data.
         straight: Its steps come one after another.
+        parallel: So many of its steps may be at work at once, those of loops and of other workflows inside it counted.
     """
 
-    def __init__(self, folder: Path, owner: Owner, today: str, *, saved: bool, straight: bool = False) -> None:
+    def __init__(
+        self, folder: Path, owner: Owner, today: str, *, saved: bool, straight: bool = False, parallel: int = 1
+    ) -> None:
         self.folder, self.owner, self.today, self.saved, self.straight = folder, owner, today, saved, straight
+        self.places = BoundedSemaphore(parallel)
         self.start = perf_counter()
 
     def pack(self, result: ResultValue) -> Any:

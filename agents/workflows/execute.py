@@ -272,11 +272,12 @@ class Workflow:
         """Args: blank: The run as it begins; the results in it count, and their steps are not done."""
         start, saver = perf_counter(), self._saver if durable else None
         run_id, parameters = blank.run_id, blank.parameters
-        run = Running(self._place(blank), owner, str(parameters.get("today", "")), saved=saver is not None)
+        today, parallel = str(parameters.get("today", "")), plan.budget.parallel
+        run = Running(self._place(blank), owner, today, saved=saver is not None, parallel=parallel)
         config: RunnableConfig = {
             "configurable": {"thread_id": blank.thread_id, EMIT: tell, RUNNING: run, **configured(owner)},
             "recursion_limit": LIMIT,
-            "max_concurrency": plan.budget.parallel,
+            "max_concurrency": parallel,
             "run_name": plan.name,
             "metadata": {"run_id": run_id},
         }
