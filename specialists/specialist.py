@@ -223,7 +223,7 @@ class Specialist(Runnable[LanguageModelInput, Answer]):
 
     def _check(self, draft: Draft, work: Work) -> Outcome:
         with timing("check"):
-            sure = confidence(work.brief.query or work.brief.task, draft, work.passages, self._base)
+            sure = confidence(work.asked, draft, work.passages, self._base)
         good = draft.found and (sure >= self.abstain_below or any(c.binding for c in draft.tool_calls))
         work.emit(Event(name="check", specialist=self.card.name, data={"found": draft.found, "confidence": sure}))
         if good:
@@ -279,7 +279,7 @@ class Specialist(Runnable[LanguageModelInput, Answer]):
         return Handoff(name=to, brief=passed, reason=reason, usage=work.meter.usage)
 
     def _answer(self, draft: Draft, sure: float, work: Work, reason: str) -> Answer:
-        task = work.brief.query or work.brief.task
+        task = work.asked
         evidence = nearest_evidence(task, draft.citations, work.passages) if reason else ()
         return Answer(
             text=_doubt(reason, evidence, work.brief.task) if reason else draft.text,

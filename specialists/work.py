@@ -89,6 +89,11 @@ class Work:
     """Passages are read below the headings of their sections."""
 
     @property
+    def asked(self) -> str:
+        """The task as a text of its own, also where it goes on from the conversation."""
+        return self.brief.query or self.brief.task
+
+    @property
     def touched(self) -> tuple[Touch, ...]:
         """What the answer is made of."""
         touched: set[Touch] = {*self.brief.touched, *self.touches, *(self.tools.touched if self.tools else ())}

@@ -9,6 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from metier.core.types import Passage
+from metier.specialists.grounding import cite_best
 from metier.specialists.knowledge import cite
 
 TEXT = "Wear  “safety” glasses – always.\nThe pump’s seal (SP-07) lasts\n500 hours. ﬁlter: 3 µm"
@@ -67,3 +68,23 @@ def test_words_of_a_text_are_always_found(words, data):
     citation = cite(quote.upper() if "ß" not in quote else quote, [passage(text)])
     assert citation is not None
     assert text[citation.start - 100 : citation.end - 100] == citation.quote
+
+
+def test_of_several_places_the_one_that_the_question_is_about() -> None:
+    eyes = passage("Rinse eyes for at least 15 minutes. Take off wet clothes.", name="eyes.md#1")
+    skin = passage(
+        "after: acid on the skin; do: shower for at least 15 minutes\nafter: smoke; do: air", name="aid.md#2"
+    )
+    read = [eyes, skin]
+    for task, name in (
+        ("How long is skin rinsed under the shower?", "aid.md#2"),
+        ("How long are eyes rinsed?", "eyes.md#1"),
+    ):
+        citation = cite_best("at least 15 minutes", task, read)
+        assert citation is not None
+        assert citation.passage == name
+    twice = passage("machine: A; torque: 40 Nm\nmachine: B; torque: 40 Nm")
+    citation = cite_best("40 Nm", "torque of machine B", [twice])
+    assert citation is not None
+    assert citation.start - twice.start == twice.text.rindex("40 Nm")
+    assert cite_best("41 Nm", "torque of machine B", [twice]) is None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 from ...core.types import Citation, Passage
@@ -27,26 +27,28 @@ def cite(quote: str, passages: Sequence[Passage]) -> Citation | None:
     does, and the quote must begin and end at a word's edge. `Citation.quote` is the document's own wording. None when
     no passage holds the quote.
     """
+    return next(places_of(quote, passages), None)
+
+
+def places_of(quote: str, passages: Sequence[Passage]) -> Iterator[Citation]:
+    """Every place where a quote stands, as `cite` finds it, passage by passage."""
     wanted, _ = _normal(unicodedata.normalize("NFC", quote))
     wanted = wanted.strip()
     if not any(map(str.isalnum, wanted)):
-        return None
+        return
     for passage in passages:
         text, places = _normal(passage.text)
-        at = _find(wanted, text)
-        if at is None:
-            continue
-        start, end = places[at], places[at + len(wanted) - 1] + 1
-        return Citation(
-            source=passage.source,
-            quote=passage.text[start:end],
-            start=passage.start + start,
-            end=passage.start + end,
-            page=page_of(passage, start),
-            heading=passage.heading,
-            passage=passage.id,
-        )
-    return None
+        for at in _find(wanted, text):
+            start, end = places[at], places[at + len(wanted) - 1] + 1
+            yield Citation(
+                source=passage.source,
+                quote=passage.text[start:end],
+                start=passage.start + start,
+                end=passage.start + end,
+                page=page_of(passage, start),
+                heading=passage.heading,
+                passage=passage.id,
+            )
 
 
 def page_of(passage: Passage, offset: int) -> int | None:
@@ -54,17 +56,16 @@ def page_of(passage: Passage, offset: int) -> int | None:
     return passage.page + passage.text[:offset].count(PAGE_BREAK) if passage.page else None
 
 
-def _find(wanted: str, text: str) -> int | None:
-    """The first place where `wanted` stands between word edges."""
+def _find(wanted: str, text: str) -> Iterator[int]:
+    """The places where `wanted` stands between word edges."""
     at = text.find(wanted)
     while at >= 0:
         end = at + len(wanted)
         starts = at == 0 or not (text[at - 1].isalnum() and wanted[0].isalnum())
         ends = end == len(text) or not (text[end].isalnum() and wanted[-1].isalnum())
         if starts and ends:
-            return at
+            yield at
         at = text.find(wanted, at + 1)
-    return None
 
 
 @lru_cache(maxsize=512)

@@ -14,7 +14,7 @@ from ...core.language import say
 from ...core.text import terms
 from ...core.types import Citation, Passage
 from ..engines.engine import OneOf, Quote
-from ..grounding import with_context
+from ..grounding import cite_best, with_context
 from ..knowledge.citation import cite
 from ..prompt import NOT_FOUND, Message, TrainingExample, render
 from ..work import DECLINED, Draft, Reply, Work
@@ -27,7 +27,7 @@ def quote(work: Work) -> Draft:
     if not work.passages:
         return Draft(text=NOT_FOUND, found=False)
     reply = work.ask(work.prompt(), Quote(texts=work.texts))
-    citation = None if _declines(reply.text) else cite(reply.text, work.passages)
+    citation = None if _declines(reply.text) else cite_best(reply.text, work.asked, work.passages)
     if citation is None:
         return Draft(text=reply.text or NOT_FOUND, found=False, certainty=reply.certainty)
     return Draft(text=citation.quote, found=True, citations=(citation,), certainty=reply.certainty)
@@ -97,7 +97,7 @@ def answer(work: Work) -> Draft:
 def _draft(work: Work, reply: Reply) -> Draft:
     lines = [line.strip() for line in reply.text.split("\n") if line.strip()]
     whether = bool(lines) and lines[0] in _OPENINGS
-    citations = tuple(_citations(lines[1:] if whether else lines, work.passages, whole=whether))
+    citations = tuple(_citations(lines[1:] if whether else lines, work, whole=whether))
     if not citations:
         return Draft(text=reply.text or NOT_FOUND, found=False, certainty=reply.certainty)
     text = "\n".join(dict.fromkeys(citation.quote for citation in citations))
@@ -112,15 +112,16 @@ def weighing(task: str, statement: str) -> list[Message]:
     return render(_WEIGH, task, [" ".join(statement.split())])
 
 
-def _citations(lines: Sequence[str], passages: Sequence[Passage], *, whole: bool) -> Iterator[Citation]:
+def _citations(lines: Sequence[str], work: Work, *, whole: bool) -> Iterator[Citation]:
     """The lines' places, in order. Lines that follow each other in a passage are one quote; what stands nowhere is left
     out."""
     while lines:
         together = (lines[:count] for count in range(len(lines), 0, -1))
-        found = ((run, cite("\n".join(run), passages)) for run in together if terms(" ".join(run)))
+        sayings = ((run, "\n".join(run)) for run in together if terms(" ".join(run)))
+        found = ((run, cite_best(said, work.asked, work.passages)) for run, said in sayings)
         run, citation = next(((run, c) for run, c in found if c), (lines[:1], None))
         if citation:
-            yield _sentence(citation, passages) if whole else citation
+            yield _sentence(citation, work.passages) if whole else citation
         lines = lines[len(run) :]
 
 
