@@ -208,7 +208,7 @@ def test_two_chats_of_one_owner_are_written_side_by_side(engine: Any) -> None:
     begun, done = threading.Event(), threading.Event()
 
     def goes_on() -> bool:
-        for _ in engine.chat(Sampling(max_tokens=900), slot="same").stream("Count slowly to one thousand."):
+        for _ in engine.chat(Sampling(max_tokens=900), slot="same").stream("Tell a long story about a lamp."):
             begun.set()
             if done.is_set():
                 return True
