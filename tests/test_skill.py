@@ -9,12 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from metier.agents.cards import TeamCard
 from metier.benchmarks.skills.label import Labelled, aside
 from metier.benchmarks.skills.skill import TRAINING, kept_aside, read_rows
 from metier.core.errors import IntegrityError
 from metier.core.files import sha256
 from metier.core.models import ModelStore
+from metier.specialists.adapters.choose import find_skill, skill_of
 from metier.specialists.adapters.folder import CONFIG, DECISION, README, RECORD, open_adapter
+from metier.specialists.card import SpecialistCard
+from metier.specialists.styles.table import STYLES
 from metier.tests.house import ROOT
 
 SKILLS = ROOT / "benchmarks" / "skills"
@@ -72,3 +76,9 @@ def test_a_group_stays_where_it_is() -> None:
     aside = [g for g in groups if kept_aside(g)]
     assert 0.12 < len(aside) / len(groups) < 0.18
     assert set(aside) < {g for g in groups if kept_aside(g, share=0.3)}
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_the_default_base_has_a_skill_for_every_way_of_working(style: str) -> None:
+    base = TeamCard.model_fields["base"].default
+    assert skill_of(SpecialistCard.model_construct(style=style), base) == find_skill("general")

@@ -158,7 +158,7 @@ def skill_of(card: SpecialistCard, base: str) -> Path | None:
     """The shipped skill for the card's style and this base: one of the style's name, or one for several styles."""
     name = STYLES[card.style].skill or card.style if card.style in STYLES else ""
     made = [skill for skill in map(find_skill, skill_names()) if trained_on(skill, base)]
-    able = [skill for skill in made if skill.name == name or name in _styles(skill)]
+    able = [skill for skill in made if skill.name == name or card.style in _styles(skill)]
     return min(able, key=lambda skill: skill.name != name, default=None)
 
 
