@@ -60,7 +60,7 @@ def by_rule(work: Work) -> Draft:
         time.sleep(0.4)
     if company := re.match(r"meet \d+", task):
         until(lambda: sum(line.startswith(company[0]) for line in lines(folder / "asked.txt")) >= int(company[0][5:]))
-    while "gate" in task and not (folder / "open").exists():
+    while re.search(r"\bgate\b", task) and not (folder / "open").exists():
         check_cancelled()
         time.sleep(0.02)
     if "fail" in task and len([line for line in lines(folder / "asked.txt") if line == task]) <= _failures(task):
