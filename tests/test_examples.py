@@ -236,7 +236,7 @@ def test_an_incident_is_judged_by_a_person(plant: Team, tmp_path: Path) -> None:
     done = incident.resume(run.run_id, [Respond(message="near miss")])
     assert done.status == "done"
     assert "Judged by a person: near miss" in words_of(done)
-    assert "about lockout points for FL-2" in words_of(done)
+    assert "about How many padlocks does FL-2 need?" in words_of(done)
 
 
 def test_the_clinic_answers_its_first_question(models: ModelStore, tmp_path: Path) -> None:
