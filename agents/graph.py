@@ -168,16 +168,17 @@ class Nodes:
         self._settle, self._log_turn = settle, log_turn
         self._files, self._offers = files, offers
 
-    def guard_in(self, state: State) -> Update:
-        """Look at the task before anybody works on it."""
+    def guard_in(self, state: State) -> Command:
+        """Look at the task before anybody works on it; one that is refused goes straight to `join`."""
         verdict = self._guard_in(_task(state))
         for name, did in verdict.acted.items():
             emit(Event(name="guard", data={"guard": name, "did": did, "side": "in"}))
-        return {
+        update = {
             "task": {"text": verdict.text, "guards": verdict.acted, "refusal": verdict.refusal},
             "outcomes": None,  # empties the piles, see `gather`
             "seen": None,
         }
+        return Command(update=update, goto="join" if verdict.refusal else "recall")
 
     def recall(self, state: State) -> Update:
         """Take from the thread what the task refers to, and from long-term memory what bears on it."""
@@ -203,8 +204,8 @@ class Nodes:
             "messages": [RemoveMessage(id=message.id) for message in leaving if message.id],
         }
 
-    def route(self, state: State) -> Update:
-        """Ask the router who should work; a specialist that the caller named wins."""
+    def route(self, state: State) -> Command:
+        """Ask the router who should work, and send each its part; a specialist that the caller named wins."""
         task, named = state["task"]["text"], state.get("attached")
         if named:
             part = Part(specialist=named, text=task)
@@ -227,7 +228,7 @@ class Nodes:
                 route = route.model_copy(update={"decision": "abstain", "parts": (), "reason": "for the memory"})
         plain = _plain(route)
         emit(Event(name="route", data=plain))
-        return {"route": plain}
+        return Command(update={"route": plain}, goto=self._sends(state, route) or "join")
 
     def _replied(self, state: State) -> tuple[str, Plain] | None:
         """The workflow that had asked back, and what it knows with the reply."""
@@ -238,15 +239,13 @@ class Nodes:
         task, names = state["task"]["text"], [part.specialist for part in route.parts]
         return self._memory.comes_first(task, state["recalled"], lambda: max(self._evidence(task, names).values()))
 
-    def dispatch(self, state: State) -> list[Send] | str:
-        """Send each part to its specialist; straight to `join` when nobody was chosen."""
-        route = _read(state, "route", Route)
+    def _sends(self, state: State, route: Route) -> list[Send]:
+        """Each part for its specialist; none when nobody was chosen."""
         briefs = [_plain(self._brief(state, route, part)) for part in route.parts]
-        sends = [
+        return [
             Send(part.specialist, Assignment(brief=brief, part=place, trail=[]))
             for place, (part, brief) in enumerate(zip(route.parts, briefs, strict=True))
         ]
-        return sends or "join"
 
     def _brief(self, state: State, route: Route, part: Part) -> Brief:
         alone, recalled = len(route.parts) == 1 or route.decision == "surest", state["recalled"]
@@ -424,15 +423,15 @@ def compile_graph(
     if taken:
         raise ConfigError(f"specialist name is taken by the graph: {', '.join(sorted(taken))}", hint="rename it")
     graph = StateGraph(State)
+    ways = {"guard_in": ("recall", "join"), "route": (*nodes.specialists, "join")}
     for station in STATIONS:
-        graph.add_node(station, _timed(getattr(nodes, station), station), defer=station == "join")
+        work = _timed(getattr(nodes, station), station)
+        graph.add_node(station, work, defer=station == "join", destinations=ways.get(station))
     for specialist in nodes.specialists:
         ends = (*handoffs.get(specialist, ()), "join")
         graph.add_node(specialist, _timed(nodes.specialist(specialist)), destinations=ends)
     graph.add_edge(START, "guard_in")
-    graph.add_conditional_edges("guard_in", _refused, {"join": "join", "recall": "recall"})
     graph.add_edge("recall", "route")
-    graph.add_conditional_edges("route", nodes.dispatch, [*nodes.specialists, "join"])
     graph.add_edge("join", "guard_out")
     graph.add_edge("guard_out", "remember")
     graph.add_edge("remember", END)
@@ -450,7 +449,3 @@ def _timed(station: Callable[[Any], Any], stage: str | None = None) -> Any:
         return {**update, "timings": timings}
 
     return run
-
-
-def _refused(state: State) -> str:
-    return "join" if state["task"]["refusal"] else "recall"

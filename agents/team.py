@@ -498,7 +498,7 @@ class Team(Runnable[LanguageModelInput, Answer]):
         with saying_full("this turn could not be saved"):
             saved: Any = turn.loaded.saved
             config, more = self._config(turn, hear)
-            saved.invoke(turn.given, config, **more)
+            saved.invoke(turn.given, config, stream_mode=(), **more)  # the stations tell all that is wanted
             if last.name != "answer":
                 last = _signed(self._ending(turn.place.name, perf_counter() - start), turn.place, start)
             answer = Answer.model_validate(last.data)

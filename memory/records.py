@@ -91,10 +91,13 @@ class Records:
         Returns:
             Whether it was kept.
         """
+        if hold is None:
+            _put(self.database.run, kind, id, owner, body, thread_id, open=open)
+            return True
         with self.database.transaction() as execute:
-            if hold and not self._hold(execute, kind, id, hold):
+            if not self._hold(execute, kind, id, hold):
                 return False
-            if hold and not open:
+            if not open:
                 execute("DELETE FROM holders WHERE kind = ? AND id = ?", (kind, id))
             _put(execute, kind, id, owner, body, thread_id, open=open)
         return True

@@ -46,7 +46,7 @@ CALLER = "metier.caller"
 """Key of a request's scope under which the gate names who sent it."""
 
 
-def caller(request: Request) -> Caller:
+async def caller(request: Request) -> Caller:  # not asynchronous, it would get a thread for each request
     """The dependency of every route: who asks.
 
     Raises:

@@ -160,9 +160,7 @@ async def complete_chat(
             raise run.error
         return stream_response(completion.chunks())
     with attached(service, run):
-        answer = await while_connected(request, run.finished())
-        body = await while_connected(request, completion.whole(answer))
-    return JSONResponse(body)
+        return JSONResponse(await while_connected(request, completion.whole()))
 
 
 def _at_once(asked: ChatRequest, text: str) -> Response:
@@ -209,8 +207,9 @@ class _Completion:
         found = citations_of(answer, text, self._base, self._team)
         return [{"type": "url_citation", "url_citation": citation} for citation in found]
 
-    async def whole(self, answer: Answer) -> dict[str, Any]:
-        """The completion in one piece."""
+    async def whole(self) -> dict[str, Any]:
+        """The completion in one piece, once the run has ended."""
+        answer = await self._run.finished()
         text, refusal = await self._text(answer)
         message = _message(text, annotations=self._annotations(answer, text or ""))
         message["refusal"] = refusal

@@ -57,7 +57,7 @@ class Run:
         """When somebody began to work on it."""
         self.too_late = False
         self.watchers = 0
-        self._news = asyncio.Event()
+        self._news, self._over = asyncio.Event(), asyncio.Event()
 
     @property
     def ended(self) -> bool:
@@ -135,8 +135,12 @@ class Run:
         self._tell()
 
     def _tell(self) -> None:
-        news, self._news = self._news, asyncio.Event()
-        news.set()
+        self._news.set()  # wakes all who wait at this moment
+        self._news.clear()
+        if self.ended:
+            self._over.set()
+        else:
+            self._over.clear()
 
     async def follow(self, after: int = 0) -> AsyncIterator[Event | None]:
         """Its events from number `after` on until it ends; None now and then while nothing happens."""
@@ -170,7 +174,7 @@ class Run:
             MetierError: why it failed.
         """
         while not self.ended:
-            await self._news.wait()
+            await self._over.wait()  # not for all the news before
         if self.status == "cancelled":
             raise ServingError(409, f"run {self.id} was cancelled", code="cancelled")
         if self.error is not None:

@@ -13,6 +13,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from typing import Any
 
 from ...agents.team import Team
@@ -122,8 +123,9 @@ class RunService:
             ServingError: 404 no such specialist, 422 the key belongs to another request, 429 too much is waiting, 503
                 the server is about to end.
         """
-        place = _digest([*caller.owner, key]) if key else ""
-        body = _digest([asked.said, webhook and webhook.url])
+        place, body = "", ""
+        if key:
+            place, body = _digest([*caller.owner, key]), _digest([asked.said, webhook and webhook.url])
         if place and (known := self._known(caller, place, body)):
             return known
         self._admit(caller, asked)
@@ -505,7 +507,7 @@ class RunService:
             old = self._whole.popleft()
             if old.ended:
                 old.events, old.trace = [], Trace()
-        for id in list(self._runs)[: max(0, len(self._runs) - _KEPT)]:
+        for id in list(islice(self._runs, max(0, len(self._runs) - _KEPT))):
             run = self._runs[id]
             if id not in self._active and (run.durable or run.status != "requires_action"):
                 del self._runs[id]
