@@ -12,7 +12,7 @@ from typing import Any, get_args
 import pytest
 from docx import Document
 
-from metier.agents.build import build
+from metier.agents.build import build, check_names
 from metier.agents.cards import Blueprint
 from metier.agents.team import Team
 from metier.agents.workflows.execute import Workflow
@@ -61,6 +61,11 @@ def test_a_field_has_what_a_team_needs(field: Blueprint) -> None:
         assert {row["input"] for row in examples}.isdisjoint(row["input"] for row in questions)
         if card.labels:
             assert {row["answer"] for row in [*examples, *questions]} == set(card.labels)
+
+
+def test_a_field_can_be_built(field: Blueprint) -> None:
+    """What every build asks first: a workflow that was called like a specialist made one of them unbuildable."""
+    check_names(field)
 
 
 @pytest.mark.parametrize("name", ["clinic", "bank"])
@@ -174,7 +179,7 @@ def test_what_is_on_the_shelf_is_not_ordered(workshop: Team, tmp_path: Path) -> 
 
 
 def test_a_delivery_note_is_read_and_looked_up(workshop: Team) -> None:
-    run = workflow(workshop, "deliveries").run({"note": "Alder Bearings, note AB-2250: 4 x K-102"})
+    run = workflow(workshop, "delivery").run({"note": "Alder Bearings, note AB-2250: 4 x K-102"})
     assert str(run.result).splitlines() == [
         "Alder Bearings, note AB-2250:",
         "4 × K-102, deep groove bearing 40 mm, on hand before: 3",
