@@ -6,7 +6,10 @@ Words decide which row of a table is shown, the model what in it is the answer.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from operator import itemgetter
 
 from ..core.text import codes, content_stems, content_words, coverage, rarity, sentence_spans, sentences
 from ..core.types import Citation, Passage
@@ -37,23 +40,35 @@ def with_context(citation: Citation, passages: Sequence[Passage]) -> Citation:
     passage = next((p for p in passages if p.id == citation.passage), None)
     if passage is None:
         return citation
-    start, end = citation.start - passage.start, citation.end - passage.start
-    touched = [span for span in sentence_spans(passage.text, typed=True) if span[0] < end and span[1] > start]
-    if not touched:
+    spans = _spans(passage.text)
+    first = bisect_right(spans, citation.start - passage.start, key=itemgetter(1))
+    after = bisect_left(spans, citation.end - passage.start, key=itemgetter(0))
+    if first >= after:
         return citation
-    return citation.model_copy(update={"context": passage.text[touched[0][0] : touched[-1][1]]})
+    return citation.model_copy(update={"context": passage.text[spans[first][0] : spans[after - 1][1]]})
+
+
+@lru_cache(maxsize=64)
+def _spans(text: str) -> tuple[tuple[int, int], ...]:
+    """Its sentences or lines. Kept, for a quote may stand in each of them."""
+    return tuple(sentence_spans(text, typed=True))
 
 
 def cite_best(quote: str, task: str, passages: Sequence[Passage]) -> Citation | None:
-    """Of the places where a quote stands, the one whose sentence or table row, with the headings above it, has most of
-    the task's words; the first of equals. "At least 15 minutes" may be said of the eyes and of the skin.
+    """Of the places where a quote stands, that which suits the task best, as `best_place`."""
+    return best_place(places_of(quote, passages), task, passages)
+
+
+def best_place(places: Iterable[Citation], task: str, passages: Sequence[Passage]) -> Citation | None:
+    """The one whose sentence or table row, with the headings above it, has most of the task's words; the first of
+    equals. "At least 15 minutes" may be said of the eyes and of the skin.
+
+    Returns:
+        It, with its context; None without places.
     """
     words = content_words(task)
-
-    def fits(place: Citation) -> float:
-        return coverage(words, " ".join((*place.heading, with_context(place, passages).context)))
-
-    return max(places_of(quote, passages), key=fits, default=None)
+    told = (with_context(place, passages) for place in places)
+    return max(told, key=lambda place: coverage(words, " ".join((*place.heading, place.context))), default=None)
 
 
 EVIDENCE = 3

@@ -14,7 +14,7 @@ from ...core.language import say
 from ...core.text import terms
 from ...core.types import Citation, Passage
 from ..engines.engine import OneOf, Quote
-from ..grounding import cite_best, with_context
+from ..grounding import cite_best
 from ..knowledge.citation import cite
 from ..prompt import NOT_FOUND, Message, TrainingExample, render
 from ..work import DECLINED, Draft, Reply, Work
@@ -127,7 +127,7 @@ def _citations(lines: Sequence[str], work: Work, *, whole: bool) -> Iterator[Cit
 
 def _sentence(citation: Citation, passages: Sequence[Passage]) -> Citation:
     """The citation, widened to the sentence that it stands in."""
-    return cite(with_context(citation, passages).context, [p for p in passages if p.id == citation.passage]) or citation
+    return cite(citation.context, [p for p in passages if p.id == citation.passage]) or citation
 
 
 def answer_lessons(learner: Learner, examples: Examples) -> Iterator[TrainingExample]:
