@@ -54,22 +54,41 @@ def _spans(text: str) -> tuple[tuple[int, int], ...]:
     return tuple(sentence_spans(text, typed=True))
 
 
-def cite_best(quote: str, task: str, passages: Sequence[Passage]) -> Citation | None:
+Likeness = Callable[[str, Sequence[str]], Sequence[float]]
+"""How near each of some texts comes to a task."""
+
+
+def shared_words(task: str, texts: Sequence[str]) -> list[float]:
+    """How many of the task's content words each text has, as a share."""
+    words = content_words(task)
+    return [coverage(words, text) for text in texts]
+
+
+def cite_best(quote: str, task: str, passages: Sequence[Passage], likeness: Likeness = shared_words) -> Citation | None:
     """Of the places where a quote stands, that which suits the task best, as `best_place`."""
-    return best_place(places_of(quote, passages), task, passages)
+    return best_place(places_of(quote, passages), task, passages, likeness)
 
 
-def best_place(places: Iterable[Citation], task: str, passages: Sequence[Passage]) -> Citation | None:
-    """The one whose sentence or table row, with the headings above it, has most of the task's words; the first of
-    equals. "At least 15 minutes" may be said of the eyes and of the skin.
+def best_place(
+    places: Iterable[Citation], task: str, passages: Sequence[Passage], likeness: Likeness = shared_words
+) -> Citation | None:
+    """The one whose sentence or table row has most of the task's words and, below its heading, comes nearest to the
+    task; the first of equals. "At least 15 minutes" may be said of the eyes and of the skin.
 
     Returns:
         It, with its context; None without places.
     """
-    words = content_words(task)
-    told = (with_context(place, passages) for place in places)
-    return max(told, key=lambda place: coverage(words, " ".join((*place.heading, place.context))), default=None)
+    told = [with_context(place, passages) for place in places]
+    if len(told) < 2:
+        return told[0] if told else None
+    shared = shared_words(task, [place.context for place in told])
+    likely = sorted(range(len(told)), key=lambda n: -shared[n])[:_COMPARED]
+    near = likeness(task, ["\n".join((*told[n].heading[-1:], told[n].context)) for n in likely])
+    return told[max(zip(likely, near, strict=True), key=lambda place: shared[place[0]] + place[1])[0]]
 
+
+_COMPARED = 8
+"""Places of a quote that are looked at closely."""
 
 EVIDENCE = 3
 """Passages that are shown instead of an answer."""

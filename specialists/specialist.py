@@ -28,7 +28,7 @@ from ..tools.session import SpecialistTools, WaitingTools
 from .card import KnowledgeCard, SpecialistCard
 from .confidence import confidence
 from .engines.engine import Engine, Sampling
-from .grounding import nearest_evidence, supporting_sentence, with_context
+from .grounding import nearest_evidence, shared_words, supporting_sentence, with_context
 from .knowledge.bridge import bridge
 from .knowledge.knowledge import Knowledge
 from .prompt import NOT_FOUND
@@ -186,6 +186,7 @@ class Specialist(Runnable[LanguageModelInput, Answer]):
             resources=self.resources,
             touches=self.style.touches,
             headings=self.style.headings,
+            likeness=self.knowledge.likeness if self.knowledge else shared_words,
         )
         if to := self._asked_elsewhere(brief):
             noted = self._note(brief, passages)

@@ -15,7 +15,7 @@ from ..core.types import Brief, Citation, Passage, ToolCall, Touch, Usage
 from ..tools.session import ToolSession
 from .card import SpecialistCard
 from .engines.engine import Constraint, Engine
-from .grounding import as_read, in_view
+from .grounding import Likeness, as_read, cite_best, in_view, shared_words
 from .prompt import Message, render
 
 CERTAINTY = ("logprob", "first_logprob")
@@ -87,6 +87,8 @@ class Work:
     """What every answer of the style has been in touch with."""
     headings: bool = False
     """Passages are read below the headings of their sections."""
+    likeness: Likeness = shared_words
+    """Tells which of several places of a quote is meant."""
 
     @property
     def asked(self) -> str:
@@ -110,6 +112,10 @@ class Work:
     def texts(self) -> list[str]:
         """What can be quoted."""
         return [passage.text for passage in self.seen]
+
+    def cite(self, quote: str) -> Citation | None:
+        """The place where a quote stands; of several that which suits the task best."""
+        return cite_best(quote, self.asked, self.passages, self.likeness)
 
     def prompt(self, *, more: Sequence[str] = (), **parts: Any) -> list[Message]:
         """The style's messages for this brief; `more` facts are added, other `parts` go to `render`."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.embedding import Embedder, KnowsWords
+from ...core.embedding import Embedder, KnowsWords, embed_passages
 from ...core.errors import KnowledgeError
 from ...core.run import Progress, no_progress
 from ...core.spelling import Spelling, saved_words
@@ -202,6 +202,10 @@ class Knowledge:
         vectors = self._passages.vectors(rows.tolist())
         bm25 = np.zeros(len(rows), np.float32) if words is None else words[order]
         return rows, {"dense": (vectors @ meant.T).max(axis=1), "bm25": bm25}
+
+    def likeness(self, task: str, texts: Sequence[str]) -> list[float]:
+        """How near each of some texts comes to a task in meaning: their cosines."""
+        return (embed_passages(self._embedder, texts) @ self._embedder.embed([task])[0]).tolist()
 
     def passage(self, id: str) -> Passage:
         """A passage by its id. Raises `KnowledgeError`."""

@@ -14,7 +14,6 @@ from ...core.language import say
 from ...core.text import terms
 from ...core.types import Citation, Passage
 from ..engines.engine import OneOf, Quote
-from ..grounding import cite_best
 from ..knowledge.citation import cite
 from ..prompt import NOT_FOUND, Message, TrainingExample, render
 from ..work import DECLINED, Draft, Reply, Work
@@ -27,7 +26,7 @@ def quote(work: Work) -> Draft:
     if not work.passages:
         return Draft(text=NOT_FOUND, found=False)
     reply = work.ask(work.prompt(), Quote(texts=work.texts))
-    citation = None if _declines(reply.text) else cite_best(reply.text, work.asked, work.passages)
+    citation = None if _declines(reply.text) else work.cite(reply.text)
     if citation is None:
         return Draft(text=reply.text or NOT_FOUND, found=False, certainty=reply.certainty)
     return Draft(text=citation.quote, found=True, citations=(citation,), certainty=reply.certainty)
@@ -118,7 +117,7 @@ def _citations(lines: Sequence[str], work: Work, *, whole: bool) -> Iterator[Cit
     while lines:
         together = (lines[:count] for count in range(len(lines), 0, -1))
         sayings = ((run, "\n".join(run)) for run in together if terms(" ".join(run)))
-        found = ((run, cite_best(said, work.asked, work.passages)) for run, said in sayings)
+        found = ((run, work.cite(said)) for run, said in sayings)
         run, citation = next(((run, c) for run, c in found if c), (lines[:1], None))
         if citation:
             yield _sentence(citation, work.passages) if whole else citation
