@@ -112,13 +112,28 @@ def _nearby(folder: Path) -> str | None:
     return f"there is: {', '.join(names)}" if names else f"{folder} holds no .yaml file"
 
 
+_BRACES = 'a value that holds {{ }} stands in quotes: task: "{{ what }}"'
+
+
+def _mending(what: str, line: str) -> str | None:
+    """What is probably meant where a line is no YAML."""
+    if "'\\t'" in what:
+        return "indent with spaces, not tabs"
+    if "{{" in line:
+        return _BRACES
+    if "mapping values are not allowed" in what or "expected" in what:
+        return "indent it like its neighbours; text that holds ': ', braces or commas in braces stands in quotes"
+    return None
+
+
 def _compose(text: str, path: Path) -> Node:
     try:
         node = YAML(typ="safe", pure=True).compose(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         what = ", ".join(part for part in (error.context, error.problem) if part)
-        hint = "indent with spaces, not tabs" if "'\\t'" in what else None
+        line = "".join(text.splitlines()[mark.line : mark.line + 1]) if mark else ""
+        hint = _mending(what, line)
         raise ConfigError(f"is not YAML: {what}", file=path, line=mark and mark.line + 1, hint=hint) from error
     except RecursionError as error:
         raise ConfigError("is nested too deeply", file=path) from error
@@ -162,7 +177,7 @@ class _Tree:
         for key, value in node.value:
             line = key.start_mark.line + 1
             if not isinstance(key, ScalarNode) or key.tag == f"{_TAG}merge":
-                raise self._error(key, "a key must be plain text")
+                raise self._error(key, "a key must be plain text", _BRACES if isinstance(key, MappingNode) else None)
             if key.value in seen:
                 raise self._error(key, f"'{key.value}' is already set in line {seen[key.value]}")
             seen[key.value] = line
@@ -183,8 +198,8 @@ class _Tree:
             raise self._error(node, f"the tag '{kind}' is not allowed")
         return kind
 
-    def _error(self, node: Node, message: str) -> ConfigError:
-        return ConfigError(message, file=self.file, line=node.start_mark.line + 1)
+    def _error(self, node: Node, message: str, hint: str | None = None) -> ConfigError:
+        return ConfigError(message, file=self.file, line=node.start_mark.line + 1, hint=hint)
 
 
 def _untagged(location: _Path) -> _Path:
@@ -216,8 +231,19 @@ def _explain(details: ErrorDetails, model: type[BaseModel]) -> str:
     if kind == "model_type":
         return f"should be a mapping with the fields {', '.join(_fields(model, details['loc']))}, found {_show(value)}"
     should = re.sub(r"^\w+ (?=should)", "", details["msg"])
+    should = _PLAIN.get(kind, should)
+    if kind.endswith("_kind") and isinstance(value, dict):  # one of several kinds, told apart by their fields
+        return f"{should}; found {', '.join(map(str, value)) or 'none'}"
     quotes = "; put it in quotes" if kind == "string_type" and isinstance(value, int | float) else ""
     return f"{should}, found {_show(value)}{quotes}"
+
+
+_PLAIN = {
+    "dict_type": "should be a mapping, as `name: …`",
+    "tuple_type": "should be a list, as [a, b]",
+    "string_type": "should be text",
+}
+"""Pydantic's words for Python's types, in YAML's."""
 
 
 def _fields(model: type[BaseModel], location: list[str | int] | _Path) -> dict[str, str | None]:

@@ -85,7 +85,11 @@ def list_runs(team: TeamFolder = Path(), json: AsJson = False) -> None:
     if json:
         print_json(known)
         return
-    grid = Grid("run", "workflow", "status", "seconds", "result", box=None, header_style="dim")
+    grid = Grid(box=None, header_style="dim")
+    # Names of runs are copied into the next command: they are never cut.
+    grid.add_column("run", no_wrap=True, min_width=max((len(visible(one.run_id)) for one in known), default=0))
+    for column in ("workflow", "status", "seconds", "result"):
+        grid.add_column(column)
     for one in known:
         text = shorten(str(one.result), 60) if one.result is not None else _why(one)
         seconds = f"{one.timings.get('total', 0.0):.1f}"
@@ -401,6 +405,8 @@ def _show_run(run: WorkflowRun, *, json: bool, team: Path = Path()) -> None:
         if choices:
             which = f"approve: {choices[0]}; reject: {choices[-1]}" if "approve" in allowed else ", ".join(choices)
             console.print(f"[yellow]  {escape(which)}[/]")
+        for source in action.args.get("sources", ()):
+            console.print(f"  [green]{escape(visible(str(source)))}[/]")
         decisions.append("approve" if "approve" in allowed else f"respond:{(choices or ['your answer'])[0]}")
     decisions = ["approve"] if {*decisions} == {"approve"} else decisions
     next_lines(Console(stderr=True), command_line("approve", run.run_id, *decisions, team=team))

@@ -33,6 +33,12 @@ ROWS: dict[str, dict[str, Any]] = {
 }
 
 
+OTHERS: dict[str, dict[str, Any]] = {
+    "act": {"input": "what is 5 plus 4?", "answer": {"name": "calculate", "arguments": {"expression": "5 + 4"}}},
+    "json": {"input": "a window in the office is broken", "answer": {"room": "office"}},
+}
+
+
 def team(folder: Path, rows: dict[str, list[dict[str, Any]]], evaluation: str | None = None) -> Blueprint:
     """A team with one specialist for each style in `rows`."""
     (folder / "team.yaml").write_text(json.dumps({"name": "house", "specialists": [*rows]}))
@@ -61,12 +67,38 @@ def asked(
 
 @pytest.mark.parametrize("style", ["label", "json", "act"])
 def test_a_lesson_is_what_the_specialist_is_asked(style: str, tmp_path: Path, embedder: OnnxEmbedder) -> None:
-    plan = team(tmp_path, {style: [ROWS[style]]})
-    lessons = [(e.messages, e.answer) for e in lessons_of(plan, style, embedder)]
+    """Its own answer does not stand in it: the other examples are those that are shown at work."""
+    (at_work := tmp_path / "at work").mkdir()
+    rows = [ROWS[style]] if style == "label" else [ROWS[style], OTHERS[style]]
+    lessons = [(e.messages, e.answer) for e in lessons_of(team(tmp_path, {style: rows}), style, embedder)]
+    task = ROWS[style]["input"]
+    lessons = [one for one in lessons if task in one[0][-1]["content"]]
     replies = [answer for _, answer in lessons]
-    prompts = asked(plan, style, ROWS[style]["input"], replies, embedder)
+    prompts = asked(team(at_work, {style: rows[1:]}), style, task, replies, embedder)
     assert list(zip(prompts, replies, strict=True)) == lessons
     assert replies[0] == "water" if style == "label" else json.loads(replies[0]) == ROWS[style]["answer"]
+
+
+@pytest.mark.parametrize("style", ["json", "act"])
+def test_examples_like_the_task_are_shown(style: str, tmp_path: Path, embedder: OnnxEmbedder) -> None:
+    strange = [{"input": "not an answer of this style", "answer": "so it is left out"}] if style == "act" else []
+    plan = team(tmp_path, {style: [OTHERS[style], ROWS[style], {"input": "only for the router"}, *strange]})
+    answer = json.dumps(ROWS[style]["answer"])
+    (prompt, *after) = asked(plan, style, ROWS[style]["input"] + " please", [answer, NO_CALL], embedder)
+    assert prompt[-3:-1] == [
+        {"role": "user", "content": f"Question: {ROWS[style]['input']}"}, {"role": "assistant", "content": answer},
+    ]  # fmt: skip
+    assert len(prompt) == 6
+    if style == "act":  # after a call the examples stand as they did after theirs
+        assert [turn["content"] for turn in after[0] if turn["role"] == "assistant"] == [NO_CALL, NO_CALL]
+
+
+def test_what_is_copied_from_an_example_is_asked_for_again(tmp_path: Path, embedder: OnnxEmbedder) -> None:
+    row = {"input": "how much is B7?", "answer": {"name": "calculate", "arguments": {"expression": "B7"}}}
+    plan = team(tmp_path, {"act": [row]})
+    copied, own = json.dumps(row["answer"]), json.dumps(SUM)
+    first, second, _ = asked(plan, "act", ROWS["act"]["input"], [copied, own, NO_CALL], embedder)
+    assert (len(first), len(second)) == (4, 2)
 
 
 def test_calls_are_learnt_one_after_the_other_and_then_none(tmp_path: Path, embedder: OnnxEmbedder) -> None:

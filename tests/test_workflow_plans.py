@@ -276,7 +276,14 @@ def test_all_faults_of_a_file_are_told_at_once_with_their_lines(tmp_path: Path) 
     [
         ("steps:\n  one: {ask: figures, tsk: x}\n", 2, "did you mean 'task'"),
         ("steps:\n  one:\n    for_each: x\n    at_most: five\n    steps: {a: {join: x}}\n", 4, "found 'five'"),
-        ("steps:\n  one: {join: x}\n  two: {aks: me}\n", 3, "is no step"),
+        ("steps:\n  one: {join: x}\n  two: {aks: me}\n", 3, "did you mean 'ask'"),
+        ("steps:\n  one: {join: x}\n  two: {say: me}\n", 3, "not one step: .* found say"),
+        ("steps:\n  one: {ask: figures, tool: find, task: x}\n", 2, "exactly one .* found ask, tool, task"),
+        ("steps:\n  one: {ask: figures, task: {{ what }}}\n", 2, "stands in quotes"),
+        ("description: {{ what }} happened\nsteps:\n  one: {join: x}\n", 1, "stands in quotes"),
+        ("steps:\n  one:\n    ask: figures\n     task: x\n", 4, "indent it like its neighbours"),
+        ("steps:\n  - ask: figures\n    task: x\n", 1, "should be a mapping"),
+        ("steps:\n  one: {ask_person: well, choices: 'yes, no'}\n", 2, "should be a list"),
         ("steps: {}\n", 1, "at least 1"),
         ("steps:\n  One: {join: x}\n", 2, "pattern"),
     ],
@@ -287,6 +294,13 @@ def test_a_file_that_is_no_plan(tmp_path: Path, text: str, line: int, what: str)
     with pytest.raises(ConfigError, match=what) as error:
         read_plan(file)
     assert error.value.line == line
+
+
+def test_a_step_of_a_loop_that_is_used_outside_it(tmp_path: Path) -> None:
+    loop = {"for_each": "{{ 'a b'.split() }}", "at_most": 2, "steps": {"inner": {"join": "{{ item }}"}}}
+    plan = Plan.model_validate({"steps": {"each": loop, "said": {"join": "{{ inner }}"}}})
+    (fault,) = [one for one in plan.check() if one.blocking]
+    assert "{% for one in each.items %}{{ one.inner }}{% endfor %}" in fault.hint
 
 
 def test_a_plan_is_written_and_read_again(tmp_path: Path) -> None:

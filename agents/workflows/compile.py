@@ -187,6 +187,7 @@ class Compiler:
         self, name: str, step: Step, making: Making, failure: StepFailed, spent: Plain
     ) -> tuple[StepResult, Plain]:
         reason = str(failure)
+        kept: dict[str, Any] = {"nearest": failure.nearest, "touched": failure.touched}
         if step.on_failure == "replan" and isinstance(step, AskStep) and self._workflow.replan:
             planned = noted(partial(self._planned, step, making, failure))
             if planned["plan"] is not None:
@@ -194,10 +195,10 @@ class Compiler:
                 result, more = self._nested(name, plan, {}, spent)
                 if not isinstance(result, Failed | Skipped):
                     return result, more
-                return Skipped(reason=f"{reason}; planned anew: {result.reason}"), more
+                return Skipped(reason=f"{reason}; planned anew: {result.reason}", **kept), more
         if step.on_failure == "fail":
             return Failed(reason=reason), spent
-        return Skipped(reason=reason), spent
+        return Skipped(reason=reason, **kept), spent
 
     def _planned(self, step: AskStep, making: Making, failure: StepFailed) -> Plain:
         assert self._workflow.replan
@@ -223,7 +224,7 @@ class Compiler:
             with self._run.places:
                 return {"result": perform(name, step, making).model_dump(mode="json")}
         except StepFailed as error:
-            return {"failed": str(error)}
+            return {"failed": error.told}
 
     def _sub(self, name: str, step: SubStep, making: Making, spent: Plain) -> tuple[StepResult, Plain]:
         plan = self._workflow.workflows.get(step.workflow)

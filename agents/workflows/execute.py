@@ -245,6 +245,7 @@ class Workflow:
         return self._graphs[key][1]
 
     def _blank(self, run_id: str, plan: Plan, parameters: Plain, **more: Any) -> WorkflowRun:
+        more |= {"folder": str(self._folder.resolve())} if self._folder else {}
         return WorkflowRun(run_id=run_id, workflow=plan.name, status="running", parameters=parameters, **more)
 
     def _by_rule(self, step: AskStep, task: str, answer: Answer | None = None) -> Plan | None:
@@ -324,8 +325,8 @@ class Workflow:
         self.records.put(KIND, run.run_id, owner, body, thread_id=run.thread_id, open=going)
 
     def _place(self, run: WorkflowRun) -> Path:
-        if self._folder:
-            return self._folder
+        if self._folder or run.folder:  # who goes on with a run need not know where its files were to go
+            return self._folder or Path(run.folder)
         return (self.team.blueprint.state / "output" if self.team else Path(gettempdir())) / run.thread_id
 
 

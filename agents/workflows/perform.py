@@ -55,6 +55,8 @@ from .results import (
     of_call,
     of_value,
     read_result,
+    source_line,
+    unconfirmed,
 )
 from .steps import Parameter, read_value
 from .template import fill, fill_all, fill_text, show, uses
@@ -92,6 +94,21 @@ class StepFailed(Exception):
     def __init__(self, reason: str, answer: Answer | None = None) -> None:
         super().__init__(reason)
         self.answer = answer
+
+    @property
+    def nearest(self) -> tuple[Citation, ...]:
+        """What came nearest to an answer that nobody was sure of."""
+        return self.answer.evidence if self.answer else ()
+
+    @property
+    def touched(self) -> tuple[Touch, ...]:
+        """What that is made of."""
+        return self.answer.touched if self.answer else ()
+
+    @property
+    def told(self) -> str:
+        """The reason with that, for a person who decides."""
+        return f"{self}{unconfirmed(self.nearest)}"
 
 
 class _Broken(Exception):
@@ -323,9 +340,12 @@ def _numbers(values: Sequence[Any]) -> list[Any]:
 
 
 def _person(name: str, step: PersonStep, making: Making) -> StepResult:
-    """Ask until the answer fits."""
-    question = fill_text(step.ask_person, making.scope)
+    """Ask until the answer fits. Where the question holds what somebody found, the person sees where it stands."""
+    rests_on = list[Citation]()
+    question = fill_text(step.ask_person, making.scope, cited(rests_on))
     arguments: Plain = {"step": name, "question": question, **({"choices": [*step.choices]} if step.choices else {})}
+    if rests_on:
+        arguments["sources"] = [source_line(citation) for citation in rests_on]
     if step.type:
         arguments["type"] = step.type
     two = len(step.choices) == 2 or step.type == "boolean"

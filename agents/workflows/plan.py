@@ -308,7 +308,7 @@ class _Checked:
             for name in sorted(used.names - set(scope)):
                 itself = name == at[-1]
                 what = f"the step uses its own result '{name}'" if itself else unknown("step or parameter", name, scope)
-                yield Fault(at=here, what=what)
+                yield Fault(at=here, what=what, hint="" if itself else self._inside(name))
             for name, field in used.fields:
                 if (
                     (kind := KINDS.get(scope.get(name, "")))
@@ -318,6 +318,12 @@ class _Checked:
                     what = unknown(f"field of the {scope[name]} '{name}'", field, readable(kind))
                     yield Fault(at=here, what=what)
         yield from self._condition(step, at)
+
+    def _inside(self, name: str) -> str:
+        """How a step inside a loop is read from outside it; empty where no loop has a step of this name."""
+        loops = [loop for loop, step in self.plan.steps.items() if isinstance(step, EachStep) and name in step.steps]
+        read = f"{{% for one in {loops[0]}.items %}}{{{{ one.{name} }}}}{{% endfor %}}" if loops else ""
+        return f"it is done for each item of '{loops[0]}': {read}" if loops else ""
 
     def _condition(self, step: Step, at: PlanPlace) -> Iterator[Fault]:
         conditions = [("when", step.when)] if step.when is not None else []

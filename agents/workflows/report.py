@@ -21,7 +21,7 @@ from markdown_it.token import Token
 from ...core.errors import MissingExtra
 from ...core.files import write_atomic
 from ...core.types import Citation
-from .results import FILE_KINDS, File, Items, ResultValue, Table
+from .results import FILE_KINDS, File, Items, ResultValue, Table, source_line
 from .template import Quoted, TemplateScope, fill_text, show
 
 _MARK = re.compile(r"\[\^(\d+)\]")
@@ -32,8 +32,6 @@ _ITEM = re.compile(r"\s*(?:[-*•]|\d+[.)]|[a-z]\))\s")
 _WIDE = 40
 """Letters of a cell that widen its column; longer ones are wrapped."""
 _ACTIVE = re.compile(r"([\\`*_\[\]<>#|~])")
-_LONGEST_QUOTE = 300
-"""Characters of a quote in the list of sources."""
 _FONTS = {"": "DejaVuSans", "B": "DejaVuSans-Bold", "I": "DejaVuSans-Oblique", "BI": "DejaVuSans-BoldOblique"}
 """Matplotlib brings them; they know the letters of most languages."""
 _WORD_WIDTH = 15
@@ -158,21 +156,8 @@ def write_report(path: Path, text: str, citations: Sequence[Citation]) -> str:
     return FILE_KINDS[path.suffix]
 
 
-def _source(citation: Citation) -> str:
-    page = f", page {citation.page}" if citation.page else ""
-    return " › ".join((f"{citation.source}{page}", *citation.heading))
-
-
-def _quote(citation: Citation) -> str:
-    quote = " ".join(citation.quote.split())
-    return quote if len(quote) <= _LONGEST_QUOTE else f"{quote[: _LONGEST_QUOTE - 1]}…"
-
-
 def _as_markdown(text: str, citations: Sequence[Citation]) -> bytes:
-    notes = [
-        f"[^{number}]: “{escape_markdown(_quote(one))}” — {escape_markdown(_source(one))}"
-        for number, one in enumerate(citations, 1)
-    ]
+    notes = [f"[^{number}]: {escape_markdown(source_line(one))}" for number, one in enumerate(citations, 1)]
     return ("\n\n".join([text.strip(), "\n".join(notes)]).strip() + "\n").encode()
 
 
@@ -198,8 +183,7 @@ def _html_body(text: str, citations: Sequence[Citation], *, inline: bool) -> str
     if not citations:
         return body
     notes = "".join(
-        f'<li id="source-{number}">“{html.escape(_quote(one))}” — {html.escape(_source(one))}</li>'
-        for number, one in enumerate(citations, 1)
+        f'<li id="source-{number}">{html.escape(source_line(one))}</li>' for number, one in enumerate(citations, 1)
     )
     return f'{body}<h2>Sources</h2><ol class="sources">{notes}</ol>'
 
@@ -229,7 +213,7 @@ def _as_word(text: str, citations: Sequence[Citation]) -> bytes:
     if citations:
         document.add_heading("Sources", 2)
         for number, one in enumerate(citations, 1):
-            document.add_paragraph(f"{number}. “{_quote(one)}” — {_source(one)}")
+            document.add_paragraph(f"{number}. {source_line(one)}")
     data = io.BytesIO()
     document.save(data)
     return data.getvalue()

@@ -193,9 +193,11 @@ class Skipped(ResultValue):
 
     kind: Literal["skipped"] = "skipped"
     reason: str
+    nearest: tuple[Citation, ...] = ()
+    """What came nearest to an answer, where nobody was sure of it: people may look there."""
 
     def __str__(self) -> str:
-        return f"(left out: {self.reason})"
+        return f"(left out: {self.reason}{unconfirmed(self.nearest)})"
 
     def __len__(self) -> int:
         return 0
@@ -231,6 +233,29 @@ KINDS: dict[str, type[ResultValue]] = {
 
 read_result = TypeAdapter[StepResult](StepResult).validate_python
 """A result as it was saved → the value."""
+
+
+_LONGEST_QUOTE = 300
+"""Characters of a quote where a source is named."""
+
+
+def source_line(citation: Citation) -> str:
+    """What a source says, and where: the whole sentence or row, since "15 minutes" alone may be said of anything."""
+    around = " ".join(citation.context.split())
+    quote = around if 0 < len(around) <= _LONGEST_QUOTE else " ".join(citation.quote.split())
+    quote = quote if len(quote) <= _LONGEST_QUOTE else f"{quote[: _LONGEST_QUOTE - 1]}…"
+    page = f", page {citation.page}" if citation.page else ""
+    return f"“{quote}” — {' › '.join((f'{citation.source}{page}', *citation.heading))}"
+
+
+def unconfirmed(nearest: Sequence[Citation]) -> str:
+    """What came nearest to an answer that was not given, for behind the reason; empty where there is nothing."""
+    # Of such a citation the quote is the likely sentence, and the context all that stands around it.
+    lines = (source_line(one.model_copy(update={"context": ""})) for one in nearest[:_NEAREST])
+    return f"; not confirmed, but nearest: {'; '.join(lines)}" if nearest else ""
+
+
+_NEAREST = 2
 
 
 def all_citations(result: ResultValue) -> list[Citation]:

@@ -46,6 +46,8 @@ class WorkflowRun(Value):
     usage: Usage = Usage()
     within: str = ""
     """The conversation of whose turn it is a part: what it asks people is asked there. Empty for a run by itself."""
+    folder: str = ""
+    """Where its files go, if a folder was named when it began."""
     timings: dict[str, float] = Field(default_factory=dict)
     """Seconds by step, all turns of a loop together; `total` is the time since it began or went on."""
 

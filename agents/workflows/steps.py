@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from typing import Annotated, Any, ClassVar, Literal
 
 import networkx as nx
@@ -230,7 +231,10 @@ def _tag(given: Any) -> str | None:
     if not isinstance(given, Mapping):
         return None
     kinds = {step.model_fields["kind"].default: step for step in _MARKS.values()}
-    step = kinds.get(given.get("kind", "")) or next((step for mark, step in _MARKS.items() if mark in given), None)
+    marks = [mark for mark in _MARKS if mark in given]
+    if not marks:  # a mistyped one: what it should be called is then said of the field itself
+        marks = [near for name in given for near in get_close_matches(str(name), _MARKS, n=1)][:1]
+    step = kinds.get(given.get("kind", "")) or (_MARKS[marks[0]] if len(marks) == 1 else None)
     return f"<{step.__name__}>" if step else None
 
 
@@ -247,7 +251,7 @@ Step = Annotated[
     Discriminator(
         _tag,
         custom_error_type="step_kind",
-        custom_error_message=f"is no step; one says what is done by one of the fields {', '.join(_MARKS)}",
+        custom_error_message=f"is not one step: what it does is said by exactly one of the fields {', '.join(_MARKS)}",
     ),
 ]
 """One step of a plan."""

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from ..engines.engine import Json
 from ..evaluation.measures import Scoring, json_scores
 from ..grounding import supporting_sentence
-from ..prompt import NOT_FOUND, TrainingExample
+from ..prompt import NOT_FOUND, Shot, TrainingExample
 from ..work import Draft, Work
+from .shots import ExampleShots, open_shots
 from .style import Examples, Learner, Style, lesson_prompt, passage_texts
 
 
@@ -29,9 +30,13 @@ def answer_freely(work: Work) -> Draft:
 
 
 def fill_schema(work: Work) -> Draft:
-    """JSON that fits the card's schema. An answer that was cut off by `max_tokens` does not parse: not found."""
+    """JSON that fits the card's schema. An answer that was cut off by `max_tokens` does not parse: not found.
+
+    The specialist's examples show what a field holds: how a date is written, what belongs to a number.
+    """
     schema = work.card.output_schema or {}
-    reply = work.ask(work.prompt(system=[_compact(schema)]), Json(schema))
+    shots = _shots(work.resources, work.brief.task)
+    reply = work.ask(work.prompt(system=[_compact(schema)], shots=shots), Json(schema))
     try:
         data = json.loads(reply.text)
     except json.JSONDecodeError:
@@ -44,8 +49,17 @@ def written_lessons(learner: Learner, examples: Examples) -> Iterator[TrainingEx
     schema = learner.card.output_schema
     system = [_compact(schema)] if schema and learner.style is JSON else []
     for task, answer in examples.answered():
-        text = answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)
-        yield TrainingExample(lesson_prompt(learner, task, passage_texts(learner, task), system=system), text)
+        texts, shots = passage_texts(learner, task), _shots(learner.resources, task, besides=task)
+        yield TrainingExample(lesson_prompt(learner, task, texts, system=system, shots=shots), _written(answer))
+
+
+def _shots(examples: object, task: str, *, besides: str = "") -> list[Shot]:
+    rows = examples.nearest(task, besides=besides) if isinstance(examples, ExampleShots) else []
+    return [Shot(row["input"], _written(row["answer"])) for row in rows if row["answer"]]
+
+
+def _written(answer: object) -> str:
+    return answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)
 
 
 def _compact(schema: object) -> str:
@@ -65,4 +79,5 @@ JSON = Style(
     lessons=written_lessons,
     scoring=Scoring(json_scores, "fields", ("object_match", "fields")),
     needs=("output_schema",),
+    open=open_shots,
 )

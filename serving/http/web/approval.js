@@ -34,10 +34,11 @@ const options = (label, place, known, chosen, onchange) => h("div", { class: "ch
 
 /** A step of a workflow asks: one of its choices, yes or no, a number, or words. */
 class Asked {
-  constructor({ args: { step, question, choices, type }, description }, place) {
+  constructor({ args: { step, question, choices, type, sources }, description }, place) {
     const known = choices?.map((one) => [one, one]) ?? (type === "boolean" ? [["yes", t("Yes")], ["no", t("No")]] : null);
     this.field = h("input", { class: "field", "aria-label": question, type: ["number", "integer"].includes(type) ? "number" : "text", step: "any" });
     this.element = h("div", { class: "call" }, h("p", { class: "question" }, question), description !== `step '${step}' asks: ${question}` && soft(description),
+      sources?.map((source) => soft(source)),
       known ? options(question, place, known, null, (value) => { this.said = value; }) : this.field);
   }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time
 from pathlib import Path
@@ -16,8 +16,9 @@ from ...adapters.folder import DECISION
 from ...engines.engine import Json
 from ...evaluation.measures import Scoring, call_columns, call_scores
 from ...functions import NO_CALL, Function, call_or_none, call_schema, called, read_call, signature, write_call
-from ...prompt import NOT_FOUND, TrainingExample
+from ...prompt import NOT_FOUND, Shot, TrainingExample
 from ...work import Draft, Reply, Work
+from ..shots import ExampleShots, copied, open_shots
 from ..style import ABSENT, Examples, Learner, Opening, Row, Style, lesson_prompt, passage_texts
 from .arguments import invented, mend
 from .records import do_records, is_change
@@ -71,6 +72,14 @@ class Calling:
     """Whether to call one; None leaves it to the model."""
     reads: bool = True
     """Tasks about records are read without the model where that is possible (`records`)."""
+    examples: ExampleShots | None = None
+    """The specialist's own, some of which the model is shown."""
+
+    def shots(self, task: str, done: int, shown: Sequence[Function], *, besides: str = "") -> list[Shot]:
+        """Examples like a task, as they stood after so many calls; those that call what is not shown are left out."""
+        rows = self.examples.nearest(task, besides=besides) if self.examples else []
+        names = {function["name"] for function in shown}
+        return [shot for row in rows if (shot := _shot(row, done, names))]
 
 
 def act(work: Work) -> Draft:
@@ -83,7 +92,7 @@ def act(work: Work) -> Draft:
         return Draft(text=NOT_FOUND, found=False, reason="it has no tools")
     if plain := work.tools.recognised(work.brief.task):
         return _draft([_do(work, work.tools.begin(untrusted=bool(work.passages)), plain)], {}, _PLAIN)
-    calling: Calling = work.resources or Calling(ToolShortlist())
+    calling = _calling(work)
     if calling.reads and (calls := _by_program(work, calling.shortlist)):
         return _draft(calls, {}, _PLAIN)
     fitting = calling.shortlist.fitting(work.brief.task, work.tools.functions)
@@ -145,6 +154,9 @@ def _draft(calls: Sequence[ToolCall], certainty: dict[str, float], sure: float |
 def _first(work: Work, decision: CallDecision | None, fitting: Fitting) -> tuple[Reply, float | None]:
     """The first call or none, and how probable it is that a function fits (None: not known, the model decides)."""
     reply = _ask(work, fitting)
+    shots = _calling(work).shots(work.brief.task, 0, fitting.functions)
+    if copied(reply.text, shots, f"{work.brief.task} {_known(work)}"):
+        reply = _ask(work, fitting, alone=True)
     if decision is None or fitting.similarity is None or "first_logprob" not in reply.certainty:
         return reply, None
     calls = reply.text != NO_CALL
@@ -186,6 +198,10 @@ def _call(work: Work, fitting: Fitting, reply: Reply, calls: Sequence[ToolCall])
     return as_said(mend(call, function, "", " ".join([task, _known(work), *map(called, calls)])), function, task)
 
 
+def _calling(work: Work) -> Calling:
+    return work.resources or Calling(ToolShortlist())
+
+
 def _function(fitting: Fitting, call: ToolCall | None) -> Function | None:
     return next((f for f in fitting.functions if call and f["name"] == call.name), None)
 
@@ -195,9 +211,16 @@ def _known(work: Work) -> str:
     return " ".join((work.card.instructions, *work.brief.facts, *(t.text for t in work.brief.window), *work.texts))
 
 
-def _ask(work: Work, fitting: Fitting, calls: Sequence[ToolCall] = (), *, forced: bool = False) -> Reply:
-    """The model's next call, or none unless it is forced; the calls that were made are known to it."""
-    messages = work.prompt(system=shown_functions(fitting.functions), more=[called(c) for c in calls])
+def _ask(
+    work: Work, fitting: Fitting, calls: Sequence[ToolCall] = (), *, forced: bool = False, alone: bool = False
+) -> Reply:
+    """The model's next call, or none unless it is forced; the calls that were made are known to it.
+
+    Args:
+        alone: No examples are shown.
+    """
+    shots = [] if alone else _calling(work).shots(work.brief.task, len(calls), fitting.functions)
+    messages = work.prompt(system=shown_functions(fitting.functions), more=[called(c) for c in calls], shots=shots)
     schema = call_schema(fitting.functions) if forced else call_or_none(fitting.functions)
     # A tool of somebody else may say more in its schema than a grammar can: the tool itself checks that.
     return work.ask(messages, Json(schema, lenient=True))
@@ -236,8 +259,8 @@ def shown_functions(functions: Sequence[Function]) -> list[str]:
 
 
 def open_calling(opening: Opening) -> Calling:
-    """The shortlist, and the decision that was fitted for the adapter."""
-    return Calling(ToolShortlist(opening.embedder), read_decision(opening.adapter))
+    """The shortlist, the decision that was fitted for the adapter, and the specialist's examples."""
+    return Calling(ToolShortlist(opening.embedder), read_decision(opening.adapter), examples=open_shots(opening))
 
 
 def act_lessons(learner: Learner, examples: Examples) -> Iterator[TrainingExample]:
@@ -257,15 +280,29 @@ def act_lessons(learner: Learner, examples: Examples) -> Iterator[TrainingExampl
         shown = shortlist.fitting(task, learner.functions).functions
         if {call.name for call in calls} - {f["name"] for f in shown}:
             continue
-        facts: list[str] = []
-        for call in calls:
-            messages = lesson_prompt(learner, task, texts, system=shown_functions(shown), facts=facts)
-            yield TrainingExample(messages, write_call(call.name, call.arguments))
-            facts = [*facts, called(call)]
-        yield TrainingExample(lesson_prompt(learner, task, texts, system=shown_functions(shown), facts=facts), NO_CALL)
+        for done in range(len(calls) + 1):
+            facts = [called(call) for call in calls[:done]]
+            shots, system = calling.shots(task, done, shown, besides=task), shown_functions(shown)
+            messages = lesson_prompt(learner, task, texts, system=system, facts=facts, shots=shots)
+            yield TrainingExample(messages, _next(calls, done))
         if calls and examples.dice.random() < ABSENT:
             rest = shortlist.fitting(task, [f for f in learner.functions if f["name"] != calls[0].name]).functions
             yield TrainingExample(lesson_prompt(learner, task, texts, system=shown_functions(rest)), NO_CALL)
+
+
+def _shot(row: Row, done: int, names: Container[str]) -> Shot | None:
+    """An example after so many of its calls; None where it calls something else, or is no example of calls."""
+    try:
+        calls = _calls(row)
+    except ConfigError:
+        return None
+    if not all(call.name in names for call in calls):
+        return None
+    return Shot(row["input"], _next(calls, done), [called(call) for call in calls[:done]])
+
+
+def _next(calls: Sequence[ToolCall], done: int) -> str:
+    return write_call(calls[done].name, calls[done].arguments) if done < len(calls) else NO_CALL
 
 
 def _calls(row: Row) -> list[ToolCall]:
