@@ -15,8 +15,6 @@ from typing import Annotated, Any
 from langchain_core.tools import BaseTool, InjectedToolArg
 
 from ..core.errors import InputError, MissingExtra, unknown
-from ..core.run import Emit, ignore
-from ..core.types import Answer, Brief
 from ..specialists.card import SpecialistCard
 from ..specialists.specialist import Specialist
 from ..tools.runner import ToolRunner
@@ -24,10 +22,8 @@ from ..tools.session import SpecialistTools
 from ..tools.tool import tool
 from .build import build
 from .cards import Blueprint
-from .graph import Routes
 from .journal import GraphJournal, ask_person
 from .team import Team
-from .threads import Threads
 
 UPKEEP = "metier"
 """Before the names of the tools, as a specialist's name stands before those of its own."""
@@ -44,31 +40,14 @@ class Upkeep:
     """
 
     def __init__(self, team: Team, instead: Sequence[BaseTool] = ()) -> None:
+        self.threads, self.blueprint, self.router = team.threads, team.blueprint, team.router
+        self.take = team.take
         self._team, self._instead = team, instead
-
-    @property
-    def threads(self) -> Threads:
-        """Where runs are saved."""
-        return self._team.threads
-
-    @property
-    def blueprint(self) -> Blueprint:
-        """All cards, and where their files are."""
-        return self._team.blueprint
-
-    @property
-    def router(self) -> Routes:
-        """Who decides whose task it is."""
-        return self._team.router
 
     @property
     def specialists(self) -> Mapping[str, Specialist]:
         """Those of the team, and one that nobody can ask, whose tools these are."""
         return {UPKEEP: self._caretaker, **self._team.specialists}
-
-    def take(self, brief: Brief, specialist: str | None = None, *, emit: Emit = ignore) -> Answer:
-        """As `Team.take`."""
-        return self._team.take(brief, specialist, emit=emit)
 
     @cached_property
     def _caretaker(self) -> Specialist:

@@ -12,8 +12,11 @@ _MISSING = frozenset(
     "#div/0! #value! #ref! #num! #null! #name? 0000-00-00 00.00.0000 00/00/0000".split()
 ) | {"", "not available", "not applicable", "n / a"}
 
-_CODES = "USD|EUR|GBP|CHF|JPY|CNY|SEK|NOK|DKK|PLN|CZK|HUF|RON|AUD|CAD|NZD|INR|BRL|RUB|TRY|ZAR|MXN|SGD|HKD|KRW|ILS|THB"
-_CURRENCY = rf"(?:US|R|A|C|NZ|HK|S)?\$|[€£¥₹₽₩₺₴₪₫฿¢]|{_CODES}|(?:kr|Kč|zł|Ft|lei|Fr|Rs|SFr)\.?"
+CURRENCY_CODES = (
+    "USD|EUR|GBP|CHF|JPY|CNY|SEK|NOK|DKK|PLN|CZK|HUF|RON|AUD|CAD|NZD|INR|BRL|RUB|TRY|ZAR|MXN|SGD|HKD|KRW|ILS|THB"
+)
+"""As the part of a regular expression."""
+_CURRENCY = rf"(?:US|R|A|C|NZ|HK|S)?\$|[€£¥₹₽₩₺₴₪₫฿¢]|{CURRENCY_CODES}|(?:kr|Kč|zł|Ft|lei|Fr|Rs|SFr)\.?"
 _NUMBER = re.compile(
     rf"(?P<open>\()?(?P<sign>[-+])? ?(?P<before>{_CURRENCY})? ?(?P<inner>[-+])? ?"
     r"(?P<digits>\d[\d.,'’ ]*\d|\d|[.,]\d+)(?P<exponent>[eE][-+]?\d{1,3})?"
@@ -184,7 +187,7 @@ def _one_unit(written: Sequence[_Written]) -> bool:
 
 # Dates.
 
-_MONTHS = {
+MONTHS = {
     name: month
     for month, names in enumerate(
         (
@@ -205,6 +208,7 @@ _MONTHS = {
     )
     for name in names.split()
 }
+"""Names of months in lower case, with their numbers."""
 _TIME = (
     r"(?:(?:,? |T)(?P<hour>\d{1,2}):(?P<minute>\d\d)(?::(?P<second>\d\d)(?:[.,]\d+)?)?"
     r" ?(?P<half>[AaPp]\.?[Mm]\.?)?(?:Uhr)?(?P<zone>Z| ?[-+]\d\d:?\d\d)?)?"
@@ -285,7 +289,7 @@ def _date(cell: str, *, day_first: bool) -> str | None:
         day, month = (match["one"], match["other"]) if day_first else (match["other"], match["one"])
         year = match["year"]
     elif match := _NAMED.fullmatch(text):
-        named = _MONTHS.get((match["name"] or match["name2"]).lower())
+        named = MONTHS.get((match["name"] or match["name2"]).lower())
         if named is None:
             return None
         year, month, day = match["year"] or match["year2"], str(named), match["day"] or match["day2"]

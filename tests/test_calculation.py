@@ -126,6 +126,9 @@ def test_passages_without_figures_to_compare_cost_no_call_more(
         "What is the cap on liability in total trade receivables and contract assets?",
         "How much of the costs of fiscal 2018 was for the relocation?",
         "Top 3 parts by price",
+        "How much in total do I need to pay A and B?",
+        "How many total meetings will I have between 2 and 5?",
+        "What is the total cost that is not yet recognized as of December 31, 2019?",
         "How do I rinse the tank and hang up the paddles?",
     ],
 )
@@ -160,6 +163,26 @@ def test_no_sum_is_seen_in(task: str) -> None:
             "What is the difference between the price of C-1 and the price of C-2?",
             "abs({0} - {1})",
             ("What is the price of C-1?", "What is the price of C-2?"),
+        ),
+        (
+            "What is the price difference between C-1 and C-2?",
+            "abs({0} - {1})",
+            ("What is the price of C-1?", "What is the price of C-2?"),
+        ),
+        (
+            "How much oil do the gearboxes of BW-3 and FL-2 take together?",
+            "{0} + {1}",
+            ("How much oil do the gearboxes of BW-3 take?", "How much oil do FL-2 take?"),
+        ),
+        (
+            "How many percent is a room in Paris dearer than in Lyon?",
+            "({0} - {1}) / {1} * 100",
+            ("How much does a room in Paris cost?", "How much does a room in Lyon cost?"),
+        ),
+        (
+            "How much less does a berth cost in the outer harbour than in the inner one?",
+            "{1} - {0}",
+            ("How much does a berth cost in the outer harbour?", "How much does a berth cost in the inner harbour?"),
         ),
         ("Was kosten C-1 und C-2 zusammen?", "{0} + {1}", ("Was kosten C-1?", "Was kosten C-2?")),
     ],

@@ -10,16 +10,16 @@ from dataclasses import dataclass, replace
 
 from ....core.cells import numbers
 from ....core.errors import ToolError
-from ....core.text import content_stems, coverage
+from ....core.text import content_stems
 from ....core.types import Citation, Passage, ToolCall
 from ....tools.builtin.calculator import calculate
 from ...engines.engine import Quote
-from ...grounding import with_context
-from ...knowledge.citation import cite
+from ...grounding import best_place
+from ...knowledge.citation import places_of
 from ...prompt import NOT_FOUND
 from ...work import CERTAINTY, Draft, Work
-from .asked import IN_A_YEAR, Derived, derived
-from .figures import CURRENCY, Quantity, costs_one, figures_of, period_of
+from .asked import Derived, derived
+from .figures import CURRENCY, IN_A_YEAR, Quantity, costs_one, figures_of, period_of
 
 _UNSURE = -2.5
 """Log-probability of the first token below which the model would rather have said something else than this figure."""
@@ -51,7 +51,7 @@ class _Found:
 
     figure: Quantity
     citation: Citation
-    context: str
+    """With its context."""
     period: str
     """How often it is paid; empty where nothing says so."""
     certainty: dict[str, float]
@@ -79,11 +79,11 @@ def _is_for(figure: Quantity, asked: Derived, passage: Passage) -> bool:
 def _look_up(work: Work, lookup: str, asked: Derived, taken: Sequence[Quantity]) -> _Found | None:
     """Let the model point at the figure that answers a question."""
     part = replace(work, brief=work.brief.model_copy(update={"task": lookup, "query": ""}))
-    kinds, quotes = {figure.kind for figure in taken}, {figure.quote for figure in taken}
+    kinds, given = {figure.kind for figure in taken}, {figure.quote for figure in taken}
 
     def figures(passages: Sequence[Passage]) -> list[tuple[Passage, Quantity]]:
         every = [(passage, figure) for passage in passages for figure in figures_of(passage.text)]
-        fitting = [(p, f) for p, f in every if _is_for(f, asked, p) and f.quote not in quotes]
+        fitting = [(p, f) for p, f in every if _is_for(f, asked, p) and f.quote not in given]
         return [(p, f) for p, f in fitting if not kinds or f.kind in kinds]
 
     options = list(dict.fromkeys(figure.quote for _, figure in figures(part.seen)))
@@ -92,29 +92,18 @@ def _look_up(work: Work, lookup: str, asked: Derived, taken: Sequence[Quantity])
     reply = part.ask(part.prompt(), Quote(options, [NOT_FOUND]), aloud=False)
     if reply.certainty.get("first_logprob", 0.0) < _UNSURE:
         return None
-    words = content_stems(lookup)
-    places = [
-        (coverage(words, " ".join((_line(passage, figure), *passage.heading))), passage, figure)
+    standing = {
+        (passage.id, passage.start + figure.start): (passage, figure)
         for passage, figure in figures(work.passages)
         if figure.digits in reply.text and reply.text in figure.quote
-    ]
-    if not places:
-        return None
-    _, passage, figure = max(places, key=lambda place: place[0])
-    citation = cite(
-        figure.quote,
-        [passage.model_copy(update={"text": passage.text[figure.start :], "start": passage.start + figure.start})],
-    )
+    }
+    quotes = dict.fromkeys(figure.quote for _, figure in standing.values())
+    places = (place for quote in quotes for place in places_of(quote, work.passages))
+    citation = best_place((at for at in places if (at.passage, at.start) in standing), lookup, work.passages)
     if citation is None:
         return None
-    period = period_of(figure, passage.text)
-    return _Found(figure, citation, _line(passage, figure), period, reply.certainty)
-
-
-def _line(passage: Passage, figure: Quantity) -> str:
-    start, end = passage.start + figure.start, passage.start + figure.end
-    at = Citation(source=passage.source, quote=figure.quote, start=start, end=end, passage=passage.id)
-    return with_context(at, [passage]).context
+    passage, figure = standing[citation.passage, citation.start]
+    return _Found(figure, citation, period_of(figure, passage.text), reply.certainty)
 
 
 def _told_apart(lookups: Sequence[str], found: Sequence[_Found]) -> bool:
@@ -125,8 +114,8 @@ def _told_apart(lookups: Sequence[str], found: Sequence[_Found]) -> bool:
     for place, one in enumerate(found):
         others = [n for n in range(len(found)) if n != place]
         own = asked[place] - set[str]().union(*(asked[n] for n in others))
-        held = len(own & content_stems(one.context))
-        if any(held < len(own & content_stems(found[n].context)) for n in others):
+        held = len(own & content_stems(one.citation.context))
+        if any(held < len(own & content_stems(found[n].citation.context)) for n in others):
             return False
     return True
 

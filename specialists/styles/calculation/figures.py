@@ -6,36 +6,37 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .asked import IN_A_YEAR, OFTEN, singular
+from ....core.cells import CURRENCY_CODES, MONTHS
+from ....core.text import STOPWORDS
 
-CURRENCY = r"GBP|EUR|USD|CHF|JPY|PLN|SEK|NOK|DKK|CZK|[£$€]"
+IN_A_YEAR = {"year": 1, "month": 12, "quarter": 4, "week": 52}
+"""How often each period comes in a year."""
+OFTEN = {
+    "annual": "year",
+    "annually": "year",
+    "yearly": "year",
+    "monthly": "month",
+    "quarterly": "quarter",
+    "weekly": "week",
+}
+"""The period that a word of a fee names."""
+_SAME_NOUN = {"km": "kilometre", "h": "hour"}
+CURRENCY = rf"{CURRENCY_CODES}|[£$€]"
 _GAP = r"(?:[ \u00a0]|\n(?=[a-zäöü%€]))?"
 _FIGURE = re.compile(
     rf"(?P<before>(?:{CURRENCY})\s?)?(?<![\w.,:/#−-])(?P<digits>[-−]?\d+(?:[.,’]\d{{3}})*(?:[.,]\d+)?)(?![\d:]|[.,]\d|-\w)"
     rf"(?P<scale>\s(?:thousand|million|billion|Mio\.?|Mrd\.?)\b)?"
-    rf"(?P<after>{_GAP}(?:(?:{CURRENCY})(?!\w)|%|°\s?[CF]\b|‰|per\s?cent\b|percentage\spoints\b|[^\W\d_]+(?:\([A-Z]\))?))?"
+    rf"(?P<after>{_GAP}(?:(?:{CURRENCY})(?!\w)|%|°\s?[CF]\b|per\s?cent\b|percentage\spoints\b|[^\W\d_]+(?:\([A-Z]\))?))?"
 )
-_MONTHS = (
-    "january|february|march|april|may|june|july|august|september|october|november|december|januar|februar|märz|mai|juni|"
-    "juli|oktober|dezember"
-)
+_MONTHS = "|".join(MONTHS)
 _MONTH = re.compile(rf"(?:{_MONTHS})\b", re.IGNORECASE)
 _YEAR = re.compile(rf"\b(?:{_MONTHS}|in|since|until|of|year|seit|bis),?\s(?:19|20)\d\d$", re.IGNORECASE)
 """A year; "2000 hours" is none."""
-_MEASURES = frozenset(
-    "days hours minutes seconds weeks months years nights kilometres litres tage stunden minuten monate".split()
-)
-_NO_UNIT = frozenset(
-    "and or of in on at to for by from the a an is are was were per with than each if when und oder von".split()
-)
 _COLUMN = re.compile(r"(?:^|[;\n]\s*)(?P<name>[^:;\n]+):\s*$")
 _UNIT_OF_COLUMN = re.compile(
     r"\((?P<bracket>[^()]+)\)\s*$|_(?P<tail>gbp|eur|usd|percent|kg|g|mm|cm|m|h|hours|days)$", re.IGNORECASE
 )
-_RATE = re.compile(
-    r"\s*(?:/|per|a|an|each|every|for\s+each|for\s+every|je|pro|par|por)\s+(?:full\s+)?(?P<noun>[^\W\d_]+)",
-    re.IGNORECASE,
-)
+_RATE = re.compile(r"\s*(?:/|per|an?|(?:for\s+)?(?:each|every))\s+(?:full\s+)?(?P<noun>[^\W\d_]+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -74,15 +75,13 @@ def figures_of(text: str) -> Iterator[Quantity]:
         if _LISTED.match(text, match.end("digits")) and _begins_line(text, match.start()):
             continue
         number_ends = match.end("scale") if match["scale"] else match.end("digits")
-        if after and (match["before"] or after.lower() in _NO_UNIT) and not re.fullmatch(CURRENCY, after):
+        if after and (match["before"] or after.lower() in STOPWORDS) and not re.fullmatch(CURRENCY, after):
             after = ""
         unit, end = (match["before"] or after).strip(), match.end() if after else number_ends
         column = "" if unit else _column(text, match.start())
         named = _UNIT_OF_COLUMN.search(column)
         if named:
             unit = (named["bracket"] or named["tail"]).split(" per ")[0]
-        elif column.lower() in _MEASURES:
-            unit = column.lower()
         rate = _RATE.match(text, end)
         yield Quantity(
             quote=text[match.start() : end].strip(),
@@ -109,6 +108,18 @@ _LISTED = re.compile(r"[.)]?\s+[A-ZÄÖÜ(]")
 
 def _begins_line(text: str, place: int) -> bool:
     return not text[text.rfind("\n", 0, place) + 1 : place].strip()
+
+
+def singular(word: str) -> str:
+    """A noun in lower case as one of it is called.
+
+    >>> singular("Nights"), singular("copies"), singular("km")
+    ('night', 'copy', 'kilometre')
+    """
+    word = word.lower()
+    if word.endswith("ies") and len(word) > 4:
+        return f"{word[:-3]}y"
+    return _SAME_NOUN.get(word) or (word[:-1] if word.endswith("s") and not word.endswith("ss") else word)
 
 
 def period_of(figure: Quantity, text: str) -> str:
