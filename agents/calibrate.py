@@ -67,7 +67,7 @@ def refit_confidence(evaluation: Evaluation, *, ask: bool) -> Refit | None:
     if not questions:
         return _as_shipped(plan)
     if questions < LEAST_ANSWERS:
-        return _as_shipped(plan, f"{questions} questions of its own fit nothing, {LEAST_ANSWERS} are needed")
+        return _as_shipped(plan, f"{questions} questions of its own are too few to fit it, {LEAST_ANSWERS} are needed")
     if ask:
         evaluation.run(used)
     logits, right, unanswered = _rows(evaluation, used)

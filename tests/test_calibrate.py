@@ -183,7 +183,7 @@ def test_ten_questions_change_nothing(plan: Blueprint, models: ModelStore) -> No
     write(plan.folders[PRESS] / "evaluation.jsonl", {bolt: torque(bolt) for bolt in BOLTS[:10]})
     done = refit(plan, models, confidence=True)
     assert not done.fitted
-    assert f"10 questions of its own fit nothing, {LEAST_ANSWERS} are needed" in done.why
+    assert f"10 questions of its own are too few to fit it, {LEAST_ANSWERS} are needed" in done.why
     assert not own_confidence_path(plan).exists(), "of questions that are gone nothing is left"
 
 
