@@ -21,7 +21,7 @@ from ..core.types import Value
 from ..router.log import DecisionLog
 from ..specialists.adapters.choose import Adapter, adapter_version, in_use, loadable, on_server
 from ..specialists.adapters.publish import publish
-from ..specialists.confidence import AS_SHIPPED, Calibration, fitted_for
+from ..specialists.confidence import AS_SHIPPED, PlattScaling, fitted_for
 from ..specialists.engines import Engine
 from ..specialists.knowledge.knowledge import Knowledge
 from ..specialists.specialist import Specialist
@@ -330,7 +330,7 @@ class OwnConfidence(Value):
 
     corrects: str
     """Fingerprint of what it was fitted on top of: the shipped models for the team's bases, and the embedder."""
-    calibration: Calibration
+    calibration: PlattScaling
     answers: int
     """How many it was fitted to."""
     log_loss: tuple[float, float]
@@ -367,7 +367,7 @@ def shipped_confidence(plan: Blueprint) -> str:
     return fingerprint(shipped, plan.card.embedder)
 
 
-def calibration_of(plan: Blueprint) -> Calibration:
+def calibration_of(plan: Blueprint) -> PlattScaling:
     """How the team corrects the shipped confidence.
 
     Raises:

@@ -14,7 +14,7 @@ from ..core.errors import StateError
 from ..core.files import write_atomic
 from ..core.metrics import expected_calibration_error
 from ..core.types import Value, sigmoid
-from ..specialists.confidence import AS_SHIPPED, Calibration, fitted_for
+from ..specialists.confidence import AS_SHIPPED, PlattScaling, fitted_for
 from ..specialists.evaluation.measures import is_right
 from .assemble import OwnConfidence, own_confidence_path, shipped_confidence
 from .cards import Blueprint
@@ -138,7 +138,7 @@ def _fit_and_compare(plan: Blueprint, logits: _Floats, right: _Floats) -> Refit:
     return Refit(fitted=True, why=f"{len(right)} answers to its questions ({figures})")
 
 
-def fit_calibration(logits: _Floats, right: _Floats) -> Calibration:
+def fit_calibration(logits: _Floats, right: _Floats) -> PlattScaling:
     """Scale and offset of log-odds by penalised maximum likelihood: few answers change little, and none nothing.
 
     Args:
@@ -155,10 +155,10 @@ def fit_calibration(logits: _Floats, right: _Floats) -> Calibration:
 
     bounds = ((_LEAST_SCALE, None), (None, None))
     scale, offset = scipy.optimize.minimize(loss, _USUAL, jac=True, method="L-BFGS-B", bounds=bounds).x
-    return Calibration(scale=round(float(scale), 4), offset=round(float(offset), 4))
+    return PlattScaling(scale=round(float(scale), 4), offset=round(float(offset), 4))
 
 
-def _corrected(logits: _Floats, calibration: Calibration) -> _Floats:
+def _corrected(logits: _Floats, calibration: PlattScaling) -> _Floats:
     return calibration.scale * logits + calibration.offset
 
 

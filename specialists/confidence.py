@@ -55,7 +55,7 @@ def answer_evidence(task: str, passages: Sequence[Passage]) -> float:
     return max(((coverage(words, _with_headings(p)) + p.signals.get("dense", 0.0)) / 2 for p in passages), default=0.0)
 
 
-class Calibration(Value):
+class PlattScaling(Value):
     """How a team's own answers correct the shipped model: its log-odds times `scale` plus `offset`.
 
     Source: Platt, "Probabilistic Outputs for Support Vector Machines", 1999.
@@ -69,7 +69,7 @@ class Calibration(Value):
         return sigmoid(self.scale * logit + self.offset)
 
 
-AS_SHIPPED = Calibration(scale=1.0, offset=0.0)
+AS_SHIPPED = PlattScaling(scale=1.0, offset=0.0)
 
 
 def confidence_measures(task: str, draft: Draft, passages: Sequence[Passage]) -> dict[str, float]:
@@ -81,7 +81,7 @@ def confidence_measures(task: str, draft: Draft, passages: Sequence[Passage]) ->
 
 
 def confidence(
-    draft: Draft, measures: Mapping[str, float], base: str = "", calibration: Calibration = AS_SHIPPED
+    draft: Draft, measures: Mapping[str, float], base: str = "", calibration: PlattScaling = AS_SHIPPED
 ) -> float:
     """Probability (0 to 1) that the draft answers the task.
 

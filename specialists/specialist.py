@@ -26,7 +26,7 @@ from ..core.types import Answer, Brief, Citation, Handoff, Outcome, Passage, Too
 from ..tools.policy import Effects
 from ..tools.session import SpecialistTools, WaitingTools
 from .card import KnowledgeCard, SpecialistCard
-from .confidence import AS_SHIPPED, Calibration, confidence, confidence_measures
+from .confidence import AS_SHIPPED, PlattScaling, confidence, confidence_measures
 from .engines.engine import Engine, Sampling
 from .grounding import nearest_evidence, shared_words, supporting_sentence, with_context
 from .knowledge.bridge import bridge
@@ -77,7 +77,7 @@ class Specialist(Runnable[LanguageModelInput, Answer]):
         journal: Journal | None = None,
         abstain_below: float | None = None,
         base: str = "",
-        calibration: Calibration = AS_SHIPPED,
+        calibration: PlattScaling = AS_SHIPPED,
         version: str = "unversioned",
     ) -> None:
         self.card, self.engine, self.knowledge, self.version = card, engine, knowledge, version
