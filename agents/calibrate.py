@@ -10,7 +10,7 @@ import numpy as np
 import scipy  # its optimize is loaded when something is fitted
 from numpy.typing import NDArray
 
-from ..core.errors import StateError
+from ..core.errors import ConfigError, StateError
 from ..core.files import write_atomic
 from ..core.metrics import expected_calibration_error
 from ..core.types import Value, sigmoid
@@ -58,11 +58,18 @@ def refit_confidence(evaluation: Evaluation, *, ask: bool) -> Refit | None:
         None where the team has no questions of its own that a confidence could be fitted to.
 
     Raises:
-        ConfigError: an evaluation set is wrong.
+        ConfigError: an evaluation set is wrong, and was to be asked.
         StateError: another process evaluates the same version.
     """
     plan = evaluation.blueprint
-    used = [evaluation.in_use(n) for n, card in plan.specialists.items() if card.knowledge and evaluation.questions(n)]
+    readers = [name for name, card in plan.specialists.items() if card.knowledge]
+    try:
+        used = [evaluation.in_use(name) for name in readers if evaluation.questions(name)]
+    except ConfigError as error:
+        if ask:
+            raise
+        own = OwnConfidence.read(plan)  # the team can work, and keeps what it has
+        return Refit(fitted=own is not None, why=f"its questions cannot be read: {error.message}")
     questions = sum(len(evaluation.questions(one.specialist)) for one in used)
     if not questions:
         return _as_shipped(plan)

@@ -20,11 +20,13 @@ from metier.agents.calibrate import LEAST_ANSWERS, LEAST_OF_EACH, Refit, fit_cal
 from metier.agents.cards import Blueprint
 from metier.agents.evaluate import evaluate
 from metier.agents.team import Team
-from metier.core.errors import StateError
+from metier.core.errors import ConfigError, StateError
 from metier.core.models import ModelStore
 from metier.core.types import Answer
+from metier.serving.doctor import check_team
 from metier.specialists.confidence import AS_SHIPPED, fitted_for
 from metier.specialists.engines.scripted import ScriptedEngine
+from metier.tests.conftest import Run
 
 PRESS = "press"
 BOLTS = range(10, 50)
@@ -179,12 +181,28 @@ def test_building_again_asks_nobody_and_changes_nothing(plan: Blueprint, models:
     assert now.confidence == said.confidence
 
 
-def test_ten_questions_change_nothing(plan: Blueprint, models: ModelStore) -> None:
+def test_the_commands_tell_it(plan: Blueprint, run: Run) -> None:
+    built = run("build", "--confidence", "-t", plan.root)
+    assert built.code == 0
+    assert "confidence: fitted to this team; 40 answers to its questions (log-loss " in built.out
+    told = {finding.what: finding for finding in check_team(plan.root)}
+    assert told["confidence"].found.startswith("fitted to 40 answers to the team's questions: ECE 0.")
+    assert told["build"].status == "ok"
+    own_confidence_path(plan).write_text("{")
+    told = {finding.what: finding for finding in check_team(plan.root)}
+    assert told["build"].found == "changed since: what its confidence was fitted on"
+    assert told["build"].mend == f"metier build -t {plan.root}"
+
+
+def test_ten_questions_change_nothing(
+    works: tuple[Path, BuildReport, BuildReport], plan: Blueprint, models: ModelStore
+) -> None:
     write(plan.folders[PRESS] / "evaluation.jsonl", {bolt: torque(bolt) for bolt in BOLTS[:10]})
     done = refit(plan, models, confidence=True)
     assert not done.fitted
     assert f"10 questions of its own are too few to fit it, {LEAST_ANSWERS} are needed" in done.why
     assert not own_confidence_path(plan).exists(), "of questions that are gone nothing is left"
+    assert OwnConfidence.read(Blueprint.read(works[0])), "another team keeps its own"
 
 
 def test_answers_that_are_all_right_or_all_wrong_fit_nothing(plan: Blueprint, models: ModelStore) -> None:
@@ -206,6 +224,15 @@ def test_a_changed_document_keeps_the_confidence_until_there_are_new_answers(pla
     assert "to earlier answers, 40 of its 40 questions have no answer yet" in str(done)
     assert own_confidence_path(plan).read_bytes() == own
     assert str(refit(plan, models, confidence=True)).startswith("fitted to this team; 40 answers")
+
+
+def test_questions_that_cannot_be_read_hold_no_build_up(plan: Blueprint, models: ModelStore) -> None:
+    own = own_confidence_path(plan).read_bytes()
+    (plan.folders[PRESS] / "evaluation.jsonl").write_text('{"input": "how tight?"}\n')
+    assert "its questions cannot be read: " in str(refit(plan, models))
+    assert own_confidence_path(plan).read_bytes() == own
+    with pytest.raises(ConfigError, match="without an 'answer'"):
+        refit(plan, models, confidence=True)
 
 
 def test_a_damaged_file_is_told_and_the_next_build_mends_it(plan: Blueprint, models: ModelStore) -> None:
