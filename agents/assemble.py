@@ -21,6 +21,7 @@ from ..core.types import Value
 from ..router.log import DecisionLog
 from ..specialists.adapters.choose import Adapter, adapter_version, in_use, loadable, on_server
 from ..specialists.adapters.publish import publish
+from ..specialists.confidence import AS_SHIPPED, PlattScaling, fitted_for
 from ..specialists.engines import Engine
 from ..specialists.knowledge.knowledge import Knowledge
 from ..specialists.specialist import Specialist
@@ -62,6 +63,7 @@ def open_specialist(
     adapter: Adapter,
     *,
     classifier: bool = True,
+    calibrated: bool = True,
     dry: bool = False,
 ) -> Specialist:
     """A specialist with all that its card names: whoever wants one (a team, an evaluation, training) gets it here.
@@ -70,6 +72,7 @@ def open_specialist(
         knowledge: Its documents, opened; whoever opened them closes them.
         adapter: As published (`adapter_of` says which one is in use).
         classifier: Use its trained classifier, if the build found it to do better than the model.
+        calibrated: Correct its confidence as the team's own questions say, if the build found that to be better.
         dry: To be judged, not to act: tools are not run, nothing is refused, no guard looks at passages.
 
     Raises:
@@ -99,7 +102,8 @@ def open_specialist(
         journal=None if dry else GraphJournal(),
         abstain_below=plan.card.abstain_below,
         base=plan.base_of(name),
-        version=version_of(plan, name, runtime.bases, knowledge, adapter, classifier=classifier),
+        calibration=calibration_of(plan) if calibrated else AS_SHIPPED,
+        version=version_of(plan, name, runtime.bases, knowledge, adapter, classifier=classifier, calibrated=calibrated),
     )
 
 
@@ -193,18 +197,22 @@ def version_of(
     adapter: Adapter,
     *,
     classifier: bool = True,
+    calibrated: bool = True,
 ) -> str:
-    """Card, documents, base, adapter and classifier in 12 hex digits; stands in every answer and names its evaluation.
+    """Card, documents, base, adapter, classifier and the team's calibration in 12 hex digits; stands in every answer.
 
     Args:
         classifier: Of the specialist with its trained classifier, if it uses one.
+        calibrated: Left out for what evaluations are named by: they keep what any calibration can be applied to.
     """
     documents = {d.source: d.sha256 for d in knowledge.documents()} if knowledge else {}
     base = blueprint.base_of(name)
     model = bases[base].sha256("gguf") if base in bases else [blueprint.card.engine, base]
     card = blueprint.specialists[name].model_dump(exclude_defaults=True, exclude={"groups"})
     trained = classifier_in_use(blueprint, name) if classifier else None
-    return fingerprint(card, documents, model, adapter_version(adapter), *([sha256(trained)] if trained else []))
+    corrected = calibration_of(blueprint) if calibrated else AS_SHIPPED
+    more = [*([sha256(trained)] if trained else []), *([corrected.model_dump()] if corrected != AS_SHIPPED else [])]
+    return fingerprint(card, documents, model, adapter_version(adapter), *more)
 
 
 def engine_name(
@@ -315,3 +323,55 @@ def classifier_path(plan: Blueprint, name: str) -> Path:
 def comparison_path(plan: Blueprint, name: str) -> Path:
     """Where a build keeps how that classifier compares with the model."""
     return plan.state / "heads" / f"{name}.json"
+
+
+class OwnConfidence(Value):
+    """A team's correction of the shipped confidence, and what it was found to be worth; `.metier/confidence.json`."""
+
+    corrects: str
+    """Fingerprint of what it was fitted on top of: the shipped models for the team's bases, and the embedder."""
+    calibration: PlattScaling
+    answers: int
+    """How many it was fitted to."""
+    log_loss: tuple[float, float]
+    """As shipped, and corrected by what was fitted to other answers (out of fold), in nats."""
+    ece: tuple[float, float]
+    """The same for the expected calibration error."""
+
+    @classmethod
+    def read(cls, plan: Blueprint) -> OwnConfidence | None:
+        """What the last build found; None where there is nothing, or what it corrected is not in use any more.
+
+        Raises:
+            StateError: the file cannot be read.
+        """
+        path = own_confidence_path(plan)
+        if not path.is_file():
+            return None
+        try:
+            kept = cls.model_validate_json(path.read_bytes())
+        except ValidationError as error:
+            hint = f"metier build -t {plan.root}"
+            raise StateError(f"{path} is damaged: {error.errors()[0]['msg']}", hint=hint) from error
+        return kept if kept.corrects == shipped_confidence(plan) else None
+
+
+def own_confidence_path(plan: Blueprint) -> Path:
+    """Where a build keeps the team's correction of the confidence."""
+    return plan.state / "confidence.json"
+
+
+def shipped_confidence(plan: Blueprint) -> str:
+    """Fingerprint of the confidence of a team without a correction of its own."""
+    shipped = {base: fitted_for(base).model_dump(exclude={"made_by"}) for base in plan.bases}
+    return fingerprint(shipped, plan.card.embedder)
+
+
+def calibration_of(plan: Blueprint) -> PlattScaling:
+    """How the team corrects the shipped confidence.
+
+    Raises:
+        StateError: the file of the build is damaged.
+    """
+    own = OwnConfidence.read(plan)
+    return own.calibration if own else AS_SHIPPED

@@ -45,6 +45,7 @@ from .assemble import (
     open_specialist,
     version_of,
 )
+from .calibrate import Refit, discard_unusable, has_unusable, refit_confidence
 from .cards import Blueprint, blueprint_at, fingerprint
 from .engines import open_engines
 from .evaluate import Evaluation, threshold
@@ -209,6 +210,8 @@ class BuildReport(Value):
     router_fitted: bool
     gate: tuple[Promotion, ...] = ()
     """What became of challengers."""
+    confidence: Refit | None = None
+    """What became of the confidence; None for a team without questions of its own."""
     seconds: float
 
     def lines(self) -> list[str]:
@@ -225,6 +228,8 @@ class BuildReport(Value):
         for verdict in self.gate:
             did = "is the champion now" if verdict.promoted else "stays the challenger"
             lines.append(f"{verdict.specialist}: {verdict.challenger} {did}: {verdict.why}")
+        if self.confidence:
+            lines.append(f"confidence: {self.confidence}")
         lines.append(f"{self.team} is ready ({self.seconds:.1f} s)")
         return lines
 
@@ -236,8 +241,10 @@ def build(
     progress: Progress = no_progress,
     fresh: bool = False,
     gate: Gate = "off",
+    confidence: bool = False,
 ) -> BuildReport:
-    """Index the documents, fit the router, let better challengers through. A crash leaves the last build usable.
+    """Index the documents, fit router and confidence, let better challengers through. A crash leaves the last build
+    usable.
 
     Args:
         team: Its folder, or its blueprint.
@@ -245,6 +252,9 @@ def build(
         fresh: Build everything anew; threads are kept.
         gate: `promote` challengers that are better, `hold` them after evaluating, or leave them alone (`off`): to
             evaluate one takes minutes.
+        confidence: Ask the specialists in use the team's evaluation questions that they have not answered yet, a
+            second or more each, so that the confidence is fitted to all. Left out, it is fitted to the answers that
+            earlier evaluations kept.
 
     Raises:
         ConfigError: a card or example file is wrong.
@@ -265,7 +275,7 @@ def build(
         ):
             if fresh:
                 _forget(blueprint)
-            knowledge, fitted, verdicts = _run(blueprint, bases, embedder, progress, gate)
+            knowledge, fitted, verdicts, refit = _run(blueprint, bases, embedder, progress, gate, ask=confidence)
     except Timeout as error:
         raise StateError(f"another build of '{blueprint.card.name}' is running", hint="wait for it to end") from error
     reports = {name: opened.report for name, opened in knowledge.items() if opened.report}
@@ -276,14 +286,17 @@ def build(
         knowledge=reports,
         router_fitted=fitted,
         gate=tuple(verdicts),
+        confidence=refit,
         seconds=perf_counter() - start,
     )
 
 
 def _run(
-    blueprint: Blueprint, bases: Bases, embedder: Embedder, progress: Progress, gate: Gate
-) -> tuple[dict[str, Knowledge], bool, list[Promotion]]:
-    """The open indexes, whether the router was fitted, and what the gate did. The manifest is written last."""
+    blueprint: Blueprint, bases: Bases, embedder: Embedder, progress: Progress, gate: Gate, *, ask: bool
+) -> tuple[dict[str, Knowledge], bool, list[Promotion], Refit | None]:
+    """The open indexes, whether the router was fitted, what the gate did, and what became of the confidence. The
+    manifest is written last."""
+    discard_unusable(blueprint)
     with_documents = [name for name, card in blueprint.specialists.items() if card.knowledge]
     knowledge = {name: _index(blueprint, name, embedder, progress) for name in with_documents}
     last, needs = BuildRecord.read(blueprint.state), _router_needs(blueprint, embedder, knowledge)
@@ -292,13 +305,14 @@ def _run(
         _fit_router(needs, blueprint.state / "router", embedder, progress)
     fit_classifiers(blueprint, Runtime(embedder, bases), progress)
     verdicts = decide(blueprint, bases, embedder, knowledge, progress, gate)
+    refit = refit_confidence(Evaluation(blueprint, bases, embedder, knowledge, progress), ask=ask)
     adapters = {name: adapter_of(blueprint, name) for name in blueprint.specialists}
     for name, adapter in adapters.items():
         engine_name(blueprint, name, adapter, bases, progress)  # What it loads is made now, not when the team starts.
     versions = {n: version_of(blueprint, n, bases, knowledge.get(n), adapter) for n, adapter in adapters.items()}
     manifest = BuildRecord(cards=_cards(blueprint), router=fingerprint(needs), versions=versions)
     write_atomic(blueprint.state / "build.json", manifest.model_dump_json(indent=2))
-    return knowledge, fitted, verdicts
+    return knowledge, fitted, verdicts, refit
 
 
 def _forget(blueprint: Blueprint) -> None:
@@ -332,6 +346,7 @@ def changed_since_build(blueprint: Blueprint) -> list[str] | None:
     if manifest is None or set(manifest.versions) != set(blueprint.specialists):
         return None
     changed = ["cards or examples"] if manifest.cards != _cards(blueprint) else []
+    changed += ["what its confidence was fitted on"] if has_unusable(blueprint) else []
     built = (blueprint.state / "build.json").stat().st_mtime
     for name, card in blueprint.specialists.items():
         if card.knowledge:

@@ -22,6 +22,7 @@ from ..core.run import Progress, no_progress, part_of
 from ..core.types import Budget
 from ..specialists.adapters.choose import Adapter, Candidates, candidates, on_server
 from ..specialists.adapters.registry import ALIASES
+from ..specialists.confidence import fitted_for
 from ..specialists.engines import Engine
 from ..specialists.evaluation.measures import Ground
 from ..specialists.evaluation.questions import Question, Result
@@ -32,6 +33,7 @@ from .assemble import (
     Bases,
     Runtime,
     adapter_of,
+    calibration_of,
     classifier_in_use,
     engine_name,
     find_bases,
@@ -72,7 +74,7 @@ class Candidate:
     classifier: bool
     """Whether its trained classifier answers, if it has one, and not the model."""
     version: str
-    """Two systems of the same version are the same."""
+    """Two systems of the same version are the same. It is that of their answers where the team has no calibration."""
     folder: Path
     """Where its results are."""
 
@@ -129,7 +131,23 @@ class Evaluation:
                 for t in todo
             ]
             engines = stack.enter_context(open_engines(self.blueprint, self.bases, wanted))
-            return [self._results(t, engines) for t in candidates]
+            return [self._judged(t.specialist, self._results(t, engines)) for t in candidates]
+
+    def kept(self, candidate: Candidate) -> list[Result]:
+        """The results of a candidate that are there already; nobody is asked."""
+        done = read_results(candidate.folder)
+        results = [done[q.id] for q in self.questions(candidate.specialist) if q.id in done]
+        return self._judged(candidate.specialist, results)
+
+    def _judged(self, name: str, results: Sequence[Result]) -> list[Result]:
+        """The results as sure as the specialist is at present: what it was fitted with may have changed since."""
+        calibration, shipped = calibration_of(self.blueprint), fitted_for(self.blueprint.base_of(name))
+        return [
+            r.model_copy(update={"confidence": calibration.probability(shipped.logit(r.measures))})
+            if shipped.weights.keys() <= r.measures.keys()
+            else r
+            for r in results
+        ]
 
     def _results(self, candidate: Candidate, engines: Mapping[str, Engine]) -> list[Result]:
         name, questions = candidate.specialist, self.questions(candidate.specialist)
@@ -139,7 +157,14 @@ class Evaluation:
         plan, knowledge = self.blueprint, self.knowledge.get(name)
         runtime = Runtime(self.embedder, self.bases, engines)
         specialist = open_specialist(
-            plan, name, runtime, knowledge, candidate.adapter, classifier=candidate.classifier, dry=True
+            plan,
+            name,
+            runtime,
+            knowledge,
+            candidate.adapter,
+            classifier=candidate.classifier,
+            calibrated=False,
+            dry=True,
         )
         ground = Ground(knowledge.text if knowledge else None, specialist.resources)
         budget = Budget(**plan.card.budget.model_dump(exclude={"tool_seconds"}))
@@ -148,7 +173,8 @@ class Evaluation:
 
     def _candidate(self, name: str, system: str, adapter: Adapter, *, classifier: bool) -> Candidate:
         plan, card = self.blueprint, self.blueprint.specialists[name]
-        version = version_of(plan, name, self.bases, self.knowledge.get(name), adapter, classifier=classifier)
+        knowledge = self.knowledge.get(name)
+        version = version_of(plan, name, self.bases, knowledge, adapter, classifier=classifier, calibrated=False)
         database = plan.folders[name] / (card.database or "")
         if card.database and database.is_file():
             # Rows change while the version stays; what was said of the old ones is worth nothing.
@@ -224,10 +250,8 @@ def measured(plan: Blueprint, knowledge: Mapping[str, Knowledge], embedder: Embe
     evaluation = Evaluation(plan, find_bases(plan, ModelStore()), embedder, knowledge, no_progress)
     summaries = []
     for name in plan.specialists:
-        used, questions = evaluation.in_use(name), evaluation.questions(name)
-        done = read_results(used.folder)
-        results = [done[question.id] for question in questions if question.id in done]
-        if results:
+        used = evaluation.in_use(name)
+        if results := evaluation.kept(used):
             style, pair = plan.style(name), [(IN_USE, used.version)]
             summaries.append(summarise(name, style.name, style.scoring, threshold(plan, name), pair, [results]))
     return summaries

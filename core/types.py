@@ -243,6 +243,10 @@ class Logistic(Value):
     made_by: str = ""
     """The command that fitted it, for people."""
 
+    def logit(self, measures: Mapping[str, float]) -> float:
+        """Log-odds of the positive class; each weight needs its measure."""
+        return self.bias + sum(weight * measures[name] for name, weight in self.weights.items())
+
     def probability(self, measures: Mapping[str, float]) -> float:
         """Probability (0 to 1) of the positive class; each weight needs its measure."""
-        return sigmoid(self.bias + sum(weight * measures[name] for name, weight in self.weights.items()))
+        return sigmoid(self.logit(measures))

@@ -317,6 +317,18 @@ def check_build(blueprint: Blueprint, folder: Path) -> Iterator[Finding]:
         yield Finding("team", "build", "ok", f"up to date, in {blueprint.state}")
 
 
+def check_confidence(blueprint: Blueprint) -> Iterator[Finding]:
+    """Whose answers the confidence was fitted to."""
+    from ..agents.assemble import OwnConfidence
+
+    own = OwnConfidence.read(blueprint)
+    found = "as shipped"
+    if own:
+        before, after = own.ece
+        found = f"fitted to {own.answers} answers to the team's questions: ECE {before:.3f} → {after:.3f}"
+    yield Finding("team", "confidence", "ok", found)
+
+
 # The command.
 
 
@@ -345,6 +357,7 @@ def _team(folder: Path) -> Iterator[Finding]:
     yield from _guarded("team", partial(check_documents, blueprint))
     yield from _guarded("memory", partial(check_memory, blueprint))
     yield from _guarded("team", partial(check_build, blueprint, folder))
+    yield from _guarded("team", partial(check_confidence, blueprint))
 
 
 def can_run(findings: Iterable[Finding]) -> bool:

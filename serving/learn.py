@@ -102,6 +102,9 @@ def build(
     team: TeamFolder = Path(),
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget the last build and start anew.")] = False,
     hold: Annotated[bool, typer.Option("--hold", help="Evaluate challengers, but promote none.")] = False,
+    confidence: Annotated[
+        bool, typer.Option("--confidence", help="Ask the evaluation questions too, and fit the confidence to them.")
+    ] = False,
     json: AsJson = False,
 ) -> None:
     """Index documents, fit the router, promote better adapters; only what changed is done again."""
@@ -109,7 +112,8 @@ def build(
 
     blueprint = blueprint_of(team)
     with progress_bars(Console(stderr=True), quiet=json) as progress:
-        report = build_team(blueprint, progress=progress, fresh=fresh, gate="hold" if hold else "promote")
+        gate = "hold" if hold else "promote"
+        report = build_team(blueprint, progress=progress, fresh=fresh, gate=gate, confidence=confidence)
     if json:
         print_json(report)
         return

@@ -1,16 +1,16 @@
-"""How sure a draft is: a small logistic model over what retrieval and the language model tell."""
+"""How sure a draft is: a logistic model of what retrieval and the language model tell, which a team may correct."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from ..core.text import content_words, coverage
-from ..core.types import Logistic, Passage
+from ..core.types import Logistic, Passage, Value, sigmoid
 from .grounding import with_context
 from .work import CERTAINTY, DECLINED, Draft
 
@@ -55,23 +55,57 @@ def answer_evidence(task: str, passages: Sequence[Passage]) -> float:
     return max(((coverage(words, _with_headings(p)) + p.signals.get("dense", 0.0)) / 2 for p in passages), default=0.0)
 
 
-def confidence(task: str, draft: Draft, passages: Sequence[Passage], base: str = "") -> float:
+class PlattScaling(Value):
+    """How a team's own answers correct the shipped model: its log-odds times `scale` plus `offset`.
+
+    Source: Platt, "Probabilistic Outputs for Support Vector Machines", 1999.
+    """
+
+    scale: float = Field(gt=0, allow_inf_nan=False)
+    offset: float = Field(allow_inf_nan=False)
+
+    def probability(self, logit: float) -> float:
+        """The corrected probability (0 to 1) of the shipped model's log-odds."""
+        return sigmoid(self.scale * logit + self.offset)
+
+
+AS_SHIPPED = PlattScaling(scale=1.0, offset=0.0)
+
+
+def confidence_measures(task: str, draft: Draft, passages: Sequence[Passage]) -> dict[str, float]:
+    """The features of a draft that the fitted model judges; empty for one that it does not: nothing was found, it was
+    chosen among labels and brings its own probability, or there are no passages."""
+    if not draft.found or draft.probability is not None or not passages:
+        return {}
+    return confidence_features(task, draft, passages)
+
+
+def confidence(
+    draft: Draft, measures: Mapping[str, float], base: str = "", calibration: PlattScaling = AS_SHIPPED
+) -> float:
     """Probability (0 to 1) that the draft answers the task.
 
     Answers that were chosen among labels bring their own probability; drafts without passages are as sure as the
     model's tokens are.
 
     Args:
+        measures: As `confidence_measures` gives them.
         base: Whose draft it is. One that nothing was fitted on is judged as the first of the fitted ones.
+        calibration: The team's own correction.
     """
+    if measures:
+        return calibration.probability(fitted_for(base).logit(measures))
     if draft.probability is not None:
         return draft.probability
     if not draft.found:
         return 0.0
-    if not passages:
-        return math.exp(draft.certainty["logprob"]) if draft.certainty else 0.5
+    return math.exp(draft.certainty["logprob"]) if draft.certainty else 0.5
+
+
+def fitted_for(base: str) -> Logistic:
+    """The shipped model for a base's answers; the first one for a base that nothing was fitted on."""
     fitted = _fitted()
-    return fitted.get(base, next(iter(fitted.values()))).probability(confidence_features(task, draft, passages))
+    return fitted.get(base, next(iter(fitted.values())))
 
 
 @cache

@@ -26,7 +26,7 @@ from ..core.types import Answer, Brief, Citation, Handoff, Outcome, Passage, Too
 from ..tools.policy import Effects
 from ..tools.session import SpecialistTools, WaitingTools
 from .card import KnowledgeCard, SpecialistCard
-from .confidence import confidence
+from .confidence import AS_SHIPPED, PlattScaling, confidence, confidence_measures
 from .engines.engine import Engine, Sampling
 from .grounding import nearest_evidence, shared_words, supporting_sentence, with_context
 from .knowledge.bridge import bridge
@@ -59,6 +59,7 @@ class Specialist(Runnable[LanguageModelInput, Answer]):
         abstain_below: Confidence under which it hands over or abstains, where the card does not say. Left out: the
             style's.
         base: Name of the base model, on whose answers its confidence was fitted.
+        calibration: How its team's own questions correct that.
         version: Hash of all that it is made of, shown in each answer.
     """
 
@@ -76,13 +77,14 @@ class Specialist(Runnable[LanguageModelInput, Answer]):
         journal: Journal | None = None,
         abstain_below: float | None = None,
         base: str = "",
+        calibration: PlattScaling = AS_SHIPPED,
         version: str = "unversioned",
     ) -> None:
         self.card, self.engine, self.knowledge, self.version = card, engine, knowledge, version
         self.seen = ""
         """Of one that shows only some of its documents: tells apart what may be seen."""
         self.style, self.resources = style or find_style(card.style), resources
-        self._base = base
+        self._base, self._calibration = base, calibration
         self.tools, self._journal = tools, journal or Unkept()
         said = (card.abstain_below, abstain_below, self.style.abstain_below)
         self.abstain_below = next(least for least in said if least is not None)
@@ -224,9 +226,11 @@ class Specialist(Runnable[LanguageModelInput, Answer]):
 
     def _check(self, draft: Draft, work: Work) -> Outcome:
         with timing("check"):
-            sure = confidence(work.asked, draft, work.passages, self._base)
+            measures = confidence_measures(work.asked, draft, work.passages)
+            sure = confidence(draft, measures, self._base, self._calibration)
         good = draft.found and (sure >= self.abstain_below or any(c.binding for c in draft.tool_calls))
-        work.emit(Event(name="check", specialist=self.card.name, data={"found": draft.found, "confidence": sure}))
+        checked = {"found": draft.found, "confidence": sure, "measures": measures}
+        work.emit(Event(name="check", specialist=self.card.name, data=checked))
         if good:
             citations = (*(with_context(c, work.passages) for c in draft.citations), *work.brief.citations)
             return self._answer(replace(draft, citations=citations), sure, work, "")

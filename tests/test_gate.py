@@ -79,7 +79,7 @@ def made(question: Question, right: bool) -> Result:
     text, score = (question.texts[0], 1.0) if right else ("wrong", 0.0)
     scores = {"em": score, "f1": score}
     return Result(id=question.id, input=question.input, answers=tuple(question.texts), text=text, found=True,
-                  confidence=0.9, scores=scores, seconds=1, input_tokens=9, output_tokens=3)  # fmt: skip
+                  confidence=0.9, measures={}, scores=scores, seconds=1, input_tokens=9, output_tokens=3)  # fmt: skip
 
 
 def verdict(plan: Blueprint, models, gate: Gate = "promote") -> tuple[bool, str]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.metrics import exact_match, expected_calibration_error, risk_coverage, token_f1
+from ...core.metrics import exact_match, expected_calibration_error, normalise_answer, risk_coverage, token_f1
 from ...core.text import content_words, coverage
 from ...core.types import Answer, ToolCall
 from .questions import Question, Result
@@ -54,8 +54,14 @@ class Scoring:
 
 
 def text_scores(question: Question, answer: Answer, ground: Ground) -> Scores:
-    """Exact match and word F1 (SQuAD)."""
-    return {"em": exact_match(answer.text, question.texts), "f1": token_f1(answer.text, question.texts)}
+    """Exact match and word F1 (SQuAD); `holds`: a right answer stands in it, word for word."""
+    said, right = normalise_answer(answer.text), [normalise_answer(text) for text in question.texts]
+    holds = any(text and f" {text} " in f" {said} " for text in right)
+    return {
+        "em": exact_match(answer.text, question.texts),
+        "f1": token_f1(answer.text, question.texts),
+        "holds": float(holds),
+    }
 
 
 def label_scores(question: Question, answer: Answer, ground: Ground) -> Scores:
@@ -77,6 +83,12 @@ def call_scores(question: Question, answer: Answer, ground: Ground) -> Scores:
 
 TEXT = Scoring(text_scores, "f1", ("em", "f1"))
 """Of answers that are text; also of the styles that users bring."""
+
+
+def is_right(result: Result, scoring: Scoring) -> bool:
+    """Whether what was said is right, which is what a confidence is about: the main metric is 0.5 or more, or a right
+    answer stands in it (a sentence around two wanted words has a low F1)."""
+    return result.answerable and max(result.scores.get(scoring.main, 0.0), result.scores.get("holds", 0.0)) >= 0.5
 
 
 def grounding(question: Question, answer: Answer, ground: Ground) -> Scores:
@@ -127,19 +139,20 @@ def measure_columns(results: Sequence[Result], scoring: Scoring, threshold: floa
     Refusals score 0 where there is an answer (and 1 where nobody should answer). `answered` is the share of answers,
     `…_answered` the main metric among them; `abstain_precision` the share of refusals that were due,
     `abstain_recall` the share of due refusals (both only where any is due); `aurc` the area under the risk-coverage
-    curve, `ece` how far the confidence is from the share of right answers (0.5 or more), in ten bins; of both, less is
+    curve, `ece` how far the confidence is from the share of right answers (`is_right`), in ten bins; of both, less is
     better.
     """
     refused = np.array([r.refused(threshold) for r in results])
     due = np.array([not r.answerable for r in results])
     columns, main = _style_columns(results, scoring, refused), _scores(results, scoring.main) * ~due
+    right = [is_right(r, scoring) for r in results]
     columns |= {
         "answered": _mean(~refused),
         f"{scoring.main}_answered": _mean(np.where(refused, np.nan, main)),
         "abstain_precision": _mean(np.where(refused & due.any(), due, np.nan)),
         "abstain_recall": _mean(np.where(due, refused, np.nan)),
         "aurc": MeasureColumn(np.column_stack([_sureness(results), 1 - main]), _aurc),
-        "ece": MeasureColumn(np.column_stack([[r.confidence * r.found for r in results], main >= 0.5]), _ece),
+        "ece": MeasureColumn(np.column_stack([[r.confidence * r.found for r in results], right]), _ece),
         **{name: _mean(_grounding(results, refused, name)) for name in ("citation_precision", "faithfulness")},
         "seconds_p50": MeasureColumn(_upright([r.seconds for r in results]), _quantile(0.5)),
         "seconds_p95": MeasureColumn(_upright([r.seconds for r in results]), _quantile(0.95)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -86,6 +86,9 @@ class Result(Value):
     found: bool
     """False: there was no draft at all."""
     confidence: float
+    measures: dict[str, float]
+    """What the confidence was made of (`specialists/confidence.py`), so that it can be made again after a new fit;
+    empty where the answer brought it along."""
     reason: str = ""
     citations: tuple[Citation, ...] = ()
     calls: tuple[ToolCall, ...] = ()
@@ -96,7 +99,14 @@ class Result(Value):
     output_tokens: int
 
     @classmethod
-    def of(cls, question: Question, answer: Answer, scores: dict[str, float], seconds: float) -> Result:
+    def of(
+        cls,
+        question: Question,
+        answer: Answer,
+        scores: dict[str, float],
+        seconds: float,
+        measures: Mapping[str, float] | None = None,
+    ) -> Result:
         return cls(
             id=question.id,
             input=question.input,
@@ -104,6 +114,7 @@ class Result(Value):
             text=answer.text,
             found=answer.kind == "answer",
             confidence=answer.confidence,
+            measures=dict(measures or {}),
             reason=answer.reason,
             citations=answer.citations,
             calls=answer.tool_calls,

@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 
 from ...core.errors import MetierError, StateError
 from ...core.files import read_jsonl
-from ...core.run import Progress, no_progress
+from ...core.run import Event, Progress, no_progress
 from ...core.types import Answer, Brief, Budget
 from ..specialist import Specialist
 from .measures import Ground, grounding
@@ -90,14 +90,20 @@ def _end_line(path: Path) -> None:
 
 
 def _ask(specialist: Specialist, question: Question, ground: Ground, budget: Budget) -> Result:
+    measures: dict[str, float] = {}
+
+    def note(event: Event) -> None:
+        if event.name == "check":
+            measures.update(event.data["measures"])
+
     start = perf_counter()
-    outcome = specialist.run(Brief(task=question.input, budget=budget))
+    outcome = specialist.run(Brief(task=question.input, budget=budget), note)
     seconds = perf_counter() - start
     assert isinstance(outcome, Answer)  # without colleagues in the brief nobody can take over
     scores: Mapping[str, float] = {}
     if outcome.kind == "answer":
         scores = specialist.style.scoring.score(question, outcome, ground)
-    return Result.of(question, outcome, {**scores, **grounding(question, outcome, ground)}, seconds)
+    return Result.of(question, outcome, {**scores, **grounding(question, outcome, ground)}, seconds, measures)
 
 
 def _failed(question: Question, error: MetierError) -> Result:
