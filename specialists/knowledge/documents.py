@@ -216,9 +216,16 @@ def split(document: Document, size: int) -> list[Span]:
     """
     spans: list[Span] = []
     for (_, heading), blocks in groupby(document.blocks, key=lambda block: (block.section, block.heading)):
-        units = [unit for run in _runs(document.text, list(blocks)) for unit in _whole_or_cut(document.text, run, size)]
-        spans += [Span(start, end, heading) for start, end in _pack(units, size)]
+        for is_table, runs in groupby(_runs(document.text, list(blocks)), key=lambda run: run[-1].row):
+            longest = round(size * _TABLE) if is_table else size
+            units = [unit for run in runs for unit in _whole_or_cut(document.text, run, longest)]
+            spans += [Span(start, end, heading) for start, end in _pack(units, longest)]
     return spans
+
+
+_TABLE = 0.5
+"""So much of a passage's length a table's may have: each row is about something else, and the vector of many rows comes
+near to the question about none."""
 
 
 _Unit = tuple[int, int, int]

@@ -12,7 +12,7 @@ from ...core.text import codes
 from ..prompt import Shot
 from .style import Opening, Row
 
-SHOTS = 3
+_SHOWN = 3
 """Examples that are shown; each costs about 40 tokens."""
 
 
@@ -45,7 +45,7 @@ class ExampleShots:
             return []
         cosines = self._vectors @ self._embedder.embed([task])[0]
         order = [self._rows[int(n)] for n in np.argsort(-cosines, kind="stable")]
-        return [row for row in order if not besides or row["input"] != besides][:SHOTS][::-1]
+        return [row for row in order if not besides or row["input"] != besides][:_SHOWN][::-1]
 
 
 def open_shots(opening: Opening) -> ExampleShots:
