@@ -189,8 +189,8 @@ _TOKEN = re.compile(r"\w+|[^\w\s]")
 _LONG_WORD = 30
 
 
-HUGE = 4
-"""A table row longer than so many passages is cut at sentences after all."""
+HUGE = 8
+"""A table row longer than so many passages of a table is cut at sentences after all."""
 
 
 @dataclass(frozen=True)
@@ -212,12 +212,12 @@ def split(document: Document, size: int) -> list[Span]:
 
     A passage never crosses a heading; a section that is too long is cut into pieces of similar length, between
     paragraphs, lists and tables where possible, then between their items and rows, then between sentences. Sentences
-    and table rows stay whole, unless one alone is longer than a passage (rows: longer than `HUGE` passages).
+    and table rows stay whole, unless one alone is longer than a passage (rows: than `HUGE` passages of a table).
     """
     spans: list[Span] = []
     for (_, heading), blocks in groupby(document.blocks, key=lambda block: (block.section, block.heading)):
         for is_table, runs in groupby(_runs(document.text, list(blocks)), key=lambda run: run[-1].row):
-            longest = round(size * _TABLE) if is_table else size
+            longest = ceil(size * _TABLE) if is_table else size
             units = [unit for run in runs for unit in _whole_or_cut(document.text, run, longest)]
             spans += [Span(start, end, heading) for start, end in _pack(units, longest)]
     return spans
