@@ -2,8 +2,6 @@
 
 team = Team.load("plant")
 answer = team.ask("How often is the carousel bearing greased?", thread_id="shift-1")
-
-Long, for all that a caller may ask of a team is one class, in its synchronous, asynchronous and LangChain forms.
 """
 
 from __future__ import annotations
@@ -16,15 +14,13 @@ from contextlib import ExitStack, closing, contextmanager, nullcontext
 from copy import copy
 from functools import partial
 from pathlib import Path
-from time import perf_counter
 from types import TracebackType
-from typing import Any, NamedTuple, overload
+from typing import Any, overload
 from uuid import uuid4
 
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
-from langchain_core.runnables.config import merge_configs
 from langchain_core.tools import BaseTool
 from langgraph.types import Command, StateSnapshot
 from pydantic import BaseModel
@@ -52,11 +48,12 @@ from .build import build
 from .canary import Trials
 from .cards import Blueprint, TeamCard
 from .feedback import Note, Rating, note_of, open_inbox
-from .graph import RECURSION_LIMIT, STATIONS, TeamGraph
+from .graph import STATIONS, TeamGraph
 from .journal import EMIT, graph_place
 from .loaded import Current, LoadedTeam, Shared, stamp, whole_answer
 from .threads import SINGLE, Unfinished, check_name, open_threads
-from .turn_memory import configured, open_turn_memory
+from .turn import TeamTurn, TurnPlace
+from .turn_memory import open_turn_memory
 
 
 class Team(Runnable[LanguageModelInput, Answer]):
@@ -281,9 +278,9 @@ class Team(Runnable[LanguageModelInput, Answer]):
             StateError: the thread waits for a decision about its last task, is another user's, or is at work on another
                 task for longer than one waits; the disk is full.
         """
-        place = _Place(thread_id, run_id, Owner(user, tenant))
+        place = TurnPlace(thread_id, run_id, Owner(user, tenant))
         with self._begun(task, history, specialist, place) as turn:
-            return self._told(turn, emit or ignore)
+            return turn.answer(emit or ignore)
 
     @overload
     def invoke(self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any) -> Answer: ...
@@ -364,11 +361,13 @@ class Team(Runnable[LanguageModelInput, Answer]):
         owner = Owner(user or named.get("user_id"), tenant or named.get("tenant"))
         text, before = task_of(task)
         turns = [*history, *(() if thread_id else before)]
-        with self._begun(text, turns, specialist, _Place(thread_id, run_id, owner, config or {})) as turn:
-            yield from self._work(turn)
+        with self._begun(text, turns, specialist, TurnPlace(thread_id, run_id, owner, config or {})) as turn:
+            yield from turn.stream()
 
     @contextmanager
-    def _begun(self, task: str, history: Sequence[Turn], specialist: str | None, asked: _Place) -> Iterator[_Turn]:
+    def _begun(
+        self, task: str, history: Sequence[Turn], specialist: str | None, asked: TurnPlace
+    ) -> Iterator[TeamTurn]:
         """A turn for which everything is ready; nobody else works in its thread meanwhile."""
         for what, name in (("thread", asked.thread), ("user", asked.owner.user), ("tenant", asked.owner.tenant)):
             check_name(what, name)
@@ -379,7 +378,7 @@ class Team(Runnable[LanguageModelInput, Answer]):
             if asked.thread:
                 self.threads.admit(asked.thread, asked.owner)
             given = {"messages": [*map(_message, history), ("user", text)], "attached": specialist, "given": None}
-            yield _Turn(loaded, given, place, text)
+            yield TeamTurn(self.threads, loaded, given, place, text)
 
     def take(self, brief: Brief, specialist: str | None = None, *, emit: Emit = ignore) -> Answer:
         """Work on a brief as a part of a run that somebody else keeps: a step of a workflow, which may be in a graph.
@@ -440,7 +439,7 @@ class Team(Runnable[LanguageModelInput, Answer]):
             StateError: nothing is unfinished in that thread, or somebody else went on with it meanwhile.
         """
         with self._going_on(thread_id, decisions) as turn:
-            return self._told(turn, emit or ignore)
+            return turn.answer(emit or ignore)
 
     def stream_on(self, thread_id: str, decisions: Sequence[Decision] = ()) -> Iterator[Event]:
         """The events of `resume`, as `stream` gives those of `ask`.
@@ -450,10 +449,10 @@ class Team(Runnable[LanguageModelInput, Answer]):
             StateError: nothing is unfinished in that thread, or somebody else went on with it meanwhile.
         """
         with self._going_on(thread_id, decisions) as turn:
-            yield from self._work(turn)
+            yield from turn.stream()
 
     @contextmanager
-    def _going_on(self, thread_id: str, decisions: Sequence[Decision]) -> Iterator[_Turn]:
+    def _going_on(self, thread_id: str, decisions: Sequence[Decision]) -> Iterator[TeamTurn]:
         before = self._unfinished(thread_id)
         decided = before.resume(decisions)
         owner = self.threads.owner(thread_id) or Owner(None)
@@ -465,8 +464,8 @@ class Team(Runnable[LanguageModelInput, Answer]):
                     hint=f"metier threads show {shlex.quote(thread_id)}",
                 )
             self._check_at_work(loaded, thread_id)
-            place = _Place(thread_id, left.run_id, owner)
-            yield _Turn(loaded, Command(resume=decided) if decided else None, place, left.task)
+            place = TurnPlace(thread_id, left.run_id, owner)
+            yield TeamTurn(self.threads, loaded, Command(resume=decided) if decided else None, place, left.task)
 
     def _check_at_work(self, loaded: LoadedTeam, thread_id: str) -> None:
         """Is the task of a thread with somebody whom these groups may ask? LangGraph would pass over it in silence."""
@@ -484,72 +483,6 @@ class Team(Runnable[LanguageModelInput, Answer]):
             why = f"its last task was answered: {last.text[:80]}" if last else "there is no such thread"
             raise StateError(f"nothing is unfinished in thread '{thread_id}': {why}", hint="metier threads list")
         return left
-
-    def _told(self, turn: _Turn, emit: Emit) -> Answer:
-        """A turn in this thread, its events told as they happen: a stream between would cost a third more."""
-        start, last = perf_counter(), Event(name="token")
-
-        def hear(event: Event) -> None:
-            nonlocal last
-            last = _signed(event, turn.place, start)
-            if event.name != "answer":  # told once its last step was saved: whoever heard it finds it in the thread
-                emit(last)
-
-        with saying_full("this turn could not be saved"):
-            saved: Any = turn.loaded.saved
-            config, more = self._config(turn, hear)
-            saved.invoke(turn.given, config, stream_mode=(), **more)  # the stations tell all that is wanted
-            if last.name != "answer":
-                last = _signed(self._ending(turn.place.name, perf_counter() - start), turn.place, start)
-            answer = Answer.model_validate(last.data)
-            emit(last)
-            if turn.single and last.name == "answer":  # who keeps it has it before its thread goes
-                self.threads.settle_single(turn.place.name, turn.task, answer, turn.place.owner)
-        return answer
-
-    def _work(self, turn: _Turn) -> Iterator[Event]:
-        """A turn as a stream of its events."""
-        with saying_full("this turn could not be saved"):
-            event = None
-            for event in self._events(turn):
-                if event.name != "answer":
-                    yield event
-            if event and event.name == "answer":  # see `_told`
-                if turn.single:
-                    answer = Answer.model_validate(event.data)
-                    self.threads.settle_single(turn.place.name, turn.task, answer, turn.place.owner)
-                yield event
-
-    def _events(self, turn: _Turn) -> Iterator[Event]:
-        start, event = perf_counter(), None
-        saved: Any = turn.loaded.saved
-        config, more = self._config(turn, None)
-        for event in saved.stream(turn.given, config, stream_mode="custom", **more):
-            assert isinstance(event, Event)  # the stations send nothing else into this stream
-            yield _signed(event, turn.place, start)
-        if event is None or event.name != "answer":
-            yield self._ending(turn.place.name, perf_counter() - start)
-
-    def _config(self, turn: _Turn, emit: Emit | None) -> tuple[RunnableConfig, dict[str, Any]]:
-        """What the graph is run with: its configuration and options."""
-        card, place = turn.loaded.plan.card, turn.place
-        own: RunnableConfig = {
-            "configurable": {"thread_id": place.thread, EMIT: emit, **configured(place.owner)},
-            "recursion_limit": RECURSION_LIMIT,
-            "run_name": card.name,
-            "metadata": {"run_id": place.run},
-        }
-        durability = card.memory.durability if self.threads.saver else None
-        return merge_configs(place.config, own), {"durability": durability}
-
-    def _ending(self, thread: str, seconds: float) -> Event:
-        """The last event of a run that gave no answer by itself: it waits, or its last station had been saved."""
-        if answer := self.threads.answer(thread):
-            return Event(name="answer", specialist=answer.specialist, data=answer.model_dump(mode="json"))
-        left = self.threads.unfinished(thread)
-        if left is None or not left.questions:
-            raise StateError("the graph ended without an answer")
-        return Event(name="waiting", data=left.waiting(thread, seconds).model_dump(mode="json"))
 
     async def aask(self, task: str, **more: Any) -> Answer:
         """`ask` for asynchronous callers; the work runs in a thread."""
@@ -584,46 +517,6 @@ class Team(Runnable[LanguageModelInput, Answer]):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
-
-
-class _Place(NamedTuple):
-    """Where a turn belongs. Names that are None are still to be found."""
-
-    thread: str | None
-    run: str | None
-    owner: Owner
-    config: RunnableConfig = RunnableConfig()
-    """The caller's."""
-
-    @property
-    def name(self) -> str:
-        """The thread's name, which is known by now."""
-        assert self.thread is not None
-        return self.thread
-
-
-class _Turn(NamedTuple):
-    """One turn of a team."""
-
-    loaded: LoadedTeam
-    given: Any
-    """What the graph begins with."""
-    place: _Place
-    task: str
-
-    @property
-    def single(self) -> bool:
-        """It belongs to no conversation, and leaves none behind."""
-        return self.place.name.startswith(SINGLE)
-
-
-def _signed(event: Event, place: _Place, start: float) -> Event:
-    """The event; an answer says how long it took, and where it belongs."""
-    if event.name != "answer":
-        return event
-    timings = {**event.data["timings"], "total": perf_counter() - start}
-    signed = {**event.data, "timings": timings, "thread_id": place.thread, "run_id": place.run}
-    return event.model_copy(update={"data": signed})
 
 
 def _check(specialist: str | None, loaded: LoadedTeam) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rapidfuzz.distance import OSA
 
+from .embedding import Embedder, KnowsWords
 from .text import STOPWORDS, stem
 
 _FILE = "words.txt"
@@ -45,12 +46,13 @@ class Spelling:
 
     Args:
         count: Each word, and how often it comes.
-        is_word: Tells the words of the language: one that only is not among these is no typing error.
+        embedder: Tells the words of the language: one that only is not among these is no typing error. By one that
+            knows none, nothing is put right: every unknown word would count as an error.
     """
 
-    def __init__(self, count: Callable[[], Mapping[str, int]], is_word: Callable[[str], bool]) -> None:
+    def __init__(self, count: Callable[[], Mapping[str, int]], embedder: Embedder | KnowsWords) -> None:
         self._count = count
-        self._is_word = is_word
+        self._language = embedder if isinstance(embedder, KnowsWords) else None
         self._lock = threading.Lock()
         self._counts: Mapping[str, int] | None = None
         self._stems: frozenset[str] = frozenset()
@@ -62,12 +64,14 @@ class Spelling:
 
         Nothing changes where half of the words are unknown: then it is in another language. Without words nothing does.
         """
+        if not (language := self._language):
+            return question
         words = _WORD.findall(question)
         known = self._words()
         unknown = {word for word in words if not self._is_known(word.casefold())} if known else set()
         if not unknown or sum(word not in unknown for word in words) < _KNOWN * len(words):
             return question
-        wrong = [word for word in unknown if not word.isupper() and not self._is_word(word.casefold())]
+        wrong = [word for word in unknown if not word.isupper() and not language.has_word(word.casefold())]
         right = {word: self._nearest(word.casefold()) or word for word in wrong}
         return _WORD.sub(lambda found: right.get(found[0], found[0]), question)
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..core.embedding import Embedder, KnowsWords
+from ..core.embedding import Embedder
 from ..core.errors import ConfigError
 from ..core.spelling import Spelling, count_words
 from ..core.text import STOPWORDS, content_words, plain_words
@@ -404,12 +404,7 @@ class Decider:
             if example.label is not None:
                 self._words[example.label].update(content_words(example.text))
         texts = [example.text for example in examples if example.label is not None]
-        # without a list of words that are right, every unknown one would count as a typing error
-        self._spelling = (
-            Spelling(lambda: count_words(texts) + Counter(words()), embedder.has_word)
-            if isinstance(embedder, KnowsWords)
-            else None
-        )
+        self._spelling = Spelling(lambda: count_words(texts) + Counter(words()), embedder)
         self._recent: OrderedDict[tuple[str, tuple[str, ...], tuple[str, ...]], Route] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -440,7 +435,7 @@ class Decider:
             return by_rule(ruling, names)
         if len(ruling.barred) == len(names):
             return nobody(names, ruling.reason)
-        plain = self._spelling.mend(text) if self._spelling else text
+        plain = self._spelling.mend(text)
         read = normalise_example(" ".join([plain, *attachments])) if attachments else plain
         pieces = segments(text)
         if not context and not pieces and (route := self._by_words(text, read, ruling)):

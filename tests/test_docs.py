@@ -175,7 +175,9 @@ def run_commands(page: Path, run: Run) -> None:
     for block in blocks(page):
         if block.language != "console" or block.left_out:
             continue
-        for command, told in re.findall(r"^\$ (.+)\n((?:(?!\$ ).*\n)*)", block.text, re.MULTILINE):
+        commands = re.findall(r"^\$ (.+)\n((?:(?!\$ ).*\n)*)", block.text, re.MULTILINE)
+        assert commands, f"{named(page)}:{block.line} holds no command"
+        for command, told in commands:
             if command == "echo $?":
                 printed = str(code)
             else:

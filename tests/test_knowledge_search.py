@@ -93,15 +93,18 @@ def test_ids_that_name_nothing(knowledge, name):
 # Typing errors
 
 
-def english(word: str) -> bool:
-    return word in {"vacation", "stock", "contract"}
+class English:
+    """It knows three words."""
+
+    def has_word(self, word: str) -> bool:
+        return word in {"vacation", "stock", "contract"}
 
 
 @pytest.fixture(scope="module")
 def spelling(tmp_path_factory) -> Spelling:
     folder = tmp_path_factory.mktemp("words")
     save_words(["Lubricate the bearing monthly. The action of the pump; the clock and the contact."] * 2, folder)
-    return Spelling(lambda: saved_words(folder), english)
+    return Spelling(lambda: saved_words(folder), English())
 
 
 @pytest.mark.parametrize(
@@ -123,7 +126,7 @@ def test_typing_errors_are_put_right_by_the_words_of_the_documents(spelling, que
 
 
 def test_an_index_without_a_list_of_words_mends_nothing(tmp_path):
-    assert Spelling(lambda: saved_words(tmp_path), english).mend("the baering") == "the baering"
+    assert Spelling(lambda: saved_words(tmp_path), English()).mend("the baering") == "the baering"
 
 
 def test_misspelt_questions_find_what_is_meant(knowledge):

@@ -95,6 +95,7 @@ def test_who_leaves_a_stream_ends_its_work(desk: Team) -> None:
     async def leave() -> None:
         async for event in desk.astream(ENDLESS, specialist="writer"):
             if event.name == "token":
+                assert not nobody_works()
                 break
 
     asyncio.run(leave())

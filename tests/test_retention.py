@@ -108,5 +108,6 @@ def test_the_command(run: Run, plan: Blueprint) -> None:
 def test_a_server_forgets_by_itself(plan: Blueprint, models) -> None:
     for path in plan.state.glob("attachments/*/owner.json"):
         os.utime(path, (0, 0))
+    assert [thread for thread, _ in Attachments(plan).threads()] == ["of a file alone"]
     with Team.load(plan, store=models, engine=ScriptedEngine(lambda messages: "0.8")) as team, served(team):
         until(lambda: not list(Attachments(plan).threads()))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
+from operator import eq, gt, lt, ne
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlglot
@@ -96,10 +98,38 @@ def test_what_is_no_query_is_refused(short: str, catalogue: Catalogue, database:
         database.query(expand(short, catalogue))
 
 
-@given(st.text(max_size=60))
-def test_any_text_is_sql_or_an_error(text: str) -> None:
-    with suppress(ToolError):
-        sqlglot.parse_one(expand(text, Catalogue({})), read="sqlite")  # raises another error when it is no SQL
+WORDS = 'SELECT WHERE AND = ( ) , * 1 MAX( COUNT( FROM parts parts.part suppliers.town "order".pieces'.split()
+
+
+@given(
+    st.text(max_size=60) | st.lists(st.sampled_from(WORDS), max_size=9).map(lambda words: " ".join(["SELECT", *words]))
+)
+def test_any_text_is_sql_or_an_error(catalogue: Catalogue, text: str) -> None:
+    try:
+        written = expand(text, catalogue)
+    except ToolError:
+        return
+    assert sqlglot.parse_one(written, read="sqlite").sql("sqlite") == written
+
+
+@given(
+    st.lists(st.sampled_from(["part", "on_hand", "minimum", "supplier", "town"]), min_size=1, max_size=3, unique=True),
+    st.sampled_from(["on_hand", "minimum"]),
+    st.sampled_from([("<", lt), (">", gt), ("=", eq), ("<>", ne)]),
+    st.integers(0, 11),
+)
+def test_any_columns_and_condition_give_their_rows(
+    catalogue: Catalogue, database: SqliteDatabase, columns: list[str], measure: str, how: Any, bound: int
+) -> None:
+    sign, holds = how
+    towns = dict(SUPPLIERS)
+    names = ("part", "description", "on_hand", "minimum", "supplier", "town")
+    every: list[dict[str, Any]] = [dict(zip(names, (*row, towns[row[-1]]), strict=True)) for row in PARTS]
+    shown = ", ".join(f"{'suppliers' if column == 'town' else 'parts'}.{column}" for column in columns)
+    rows = database.query(expand(f"SELECT {shown} WHERE parts.{measure} {sign} {bound}", catalogue)).rows
+    assert sorted(rows) == sorted(
+        tuple(row[column] for column in columns) for row in every if holds(row[measure], bound)
+    )
 
 
 @pytest.mark.parametrize(

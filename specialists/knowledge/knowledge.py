@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.embedding import Embedder, KnowsWords, embed_passages
+from ...core.embedding import Embedder, embed_passages
 from ...core.errors import KnowledgeError
 from ...core.run import Progress, no_progress
 from ...core.spelling import Spelling, saved_words
@@ -83,9 +83,8 @@ class Knowledge:
         self._lexical = Lexical.open(folder)
         index = index_type(meta["backend"], [root] if root else [])
         self._dense = index.open(folder, self._passages, meta["backend_options"])
-        # without a list of words that are right, every unknown one would count as a typing error
         self._counted = partial(saved_words, folder)
-        self._spelling = Spelling(self._counted, embedder.has_word) if isinstance(embedder, KnowsWords) else None
+        self._spelling = Spelling(self._counted, embedder)
         self._abbreviations = Abbreviations(self._passages.abbreviations())
         self._visible: frozenset[str] | None = None
         self._seen = np.ones(len(self._rows), dtype=np.bool_)
@@ -157,7 +156,7 @@ class Knowledge:
         """
         if not len(self) or not query.strip():
             return []
-        mended = self._spelling.mend(query) if self._spelling else query
+        mended = self._spelling.mend(query)
         rows, signals = self._evidence(self._abbreviations.widen(query), self._abbreviations.widen(mended))
         words = signals["bm25"]
         scores = (signals["dense"] + _WORDS * words / (words + _HALF)).astype(np.float32)
