@@ -196,7 +196,9 @@ def end_with(answer: Answer, *, json: bool) -> NoReturn:
 
 
 def show_answer(console: Console, answer: Answer) -> None:
-    """Print an answer with its specialist, citations, confidence and seconds."""
+    """Print an answer with its specialist, citations, confidence and seconds; of what waits, what exactly."""
+    from ..tools.policy import ApprovalRequest
+
     style = "bold" if answer.kind == "answer" else "yellow"
     console.print(f"[{style}]{_still(answer.text)}[/]", highlight=False)
     for citation in answer.citations:
@@ -205,6 +207,9 @@ def show_answer(console: Console, answer: Answer) -> None:
     for citation in answer.evidence:
         console.print(f"  [cyan]{_still(place(citation))}[/]", highlight=False)
         console.print(f"    {_marked(citation)}", highlight=False)
+    if answer.kind == "waiting":
+        for action in ApprovalRequest.model_validate(answer.data).action_requests:
+            show_arguments(console, action)
     console.print(f"  [dim]{escape(_signature(answer))}[/]", highlight=False)
 
 
@@ -274,10 +279,15 @@ def show_request(console: Console, request: ApprovalRequest) -> None:
     """Print what waits, and why. Nothing in the arguments can move the cursor or turn the text around."""
     for number, action in enumerate(request.action_requests, 1):
         console.print(f"[bold]{number}. {escape(visible(action.name))}[/]", highlight=False)
-        for name, value in action.args.items():
-            shown = jsonlib.dumps(value, ensure_ascii=False)
-            console.print(f"     {escape(visible(name))}: {escape(visible(shown))}", highlight=False, soft_wrap=True)
+        show_arguments(console, action)
         console.print(f"   [dim]{escape(visible(action.description))}[/]", highlight=False)
+
+
+def show_arguments(console: Console, action: Action) -> None:
+    """Print what a call would be made with, a line for each argument."""
+    for name, value in action.args.items():
+        shown = jsonlib.dumps(value, ensure_ascii=False)
+        console.print(f"     {escape(visible(name))}: {escape(visible(shown))}", highlight=False, soft_wrap=True)
 
 
 def ask_decisions(console: Console, request: ApprovalRequest) -> list[Decision] | None:

@@ -60,6 +60,8 @@ def init(
     console.print(f"A team of {sum(path.name == 'specialist.yaml' for path in written)} specialists is in {folder}:")
     console.print("".join(f"  {path}\n" for path in written if not path.name.endswith(".schema.json")))
     steps = _next_steps(folder, _EXAMPLES[template][1] if template in _EXAMPLES else FIRST_QUESTION)
+    if any(path.parts[0] == "workflows" for path in written):
+        steps.insert(-1, (command_line("workflow", "list", team=folder), "tasks with several steps, for metier run"))
     width = max(len(command) for command, what in steps if what)
     console.print("Next:\n" + "\n".join(f"  {command:<{width}}  {what}".rstrip() for command, what in steps))
 

@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table as Grid
 
 from ..core.errors import ConfigError, InputError, StateError, unknown
-from .ask import open_team, read_decisions, shorten, visible
+from .ask import open_team, read_decisions, shorten, show_arguments, visible
 from .options import AsJson, TeamFolder, blueprint_of, command_line, next_lines, print_json, progress_bars
 
 if TYPE_CHECKING:
@@ -183,17 +183,33 @@ def list_plans(team: TeamFolder = Path(), json: AsJson = False) -> None:
 
 
 @plans.command()
-def check(workflow: WorkflowName, team: TeamFolder = Path(), json: AsJson = False) -> None:
+def check(
+    workflow: Annotated[
+        str | None,
+        typer.Argument(metavar="[WORKFLOW]", help="Its name, or the path of its file; left out: all of the team's."),
+    ] = None,
+    team: TeamFolder = Path(),
+    json: AsJson = False,
+) -> None:
     """All that is wrong with a workflow, each with its line. Exit code 2 when it cannot run."""
     from ..agents.upkeep import Upkeep
-    from ..agents.workflows.files import check_file, read_plans
+    from ..agents.workflows.files import FOLDER, check_file, read_plans
     from ..agents.workflows.perform import known_of
 
-    path = _file(workflow, team)
+    root = blueprint_of(team).root
+    paths = [_file(workflow, team)] if workflow else sorted((root / FOLDER).glob("*.yaml"))
+    if not paths:
+        raise InputError("this team has no workflows", hint=f"write {root / FOLDER}/NAME.yaml")
     with open_team(team, quiet=json) as opened:
-        faults = check_file(path, known_of(Upkeep(opened), read_plans(opened.blueprint.root)))
-    _show_faults(path, faults, json=json)
-    if any(fault.blocking for _, fault in faults):
+        known = known_of(Upkeep(opened), read_plans(opened.blueprint.root))
+        found = {path: check_file(path, known) for path in paths}
+    if json:
+        several = {path.name: _faults(faults) for path, faults in found.items()}
+        print_json(next(iter(several.values())) if workflow else several)
+    else:
+        for path, faults in found.items():
+            _show_faults(path, faults)
+    if any(fault.blocking for faults in found.values() for _, fault in faults):
         raise typer.Exit(_WRONG)
 
 
@@ -398,18 +414,26 @@ def _show_run(run: WorkflowRun, *, json: bool, team: Path = Path()) -> None:
         console.print(f"[bold]{escape(_lines(str(run.result)))}[/]")
     if not run.waiting:
         return
-    decisions = list[str]()
+    ways = list[list[str]]()
     for action, allowed in _asked(run.waiting):
         console.print(f"[yellow]{escape(visible(action.description))}[/]")
+        if action.name not in _QUESTIONS:
+            show_arguments(console, action)
         choices = [visible(str(choice)) for choice in action.args.get("choices", ())]
         if choices:
             which = f"approve: {choices[0]}; reject: {choices[-1]}" if "approve" in allowed else ", ".join(choices)
             console.print(f"[yellow]  {escape(which)}[/]")
         for source in action.args.get("sources", ()):
             console.print(f"  [green]{escape(visible(str(source)))}[/]")
-        decisions.append("approve" if "approve" in allowed else f"respond:{(choices or ['your answer'])[0]}")
-    decisions = ["approve"] if {*decisions} == {"approve"} else decisions
-    next_lines(Console(stderr=True), command_line("approve", run.run_id, *decisions, team=team))
+        ways.append(["approve"] if "approve" in allowed else [f"respond:{one}" for one in choices or ["your answer"]])
+    decisions = ["approve"] if all(way == ["approve"] for way in ways) else [way[0] for way in ways]
+    # One question with several choices: which of them is copied is the person's decision.
+    lines = [[one] for one in ways[0]] if len(ways) == 1 else [decisions]
+    next_lines(Console(stderr=True), *(command_line("approve", run.run_id, *one, team=team) for one in lines))
+
+
+_QUESTIONS = ("ask_person", "step_failed")
+"""Not calls of a tool: what they ask stands in their words."""
 
 
 def _asked(request: ApprovalRequest) -> Iterator[tuple[Action, Sequence[str]]]:
@@ -448,10 +472,11 @@ def _run_rows(workflow: Workflow, rows: Path, out: Path, *, workers: int, retry:
     raise typer.Exit(_WAITS if done.waiting else _FAILED if done.failed else 0)
 
 
-def _show_faults(path: Path, faults: Sequence[tuple[int, Fault]], *, json: bool) -> None:
-    if json:
-        print_json([{"line": line, **fault.model_dump(mode="json")} for line, fault in faults])
-        return
+def _faults(faults: Sequence[tuple[int, Fault]]) -> list[dict[str, Any]]:
+    return [{"line": line, **fault.model_dump(mode="json")} for line, fault in faults]
+
+
+def _show_faults(path: Path, faults: Sequence[tuple[int, Fault]]) -> None:
     for line, fault in faults:
         print(ConfigError(fault.what, file=path, line=line, field=fault.where, hint=fault.hint or None))
     if not faults:

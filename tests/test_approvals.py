@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from langchain_core.messages import HumanMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
@@ -17,6 +18,7 @@ from langgraph.types import Command
 from metier.core.errors import InputError, StateError
 from metier.core.run import Event
 from metier.core.types import Answer, Brief, ToolCall
+from metier.serving.ask import end_with
 from metier.specialists.engines.scripted import ScriptedEngine
 from metier.tests.shop import Open, lines, tools
 from metier.tools.policy import Action, ApprovalRequest, ApprovalResponse, Approve, Edit, Reject, Respond, TeamRules
@@ -58,6 +60,14 @@ def test_an_effect_after_outside_text_waits_and_goes_on_in_another_process(shop:
     assert lines(tmp_path / "looked.txt") == ["7"], "a step that was done is not done again"
     assert isinstance(second.engine, ScriptedEngine)
     assert len(second.engine.calls) == 1, "the model is asked only for what comes after the decision"
+
+
+def test_what_a_person_may_approve_is_shown_on_a_terminal(shop: Open, capsys: pytest.CaptureFixture[str]) -> None:
+    """Not only the tool's name: nobody agrees to an order without its number."""
+    waiting = shop().ask("clerk: look(7) then mail(7) then pay(7)", thread_id="t")
+    with pytest.raises(typer.Exit):
+        end_with(waiting, json=False)
+    assert 'order: "7"' in capsys.readouterr().out
 
 
 def test_what_was_done_is_told_however_unsure_the_model_was(shop: Open, tmp_path: Path) -> None:

@@ -86,6 +86,7 @@ def test_a_template_names_the_new_folder(run: Run, tmp_path: Path) -> None:
     code, out, _ = run("init", tmp_path / "mine", "--from", "act")
     assert code == 0
     assert f'metier ask -t {tmp_path / "mine"} "how many V-belts are in the store?"' in out
+    assert f"metier workflow list -t {tmp_path / 'mine'}" in out
     for path in (tmp_path / "mine").rglob("*"):
         if path.suffix in (".yaml", ".md"):
             assert "examples/workshop" not in path.read_text(encoding="utf-8")

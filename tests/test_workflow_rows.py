@@ -229,9 +229,42 @@ def test_what_comes_next_names_what_may_be_said(run: Run, copy: Path) -> None:
     (copy / "workflows" / "bad.yaml").write_text(three)
     waits = run("run", "bad", "-t", copy, "--run", "r1")
     assert "a bruise, a cut, none" in waits.out
-    assert "metier approve r1 'respond:a bruise'" in waits.err
+    for choice in ("a bruise", "a cut"):
+        assert f"metier approve r1 'respond:{choice}'" in waits.err
+    assert "choices: a bruise, a cut, none" in run("run", "bad", "-t", copy, "--dry-run").out
     done = run("runs", "resume", "r1", "respond:a cut", "-t", copy)
     assert (done.code, "a cut" in done.out) == (0, True)
+    long = f"a-run-with-a-name-that-is-copied-{'x' * 30}"
+    assert run("run", "bad", "-t", copy, "--run", long).code == 75
+    assert long in run("runs", "list", "-t", copy).out
+
+
+def test_a_call_that_waits_is_shown_with_what_it_would_do(run: Run, copy: Path) -> None:
+    for name, line in (
+        ("helpdesk/specialist.yaml", "tools: [calculator]"),
+        ("team.yaml", "policy: {ask: [calculate]}"),
+    ):
+        card = copy / name
+        card.write_text(f"{card.read_text()}\n{line}\n")
+    (copy / "workflows").mkdir()
+    (copy / "workflows" / "sum.yaml").write_text("steps: {sum: {tool: calculate, arguments: {expression: 6 * 7}}}\n")
+    waits = run("run", "sum", "-t", copy, "--run", "r1")
+    assert (waits.code, 'expression: "6 * 7"' in waits.out) == (75, True)
+    assert "42" in run("approve", "r1", "approve", "-t", copy).out
+
+
+def test_all_workflows_of_a_team_are_checked_at_once(run: Run, copy: Path) -> None:
+    assert "has no workflows" in run("workflow", "check", "-t", copy).err
+    (copy / "workflows").mkdir()
+    (copy / "workflows" / "good.yaml").write_text("steps: {sum: {calculate: 6 * 7}}\n")
+    assert run("workflow", "check", "-t", copy).code == 0
+    (copy / "workflows" / "other.yaml").write_text("steps: {a: {join: '{{ sum }}'}}\n")
+    both = run("workflow", "check", "-t", copy)
+    assert both.code == 2
+    assert "good.yaml: nothing is wrong" in both.out
+    assert "other.yaml:1: steps.a.join: unknown step or parameter 'sum'" in both.out
+    told = json.loads(run("workflow", "check", "-t", copy, "--json").out)
+    assert [len(told[name]) for name in ("good.yaml", "other.yaml")] == [0, 1]
 
 
 def test_programs_of_openssa_are_brought_to_a_team(run: Run, copy: Path) -> None:

@@ -22,7 +22,8 @@ from metier.agents.workflows.plan import (
 from metier.agents.workflows.results import Failed, Items, Number, Skipped, Table, Text
 from metier.agents.workflows.runs import WorkflowRun, compare_runs, runs
 from metier.core.errors import ConfigError, InputError, StateError
-from metier.core.run import Cancelled, Event, cancellable
+from metier.core.run import Cancelled, Emit, Event, cancellable
+from metier.core.types import Answer, Brief, Citation
 from metier.memory.store import Owner
 from metier.tests.shop import lines
 from metier.tests.workflow_team import ROWS, open_office, week
@@ -225,6 +226,60 @@ ASK: dict[str, Any] = {
     "many": {"ask_person": "How many?", "type": "integer"},
     "sent": {"when": "{{ who.text == 'send' }}", "join": "sent {{ many.value + 1 }}"},
 }
+
+
+def test_a_person_sees_where_the_question_got_its_words(team: Team) -> None:
+    """ "15 minutes under the shower" may be said of something else: only its sentence and its place tell."""
+    run = Workflow(SERVICE, team).run({"machine": "filler"})
+    assert run.waiting is not None
+    (asked_for,) = run.waiting.action_requests
+    assert asked_for.args["question"] == "about filler 1?"
+    assert asked_for.args["sources"] == ["“about filler 1” — manuals.pdf, page 2"]
+
+
+class Unsure:
+    """A team in which nobody is sure, but something came near."""
+
+    def __init__(self, team: Team) -> None:
+        self._team = team
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._team, name)
+
+    def take(self, brief: Brief, specialist: str | None = None, *, emit: Emit) -> Answer:
+        near = Citation(source="first-aid.md", quote="Press on a deep cut.", start=0, end=20, context="… all around …")
+        return Answer(
+            text="I am not sure.", kind="abstain", specialist="manuals", version="1", reason="only 45% sure",
+            evidence=(near,), touched=("untrusted",),
+        )  # fmt: skip
+
+
+def test_what_came_near_is_told_where_nobody_was_sure(team: Team) -> None:
+    steps = plan(
+        first={"ask": "manuals", "task": "a cut hand", "on_failure": "skip"},
+        bad={"ask_person": "Do first: {{ first }}", "choices": ["yes", "no"]},
+        said={"join": "{{ first }}"},
+    )
+    workflow = Workflow(steps, Unsure(team))
+    run = workflow.run(run_id="r")
+    assert run.waiting is not None
+    near = "only 45% sure; not confirmed, but nearest: “Press on a deep cut.” — first-aid.md"
+    assert run.waiting.action_requests[0].args["question"] == f"Do first: (left out: {near})"
+    done = workflow.resume("r", [Approve()])
+    assert done.result is not None
+    assert (str(done.result), done.result.touched) == (f"(left out: {near})", ("untrusted",))
+    asks = plan(first={"ask": "manuals", "task": "a cut hand", "on_failure": "ask"})
+    told = Workflow(asks, Unsure(team)).run().waiting
+    assert told is not None
+    assert "first-aid.md" in told.action_requests[0].description
+
+
+def test_a_run_keeps_the_folder_that_was_named_when_it_began(team: Team, tmp_path: Path) -> None:
+    steps = plan(sure={"ask_person": "Write it?", "choices": ["yes", "no"]},
+                 report={"report": "out.md", "template": "{{ sure }}"})  # fmt: skip
+    Workflow(steps, team, folder=tmp_path / "mine").run(run_id="r")
+    Workflow(steps, team).resume("r", [Approve()])
+    assert (tmp_path / "mine" / "out.md").read_text() == "yes\n"
 
 
 def test_people_are_asked_side_by_side_and_answer_in_their_order(team: Team) -> None:

@@ -427,6 +427,10 @@ def _does(step: Step, scope: Plain) -> str:
 
 def _filled(value: Any, scope: Plain) -> str:
     """With the parameters in it, where a text needs nothing else."""
+    if isinstance(value, list | tuple):
+        return ", ".join(_filled(part, scope) for part in value)
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {_filled(part, scope)}" for name, part in value.items())
     if not isinstance(value, str) or not uses(value).names <= set(scope):
         return str(value)
     try:
