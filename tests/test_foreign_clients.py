@@ -1,4 +1,4 @@
-"""Unmodified programs that are not Python, against a real server: the AI SDK, AG-UI's client, curl, MCP's own judge.
+"""Unmodified programs that are not Python, against a real server: AI SDK, LangChain, AG-UI, curl, MCP's own judge.
 
 `make clients` fetches those of npm, as `tests/clients/package-lock.json` pins them; node comes with the extra `dev`.
 """
@@ -68,6 +68,22 @@ def test_the_ai_sdk_answers_streams_structures_and_embeds(address: str) -> None:
     assert said["dimension"] == 384
     assert 3 <= said["heard"] < 100, "who leaves hears no more of what never ends"
     assert (said["failed"]["status"], said["failed"]["retryable"]) == (404, False)
+    assert "available: metier" in said["failed"]["message"]
+
+
+@npm
+def test_langchain_in_javascript_answers_streams_structures_and_embeds(address: str) -> None:
+    """What n8n's chat model is made of."""
+    said = client("langchain.mjs", address=address, question=QUESTION, story=STORY, written='write: {"end": "2031"}')
+    assert (said["text"], said["model"]) == (QUOTE, "metier/leases")
+    assert said["usage"]["output_tokens"] == 3
+    assert said["told"] == TOLD
+    assert said["toldUsage"]["output_tokens"] == len(TOLD)
+    assert said["structured"] == {"end": "2031"}
+    assert (said["withTools"], said["called"]) == (QUOTE, []), "tools of others are passed over"
+    assert said["responses"] == QUOTE
+    assert said["dimension"] == 384
+    assert said["failed"]["status"] == 404
     assert "available: metier" in said["failed"]["message"]
 
 
