@@ -46,6 +46,8 @@ class Quote:
     """What may stand before the quotes, in a line of its own."""
     most: int = 1
     """How many quotes at most."""
+    barred: Sequence[str] = ()
+    """Words that no quote begins with."""
 
 
 @dataclass(frozen=True)

@@ -78,8 +78,12 @@ def quote_grammar(quote: Quote, end: str = "") -> str:
     opening = f"({openings})? " if openings else ""
     more = f' ("\\n" quote){{0,{quote.most - 1}}}' if quote.most > 1 else ""
     other = f" | {_any(quote.alternatives)}" if quote.alternatives else ""
-    names = " | ".join(f"quote{number}" for number in range(len(full)))
-    rules = [f"quote{number}: %regex {_literal({'substring_words': text})}\n" for number, text in enumerate(full)]
+    names = " | ".join(f"QUOTE{number}" for number in range(len(full)))
+    fit = f" & ~/(?i)({'|'.join(map(re.escape, quote.barred))})([^\\w](.|\\n)*)?/" if quote.barred else ""
+    rules = [
+        f"QUOTE{number}: RUN{number}{fit}\nRUN{number}: %regex {_literal({'substring_words': text})}\n"
+        for number, text in enumerate(full)
+    ]
     return f"{LARK}start: ({opening}quote{more}{other}){_stop(end)}\nquote: {names}\n{''.join(rules)}"
 
 

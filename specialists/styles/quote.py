@@ -89,7 +89,9 @@ def answer(work: Work) -> Draft:
     draft = _draft(work, work.ask(prompt, shape))
     if draft.found:
         return draft
-    nearest = _draft(work, work.ask(prompt, replace(shape, alternatives=()), aloud=False))
+    # It would say "not" once more, wherever a passage has that word.
+    pointing = replace(shape, alternatives=(), barred=NOT_FOUND.split()[:1])
+    nearest = _draft(work, work.ask(prompt, pointing, aloud=False))
     return replace(nearest, certainty={**nearest.certainty, DECLINED: 1.0})
 
 
