@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -260,7 +260,7 @@ def test_what_came_near_is_told_where_nobody_was_sure(team: Team) -> None:
         bad={"ask_person": "Do first: {{ first }}", "choices": ["yes", "no"]},
         said={"join": "{{ first }}"},
     )
-    workflow = Workflow(steps, Unsure(team))
+    workflow = Workflow(steps, cast(Team, Unsure(team)))
     run = workflow.run(run_id="r")
     assert run.waiting is not None
     near = "only 45% sure; not confirmed, but nearest: “Press on a deep cut.” — first-aid.md"
@@ -269,7 +269,7 @@ def test_what_came_near_is_told_where_nobody_was_sure(team: Team) -> None:
     assert done.result is not None
     assert (str(done.result), done.result.touched) == (f"(left out: {near})", ("untrusted",))
     asks = plan(first={"ask": "manuals", "task": "a cut hand", "on_failure": "ask"})
-    told = Workflow(asks, Unsure(team)).run().waiting
+    told = Workflow(asks, cast(Team, Unsure(team))).run().waiting
     assert told is not None
     assert "first-aid.md" in told.action_requests[0].description
 

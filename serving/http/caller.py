@@ -46,8 +46,8 @@ CALLER = "metier.caller"
 """Key of a request's scope under which the gate names who sent it."""
 
 
-async def caller(request: Request) -> Caller:  # not asynchronous, it would get a thread for each request
-    """The dependency of every route: who asks.
+def caller(request: Request) -> Caller:
+    """Who sent a request.
 
     Raises:
         ServingError: 401, the request came past the gate.
@@ -58,5 +58,9 @@ async def caller(request: Request) -> Caller:  # not asynchronous, it would get 
     return known
 
 
-Whoever = Annotated[Caller, Depends(caller)]
+async def _caller(request: Request) -> Caller:  # not asynchronous, it would get a thread for each request
+    return caller(request)
+
+
+Whoever = Annotated[Caller, Depends(_caller)]
 """The type of a route's parameter that is the caller."""
