@@ -18,7 +18,7 @@ __all__ = ["MAX_DOCUMENT_BYTES", "READERS", "READING", "Reader", "read", "with_r
 Reader = Callable[[Path, str], Document]
 """Takes the file and its source name; raises `UnreadableDocument` with a reason for people."""
 
-READING = 5
+READING = 6
 """Raised when readers, splitter or terms give something else: the next build then reads all documents again. Until then
 an index that is there still opens."""
 
