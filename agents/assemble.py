@@ -63,7 +63,7 @@ def open_specialist(
     adapter: Adapter,
     *,
     classifier: bool = True,
-    calibrated: bool = True,
+    calibration: PlattScaling | None = None,
     dry: bool = False,
 ) -> Specialist:
     """A specialist with all that its card names: whoever wants one (a team, an evaluation, training) gets it here.
@@ -72,7 +72,7 @@ def open_specialist(
         knowledge: Its documents, opened; whoever opened them closes them.
         adapter: As published (`adapter_of` says which one is in use).
         classifier: Use its trained classifier, if the build found it to do better than the model.
-        calibrated: Correct its confidence as the team's own questions say, if the build found that to be better.
+        calibration: How its confidence is corrected; left out, as the build found the team's own questions to say.
         dry: To be judged, not to act: tools are not run, nothing is refused, no guard looks at passages.
 
     Raises:
@@ -90,6 +90,7 @@ def open_specialist(
         classifier=classifier_in_use(plan, name) if classifier else None,
         rows=partial(plan.example_rows, name),
     )
+    corrected = calibration or calibration_of(plan)
     return Specialist(
         card.model_copy(update={"abstain_below": 0.0}) if dry else card,
         engine,
@@ -102,8 +103,8 @@ def open_specialist(
         journal=None if dry else GraphJournal(),
         abstain_below=plan.card.abstain_below,
         base=plan.base_of(name),
-        calibration=calibration_of(plan) if calibrated else AS_SHIPPED,
-        version=version_of(plan, name, runtime.bases, knowledge, adapter, classifier=classifier, calibrated=calibrated),
+        calibration=corrected,
+        version=version_of(plan, name, runtime.bases, knowledge, adapter, classifier=classifier, calibration=corrected),
     )
 
 
@@ -197,20 +198,21 @@ def version_of(
     adapter: Adapter,
     *,
     classifier: bool = True,
-    calibrated: bool = True,
+    calibration: PlattScaling | None = None,
 ) -> str:
     """Card, documents, base, adapter, classifier and the team's calibration in 12 hex digits; stands in every answer.
 
     Args:
         classifier: Of the specialist with its trained classifier, if it uses one.
-        calibrated: Left out for what evaluations are named by: they keep what any calibration can be applied to.
+        calibration: As for `open_specialist`. Evaluations are named by the version as shipped: they keep what any
+            calibration can be applied to.
     """
     documents = {d.source: d.sha256 for d in knowledge.documents()} if knowledge else {}
     base = blueprint.base_of(name)
     model = bases[base].sha256("gguf") if base in bases else [blueprint.card.engine, base]
     card = blueprint.specialists[name].model_dump(exclude_defaults=True, exclude={"groups"})
     trained = classifier_in_use(blueprint, name) if classifier else None
-    corrected = calibration_of(blueprint) if calibrated else AS_SHIPPED
+    corrected = calibration or calibration_of(blueprint)
     more = [*([sha256(trained)] if trained else []), *([corrected.model_dump()] if corrected != AS_SHIPPED else [])]
     return fingerprint(card, documents, model, adapter_version(adapter), *more)
 

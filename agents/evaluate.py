@@ -22,7 +22,7 @@ from ..core.run import Progress, no_progress, part_of
 from ..core.types import Budget
 from ..specialists.adapters.choose import Adapter, Candidates, candidates, on_server
 from ..specialists.adapters.registry import ALIASES
-from ..specialists.confidence import fitted_for
+from ..specialists.confidence import AS_SHIPPED, fitted_for
 from ..specialists.engines import Engine
 from ..specialists.evaluation.measures import Ground
 from ..specialists.evaluation.questions import Question, Result
@@ -163,7 +163,7 @@ class Evaluation:
             knowledge,
             candidate.adapter,
             classifier=candidate.classifier,
-            calibrated=False,
+            calibration=AS_SHIPPED,
             dry=True,
         )
         ground = Ground(knowledge.text if knowledge else None, specialist.resources)
@@ -174,7 +174,7 @@ class Evaluation:
     def _candidate(self, name: str, system: str, adapter: Adapter, *, classifier: bool) -> Candidate:
         plan, card = self.blueprint, self.blueprint.specialists[name]
         knowledge = self.knowledge.get(name)
-        version = version_of(plan, name, self.bases, knowledge, adapter, classifier=classifier, calibrated=False)
+        version = version_of(plan, name, self.bases, knowledge, adapter, classifier=classifier, calibration=AS_SHIPPED)
         database = plan.folders[name] / (card.database or "")
         if card.database and database.is_file():
             # Rows change while the version stays; what was said of the old ones is worth nothing.

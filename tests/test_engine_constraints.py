@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from llguidance import LLMatcher, LLTokenizer
 
 from metier.core.errors import EngineError
 from metier.core.models import ModelStore
@@ -120,6 +121,25 @@ def test_a_long_passage_is_quoted_in_whole_words(engine: Any) -> None:
     assert said in passage
     at = passage.index(said)
     assert at == 0 or not (passage[at - 1].isalnum() and said[0].isalnum())
+
+
+@pytest.mark.parametrize(
+    ("said", "fits"),
+    [
+        ("This is not allowed", True),
+        ("nothing else", True),
+        ("not more than five", False),
+        ("Not in Spain", False),
+        ("Yes.\nnot more", False),
+        ("nothing else\nnot more", False),
+    ],
+)
+def test_no_quote_begins_with_a_barred_word(said: str, fits: bool) -> None:
+    text = "This is not allowed, not more than five days. nothing else\nNot in Spain"
+    rules = grammar.quote_grammar(Quote([text], openings=["Yes.", "No."], most=3, barred=["not"]))
+    tokens = LLTokenizer("byte")
+    given = tokens.tokenize_str(said)
+    assert (LLMatcher(tokens, rules).validate_tokens(given) == len(given)) is fits
 
 
 @pytest.mark.parametrize("alternative", ["not found", 'say "no"', "ne pas trouvé\n"])

@@ -153,10 +153,10 @@ def _draft(calls: Sequence[ToolCall], certainty: dict[str, float], sure: float |
 
 def _first(work: Work, decision: CallDecision | None, fitting: Fitting) -> tuple[Reply, float | None]:
     """The first call or none, and how probable it is that a function fits (None: not known, the model decides)."""
-    reply = _ask(work, fitting)
     shots = _calling(work).shots(work.brief.task, 0, fitting.functions)
+    reply = _ask(work, fitting, shots=shots)
     if copied(reply.text, shots, f"{work.brief.task} {_known(work)}"):
-        reply = _ask(work, fitting, alone=True)
+        reply = _ask(work, fitting, shots=())
     if decision is None or fitting.similarity is None or "first_logprob" not in reply.certainty:
         return reply, None
     calls = reply.text != NO_CALL
@@ -212,14 +212,20 @@ def _known(work: Work) -> str:
 
 
 def _ask(
-    work: Work, fitting: Fitting, calls: Sequence[ToolCall] = (), *, forced: bool = False, alone: bool = False
+    work: Work,
+    fitting: Fitting,
+    calls: Sequence[ToolCall] = (),
+    *,
+    forced: bool = False,
+    shots: Sequence[Shot] | None = None,
 ) -> Reply:
     """The model's next call, or none unless it is forced; the calls that were made are known to it.
 
     Args:
-        alone: No examples are shown.
+        shots: Examples that are shown; left out, those that are most like the task.
     """
-    shots = [] if alone else _calling(work).shots(work.brief.task, len(calls), fitting.functions)
+    if shots is None:
+        shots = _calling(work).shots(work.brief.task, len(calls), fitting.functions)
     messages = work.prompt(system=shown_functions(fitting.functions), more=[called(c) for c in calls], shots=shots)
     schema = call_schema(fitting.functions) if forced else call_or_none(fitting.functions)
     # A tool of somebody else may say more in its schema than a grammar can: the tool itself checks that.
