@@ -1,6 +1,7 @@
 """Trains the skill `answer`: what a colleague would say, in the words of the passages, one quote a line.
 
     python benchmarks/skills/answer.py DATA CORPORA OUT --start PEFT [--minutes 40]
+    python benchmarks/skills/answer.py DATA CORPORA OUT.npz --pack --part 30 --rounds 3     # for `reader_gpu.py`
 
 DATA is the folder of the public evaluation sets (their training part is used), CORPORA that of the sets to learn from.
 Lessons of our own (`lessons/`) teach the forms, the sets how people ask.
@@ -13,23 +14,27 @@ import gzip
 import json
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from metier.benchmarks.skills import call, label, own_lessons, quote, sql
+from metier.benchmarks.skills import call, label, own_lessons, quote, sql, sql_corpora
 from metier.benchmarks.skills.own_lessons import Item
 from metier.benchmarks.skills.skill import Skill
 from metier.core.files import sha256, write_atomic
-from metier.core.models import ModelStore
+from metier.core.models import LocalModel, ModelStore
+from metier.core.text import content_stems
 from metier.core.types import Passage, Turn
 from metier.specialists.adapters.folder import WEIGHTS
+from metier.specialists.engines.unpack import load_tokenizer
 from metier.specialists.knowledge.citation import cite
 from metier.specialists.prompt import NOT_FOUND, Message, TrainingExample
 from metier.specialists.styles.quote import ANSWER, weighing
 from metier.specialists.training.config import TrainConfig
+from metier.specialists.training.examples import encode
 from metier.specialists.training.train import train_adapter
 
 SHARES = {
@@ -37,14 +42,25 @@ SHARES = {
     "integreat_en": 30,
     "integreat_de": 15,
     "integreat_across": 45,
-    "selqa": 40,
+    "selqa": 50,
     "nq_open_oracle": 60,
     "fairytaleqa": 30,
-    "wikitablequestions": 40,
+    "wikitablequestions": 60,
     "timeqa": 20,
+    "aitqa": 15,
+    "expmrc_squad_dev": 15,
 }
 """How many lessons of each set: sets in which people ask naturally get more (`integreat_across`: a German question
 about an English text)."""
+
+LONGEST = 1100
+"""Tokens of a prompt with its answer; longer ones are left out."""
+_BESIDE = (0, 1, 2, 2)
+"""Passages of other questions that stand beside the one that answers."""
+_POOL = 40
+"""Passages of which the nearest are taken."""
+_ROWS = 7
+"""Rows of a table that are shown."""
 
 _YES_NO = re.compile(
     r"(?i)(is|are|do|does|did|can|could|may|might|will|would|should|must|has|have|was|were|am)\b(?!.* or )"
@@ -58,8 +74,23 @@ def corpora(folder: Path, dice: random.Random, part: float) -> Iterator[Item]:
     for name, count in SHARES.items():
         rows = list(_across(folder) if name == "integreat_across" else _rows(folder, name))
         dice.shuffle(rows)
-        made = (item for row in rows if (item := _item(name, row, dice)))
-        yield from (item for item, _ in zip(made, range(round(count * part)), strict=False))
+        made = [item for row in rows if (item := _item(name, row, dice))]
+        for item in made[: round(count * part)]:
+            yield _in_company(item, made, dice)
+
+
+def _in_company(item: Item, others: Sequence[Item], dice: random.Random) -> Item:
+    """Passages of other questions beside its own: those of a few dozen that share most words with it, and do not answer
+    it.
+    """
+    said = item.answer.split("\n")[-1].casefold()
+    asked = content_stems(item.task)
+    pool = {text for other in dice.sample(others, min(_POOL, len(others))) for text in other.passages}
+    strange = [text for text in sorted(pool - {*item.passages}) if said not in text.casefold()]
+    strange.sort(key=lambda text: -len(asked & content_stems(text)))
+    shown = [*item.passages, *strange[: dice.choice(_BESIDE)]]
+    dice.shuffle(shown)
+    return item._replace(passages=shown)
 
 
 def _rows(folder: Path, name: str) -> list[dict[str, Any]]:
@@ -77,7 +108,7 @@ def _across(folder: Path) -> Iterator[dict[str, Any]]:
 def _item(name: str, row: dict[str, Any], dice: random.Random) -> Item | None:
     passage, answer = row["passage"], row["answer"].strip()
     if name == "dstc9_faq":
-        return _faq(row)
+        return read_faq(row)
     if name == "fairytaleqa" and not row["question"].lower().startswith(("why", "how")):
         return None
     if not row.get("answerable", True):
@@ -85,14 +116,45 @@ def _item(name: str, row: dict[str, Any], dice: random.Random) -> Item | None:
         return Item(row["question"], NOT_FOUND, [quote.window(passage, "", dice, 110)]) if few else None
     if len(answer.split()) > 50 or not answer:
         return None
+    if name in ("wikitablequestions", "aitqa"):
+        return _cell(row["question"], passage, answer, dice)
     shown = quote.window(passage, answer, dice, 130)
     lines = [line for line in answer.split("\n") if line.strip()]
     if not all(_stands(line, shown) for line in lines):
         return None
-    return Item(row["question"], "\n".join(lines), [shown])
+    task = _asked(row["question"]) if dice.random() < 0.5 else row["question"]
+    return Item(task, "\n".join(lines), [shown])
 
 
-def _faq(row: dict[str, Any]) -> Item | None:
+def _cell(task: str, table: str, answer: str, dice: random.Random) -> Item | None:
+    """A question to a table: some of its rows, around the one in which the answer stands."""
+    written = table_rows(table)
+    holding = [number for number, line in enumerate(written) if f": {answer};" in f"{line};"]
+    if len(holding) != 1 or any(len(line.split()) > 60 for line in written):
+        return None
+    first = max(0, holding[0] - dice.randrange(_ROWS))
+    shown = "\n".join(written[first : first + _ROWS])
+    return Item(_asked(task), answer, [shown]) if _stands(answer, shown) else None
+
+
+def table_rows(table: str) -> list[str]:
+    """The rows of a table whose cells are divided by bars, each with the names of its columns, as documents' tables are
+    read.
+    """
+    head, *rows = ([cell.strip() for cell in line.split(" | ")] for line in table.split("\n"))
+    cells = (
+        [f"{name}: {cell}" if name else cell for name, cell in zip(head, row, strict=False) if cell] for row in rows
+    )
+    return ["; ".join(row) for row in cells]
+
+
+def _asked(task: str) -> str:
+    """With a capital and a question mark, as most people write."""
+    plain = task.strip().rstrip("?. ")
+    return f"{plain[:1].upper()}{plain[1:]}?"
+
+
+def read_faq(row: dict[str, Any]) -> Item | None:
     """Answers of a hotel's desk: whether it is yes or no is taken out of the text and has to be read off the rest."""
     lines = [_plain(line) for line in row["passage"].split("\n")[:14]]
     if not row.get("answerable", True):
@@ -117,13 +179,19 @@ def _stands(line: str, text: str) -> bool:
     return cite(line, [Passage(id="", text=text, source="")]) is not None
 
 
-def public(folder: Path, dice: random.Random, each: int) -> Iterator[Item]:
-    """Annual reports, extension bulletins and contracts: the training part of the evaluation sets, short answers."""
-    for name in ("finance_tatqa_span", "agri_agxqa", "law_cuad_qa"):
+PUBLIC = ("finance_tatqa_span", "agri_agxqa", "law_cuad_qa")
+"""Annual reports, extension bulletins and contracts, with short answers."""
+
+
+def public(folder: Path, dice: random.Random, each: int) -> Iterator[TrainingExample]:
+    """The training part of the evaluation sets: passages cut, for this style, and whole, for the style `quote`."""
+    for name in PUBLIC:
         rows = [q for q in quote.questions(folder, [name]) if not quote.aside(q)]
         for question in dice.sample(rows, min(each, len(rows))):
-            shown = quote.show(question, dice, passages=dice.choice((1, 2)), longest=90)
-            yield Item(question.task, question.answer if shown.answerable else NOT_FOUND, list(shown.passages))
+            shown = quote.show(question, dice, passages=dice.choice((1, 2, 3)), longest=dice.choice((90, 130, None)))
+            answer = question.answer if shown.answerable else NOT_FOUND
+            yield TrainingExample(_prompt(Item(question.task, answer, list(shown.passages))), answer)
+            yield quote.show(question, dice, longest=None).example
 
 
 def verdicts(own: Path, sets: Path, dice: random.Random, part: float) -> Iterator[TrainingExample]:
@@ -148,8 +216,11 @@ def _said_outright(sets: Path) -> Iterator[TrainingExample]:
 
 _OUTRIGHT = 600
 """Verdicts of a hotel's desk."""
+_QUERIES = 30
+"""Prompts of public sets with SQL."""
 
 REHEARSED: dict[str, tuple[Skill, tuple[str, ...], int]] = {
+    "quote": (quote.SKILL, tuple(quote.SKILL.sources), 50),
     "call": (call.SKILL, ("tools_bfcl",), 160),
     "label": (label.SKILL, ("law_cuad_clause", "industrial_fsiq", "intent_banking77", "route_clinc"), 60),
     "sql": (sql.SKILL, ("sql_geoquery", "sql_defog"), 60),
@@ -167,9 +238,10 @@ def rehearsed(data: Path, seed: int, part: float) -> Iterator[TrainingExample]:
 def lessons(data: Path, sets: Path, own: Path, seed: int, rounds: int, part: float) -> list[TrainingExample]:
     """Everything, shuffled."""
     dice = random.Random(seed)
-    items = [*own_lessons.items(dice, rounds, own), *corpora(sets, dice, part), *public(data, dice, round(50 * part))]
+    items = [*own_lessons.items(dice, rounds, own), *corpora(sets, dice, part)]
     found = [TrainingExample(_prompt(item), item.answer) for item in items]
-    found += [*rehearsed(data, seed, part), *verdicts(own, sets, dice, part)]
+    found += [*public(data, dice, round(50 * part)), *rehearsed(data, seed, part), *verdicts(own, sets, dice, part)]
+    found += dice.sample(queries := [*sql_corpora.examples(sets, dice)], min(len(queries), round(_QUERIES * part)))
     dice.shuffle(found)
     return found
 
@@ -180,16 +252,34 @@ def _prompt(item: Item) -> list[Message]:
     return ANSWER.prompt(item.task, item.passages, window=window)
 
 
+def pack(examples: Sequence[TrainingExample], base: LocalModel, out: Path, longest: int) -> None:
+    """Examples as token ids, for a machine that has no tokenizer: `ids` of all rows one after the other, `row` where
+    each begins (and the last one ends), `answers` with a bit for each token: whether it is learnt.
+    """
+    rows, left_out = encode(examples, load_tokenizer(base.files["gguf"]), longest)
+    ids = np.concatenate([np.array(row.ids, dtype=np.uint32) for row in rows])
+    begins = np.cumsum([0, *(len(row.ids) for row in rows)])
+    answers = np.zeros(len(ids), dtype=bool)
+    for row, begin in zip(rows, begins, strict=False):
+        for start, end in row.answers:
+            answers[begin + start : begin + end] = True
+    np.savez_compressed(out, ids=ids, row=begins.astype(np.uint64), answers=np.packbits(answers))
+    print(f"{out}: {len(rows)} rows, {len(ids)} tokens, {answers.sum()} of answers; {left_out} rows were too long")
+
+
 def main() -> None:
     args = _arguments()
     examples = lessons(args.data, args.corpora, args.lessons, args.seed, args.rounds, args.part)
+    if args.pack:
+        pack(examples, ModelStore().find(args.base), args.out, LONGEST)
+        return
     # Ten questions a step: those over the same passages cost little more than one.
     config = TrainConfig(
         minutes=args.minutes,
         epochs=1,
         seed=args.seed,
         learning_rate=args.rate,
-        longest=900,
+        longest=LONGEST,
         batch_tokens=4096,
         patience=99,
     )
@@ -213,7 +303,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("data", type=Path, help="folder with the public evaluation sets")
     parser.add_argument("corpora", type=Path, help="folder with the public sets to learn from")
     parser.add_argument("out", type=Path, help="folder of the adapter")
-    parser.add_argument("--start", type=Path, required=True, help="an adapter (PEFT folder) to go on from")
+    parser.add_argument("--pack", action="store_true", help="write the lessons as token ids, for `reader_gpu.py`")
+    parser.add_argument("--start", type=Path, help="an adapter (PEFT folder) to go on from")
     parser.add_argument("--lessons", type=Path, default=own_lessons.FOLDER, help="folder of our own lessons")
     parser.add_argument("--base", default="qwen2.5-coder-0.5b")
     parser.add_argument("--minutes", type=float, default=40.0)
@@ -221,7 +312,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--part", type=float, default=1.0, help="share of the public sets' lessons")
     parser.add_argument("--rate", type=float, default=2e-4)
     parser.add_argument("--seed", type=int, default=0)
-    return parser.parse_args()
+    args = parser.parse_args()
+    if not (args.pack or args.start):
+        parser.error("--start is needed, unless with --pack")
+    return args
 
 
 if __name__ == "__main__":

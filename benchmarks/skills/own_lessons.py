@@ -37,7 +37,9 @@ FOLDER = Path(__file__).with_name("lessons")
 MOST_LINES = 6
 """Quotes in one answer: a style's grammar allows no more."""
 SHOWN = 3
-"""Passages that a question is asked about."""
+"""Passages that a question is asked about in the product."""
+_COUNTS = (2, SHOWN, SHOWN, SHOWN, 4, 5)
+"""So many are shown in a lesson."""
 SIZES = (80, 120, 160)
 """Lengths of passages, in words and punctuation marks: the product's, and shorter ones."""
 _ABSENT = 0.2
@@ -111,6 +113,10 @@ class Lesson:
             self._cut[size] = ["\n".join((*p.heading[-1:], p.text)) for p in found]
         return self._cut[size]
 
+    def searchable(self, size: int = SIZES[-1]) -> list[str]:
+        """What a search compares with a question: passages below all that stands above them."""
+        return [p.searchable for p in passages_of(self._document, size)] if self.is_document else self.passages()
+
     @cached_property
     def questions(self) -> list[Question]:
         """In the order of the file."""
@@ -164,7 +170,7 @@ class Lesson:
         ranked = _ranked(" ".join((question.task, *question.before[:1])), self.passages(dice.choice(SIZES)))
         holding = _holding(question.lines, ranked)
         others = [text for text in ranked if text not in holding]
-        shown = [*holding, *others[: max(0, SHOWN - len(holding))]]
+        shown = [*holding, *others[: max(0, dice.choice(_COUNTS) - len(holding))]]
         dice.shuffle(shown)
         return shown
 
@@ -202,10 +208,11 @@ def _in_view(question: Question, shown: list[str]) -> list[str]:
 
 def _places(line: str, texts: Sequence[str]) -> int:
     """In how many lines of the texts a quote stands."""
-    return sum(bool(_cited(line, part)) for text in texts for part in text.split("\n"))
+    return sum(bool(stands(line, part)) for text in texts for part in text.split("\n"))
 
 
-def _cited(line: str, text: str) -> bool:
+def stands(line: str, text: str) -> bool:
+    """Whether a text holds a quote."""
     return cite(line, [Passage(id="", text=text, source="")]) is not None
 
 
@@ -244,7 +251,7 @@ def faults(lesson: Lesson) -> Iterator[str]:
 
 def _line_faults(line: str, lesson: Lesson) -> Iterator[str]:
     for size in SIZES:
-        places = sum(_cited(line, text) for text in lesson.passages(size))
+        places = sum(stands(line, text) for text in lesson.passages(size))
         if not places:
             yield f"stands in no passage of {size}"
             return

@@ -37,7 +37,8 @@ class TrainableModel:
 
     def __init__(self, gguf: Path, config: TrainConfig, start: Path | None = None, cache: Path | None = None) -> None:
         keep_few_kernels()
-        fast = "bf16" if fast_bf16() else "fp32"
+        cuda = torch.cuda.is_available()
+        fast = "bf16" if cuda or fast_bf16() else "fp32"
         self.precision = fast if config.precision == "auto" else config.precision
         packed = self.precision == "nf4"
         torch.manual_seed(config.seed)
@@ -45,7 +46,9 @@ class TrainableModel:
         self.model: PreTrainedModel | PeftModel = with_method(base, config, start)
         # PEFT puts its layers into `base` itself.
         self._core = base
-        if not packed:
+        if cuda and not packed:
+            nn.Module.to(self.model, "cuda")
+        elif not packed:
             base.set_attn_implementation(ATTENTION)
             quicken(self.model)
         self._head = cast(nn.Module, base.get_output_embeddings())
