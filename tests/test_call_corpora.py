@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from metier.benchmarks.skills.call_corpora import SHARES, Pool, Telling, does_another_thing, examples, told
+from metier.benchmarks.skills.call_corpora import SHARES, Telling, examples, told
+from metier.benchmarks.skills.call_near import Pool, does_another_thing
 from metier.benchmarks.skills.call_rows import CallRow, read_calls
 from metier.specialists.functions import call_or_none, read_call
 from metier.specialists.styles.act.shown_tools import SHOWN

@@ -42,7 +42,7 @@ def row(number: int) -> dict[str, Any]:
     return {
         "id": str(number),
         "input": f"Find me five stars in {city} for {number + 2} nights" if fits else "Sing a song",
-        "tools": [function, {**function, "name": f"other_{number}"}],
+        "tools": [function, {**function, "name": f"spa_{number}", "description": f"Book a massage in spa {number}."}],
         "answer": [{name: right}] if fits else [],
         "meta": {"gold_fn": name if fits else f"NONE:{name}"},
     }
@@ -89,10 +89,12 @@ def test_what_is_learnt_fits_the_schemas_that_are_shown(folder: Path) -> None:
         if changed.name:
             assert str(changed.arguments["nights"]) in changed.task
             assert changed.arguments["city"] in changed.task
-        gone = vary.without(one, 3)
-        assert one.name not in {f["name"] for f in gone.functions} or not one.name
-        assert gone.functions
-        assert not gone.name
+        gone = vary.without(one, 3) if one.name else None
+        if gone:
+            assert gone.functions
+            assert not gone.name
+            assert not [f for f in gone.functions if "rooms" in f["description"]], "another chain's rooms may be meant"
+    assert sum(vary.without(one, 3) is not None for one in rows if one.name) > 20
 
 
 def test_rounds_differ_in_values_and_some_end_after_their_calls(folder: Path) -> None:

@@ -70,8 +70,8 @@ def _round(rows: Sequence[Asked], vary: Variations, number: int) -> Iterator[Tra
         changed = vary.other_values(row) if row.name and (number or dice.random() < 0.3) else row
         changed = vary.other_names(changed) if row.name and dice.random() < 0.3 else changed
         (alone if dice.random() < 0.5 else shared).append(changed)
-        if row.name and dice.random() < 0.15:
-            alone.append(vary.without(row, SHOWN))
+        if row.name and dice.random() < 0.15 and (none := vary.without(row, SHOWN)):
+            alone.append(none)
         if row.name and dice.random() < 0.08:
             yield from _two(changed, dice.choice([r for r in rows if r.name]), dice)
     yield from (prompt(vary.among(row, SHOWN)) for row in alone)

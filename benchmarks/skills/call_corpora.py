@@ -11,26 +11,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import random
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from metier.benchmarks.skills.call_data import camel
-from metier.benchmarks.skills.call_rows import (
-    SAYS_NOTHING,
-    CallRow,
-    Spec,
-    content,
-    key,
-    read_calls,
-    telling_stems,
-    verb,
-)
+from metier.benchmarks.skills.call_near import Pool, Spec, does_another_thing, key, verb
+from metier.benchmarks.skills.call_rows import CallRow, read_calls
 from metier.benchmarks.skills.call_worlds import WORDS
 from metier.specialists.functions import NO_CALL
 from metier.specialists.prompt import TrainingExample
@@ -112,51 +103,6 @@ _POOLED = ("seal_tools", "dria_pythonic", "glaive_demo", "toolalpaca_eval_real",
 
 _FEW = ("sgd_calls", "hwu64_calls", "snips_calls")
 """Sets of a few functions, which are mixed among themselves only."""
-
-
-# Which functions are near one another, and yet do another thing.
-
-
-def does_another_thing(function: Spec, right: Spec, task: str) -> bool:
-    """Whether a function cannot be meant where the right one is: each speaks of something that the other does not, or
-    one reads what the other changes. A more general one or one in other words may well be meant."""
-    own, other = content(function), content(right)
-    if key(function["name"]) == key(right["name"]) or not own:
-        return False
-    verbs = {verb(function), verb(right)}
-    new, missing = own - other - stems(task), other - own
-    if len(verbs - {""}) < 2 and telling_stems(spelled(function["name"])) <= other | stems(task):
-        return False
-    if len(verbs - {""}) == 2 and new:
-        return True
-    return bool(new and missing) and len(own & other) / len(own | other) < 0.6
-
-
-class Pool:
-    """All functions of some sets, to find those near another one."""
-
-    def __init__(self, functions: Sequence[Spec]) -> None:
-        self.functions = [*{key(f["name"]): f for f in functions}.values()]
-        self._with: dict[str, list[int]] = defaultdict(list)
-        for place, function in enumerate(self.functions):
-            for stem in content(function):
-                self._with[stem].append(place)
-
-    def near(self, right: Spec | None, task: str, dice: random.Random) -> Iterator[Spec]:
-        """Functions that share rare words with the right one or with the task, and do another thing; the nearest
-        first, but for chance."""
-        sought = (content(right) if right else set[str]()) | (stems(task) - SAYS_NOTHING)
-        scores: dict[int, float] = defaultdict(float)
-        for stem in sought & self._with.keys():
-            for place in self._with[stem]:
-                scores[place] += math.log(len(self.functions) / len(self._with[stem])) * dice.uniform(0.5, 1)
-        for place in sorted(scores, key=lambda p: -scores[p] / math.sqrt(4 + len(content(self.functions[p]))))[:25]:
-            function = self.functions[place]
-            if right and does_another_thing(function, right, task):
-                yield function
-
-    def any(self, dice: random.Random) -> Spec:
-        return dice.choice(self.functions)
 
 
 # Telling a row: under which names, beside what, with what else that may be said.

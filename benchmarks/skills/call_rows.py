@@ -17,8 +17,8 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from ruamel.yaml import YAML
 
+from metier.benchmarks.skills.call_near import Spec, content, key
 from metier.benchmarks.skills.call_worlds import RESULTS, WORDS
-from metier.core.text import STOPWORDS
 from metier.core.types import ToolCall, Turn
 from metier.specialists.functions import NO_CALL, called, write_call
 from metier.specialists.prompt import TrainingExample
@@ -27,9 +27,6 @@ from metier.specialists.styles.act.style import ACT, shown_functions
 
 INTENTS = Path(__file__).with_name("call_intents.yaml")
 """What the functions of the sets of spoken requests do; the sets only name them."""
-
-Spec = dict[str, Any]
-"""A function: `name`, `description`, `parameters`."""
 
 
 @dataclass(frozen=True)
@@ -86,11 +83,6 @@ def read_calls(folder: Path, name: str, barred: Collection[str]) -> Iterator[Cal
             given["functions"] = [_spec(f) for f in given["functions"] if key(f["name"]) not in barred]
             if all(key(call["name"]) not in barred for call in given["answer"]):
                 yield from filter(_is_sound, _READERS[name](given))
-
-
-def key(name: str) -> str:
-    """A function's name without its module and its spelling: `Movies_3_FindMovies` is `findmovies`."""
-    return re.sub(r"[\W_]", "", re.split(r"\.|_\d+_", name)[-1]).lower()
 
 
 _SAYS_TYPE = re.compile(r"^(?:Required\.\s*)?(?:(string|integer|number|boolean|array|object)\.\s*)?")
@@ -448,36 +440,3 @@ _READERS = {
     "hwu64_calls": _spans,
     "snips_calls": _spans,
 }
-
-
-# What a function is about.
-
-_VERBS = {
-    "read": "get find search list look lookup query check show browse fetch retrieve provide see view calculate "
-    "compute determine estimate evaluate analyze analyse assess identify measure return obtain give tell display read",
-    "make": "book reserve create add order buy purchase schedule send make set register open start submit rent post",
-    "change": "update modify change edit adjust convert move transfer",
-    "remove": "delete remove cancel erase clear close stop",
-}
-_GROUP = {next(iter(stems(verb))): group for group, verbs in _VERBS.items() for verb in verbs.split()}
-SAYS_NOTHING = stems(
-    " ".join(STOPWORDS) + " information info details data specific given based current api new user users this "
-    "allows specified various using related available provides retrieves function detail result results latest"
-)
-
-
-def content(function: Spec) -> frozenset[str]:
-    """The stems of a function's name and description that say what it is about; verbs aside."""
-    return telling_stems(f"{spelled(function['name'])} {function['description']}")
-
-
-@cache
-def telling_stems(text: str) -> frozenset[str]:
-    """The stems of a text without verbs and words that stand in every description."""
-    return frozenset(stems(text) - SAYS_NOTHING - _GROUP.keys())
-
-
-def verb(function: Spec) -> str:
-    """What kind of thing it does, by the first verb of its name or description; may be empty."""
-    words = [*spelled(function["name"]).split(), *function["description"].split()[:2]]
-    return next((_GROUP[s] for word in words for s in stems(word) if s in _GROUP), "")
