@@ -11,12 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
+from langchain_core.messages import AIMessage, BaseMessage
 
-from metier.benchmarks.skills.call import MADE_UP, Evidence, fit, lesson
+from metier.benchmarks.skills.call import MADE_UP, Evidence, decision_rows, fit, gather, lesson
 from metier.benchmarks.skills.call_data import Asked, Variations, json_schema, learnable, part, read_asked
 from metier.core.types import ToolCall
+from metier.specialists.engines.scripted import ScriptedEngine, ScriptedReply
 from metier.specialists.evaluation.measures import calls_match
 from metier.specialists.functions import NO_CALL, call_or_none, read_call
+from metier.specialists.styles.act.shown_tools import ToolShortlist
 from metier.specialists.styles.act.style import CallDecision
 
 CITIES = ["Pisa", "Lyon", "Graz", "Cork", "Bonn", "Faro"]
@@ -125,3 +128,29 @@ def test_a_fitted_decision_rises_with_both(low: float, high: float, far: float, 
     (low, high), (far, near) = sorted((low, high)), sorted((far, near))
     assert decision.probability(low, far) <= decision.probability(high, near)
     assert decision.probability(-8, 0.0) < 0.5 < decision.probability(8, 0.8)
+
+
+def test_a_decision_is_fitted_on_rows_that_were_not_learnt(folder: Path) -> None:
+    asked = read_asked(folder)
+    rows = decision_rows(asked)
+    kept = [row for row in asked if part(row) == "check"]
+    learnt = {f["name"] for row in learnable(asked) for f in row.functions if row.name} - {
+        f["name"] for row in kept for f in row.functions
+    }
+    assert rows[: len(kept)] == kept
+    assert len(rows) > len(kept)
+    assert not [row for row in rows[len(kept) :] if row.name]
+    assert not [f for row in rows for f in row.functions if f["name"] in learnt]
+
+    def hesitant(messages: list[BaseMessage]) -> ScriptedReply:
+        """Calls whatever it is asked, but less surely where rooms are not what is offered."""
+        sure = -0.01 if "Find rooms" in messages[0].text and "Find me" in messages[1].text else -0.5
+        return AIMessage('{"', response_metadata={"first_logprob": sure, "logprob": sure})
+
+    engine = ScriptedEngine(hesitant, adapters=["call"])
+    evidence = gather(engine, "call", ToolShortlist(), rows)
+    assert [e.fits for e in evidence] == [bool(row.name) for row in rows]
+    assert min(e.odds for e in evidence) > 0, "the model alone would call each time"
+    decision = fit(evidence)
+    assert [decision.probability(e.odds, e.similarity) > 0.5 for e in evidence] == [bool(row.name) for row in rows]
+    assert {call.adapter for call in engine.calls} == {"call"}

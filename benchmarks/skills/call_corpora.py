@@ -155,8 +155,8 @@ _EXTRAS = (
     Extra(
         "unit",
         {"type": "string", "enum": ["metric", "imperial"], "description": "System of units. Defaults to metric."},
-        ("Use {} units.",),
-        {"metric": "metric", "imperial": "imperial"},
+        (),
+        {},
     ),
     Extra("timeout", {"type": "number", "description": "Seconds to wait. Default 30.0"}, (), {}),
     Extra("verbose", {"type": "boolean", "description": ""}, (), {}),

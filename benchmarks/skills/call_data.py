@@ -75,9 +75,14 @@ def part(asked: Asked) -> Part:
     return "score" if kept_aside(group) else "check" if kept_aside(group, 0.25) else "learn"
 
 
+def kept_aside_names(asked: Sequence[Asked]) -> frozenset[str]:
+    """The functions that rows ask for which are not learnt: no prompt that is learnt may show them."""
+    return frozenset(a.name for a in asked if a.name and part(a) != "learn")
+
+
 def learnable(asked: list[Asked]) -> Iterator[Asked]:
     """The rows for learning, without the functions that the other rows ask for."""
-    hidden = {a.name for a in asked if part(a) != "learn"}
+    hidden = kept_aside_names(asked)
     for one in asked:
         shown = tuple(f for f in one.functions if f["name"] not in hidden)
         if part(one) == "learn" and shown:

@@ -175,7 +175,8 @@ def _cast(value: Any, schema: Mapping[str, Any]) -> Any:
 def _kind_of(value: Any) -> Spec:
     """The schema that a value shows."""
     if isinstance(value, dict):
-        return {"type": "object", "properties": {name: _kind_of(v) for name, v in value.items()}}
+        named = all(re.fullmatch(r"[a-z][a-z_]*", name) for name in value)  # rather than keyed by what was asked about
+        return {"type": "object"} | ({"properties": {n: _kind_of(v) for n, v in value.items()}} if named else {})
     if isinstance(value, list):
         return {"type": "array", "items": _kind_of(value[0]) if value else {"type": "string"}}
     kinds = {bool: "boolean", int: "integer", float: "number"}
