@@ -11,12 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
+from langchain_core.messages import AIMessage, BaseMessage
 
-from metier.benchmarks.skills.call import MADE_UP, Evidence, fit, lesson
+from metier.benchmarks.skills.call import MADE_UP, Evidence, decision_rows, fit, gather, lesson
 from metier.benchmarks.skills.call_data import Asked, Variations, json_schema, learnable, part, read_asked
 from metier.core.types import ToolCall
+from metier.specialists.engines.scripted import ScriptedEngine, ScriptedReply
 from metier.specialists.evaluation.measures import calls_match
 from metier.specialists.functions import NO_CALL, call_or_none, read_call
+from metier.specialists.styles.act.shown_tools import ToolShortlist
 from metier.specialists.styles.act.style import CallDecision
 
 CITIES = ["Pisa", "Lyon", "Graz", "Cork", "Bonn", "Faro"]
@@ -42,7 +45,7 @@ def row(number: int) -> dict[str, Any]:
     return {
         "id": str(number),
         "input": f"Find me five stars in {city} for {number + 2} nights" if fits else "Sing a song",
-        "tools": [function, {**function, "name": f"other_{number}"}],
+        "tools": [function, {**function, "name": f"spa_{number}", "description": f"Book a massage in spa {number}."}],
         "answer": [{name: right}] if fits else [],
         "meta": {"gold_fn": name if fits else f"NONE:{name}"},
     }
@@ -89,10 +92,12 @@ def test_what_is_learnt_fits_the_schemas_that_are_shown(folder: Path) -> None:
         if changed.name:
             assert str(changed.arguments["nights"]) in changed.task
             assert changed.arguments["city"] in changed.task
-        gone = vary.without(one, 3)
-        assert one.name not in {f["name"] for f in gone.functions} or not one.name
-        assert gone.functions
-        assert not gone.name
+        gone = vary.without(one, 3) if one.name else None
+        if gone:
+            assert gone.functions
+            assert not gone.name
+            assert not [f for f in gone.functions if "rooms" in f["description"]], "another chain's rooms may be meant"
+    assert sum(vary.without(one, 3) is not None for one in rows if one.name) > 20
 
 
 def test_rounds_differ_in_values_and_some_end_after_their_calls(folder: Path) -> None:
@@ -123,3 +128,29 @@ def test_a_fitted_decision_rises_with_both(low: float, high: float, far: float, 
     (low, high), (far, near) = sorted((low, high)), sorted((far, near))
     assert decision.probability(low, far) <= decision.probability(high, near)
     assert decision.probability(-8, 0.0) < 0.5 < decision.probability(8, 0.8)
+
+
+def test_a_decision_is_fitted_on_rows_that_were_not_learnt(folder: Path) -> None:
+    asked = read_asked(folder)
+    rows = decision_rows(asked)
+    kept = [row for row in asked if part(row) == "check"]
+    learnt = {f["name"] for row in learnable(asked) for f in row.functions if row.name} - {
+        f["name"] for row in kept for f in row.functions
+    }
+    assert rows[: len(kept)] == kept
+    assert len(rows) > len(kept)
+    assert not [row for row in rows[len(kept) :] if row.name]
+    assert not [f for row in rows for f in row.functions if f["name"] in learnt]
+
+    def hesitant(messages: list[BaseMessage]) -> ScriptedReply:
+        """Calls whatever it is asked, but less surely where rooms are not what is offered."""
+        sure = -0.01 if "Find rooms" in messages[0].text and "Find me" in messages[1].text else -0.5
+        return AIMessage('{"', response_metadata={"first_logprob": sure, "logprob": sure})
+
+    engine = ScriptedEngine(hesitant, adapters=["call"])
+    evidence = gather(engine, "call", ToolShortlist(), rows)
+    assert [e.fits for e in evidence] == [bool(row.name) for row in rows]
+    assert min(e.odds for e in evidence) > 0, "the model alone would call each time"
+    decision = fit(evidence)
+    assert [decision.probability(e.odds, e.similarity) > 0.5 for e in evidence] == [bool(row.name) for row in rows]
+    assert {call.adapter for call in engine.calls} == {"call"}

@@ -1,7 +1,7 @@
 """Trains the skill `call`, which writes one call of the functions in its prompt, or none; then fits when to call.
 
     python benchmarks/skills/call.py DATA OUT [--minutes 30] [--further]
-    python benchmarks/skills/call.py --decision DATA OUT            # before the seal
+    python benchmarks/skills/call.py --decision DATA OUT            # before the seal; of any skill that calls
 
 DATA is the folder of the public sets; OUT becomes the adapter's, a PEFT repository.
 """
@@ -9,6 +9,7 @@ DATA is the folder of the public sets; OUT becomes the adapter's, a PEFT reposit
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import sys
 from collections.abc import Iterator, Sequence
@@ -18,9 +19,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.progress import track
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_predict
 
+from metier.agents.cards import TeamCard
 from metier.benchmarks.skills.call_data import SET, Asked, Variations, learnable, part, read_asked
 from metier.benchmarks.skills.call_worlds import RESULTS, synthetic
 from metier.benchmarks.skills.skill import Lesson, Skill, Source, main
@@ -28,14 +32,16 @@ from metier.core.files import write_atomic
 from metier.core.models import ModelStore
 from metier.core.onnx_embedder import load_embedder
 from metier.core.types import ToolCall
-from metier.specialists.adapters.convert import gguf_adapter
-from metier.specialists.adapters.folder import DECISION, RECORD
+from metier.specialists.adapters.choose import loadable
+from metier.specialists.adapters.folder import CONFIG, DECISION, README, RECORD
+from metier.specialists.engines import Engine, open_engine
 from metier.specialists.engines.engine import Json, Sampling
-from metier.specialists.engines.llama import LlamaEngine
+from metier.specialists.engines.speed import ranked_engines
 from metier.specialists.functions import NO_CALL, call_or_none, called, write_call
 from metier.specialists.prompt import TrainingExample
 from metier.specialists.styles.act.shown_tools import SHOWN, ToolShortlist
 from metier.specialists.styles.act.style import ACT, CallDecision, log_odds, shown_functions
+from metier.specialists.training.train import write_record
 
 MADE_UP = 900
 """Prompts with made-up functions for one round."""
@@ -70,8 +76,8 @@ def _round(rows: Sequence[Asked], vary: Variations, number: int) -> Iterator[Tra
         changed = vary.other_values(row) if row.name and (number or dice.random() < 0.3) else row
         changed = vary.other_names(changed) if row.name and dice.random() < 0.3 else changed
         (alone if dice.random() < 0.5 else shared).append(changed)
-        if row.name and dice.random() < 0.15:
-            alone.append(vary.without(row, SHOWN))
+        if row.name and dice.random() < 0.15 and (none := vary.without(row, SHOWN)):
+            alone.append(none)
         if row.name and dice.random() < 0.08:
             yield from _two(changed, dice.choice([r for r in rows if r.name]), dice)
     yield from (prompt(vary.among(row, SHOWN)) for row in alone)
@@ -137,14 +143,14 @@ class Evidence(NamedTuple):
     fits: bool
 
 
-def gather(engine: LlamaEngine, adapter: str | None, selection: ToolShortlist, rows: Sequence[Asked]) -> list[Evidence]:
+def gather(engine: Engine, adapter: str | None, selection: ToolShortlist, rows: Sequence[Asked]) -> list[Evidence]:
     """Ask the model what it would do; only its first token counts."""
     chat = engine.chat(Sampling(max_tokens=1), adapter=adapter, slot="decision")
     evidence: list[Evidence] = []
     for row in track(rows, "asking"):
         fitting = selection.fitting(row.task, row.functions)
         messages = ACT.prompt(row.task, system=shown_functions(fitting.functions))
-        rule = engine.constrain(Json(call_or_none(fitting.functions)))
+        rule = engine.constrain(Json(call_or_none(fitting.functions), lenient=True))
         reply = chat.invoke([(m["role"], m["content"]) for m in messages], **rule)
         called = not reply.text.startswith(NO_CALL[0])
         odds = log_odds(reply.response_metadata["first_logprob"], called=called)
@@ -154,32 +160,57 @@ def gather(engine: LlamaEngine, adapter: str | None, selection: ToolShortlist, r
 
 def fit(evidence: Sequence[Evidence]) -> CallDecision:
     """A logistic regression in which calls and none weigh the same, however many rows there are of each."""
-    features = np.array([(e.odds, e.similarity) for e in evidence])
-    model = LogisticRegression(class_weight="balanced").fit(features, [e.fits for e in evidence])
+    model = LogisticRegression(class_weight="balanced").fit(*_features(evidence))
     odds, similarity = model.coef_[0]
     return CallDecision(bias=float(model.intercept_[0]), odds=float(odds), similarity=float(similarity))
 
 
+def _features(evidence: Sequence[Evidence]) -> tuple[NDArray[np.float64], list[bool]]:
+    return np.array([(e.odds, e.similarity) for e in evidence]), [e.fits for e in evidence]
+
+
+def decision_rows(asked: Sequence[Asked]) -> list[Asked]:
+    """The rows that are kept for this, and each with a call once more without its function, beside others of them."""
+    rows = [row for row in asked if part(row) == "check"]
+    vary = Variations(rows, random.Random(0))
+    return [*rows, *(none for row in rows if row.name and (none := vary.without(row, SHOWN)))]
+
+
 def fit_decision() -> None:
     """Ask about the rows that are kept for this, fit, and write the file."""
-    parser = argparse.ArgumentParser(description="Fits when the trained skill 'call' calls a function.")
+    parser = argparse.ArgumentParser(description="Fits when a trained skill calls a function.")
     parser.add_argument("--decision", action="store_true", required=True)
+    parser.add_argument("--reseal", action="store_true", help="of a sealed skill: write its hashes anew")
     parser.add_argument("data", type=Path, help="folder with the public sets")
     parser.add_argument("folder", type=Path, help="the trained adapter")
     args = parser.parse_args()
-    if (args.folder / RECORD).is_file():
-        parser.error(f"{args.folder} is sealed, with figures of another decision: fit before sealing")
+    sealed = args.folder / RECORD
+    if sealed.is_file() and not args.reseal:
+        parser.error(f"{args.folder} is sealed, with figures of another decision: fit before sealing, or --reseal")
     store = ModelStore()
-    gguf = store.find("smollm2-135m").files["gguf"]
-    engine = LlamaEngine(gguf, {"call": gguf_adapter(args.folder, gguf)}, slots=1)
-    rows = [row for row in read_asked(args.data) if part(row) == "check"]
-    evidence = gather(engine, "call", ToolShortlist(load_embedder("minilm", store)), rows)
+    base = store.find(json.loads((args.folder / CONFIG).read_text())["base_model_name_or_path"])
+    name = ranked_engines(base)[0]
+    adapter = loadable(args.folder, base, name)
+    assert adapter
+    engine = open_engine(name, base, {"call": adapter}, slots=1)
+    embedder = load_embedder(TeamCard.model_fields["embedder"].default, store)
+    evidence = gather(engine, "call", ToolShortlist(embedder), decision_rows(read_asked(args.data)))
     engine.close()
-    decision = fit(evidence)
-    write_atomic(args.folder / DECISION, decision.model_dump_json(indent=2) + "\n")
+    write_atomic(args.folder / DECISION, fit(evidence).model_dump_json(indent=2) + "\n")
+    if sealed.is_file():
+        record = json.loads(sealed.read_text(encoding="utf-8"))
+        write_record(args.folder, record, (args.folder / README).read_text(encoding="utf-8"))
+    _report(evidence)
+
+
+def _report(evidence: Sequence[Evidence]) -> None:
+    """How often each way to decide is right, on rows that the fit did not see (ten parts in turn)."""
+    model = LogisticRegression(class_weight="balanced")
+    told = cross_val_predict(model, *_features(evidence), cv=10)
     for fits, name in ((True, "calls made where one fits"), (False, "none made where none fits")):
-        chances = [decision.probability(e.odds, e.similarity) for e in evidence if e.fits is fits]
-        print(f"{name}: {np.mean([(p >= 0.5) is fits for p in chances]):.2f} of {len(chances)}")
+        of = [(e.odds > 0, bool(t)) for e, t in zip(evidence, told, strict=True) if e.fits is fits]
+        alone, fitted = (np.mean([way is fits for way in ways]) for ways in zip(*of, strict=True))
+        print(f"{name}, of {len(of)}: {alone:.2f} by the model alone, {fitted:.2f} fitted")
 
 
 if __name__ == "__main__":

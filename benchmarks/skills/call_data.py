@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from metier.benchmarks.skills.call_near import Pool, does_another_thing
 from metier.benchmarks.skills.skill import Row, kept_aside, read_rows
 
 SET = "tools_bfcl"
@@ -74,9 +75,14 @@ def part(asked: Asked) -> Part:
     return "score" if kept_aside(group) else "check" if kept_aside(group, 0.25) else "learn"
 
 
+def kept_aside_names(asked: Sequence[Asked]) -> frozenset[str]:
+    """The functions that rows ask for which are not learnt: no prompt that is learnt may show them."""
+    return frozenset(a.name for a in asked if a.name and part(a) != "learn")
+
+
 def learnable(asked: list[Asked]) -> Iterator[Asked]:
     """The rows for learning, without the functions that the other rows ask for."""
-    hidden = {a.name for a in asked if part(a) != "learn"}
+    hidden = kept_aside_names(asked)
     for one in asked:
         shown = tuple(f for f in one.functions if f["name"] not in hidden)
         if part(one) == "learn" and shown:
@@ -157,33 +163,40 @@ class Variations:
         """In any order, at times with functions of other rows, at most `most`."""
         shown = list(asked.functions)
         if len(shown) < most and self.dice.random() < 0.4:
-            shown += [f for f in [self._stranger(asked)] if f["name"] not in {g["name"] for g in shown}]
+            shown += [f for f in self._strangers(asked) if f["name"] not in {g["name"] for g in shown}]
         self.dice.shuffle(shown)
         shown.sort(key=lambda f: f["name"] != asked.name)
         kept = shown[:most]
         self.dice.shuffle(kept)
         return replace(asked, functions=tuple(kept))
 
-    def without(self, asked: Asked, most: int) -> Asked:
-        """The function that fits is not there: its neighbours are, or functions of other rows."""
-        left = tuple(f for f in asked.functions if f["name"] != asked.name)
-        while not left or (len(left) < most and self.dice.random() < 0.3):
-            left += (self._stranger(asked),)
-        left = tuple({f["name"]: f for f in left}.values())[:most]
-        return replace(asked, functions=left, name="", accepted=None)
+    def without(self, asked: Asked, most: int) -> Asked | None:
+        """The function that fits is not there: its neighbours are, or functions of other rows; None without any."""
+        left = [f for f in asked.functions if does_another_thing(f, asked.function, asked.task)]
+        if not left or self.dice.random() < 0.3:
+            left = [*self._strangers(asked), *left]
+        shown = tuple({f["name"]: f for f in left}.values())[:most]
+        return replace(asked, functions=shown, name="", accepted=None) if shown else None
 
-    def _stranger(self, asked: Asked) -> dict[str, Any]:
-        """A function of another row: any, or one that shares words with the task. Never one of the same name."""
-        same = {_last(f["name"]).lower() for f in asked.functions}
-        pool = [f for f in self.dice.sample(self._functions, 30) if _last(f["name"]).lower() not in same]
-        if self.dice.random() < 0.5:
-            return pool[0]
+    def _strangers(self, asked: Asked) -> list[dict[str, Any]]:
+        """A function of another row that does another thing than the one that is asked for, any or one near it; none
+        where there is no such function."""
+        some = self.dice.sample(self._pool.functions, min(30, len(self._pool.functions)))
+        if not asked.name:
+            return [self._unlike(asked, some)]
+        near = [*self._pool.near(asked.function, asked.task, self.dice)][:6]
+        if near and self.dice.random() < 0.6:
+            return [self.dice.choice(near)]
+        return [f for f in some if does_another_thing(f, asked.function, asked.task)][:1]
+
+    def _unlike(self, asked: Asked, some: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """The one that shares the fewest words with a request that nothing fits."""
         words = set(re.findall(r"\w{4,}", asked.task.lower()))
-        return max(pool, key=lambda f: len(words & set(re.findall(r"\w{4,}", f["description"].lower()))))
+        return min(some[:5], key=lambda f: len(words & set(re.findall(r"\w{4,}", f["description"].lower()))))
 
     @cached_property
-    def _functions(self) -> list[dict[str, Any]]:
-        return [f for _, f in sorted({f["name"]: f for row in self.rows for f in row.functions}.items())]
+    def _pool(self) -> Pool:
+        return Pool([f for _, f in sorted({f["name"]: f for row in self.rows for f in row.functions}.items())])
 
     @cached_property
     def _values(self) -> dict[str, list[str]]:

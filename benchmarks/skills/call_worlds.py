@@ -407,8 +407,9 @@ def _list(rest: str, at: Context) -> Kind:
     item = kind(rest, at)
 
     def draw() -> Said:
-        few = {said.text: said for said in (item.draw() for _ in range(at.dice.choice((1, 2, 2, 3, 3, 4))))}
-        texts = list(few)
+        drawn = [item.draw() for _ in range(at.dice.choice((1, 2, 2, 3, 3, 4)))]
+        few = {repr(said.value): said for said in drawn}
+        texts = [said.text for said in few.values()]
         if isinstance(next(iter(few.values())).value, int | float) and at.dice.random() < 0.5:
             texts = [str(said.value) for said in few.values()]
             return Said(f"[{', '.join(texts)}]", [said.value for said in few.values()])
@@ -461,6 +462,19 @@ def _point(rest: str, at: Context) -> Kind:
     return Kind({"type": "array", "items": {"type": "number"}}, note, draw)
 
 
+def _vector(rest: str, at: Context) -> Kind:
+    """`vector 2-3`: coordinates, as many in one prompt as the first draw decides."""
+    count = at.dice.randint(*map(int, rest.split("-")))
+
+    def draw() -> Said:
+        values = [at.dice.randint(0, 20) for _ in range(count)]
+        if at.dice.random() < 0.2:
+            values[0] = -values[0]
+        return Said(at.dice.choice(("({})", "({})", "[{}]")).format(", ".join(map(str, values))), values)
+
+    return Kind({"type": "array", "items": {"type": "integer"}}, "", draw)
+
+
 def _code(rest: str, at: Context) -> Kind:
     """`code INV-####`: `#` is a digit, `@` a letter."""
 
@@ -502,6 +516,7 @@ _MAKERS: dict[str, Callable[[str, Context], Kind]] = {
     "object": _object,
     "pair": _pair,
     "point": _point,
+    "vector": _vector,
     "code": _code,
     "email": _email,
     "date": _time_kind(dates),
@@ -519,6 +534,9 @@ RESULTS = ("done", "success", "{'status': 'ok'}", "42", "17.5", "3 rows", "true"
 
 TURNS = 4
 """Requests in one prompt; reading the functions costs more than all of them."""
+
+NONE = 0.26
+"""Share of the requests that no function in their prompt fulfils."""
 
 _SLOT = re.compile(r"\{([^{}=]+)(?:=([^}]*))?\}")
 
@@ -557,7 +575,7 @@ def synthetic(dice: random.Random) -> Iterator[TrainingExample]:
         prompt = Prompt(dice, pools, worlds, world)
         turns = [*prompt.chain()]
         while len(turns) < TURNS:
-            turns += prompt.none() if dice.random() < 0.2 else prompt.single()
+            turns += prompt.none() if dice.random() < NONE else prompt.single()
         *shots, last = turns
         shown = shown_functions([staged.spec for staged in prompt.staged])
         messages = ACT.prompt(last.task, facts=last.facts, shots=shots, system=shown, instructions=prompt.day)
