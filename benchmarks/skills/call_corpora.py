@@ -118,6 +118,12 @@ class Extra(NamedTuple):
     """As said → as written."""
 
 
+def _unsaid(name: str, kind: str, about: str, *options: str) -> Extra:
+    """An argument that no request speaks of: it is left out."""
+    rest: Spec = {"enum": [*options]} if options else {"items": {"type": "string"}} if kind == "array" else {}
+    return Extra(name, {"type": kind, "description": about, **rest}, (), {})
+
+
 _FEW_RESULTS = {word: number for number, word in enumerate(WORDS) if number > 1} | {
     str(n): n for n in (5, 10, 20, 25, 50)
 }
@@ -158,8 +164,15 @@ _EXTRAS = (
         (),
         {},
     ),
-    Extra("timeout", {"type": "number", "description": "Seconds to wait. Default 30.0"}, (), {}),
-    Extra("verbose", {"type": "boolean", "description": ""}, (), {}),
+    _unsaid("timeout", "number", "Seconds to wait. Default 30.0"),
+    _unsaid("verbose", "boolean", ""),
+    _unsaid("page", "integer", "Page of the results, from 1."),
+    _unsaid("source", "string", "Where the data come from. Use 'all' for every source."),
+    _unsaid("time_zone", "string", "Time zone such as 'UTC' or 'Europe/Oslo'"),
+    _unsaid("priority", "string", "How urgent it is", "low", "normal", "high"),
+    _unsaid("region", "string", "Use 'any' for all regions.", *"any Africa America Asia Europe Oceania".split()),
+    _unsaid("mood", "string", "Style of the answer.", *"formal friendly funny serious neutral dontcare".split()),
+    _unsaid("tags", "array", "Tags to filter by; all if left out."),
 )
 _STYLES = (
     lambda name: name,
@@ -232,10 +245,11 @@ class Telling:
 
     def _more(self, row: CallRow) -> CallRow:
         """At times an optional argument more, said in a sentence of its own or not at all."""
-        if row.several or self.dice.random() > 0.3:
+        if row.several or self.dice.random() > 0.4:
             return row
         extra, properties = self.dice.choice(_EXTRAS), row.right["parameters"]["properties"]
-        if extra.name in properties or stems(spelled(extra.name)) & stems(row.text):
+        named = stems(" ".join((spelled(extra.name), *extra.schema.get("enum", ()))))
+        if extra.name in properties or named & stems(row.text):
             return row
         row = self._with_properties(row, {**properties, extra.name: extra.schema})
         if (
