@@ -21,7 +21,8 @@ from typing import Any, Literal
 import numpy as np
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from metier.benchmarks.skills import call, label, own_lessons, quote, sql, sql_corpora
+from metier.benchmarks.skills import call, call_corpora, label, own_lessons, quote, sql, sql_corpora
+from metier.benchmarks.skills.call_data import kept_aside_names, read_asked
 from metier.benchmarks.skills.own_lessons import Item
 from metier.benchmarks.skills.skill import Skill
 from metier.core.files import sha256, write_atomic
@@ -216,8 +217,10 @@ def _said_outright(sets: Path) -> Iterator[TrainingExample]:
 
 _OUTRIGHT = 600
 """Verdicts of a hotel's desk."""
-_QUERIES = 30
+_QUERIES = 60
 """Prompts of public sets with SQL."""
+_CALLS = 0.02
+"""Share of the prompts of public sets with functions."""
 
 REHEARSED: dict[str, tuple[Skill, tuple[str, ...], int]] = {
     "quote": (quote.SKILL, tuple(quote.SKILL.sources), 50),
@@ -242,6 +245,8 @@ def lessons(data: Path, sets: Path, own: Path, seed: int, rounds: int, part: flo
     found = [TrainingExample(_prompt(item), item.answer) for item in items]
     found += [*public(data, dice, round(50 * part)), *rehearsed(data, seed, part), *verdicts(own, sets, dice, part)]
     found += dice.sample(queries := [*sql_corpora.examples(sets, dice)], min(len(queries), round(_QUERIES * part)))
+    unseen = kept_aside_names(read_asked(data))
+    found += call_corpora.examples(sets, dice, min(1.0, part * _CALLS), unseen)
     dice.shuffle(found)
     return found
 
