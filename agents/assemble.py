@@ -21,6 +21,7 @@ from ..core.types import Value
 from ..router.log import DecisionLog
 from ..specialists.adapters.choose import Adapter, adapter_version, in_use, loadable, on_server
 from ..specialists.adapters.publish import publish
+from ..specialists.card import KnowledgeCard
 from ..specialists.confidence import AS_SHIPPED, PlattScaling, fitted_for
 from ..specialists.engines import Engine
 from ..specialists.knowledge.knowledge import Knowledge
@@ -278,7 +279,8 @@ def open_knowledge(blueprint: Blueprint, name: str, embedder: Embedder) -> Knowl
     Raises:
         KnowledgeError: there is none, or it is damaged.
     """
-    return Knowledge.open(knowledge_folder(blueprint, name), embedder, root=blueprint.root)
+    card = blueprint.specialists[name].knowledge or KnowledgeCard()
+    return Knowledge.open(knowledge_folder(blueprint, name), embedder, root=blueprint.root, rerank=card.rerank)
 
 
 def decisions(blueprint: Blueprint) -> DecisionLog:

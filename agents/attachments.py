@@ -84,10 +84,10 @@ class Attachments:
         folder, name = self._of(thread_id), source.removeprefix(f"{ATTACHED}/")
         return folder / ATTACHED / name if name in self._names(folder) else None
 
-    def search(self, thread_id: str, query: str, k: int = 3) -> list[Passage]:
-        """The passages of a conversation's files that fit best."""
+    def search(self, thread_id: str, query: str, k: int = 3, *, rerank: bool = True) -> list[Passage]:
+        """The passages of a conversation's files that fit best; `rerank` as for `Knowledge.search`."""
         with self.knowledge(thread_id) as opened:
-            return opened.search(query, k) if opened else []
+            return opened.search(query, k, rerank=rerank) if opened else []
 
     @contextmanager
     def knowledge(self, thread_id: str) -> Iterator[Knowledge | None]:
@@ -182,14 +182,14 @@ class AttachedFiles:
     def __init__(self, attachments: Attachments, readers: Sequence[str], evidence: Evidence) -> None:
         self._attachments, self._readers, self._evidence = attachments, readers, evidence
 
-    def passages(self, query: str) -> tuple[Passage, ...]:
+    def passages(self, query: str, *, rerank: bool = True) -> tuple[Passage, ...]:
         """The passages that fit best, of the files of the conversation that this turn belongs to."""
         thread = origin().get("thread_id")
-        return tuple(self._attachments.search(thread, query)) if thread else ()
+        return tuple(self._attachments.search(thread, query, rerank=rerank)) if thread else ()
 
     def route(self, task: str, query: str, route: Route) -> Route:
         """A task that the files speak of more than the documents of who was chosen goes to somebody who quotes."""
-        found = self.passages(query)
+        found = self.passages(query, rerank=False)
         speak = answer_evidence(query, found)
         if not self._readers or speak < _SPOKEN_OF or self._of_chosen(query, route) >= speak:
             return route

@@ -142,7 +142,7 @@ class Documents:
 
     def _search(self, task: str, name: str) -> Sequence[Passage]:
         knowledge = self._specialists[name].knowledge
-        return knowledge.search(task, k=3) if knowledge else ()
+        return knowledge.search(task, k=3, rerank=False) if knowledge else ()
 
 
 def _given(task: str, route: Route, names: Sequence[str]) -> Route:

@@ -23,6 +23,7 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -48,6 +49,7 @@ from metier.specialists.engines import open_engine
 from metier.specialists.engines.engine import Engine
 from metier.specialists.knowledge import Knowledge
 from metier.specialists.knowledge.bridge import bridge
+from metier.specialists.knowledge.knowledge import merged
 from metier.specialists.specialist import Specialist
 from metier.specialists.styles.act.records import do_records
 from metier.specialists.styles.act.shown_tools import ToolShortlist
@@ -250,7 +252,8 @@ def _file(title: str) -> str:
 
 
 def _searches(known: Knowledge) -> list[tuple[str, Callable[[str, int], Sequence[Passage]]]]:
-    return [("single", known.search), ("plan", lambda question, k: bridge(known.search, question, k))]
+    quick = partial(known.search, rerank=False)
+    return [("single", known.search), ("plan", lambda question, k: bridge(known.search, question, k, quick))]
 
 
 # bank_tau2: what a customer's case needs to be known.
@@ -287,11 +290,9 @@ def _wish(instruction: str) -> str:
 def _by_sentence(known: Knowledge) -> Callable[[str, int], Sequence[Passage]]:
     def search(text: str, k: int) -> Sequence[Passage]:
         best: dict[str, Passage] = {}
-        for sentence in sentences(text):
-            for passage in known.search(sentence, 3):
-                if passage.id not in best or best[passage.id].score < passage.score:
-                    best[passage.id] = passage
-        return sorted(best.values(), key=lambda passage: -passage.score)[:k]
+        for passage in merged(*(known.search(sentence, 3) for sentence in sentences(text))):
+            best.setdefault(passage.id, passage)
+        return [*best.values()][:k]
 
     return search
 

@@ -4,8 +4,10 @@
 
 Systems, all in the same run, over the same passages and (but for `tfidf` and `bm25`) with the same embedder:
 `tfidf` (scikit-learn, words, sublinear, stop words), `bm25` (bm25s with its own tokenizer, stemmed), `dense` (cosine),
-`metier` (an index built with `Knowledge.build`, one file a passage, nothing trained) and `metier-titles` (medquad only:
-the last part of each page's address as the file's name, as a saved page would have).
+`metier` (an index built with `Knowledge.build`, one file a passage, nothing trained on the set) and `metier-titles`
+(medquad only: the last part of each page's address as the file's name, as a saved page would have). Where the embedder
+reranks, `metier-hybrid` and `metier-titles-hybrid` are the same without it (on `law_cuad_qa` their seconds leave out
+the question's vector, which is remembered).
 
 A hit is a passage whose text equals the gold passage's. `law_cuad_qa` is different: the question is put to the full
 text of its own contract, cut into passages by metier, and a hit is a passage that overlaps the clause by half of the
@@ -20,6 +22,7 @@ import time
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,7 +35,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.metrics.pairwise import linear_kernel
 
 from metier.agents.cards import TeamCard
-from metier.core.embedding import Embedder, Vectors, embed_passages
+from metier.core.embedding import Embedder, Reranker, Vectors, embed_passages
 from metier.core.files import read_jsonl
 from metier.core.onnx_embedder import load_embedder
 from metier.core.types import Passage
@@ -114,6 +117,20 @@ class Remembering:
         return _remembered(texts, self._passages, partial(embed_passages, self._embedder))
 
 
+class RememberingReranker(Remembering):
+    """One that reranks, too."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        super().__init__(embedder)
+        assert isinstance(embedder, Reranker)
+        self.compare = embedder.compare
+
+
+def remembering(embedder: Embedder) -> Remembering:
+    """The embedder, which from now on remembers."""
+    return RememberingReranker(embedder) if isinstance(embedder, Reranker) else Remembering(embedder)
+
+
 def _remembered(
     texts: Sequence[str], known: dict[str, NDArray[np.float32]], embed: Callable[[Sequence[str]], Vectors]
 ) -> Vectors:
@@ -165,11 +182,17 @@ def index(folder: Path, passages: list[str], titles: list[str] | None, embedder:
     return Knowledge.build([folder / "documents"], folder / "store", embedder, WHOLE)
 
 
-def whole(knowledge: Knowledge, passages: list[str]) -> Search:
+def ways(system: str, embedder: Embedder) -> list[tuple[str, bool]]:
+    """A system's names and whether its search reranks: with and without, where there is a reranker."""
+    both = isinstance(embedder, Reranker)
+    return [(system, True), (f"{system}-hybrid", False)] if both else [(system, False)]
+
+
+def whole(knowledge: Knowledge, passages: list[str], rerank: bool) -> Search:
     """Search the index; a passage of the set that was cut in two counts at its better half."""
 
     def search(question: str) -> list[str]:
-        found = dict.fromkeys(p.source for p in knowledge.search(question, DEEPEST))
+        found = dict.fromkeys(p.source for p in knowledge.search(question, DEEPEST, rerank=rerank))
         return [passages[int(source.split("/")[0])] for source in found]
 
     return search
@@ -204,14 +227,11 @@ def run(report: Report, task: Task, embedder: Remembering) -> None:
     measure(report, task, "tfidf", tfidf(task.passages))
     measure(report, task, "bm25", bm25(task.passages))
     measure(report, task, "dense", dense(task.passages, embedder))
-    with tempfile.TemporaryDirectory() as name:
-        knowledge = index(Path(name), task.passages, None, embedder)
-        measure(report, task, "metier", whole(knowledge, task.passages))
-        knowledge.close()
-    if task.titles:
-        with tempfile.TemporaryDirectory() as name:
-            knowledge = index(Path(name), task.passages, task.titles, embedder)
-            measure(report, task, "metier-titles", whole(knowledge, task.passages))
+    for name, titles in {"metier": None, **({"metier-titles": task.titles} if task.titles else {})}.items():
+        with tempfile.TemporaryDirectory() as folder:
+            knowledge = index(Path(folder), task.passages, titles, embedder)
+            for system, rerank in ways(name, embedder):
+                measure(report, task, system, whole(knowledge, task.passages, rerank))
             knowledge.close()
 
 
@@ -222,21 +242,23 @@ def law_cuad_qa(report: Report, args: Namespace, embedder: Embedder) -> None:
     asked: dict[str, list[tuple[str, str]]] = {}
     for row in read_set(args, "law_cuad_qa"):
         asked.setdefault(row["meta"]["contract"], []).append((row["input"], row["context"]))
-    ranks, seconds = [], []
+    systems = ways("metier", embedder)
+    ranks: dict[str, list[int | None]] = {system: [] for system, _ in systems}
+    seconds: dict[str, list[float]] = {system: [] for system, _ in systems}
     for contract in progress([name for name in asked if name in contracts], "law_cuad_qa metier"):
         with tempfile.TemporaryDirectory() as name:
             (Path(name) / "contract.txt").write_text(contracts[contract], encoding="utf-8")
             knowledge = Knowledge.build([Path(name) / "contract.txt"], Path(name) / "store", embedder)
-            for question, clause in asked[contract]:
-                place = find(clause, knowledge.text("contract.txt"))
-                if place is not None:
-                    began = time.perf_counter()
-                    found = knowledge.search(question, DEEPEST)
-                    seconds.append(time.perf_counter() - began)
-                    ranks.append(next((n for n, p in enumerate(found, 1) if overlaps(p, *place)), None))
+            text = knowledge.text("contract.txt")
+            places = [(question, place) for question, clause in asked[contract] if (place := find(clause, text))]
+            for (question, place), (system, rerank) in product(places, systems):
+                began = time.perf_counter()
+                found = knowledge.search(question, DEEPEST, rerank=rerank)
+                seconds[system].append(time.perf_counter() - began)
+                ranks[system].append(next((n for n, p in enumerate(found, 1) if overlaps(p, *place)), None))
             knowledge.close()
-    if ranks:
-        score(report, "law_cuad_qa", "metier", ranks, seconds)
+    for system in ranks if any(ranks.values()) else ():
+        score(report, "law_cuad_qa", system, ranks[system], seconds[system])
 
 
 def find(clause: str, text: str) -> tuple[int, int] | None:
@@ -252,7 +274,7 @@ def overlaps(passage: Passage, start: int, end: int) -> bool:
 
 def main() -> None:
     args = parser(__doc__.splitlines()[0] if __doc__ else "").parse_args()
-    report, embedder = Report(args), Remembering(load_embedder(TeamCard.model_fields["embedder"].default))
+    report, embedder = Report(args), remembering(load_embedder(TeamCard.model_fields["embedder"].default))
     for name in wanted(args, [*TASKS, "law_cuad_qa"]):
         if name == "law_cuad_qa":
             law_cuad_qa(report, args, embedder)

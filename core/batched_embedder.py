@@ -111,6 +111,14 @@ class BatchedEmbedder(ABC):
 
     def _pooled(self, encoded: list[list[int]]) -> NDArray[np.float32]:
         """Means over each text's own tokens, (batch, dimension)."""
+        hidden, mask = self._read(encoded)
+        weights = mask[:, :, None].astype(np.float32)
+        return (hidden * weights).sum(axis=1) / weights.sum(axis=1)
+
+    def _read(self, encoded: list[list[int]]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """A vector for each token, (batch, tokens, dimension), which this thread's next text overwrites; and (batch,
+        tokens), 1 where a text has a token.
+        """
         longest = max(len(ids) for ids in encoded)
         ids = np.zeros((len(encoded), longest), dtype=np.int64)  # (batch, tokens)
         mask = np.zeros_like(ids)
@@ -120,9 +128,7 @@ class BatchedEmbedder(ABC):
         with timing("embed", self.name):
             request = self._request()
             request.infer(self._feeds(ids, mask), share_inputs=True)
-            hidden = request.get_output_tensor(0).data
-            weights = mask[:, :, None].astype(np.float32)
-            return (hidden * weights).sum(axis=1) / weights.sum(axis=1)
+            return request.get_output_tensor(0).data, mask
 
     def _request(self) -> openvino.InferRequest:
         """This thread's own: a request holds the tensors of one run."""

@@ -25,6 +25,7 @@ from .errors import ModelError
 from .models import LocalModel
 from .models.e5 import BLOCK, E5File, four_bits, scales
 from .openvino_library import openvino, opset
+from .run import timing
 
 MEANS_FILE = Path(__file__).with_name("e5_means.npy")
 """The mean vectors of questions and of passages, (2, 384); made by `benchmarks/skills/embedder_means.py`."""
@@ -33,6 +34,10 @@ REMOVED = 0.9
 _QUERY, _PASSAGE = "query: ", "passage: "
 """What the model was trained to see before a text; the first also before texts that are compared with their like."""
 _FAR = np.float32(-1e9)
+_BEFORE = 3
+"""Tokens before a text's own: the one that begins it, and two of the prefix."""
+_TOGETHER = 4
+"""Texts that are compared word by word in one run; more of them lose the processor's caches."""
 
 
 class E5Embedder(BatchedEmbedder):
@@ -70,6 +75,29 @@ class E5Embedder(BatchedEmbedder):
     def has_word(self, word: str) -> bool:
         """Whether the model's vocabulary holds a word as a whole: then it is no typing error."""
         return len(self._vocabulary.ids(word)) == 1
+
+    def compare(self, question: str, passages: Sequence[str]) -> NDArray[np.float32]:
+        """How near the words of a question come to those of each passage, (number of passages,), at most 1: for each of
+        its tokens the highest cosine with one of the passage, and of these the mean (late interaction: Khattab and
+        Zaharia, 2020, arXiv:2004.12832).
+        """
+        (asked,) = self._tokens([question], passages=False)
+        with timing("rerank"):
+            found = [(asked @ text.T).max(axis=1, initial=-1.0) for text in self._tokens(passages, passages=True)]
+        return np.array([best.mean() if len(best) else 0.0 for best in found], dtype=np.float32)
+
+    def _tokens(self, texts: Sequence[str], *, passages: bool) -> list[Vectors]:
+        """Of each text one unit vector for each of its own tokens."""
+        encoded = self._encode(texts, passages=passages)
+        vectors: list[Vectors] = [np.zeros((0, self.dimension), np.float32)] * len(texts)
+        order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]))
+        for start in range(0, len(order), _TOGETHER):
+            rows = order[start : start + _TOGETHER]
+            hidden, _ = self._read([encoded[i] for i in rows])
+            for row, text in zip(rows, hidden, strict=True):
+                own = text[_BEFORE : len(encoded[row]) - 1]
+                vectors[row] = own / np.linalg.norm(own, axis=1, keepdims=True)
+        return vectors
 
     def _encode(self, texts: Sequence[str], *, passages: bool) -> list[list[int]]:
         prefix = _PASSAGE if passages else _QUERY

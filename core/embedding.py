@@ -47,6 +47,15 @@ class TwoSided(Protocol):
         ...
 
 
+@runtime_checkable
+class Reranker(Protocol):
+    """An embedder that also compares a question with a passage word by word, which tells more than two vectors."""
+
+    def compare(self, question: str, passages: Sequence[str]) -> NDArray[np.float32]:
+        """How near each passage comes to the question, at most 1; (number of passages,)."""
+        ...
+
+
 def embed_passages(embedder: Embedder, texts: Sequence[str]) -> Vectors:
     """Vectors of passages, in which `embedder.embed` of a question finds the answer."""
     return embedder.embed_passages(texts) if isinstance(embedder, TwoSided) else embedder.embed(texts)

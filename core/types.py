@@ -33,9 +33,10 @@ class Passage(Value):
     end: int = 0
     """Character offsets in the document's extracted text."""
     score: float = 0.0
-    """Relevance for the query, comparable within one search only."""
+    """Relevance for the query, comparable within one search only. Reranking changes the order, not the score."""
     signals: dict[str, float] = Field(default_factory=dict)
-    """What the score is made of: `dense` (cosine), `bm25`, `rerank` …"""
+    """What the score is made of: `dense` (cosine) and `bm25`. Of a passage that was compared word by word also
+    `rerank`, how near it came."""
 
 
 class Citation(Value):
@@ -150,7 +151,7 @@ class Brief(Value):
     """The last turns, only when the task refers to them."""
     citations: tuple[Citation, ...] = ()
     passages: tuple[Passage, ...] = ()
-    """Of files that came with the conversation; read beside the specialist's own documents."""
+    """Of files that came with the conversation, best first; read beside the specialist's own documents."""
     hops: int = 1
     """2: a second search uses what the first found, for answers that stand in two places."""
     parameters: dict[str, Any] = Field(default_factory=dict)

@@ -147,7 +147,8 @@ def search(
         return
     console = Console()
     for passage in passages:
-        console.print(f"[bold]{passage.score:.2f}[/] [cyan]{escape(place(passage))}[/]", highlight=False)
+        read = f" {passage.signals['rerank']:.2f}" if "rerank" in passage.signals else ""
+        console.print(f"[bold]{passage.score:.2f}[/]{read} [cyan]{escape(place(passage))}[/]", highlight=False)
         console.print(f"     {escape(shorten(passage.text))}", highlight=False)
     if not passages:
         console.print("nothing found")

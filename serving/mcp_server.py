@@ -28,6 +28,7 @@ from ..agents.team import Team
 from ..core.errors import KnowledgeError, MetierError, unknown
 from ..core.run import Event
 from ..core.types import Answer, Citation, Passage
+from ..specialists.knowledge.knowledge import merged
 from ..specialists.specialist import Specialist
 
 Place = Context[Any, Any]
@@ -184,8 +185,7 @@ def _add_search(server: MCPServer[Any], team: Team) -> None:
 
 def _found(team: Team, names: list[str], query: str, most: int) -> list[Passage]:
     held = {name: knowledge for name in names if (knowledge := team.specialists[name].knowledge)}
-    each = [passage for knowledge in held.values() for passage in knowledge.search(query, k=most)]
-    return sorted(each, key=lambda passage: passage.score, reverse=True)
+    return merged(*(knowledge.search(query, k=most, rerank=len(held) == 1) for knowledge in held.values()))
 
 
 def _add_resources(server: MCPServer[Any], team: Team) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from langchain_core.language_models import LanguageModelInput
@@ -30,7 +31,7 @@ from .confidence import AS_SHIPPED, PlattScaling, confidence, confidence_measure
 from .engines.engine import Engine, Sampling
 from .grounding import nearest_evidence, shared_words, supporting_sentence, with_context
 from .knowledge.bridge import bridge
-from .knowledge.knowledge import Knowledge
+from .knowledge.knowledge import Knowledge, merged
 from .prompt import NOT_FOUND
 from .styles.style import Style
 from .styles.table import find_style
@@ -217,12 +218,13 @@ class Specialist(Runnable[LanguageModelInput, Answer]):
         """Of its own documents and of the files that came with the brief, the passages that fit best."""
         card = self.card.knowledge or KnowledgeCard()
         own = self._search(brief.query or brief.task, card.top_k, brief.hops)
-        return sorted([*brief.passages, *own], key=lambda passage: -passage.score)[: card.top_k]
+        return merged(brief.passages, own)[: card.top_k]
 
     def _search(self, query: str, k: int, hops: int) -> Sequence[Passage]:
         if self.knowledge is None:
             return ()
-        return self.knowledge.search(query, k) if hops < 2 else bridge(self.knowledge.search, query, k)
+        search = self.knowledge.search
+        return search(query, k) if hops < 2 else bridge(search, query, k, partial(search, rerank=False))
 
     def _check(self, draft: Draft, work: Work) -> Outcome:
         with timing("check"):

@@ -109,7 +109,7 @@ def _across(folder: Path) -> Iterator[dict[str, Any]]:
 def _item(name: str, row: dict[str, Any], dice: random.Random) -> Item | None:
     passage, answer = row["passage"], row["answer"].strip()
     if name == "dstc9_faq":
-        return read_faq(row)
+        return _faq(row)
     if name == "fairytaleqa" and not row["question"].lower().startswith(("why", "how")):
         return None
     if not row.get("answerable", True):
@@ -129,7 +129,7 @@ def _item(name: str, row: dict[str, Any], dice: random.Random) -> Item | None:
 
 def _cell(task: str, table: str, answer: str, dice: random.Random) -> Item | None:
     """A question to a table: some of its rows, around the one in which the answer stands."""
-    written = table_rows(table)
+    written = _table_rows(table)
     holding = [number for number, line in enumerate(written) if f": {answer};" in f"{line};"]
     if len(holding) != 1 or any(len(line.split()) > 60 for line in written):
         return None
@@ -138,7 +138,7 @@ def _cell(task: str, table: str, answer: str, dice: random.Random) -> Item | Non
     return Item(_asked(task), answer, [shown]) if _stands(answer, shown) else None
 
 
-def table_rows(table: str) -> list[str]:
+def _table_rows(table: str) -> list[str]:
     """The rows of a table whose cells are divided by bars, each with the names of its columns, as documents' tables are
     read.
     """
@@ -155,7 +155,7 @@ def _asked(task: str) -> str:
     return f"{plain[:1].upper()}{plain[1:]}?"
 
 
-def read_faq(row: dict[str, Any]) -> Item | None:
+def _faq(row: dict[str, Any]) -> Item | None:
     """Answers of a hotel's desk: whether it is yes or no is taken out of the text and has to be read off the rest."""
     lines = [_plain(line) for line in row["passage"].split("\n")[:14]]
     if not row.get("answerable", True):

@@ -113,10 +113,6 @@ class Lesson:
             self._cut[size] = ["\n".join((*p.heading[-1:], p.text)) for p in found]
         return self._cut[size]
 
-    def searchable(self, size: int = SIZES[-1]) -> list[str]:
-        """What a search compares with a question: passages below all that stands above them."""
-        return [p.searchable for p in passages_of(self._document, size)] if self.is_document else self.passages()
-
     @cached_property
     def questions(self) -> list[Question]:
         """In the order of the file."""

@@ -200,9 +200,10 @@ def search_documents(
             {"specialist": s.card.name, **p.model_dump(mode="json"), "quote": _sentence(q, p)}
             for s in asked
             if s.knowledge
-            for p in s.knowledge.search(q, max(1, min(k, 50)))
+            for p in s.knowledge.search(q, max(1, min(k, 50)), rerank=len(asked) == 1)
         ]
-    return sorted(found, key=lambda passage: -passage["score"])[: max(1, min(k, 50))]
+    ordered = found if len(asked) == 1 else sorted(found, key=lambda passage: -passage["score"])
+    return ordered[: max(1, min(k, 50))]
 
 
 def _sentence(query: str, passage: Any) -> str:

@@ -34,7 +34,7 @@ _NAME = re.compile(
 )
 
 
-def bridge(search: PassageSearch, question: str, k: int) -> list[Passage]:
+def bridge(search: PassageSearch, question: str, k: int, follow: PassageSearch | None = None) -> list[Passage]:
     """At most `k` passages: those that the question finds, and in place of the last of them those that what it found
     leads to. About 20 searches; without a name to follow it is the first search alone.
 
@@ -42,13 +42,14 @@ def bridge(search: PassageSearch, question: str, k: int) -> list[Passage]:
         search: Finds passages for a query.
         question: What is asked.
         k: Passages wanted; of fewer than two there is nothing to bridge.
+        follow: Searches for what the names lead to, often; left out: `search`.
     """
     first = list(search(question, k))
     if k < 2 or not first:
         return first
     kept = {passage.id: passage for passage in first[: k - max(1, k // 3)]}
     led: dict[str, tuple[float, Passage]] = {}
-    for worth, passage in _led_to(search, question, first[:_SEEDS]):
+    for worth, passage in _led_to(follow or search, question, first[:_SEEDS]):
         if passage.id not in led or led[passage.id][0] < worth:
             led[passage.id] = (worth, passage)
     best = sorted(led.values(), key=lambda found: (-found[0], found[1].id))

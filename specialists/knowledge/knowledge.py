@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import re
 import sqlite3
 from collections.abc import Collection, Sequence
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.embedding import Embedder, embed_passages
+from ...core.embedding import Embedder, Reranker, embed_passages
 from ...core.errors import KnowledgeError
 from ...core.run import Progress, no_progress
 from ...core.spelling import Spelling, saved_words
@@ -35,7 +36,10 @@ _WORDS = 0.7
 """Weight of the words against the vectors (benchmarks/retrieval_weights.py)."""
 _HALF = 8.0
 """BM25 score that counts half: beyond it, more shared words say little more (same source)."""
-
+_RERANKED = 12
+"""Passages that are compared with the question word by word."""
+_WORD_BY_WORD = 3.0
+"""What that counts against the score (same source)."""
 
 _REACH = 2
 """Passages before and after one that are looked at."""
@@ -65,10 +69,11 @@ class Knowledge:
         embedder: Embedder,
         report: IndexReport | None = None,
         root: Path | None = None,
+        rerank: bool = True,
     ) -> None:
         self.report = report
         """What the build did; None when the index was only opened."""
-        self._store, self._embedder = store, embedder
+        self._store, self._embedder, self._rerank = store, embedder, rerank
         self._passages = PassageStore(folder / PASSAGES_FILE)
         meta = self._passages.meta()
         if (meta["format"], meta["embedder"]) != (INDEX_FORMAT, embedder.name):
@@ -109,29 +114,32 @@ class Knowledge:
         card = card or KnowledgeCard()
         report = build_index(sources, store, embedder, card, root, progress)
         try:
-            return cls._open(store, embedder, report, root)
+            return cls._open(store, embedder, report, root, card.rerank)
         except DamagedIndex:
             report = build_index(sources, store, embedder, card, root, progress, anew=True)
-            return cls._open(store, embedder, report, root)
+            return cls._open(store, embedder, report, root, card.rerank)
 
     @classmethod
-    def open(cls, store: Path, embedder: Embedder, *, root: Path | None = None) -> Knowledge:
+    def open(cls, store: Path, embedder: Embedder, *, root: Path | None = None, rerank: bool = True) -> Knowledge:
         """Open an index that was built before. A vector store of one's own may lie in `root`, the team's folder.
 
+        `rerank` is the card's: whether what was found is compared word by word, where the embedder can.
         Raises `KnowledgeError` when there is none, when it is damaged, or when it was built with another embedder.
         """
-        return cls._open(store, embedder, None, root)
+        return cls._open(store, embedder, None, root, rerank)
 
     @classmethod
-    def _open(cls, store: Path, embedder: Embedder, report: IndexReport | None, root: Path | None) -> Knowledge:
+    def _open(
+        cls, store: Path, embedder: Embedder, report: IndexReport | None, root: Path | None, rerank: bool
+    ) -> Knowledge:
         folder = current_generation(store)
         if folder is None:
             raise KnowledgeError(f"there is no index in {store}", hint="metier build")
         try:
-            return cls(store, folder, embedder, report, root)
+            return cls(store, folder, embedder, report, root, rerank)
         except (OSError, EOFError, RuntimeError, ValueError, KeyError, sqlite3.Error) as error:
             if folder != current_generation(store):  # replaced by another process while it was opened
-                return cls._open(store, embedder, report, root)
+                return cls._open(store, embedder, report, root, rerank)
             raise DamagedIndex(f"the index in {store} is damaged: {error}", hint="metier build") from error
 
     def only(self, sources: Collection[str]) -> Knowledge:
@@ -147,8 +155,12 @@ class Knowledge:
         part._abbreviations = Abbreviations(self._passages.abbreviations(part._visible))
         return part
 
-    def search(self, query: str, k: int = 3) -> list[Passage]:
+    def search(self, query: str, k: int = 3, *, rerank: bool = True) -> list[Passage]:
         """The `k` passages that fit best, best first. `score` and `signals` say why.
+
+        Where the embedder can, the best are compared with the query word by word; `score` and how near they come
+        (`signals["rerank"]`) make the order together, which `merged` keeps. Without `rerank` the order is that of
+        `score`, much sooner: for those who only ask how near the best passages come.
 
         Of passages with the same text only the best is given. Neighbours among them are joined, and a list or a
         paragraph that was cut is given whole where that is not too long: then there are fewer than `k`, and an id such
@@ -157,17 +169,41 @@ class Knowledge:
         if not len(self) or not query.strip():
             return []
         mended = self._spelling.mend(query)
+        reranker = self._reranker() if rerank else None
+        found = self._distinct(query, mended, max(k, _RERANKED) if reranker else k)
+        if reranker:
+            found = self._reranked(reranker, mended, found)
+        return self._whole([passage for _, passage in found[:k]])
+
+    def _distinct(self, query: str, mended: str, k: int) -> list[tuple[int, Passage]]:
+        """The `k` passages of the highest score with their rows in the store; of those with the same text the best."""
         rows, signals = self._evidence(self._abbreviations.widen(query), self._abbreviations.widen(mended))
         words = signals["bm25"]
         scores = (signals["dense"] + _WORDS * words / (words + _HALF)).astype(np.float32)
-        best: dict[str, Passage] = {}
+        best: dict[str, tuple[int, Passage]] = {}
         order = np.argsort(-scores, kind="stable").tolist()
         while order and len(best) < k:
             some, order = order[: k - len(best)], order[k - len(best) :]
             for n, passage in zip(some, self._passages.at(rows[some].tolist()), strict=True):
                 why = {name: float(signal[n]) for name, signal in signals.items()}
-                best.setdefault(passage.text, passage.model_copy(update={"score": float(scores[n]), "signals": why}))
-        return self._whole(list(best.values()))
+                found = passage.model_copy(update={"score": float(scores[n]), "signals": why})
+                best.setdefault(passage.text, (int(rows[n]), found))
+        return list(best.values())
+
+    def _reranker(self) -> Reranker | None:
+        return self._embedder if self._rerank and isinstance(self._embedder, Reranker) else None
+
+    def _reranked(
+        self, reranker: Reranker, question: str, found: Sequence[tuple[int, Passage]]
+    ) -> list[tuple[int, Passage]]:
+        """The first of what was found in a better order, the rest behind them."""
+        texts = self._passages.searchable([row for row, _ in found[:_RERANKED]])
+        likeness = reranker.compare(question, texts).tolist()
+        read = [
+            (row, passage.model_copy(update={"signals": {**passage.signals, "rerank": near}}))
+            for (row, passage), near in zip(found, likeness, strict=False)
+        ]
+        return [*sorted(read, key=lambda one: -_relevance(one[1])), *found[len(read) :]]
 
     def _whole(self, found: Sequence[Passage]) -> list[Passage]:
         """Passages joined with those neighbours without which they are torn."""
@@ -258,6 +294,20 @@ class Knowledge:
     def close(self) -> None:
         """Let go of the files."""
         self._passages.close()
+
+
+# In which order passages are read.
+
+
+def merged(*found: Sequence[Passage]) -> list[Passage]:
+    """What several searches for one question found, each best first, as one list; each one's order is kept."""
+    reranked = all("rerank" in passages[0].signals for passages in found if passages)
+    key = _relevance if reranked else lambda passage: passage.score
+    return [*heapq.merge(*found, key=lambda passage: -key(passage))]
+
+
+def _relevance(passage: Passage) -> float:
+    return passage.score + _WORD_BY_WORD * passage.signals.get("rerank", 0.0)
 
 
 # Which passages are read as one: what a cut has torn, what was found side by side, what only announces the next.

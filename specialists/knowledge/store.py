@@ -351,6 +351,13 @@ class PassageStore:
         passages = {row: _passage(*values) for row, *values in self._query(query, [int(row) for row in rows])}
         return [passages[row] for row in rows]
 
+    def searchable(self, rows: Sequence[int]) -> list[str]:
+        """What is searched of some rows, in the order asked for: the titles above a passage, and its text."""
+        marks = ", ".join("?" * len(rows))
+        query = f"SELECT id, context, text FROM passages WHERE id IN ({marks})"
+        texts = {row: f"{context}\n{text}" if context else text for row, context, text in self._query(query, rows)}
+        return [texts[row] for row in rows]
+
     def run(self, source: str, first: int, last: int) -> list[Passage]:
         """The passages `first` to `last` of a document, as far as it has them."""
         query = f"SELECT {_PASSAGE} FROM {_JOINED} WHERE source = ? AND ordinal BETWEEN ? AND ? ORDER BY ordinal"
