@@ -4,8 +4,9 @@
 
 Questions of the sets of `grounded.py` are asked twice: with all documents, and with some left out; those of the
 tuning part of `realdocs` once of their specialist and half of them of a colleague, who should not know; those of our
-own lessons (`skills/lessons/`, the ones that no shipped skill has learnt from) of a specialist with the documents of
-their file, some of which nothing answers. An answer is right when its document is there and it holds the reference,
+own lessons (`skills/lessons/aside/`, which no shipped skill has learnt from) of a specialist with the documents of
+their file, some of which nothing answers. What nothing there can answer counts for less, so that it is the share of all
+that it is in use (`FOREIGN`). An answer is right when its document is there and it holds the reference,
 or its words overlap with it (F1 of at least 0.5); in `realdocs` when it matches the pattern. A logistic model is fitted
 on documents other than those it is measured on; `--write` fits it on all and puts it into
 `specialists/confidence.json`, for this base.
@@ -30,7 +31,7 @@ from grounded import Corpus, opened, opening_arguments, pairs, reader_card
 from harness import Report, auroc, parser, progress, sample, say
 from numpy.typing import NDArray
 
-from metier.benchmarks.skills.own_lessons import Lesson, read_lessons
+from metier.benchmarks.skills.own_lessons import FOLDER, Lesson, read_lessons
 from metier.core.embedding import Embedder
 from metier.core.files import write_atomic
 from metier.core.metrics import expected_calibration_error, normalise_answer, token_f1
@@ -42,6 +43,8 @@ from metier.specialists.specialist import Specialist
 from metier.specialists.work import Draft, Work
 
 FOLDS = 5
+FOREIGN = 1 / 7
+"""Share of the questions that their specialist's documents do not answer."""
 RIDGE = 1e-2
 """Keeps the weights finite where a feature separates perfectly."""
 
@@ -66,7 +69,8 @@ def collect(made: Corpus, full: Recorder, part: Recorder, absent: set[str], name
             specialist.run(Brief(task=question.text))
             there = specialist is full
             right = there and _holds(specialist.drafted.text, question.answers)
-            rows.append({**specialist.seen, "right": right, "document": f"{name}/{question.document}"})
+            document = f"{name}/{question.document}"
+            rows.append({**specialist.seen, "right": right, "foreign": not there, "document": document})
     return rows
 
 
@@ -96,15 +100,17 @@ def collect_documents(args: Namespace, embedder: Embedder, engine: Engine) -> li
                 right = (
                     who == own and bool(row["pattern"]) and bool(re.search(row["pattern"], said.text, re.IGNORECASE))
                 )
-                source = str(row.get("source"))
-                rows.append({**people[who].seen, "right": said.found and right, "document": f"{own}/{source}"})
+                foreign = who != own or row["kind"] == "out_near"
+                document = f"{own}/{row.get('source')}"
+                right = said.found and right
+                rows.append({**people[who].seen, "right": right, "foreign": foreign, "document": document})
     return rows
 
 
 def collect_lessons(args: Namespace, embedder: Embedder, engine: Engine) -> list[dict[str, Any]]:
     """Rows of our own lessons."""
     by_file: dict[str, list[Lesson]] = {}
-    for lesson in read_lessons():
+    for lesson in read_lessons(FOLDER / "aside"):
         if lesson.is_document:
             by_file.setdefault(lesson.place.partition(":")[0], []).append(lesson)
     asked = [(file, lesson, q) for file, some in by_file.items() for lesson in some for q in lesson.questions]
@@ -125,27 +131,41 @@ def collect_lessons(args: Namespace, embedder: Embedder, engine: Engine) -> list
             said = people[file].drafted
             right = said.found and bool(question.lines) and said.text.startswith(question.opening)
             right = right and _holds(said.text, [" ".join(question.lines)])
-            rows.append({**people[file].seen, "right": right, "document": lesson.place})
+            foreign = not question.lines
+            rows.append({**people[file].seen, "right": right, "foreign": foreign, "document": lesson.place})
     return rows
 
 
-def fit(x: NDArray[np.float64], y: NDArray[np.float64], steps: int = 50) -> NDArray[np.float64]:
-    """Weights of a logistic model, bias last, by Newton's method with a small ridge."""
-    x = np.hstack([x, np.ones((len(x), 1))])
+def fit(
+    x: NDArray[np.float64], y: NDArray[np.float64], counts: NDArray[np.float64], steps: int = 50
+) -> NDArray[np.float64]:
+    """Weights of a logistic model, bias last, by Newton's method with a small ridge.
+
+    Args:
+        counts: What each row counts.
+    """
+    x, counts = np.hstack([x, np.ones((len(x), 1))]), counts / counts.sum()
     weights = np.zeros(x.shape[1])
     for _ in range(steps):
         p = 1 / (1 + np.exp(-x @ weights))
-        gradient = x.T @ (p - y) / len(y) + RIDGE * weights
-        hessian = (x.T * (p * (1 - p))) @ x / len(y) + RIDGE * np.eye(len(weights))
+        gradient = x.T @ (counts * (p - y)) + RIDGE * weights
+        hessian = (x.T * (counts * p * (1 - p))) @ x + RIDGE * np.eye(len(weights))
         weights = weights - np.linalg.solve(hessian, gradient)
     return weights
+
+
+def as_in_use(foreign: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """What each row counts."""
+    return np.where(foreign, FOREIGN / max(foreign.mean(), 1e-9), (1 - FOREIGN) / (1 - foreign.mean()))
 
 
 def predict(x: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
     return 1 / (1 + np.exp(-(x @ weights[:-1] + weights[-1])))
 
 
-def out_of_fold(x: NDArray[np.float64], y: NDArray[np.float64], documents: list[str], seed: int) -> NDArray[np.float64]:
+def out_of_fold(
+    x: NDArray[np.float64], y: NDArray[np.float64], counts: NDArray[np.float64], documents: list[str], seed: int
+) -> NDArray[np.float64]:
     """Predictions for each row by a model that saw none of its document's rows."""
     names = sorted(set(documents))
     Random(seed).shuffle(names)
@@ -153,7 +173,7 @@ def out_of_fold(x: NDArray[np.float64], y: NDArray[np.float64], documents: list[
     where = np.array([fold[d] for d in documents])
     out = np.zeros(len(y))
     for k in range(FOLDS):
-        out[where == k] = predict(x[where == k], fit(x[where != k], y[where != k]))
+        out[where == k] = predict(x[where == k], fit(x[where != k], y[where != k], counts[where != k]))
     return out
 
 
@@ -180,13 +200,17 @@ def main() -> None:
     report, rows = Report(args), gather(args)
     x = np.array([[row[name] for name in FEATURES] for row in rows])
     y = np.array([float(row["right"]) for row in rows])
-    scores = out_of_fold(x, y, [row["document"] for row in rows], args.seed)
+    foreign = np.array([row["foreign"] for row in rows])
+    counts = as_in_use(foreign)
+    scores = out_of_fold(x, y, counts, [row["document"] for row in rows], args.seed)
     report.add_value("all", "metier", "auroc", auroc(scores, y), len(y))
-    report.add_value("all", "metier", "ece", expected_calibration_error(scores, y, bins=10), len(y))
+    # Drawn anew by what rows count, since the measure knows no weights.
+    drawn = np.random.default_rng(args.seed).choice(len(y), 20 * len(y), p=counts / counts.sum())
+    report.add_value("all", "metier", "ece", expected_calibration_error(scores[drawn], y[drawn], bins=10), len(y))
     report.add("all", "metier", "right", y)
     report.finish()
     if args.write:
-        weights = fit(x, y)
+        weights = fit(x, y, counts)
         *named, bias = (round(float(weight), 4) for weight in weights)
         only = "".join(f" --only {name}" for name in args.only or ())
         asked = f"--base {args.base} --style {args.style} --limit {args.limit}{only} --lessons {args.lessons}"

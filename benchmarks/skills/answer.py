@@ -226,7 +226,7 @@ REHEARSED: dict[str, tuple[Skill, tuple[str, ...], int]] = {
     "quote": (quote.SKILL, tuple(quote.SKILL.sources), 50),
     "call": (call.SKILL, ("tools_bfcl",), 160),
     "label": (label.SKILL, ("law_cuad_clause", "industrial_fsiq", "intent_banking77", "route_clinc"), 60),
-    "sql": (sql.SKILL, ("sql_geoquery", "sql_defog"), 60),
+    "sql": (sql.SKILL, ("sql_defog",), 60),
 }
 """Prompts of the other ways of working that the same adapter serves: of which sets, and how many."""
 

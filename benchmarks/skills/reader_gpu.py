@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -71,7 +72,8 @@ class Rows:
             learnt = np.flatnonzero(self._learnt[some])
             places.append(row * width + learnt - 1)
             targets.append(tokens[learnt])
-        return torch.from_numpy(ids), *(torch.from_numpy(np.concatenate(some)) for some in (places, targets))
+        learnt, told = (torch.from_numpy(np.concatenate(some)) for some in (places, targets))
+        return torch.from_numpy(ids), learnt, told
 
 
 def opened(base: Path) -> PreTrainedModel:
@@ -109,7 +111,7 @@ def train(model: PeftModel, rows: Rows, args: argparse.Namespace) -> list[torch.
     masters = [nn.Parameter(p.detach().float().clone()) for p in learnt]
     for parameter in learnt:
         parameter.data = parameter.data.to(torch.bfloat16)
-    base = model.get_base_model()
+    base = cast(Any, model.get_base_model())
     device = next(base.parameters()).device
     optimiser = torch.optim.AdamW(
         masters, lr=args.rate, weight_decay=0.0, betas=(0.9, 0.98), fused=device.type == "cuda"
@@ -133,7 +135,8 @@ def train(model: PeftModel, rows: Rows, args: argparse.Namespace) -> list[torch.
         torch.nn.utils.clip_grad_norm_(masters, 1.0)
         optimiser.step()
         with torch.no_grad():
-            torch._foreach_copy_(learnt, masters)
+            for parameter, master in zip(learnt, masters, strict=True):
+                parameter.copy_(master)
         read += ids.numel()
         if number % 20 == 0:
             mean = loss.item() if not number else 0.8 * mean + 0.2 * loss.item()
@@ -146,7 +149,7 @@ def train(model: PeftModel, rows: Rows, args: argparse.Namespace) -> list[torch.
 @torch.no_grad()
 def loss_of(model: PeftModel, rows: Rows) -> float:
     """Mean loss of the answers' tokens of lessons that were not learnt."""
-    base, total, count = model.get_base_model(), 0.0, 0
+    base, total, count = cast(Any, model.get_base_model()), 0.0, 0
     device = next(base.parameters()).device
     for step in rows.steps(32768, 0):
         ids, places, targets = (tensor.to(device) for tensor in rows.tensors(step))

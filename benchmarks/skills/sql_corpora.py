@@ -125,10 +125,11 @@ def _cell(told: Sequence[str], number: int, kind: str, unique: bool) -> str | fl
 def _values(tables: dict[str, dict[str, str]], queries: Sequence[str]) -> dict[tuple[str, str], set[str]]:
     """Table and column, in small letters, to the texts that queries compare it with."""
     found: dict[tuple[str, str], set[str]] = defaultdict(set)
+    schema: dict[str, object] = {**tables}
     for query in queries:
         with suppress(SqlglotError, RecursionError):
             tree = qualify(
-                sqlglot.parse_one(query, read="sqlite"), schema=tables, dialect="sqlite", quote_identifiers=False
+                sqlglot.parse_one(query, read="sqlite"), schema=schema, dialect="sqlite", quote_identifiers=False
             )
             names = {t.alias_or_name.lower(): t.name.lower() for t in tree.find_all(exp.Table)}
             for equal in tree.find_all(exp.EQ, exp.NEQ):

@@ -45,8 +45,8 @@ class TrainConfig(Value):
     """Checks without improvement after which training stops."""
     checkpoint_seconds: float = Field(default=60.0, gt=0)
     precision: Literal["auto", "bf16", "fp32", "nf4"] = "auto"
-    """`auto` is bf16 where the CPU multiplies it (AMX, AVX512-BF16) and fp32 elsewhere. `nf4` holds the base in 4 bits
-    (QLoRA, arXiv 2305.14314): on CUDA, with bitsandbytes."""
+    """`auto` is bf16 on CUDA and where the CPU multiplies it (AMX, AVX512-BF16), fp32 elsewhere. `nf4` holds the base
+    in 4 bits (QLoRA, arXiv 2305.14314): on CUDA, with bitsandbytes."""
     seed: int = 0
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""Training an adapter on a CPU: one function, a time budget, and a run that survives being killed."""
+"""Training an adapter, on a CPU or a CUDA device: one function, a time budget, and a run that survives being killed."""
 
 from __future__ import annotations
 
