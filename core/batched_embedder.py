@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,13 @@ def compiled(model: Path | openvino.Model, **options: Any) -> openvino.CompiledM
         "ENABLE_CPU_PINNING": False,
     }
     return openvino.Core().compile_model(model, "CPU", plan | options)
+
+
+def batches(encoded: Sequence[Sequence[int]], size: int) -> Iterator[list[int]]:
+    """Numbers of texts that are read in one run, those of like length together: little is padded."""
+    order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]))
+    for start in range(0, len(order), size):
+        yield order[start : start + size]
 
 
 class BatchedEmbedder(ABC):
@@ -91,9 +98,7 @@ class BatchedEmbedder(ABC):
     def _embed_all(self, texts: Sequence[str], *, passages: bool) -> Vectors:
         encoded = self._encode(texts, passages=passages)
         means = np.zeros((len(texts), self._dimension), dtype=np.float32)
-        order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]))
-        for start in range(0, len(order), BATCH):
-            rows = order[start : start + BATCH]
+        for rows in batches(encoded, BATCH):
             means[rows] = self._pooled([encoded[i] for i in rows])
         return self._finish(means, passages=passages)
 

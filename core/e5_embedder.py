@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from .batched_embedder import REMEMBERED, BatchedEmbedder, compiled
+from .batched_embedder import REMEMBERED, BatchedEmbedder, batches, compiled
 from .embedding import Vectors
 from .errors import ModelError
 from .models import LocalModel
@@ -90,9 +90,7 @@ class E5Embedder(BatchedEmbedder):
         """Of each text one unit vector for each of its own tokens."""
         encoded = self._encode(texts, passages=passages)
         vectors: list[Vectors] = [np.zeros((0, self.dimension), np.float32)] * len(texts)
-        order = sorted(range(len(encoded)), key=lambda i: len(encoded[i]))
-        for start in range(0, len(order), _TOGETHER):
-            rows = order[start : start + _TOGETHER]
+        for rows in batches(encoded, _TOGETHER):
             hidden, _ = self._read([encoded[i] for i in rows])
             for row, text in zip(rows, hidden, strict=True):
                 own = text[_BEFORE : len(encoded[row]) - 1]

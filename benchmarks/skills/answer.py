@@ -1,7 +1,7 @@
 """Trains the skill `answer`: what a colleague would say, in the words of the passages, one quote a line.
 
     python benchmarks/skills/answer.py DATA CORPORA OUT --start PEFT [--minutes 40]
-    python benchmarks/skills/answer.py DATA CORPORA OUT.npz --pack --part 30 --rounds 3     # for `reader_gpu.py`
+    python benchmarks/skills/answer.py DATA CORPORA OUT.npz --pack --part 30 --rounds 2     # for `reader_gpu.py`
 
 DATA is the folder of the public evaluation sets (their training part is used), CORPORA that of the sets to learn from.
 Lessons of our own (`lessons/`) teach the forms, the sets how people ask.
@@ -28,10 +28,9 @@ from metier.benchmarks.skills.skill import Skill
 from metier.core.files import sha256, write_atomic
 from metier.core.models import LocalModel, ModelStore
 from metier.core.text import content_stems
-from metier.core.types import Passage, Turn
+from metier.core.types import Turn
 from metier.specialists.adapters.folder import WEIGHTS
 from metier.specialists.engines.unpack import load_tokenizer
-from metier.specialists.knowledge.citation import cite
 from metier.specialists.prompt import NOT_FOUND, Message, TrainingExample
 from metier.specialists.styles.quote import ANSWER, weighing
 from metier.specialists.training.config import TrainConfig
@@ -121,7 +120,7 @@ def _item(name: str, row: dict[str, Any], dice: random.Random) -> Item | None:
         return _cell(row["question"], passage, answer, dice)
     shown = quote.window(passage, answer, dice, 130)
     lines = [line for line in answer.split("\n") if line.strip()]
-    if not all(_stands(line, shown) for line in lines):
+    if not all(own_lessons.stands(line, shown) for line in lines):
         return None
     task = _asked(row["question"]) if dice.random() < 0.5 else row["question"]
     return Item(task, "\n".join(lines), [shown])
@@ -135,7 +134,7 @@ def _cell(task: str, table: str, answer: str, dice: random.Random) -> Item | Non
         return None
     first = max(0, holding[0] - dice.randrange(_ROWS))
     shown = "\n".join(written[first : first + _ROWS])
-    return Item(_asked(task), answer, [shown]) if _stands(answer, shown) else None
+    return Item(_asked(task), answer, [shown]) if own_lessons.stands(answer, shown) else None
 
 
 def _table_rows(table: str) -> list[str]:
@@ -174,10 +173,6 @@ def _faq(row: dict[str, Any]) -> Item | None:
 def _plain(line: str) -> str:
     rest = _OPENS.sub("", line.strip())
     return rest[:1].upper() + rest[1:]
-
-
-def _stands(line: str, text: str) -> bool:
-    return cite(line, [Passage(id="", text=text, source="")]) is not None
 
 
 PUBLIC = ("finance_tatqa_span", "agri_agxqa", "law_cuad_qa")

@@ -8,6 +8,8 @@ does it) or as the passages to show (`passages:`). Its questions are a list, or 
     none: words that the question needs and the document has not; `true` where the document has them all
     before: an earlier question and its answer, which the question refers to
 
+Those in `lessons/aside/` are never learnt: figures and the confidence are made on them.
+
 `python benchmarks/skills/own_lessons.py` checks and counts them.
 """
 
@@ -204,7 +206,7 @@ def _in_view(question: Question, shown: list[str]) -> list[str]:
 
 def _places(line: str, texts: Sequence[str]) -> int:
     """In how many lines of the texts a quote stands."""
-    return sum(bool(stands(line, part)) for text in texts for part in text.split("\n"))
+    return sum(stands(line, part) for text in texts for part in text.split("\n"))
 
 
 def stands(line: str, text: str) -> bool:

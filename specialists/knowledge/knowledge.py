@@ -39,7 +39,7 @@ _HALF = 8.0
 _RERANKED = 12
 """Passages that are compared with the question word by word."""
 _WORD_BY_WORD = 3.0
-"""What that counts against the score (same source)."""
+"""What that counts against the score (docs/log-retrieval.md)."""
 
 _REACH = 2
 """Passages before and after one that are looked at."""

@@ -174,7 +174,11 @@ class NewPassage:
     @property
     def searchable(self) -> str:
         """What is embedded and indexed."""
-        return f"{self.context}\n{self.text}" if self.context else self.text
+        return _below_titles(self.context, self.text)
+
+
+def _below_titles(context: str, text: str) -> str:
+    return f"{context}\n{text}" if context else text
 
 
 def ordinals(name: str) -> tuple[str, int, int]:
@@ -355,7 +359,7 @@ class PassageStore:
         """What is searched of some rows, in the order asked for: the titles above a passage, and its text."""
         marks = ", ".join("?" * len(rows))
         query = f"SELECT id, context, text FROM passages WHERE id IN ({marks})"
-        texts = {row: f"{context}\n{text}" if context else text for row, context, text in self._query(query, rows)}
+        texts = {row: _below_titles(context, text) for row, context, text in self._query(query, rows)}
         return [texts[row] for row in rows]
 
     def run(self, source: str, first: int, last: int) -> list[Passage]:
