@@ -201,7 +201,8 @@ def version_of(
     classifier: bool = True,
     calibration: PlattScaling | None = None,
 ) -> str:
-    """Card, documents, base, adapter, classifier and the team's calibration in 12 hex digits; stands in every answer.
+    """Card, examples, documents, base, adapter, classifier and the team's calibration in 12 hex digits; stands in every
+    answer.
 
     Args:
         classifier: Of the specialist with its trained classifier, if it uses one.
@@ -215,7 +216,7 @@ def version_of(
     trained = classifier_in_use(blueprint, name) if classifier else None
     corrected = calibration or calibration_of(blueprint)
     more = [*([sha256(trained)] if trained else []), *([corrected.model_dump()] if corrected != AS_SHIPPED else [])]
-    return fingerprint(card, documents, model, adapter_version(adapter), *more)
+    return fingerprint(card, blueprint.example_rows(name), documents, model, adapter_version(adapter), *more)
 
 
 def engine_name(
@@ -250,7 +251,7 @@ class BuildRecord(Value):
     router: str
     """Fingerprint of all that the router was fitted on."""
     versions: dict[str, str]
-    """Specialist to version: a fingerprint of its card, documents, base and adapter."""
+    """Specialist to version, as `version_of`."""
 
     @classmethod
     def read(cls, state: Path) -> BuildRecord | None:

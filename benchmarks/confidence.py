@@ -50,15 +50,15 @@ RIDGE = 1e-2
 
 
 class Recorder(Specialist):
-    """A specialist that keeps the features of its last draft."""
+    """A specialist that keeps the features of its last draft, whatever the shipped weights make of them."""
 
     seen: dict[str, float]
     drafted: Draft
 
     def _check(self, draft: Draft, work: Work) -> Outcome:
-        self.seen = confidence_features(work.brief.query or work.brief.task, draft, work.passages)
+        self.seen = confidence_features(work.asked, draft, work.passages, work.likeness)
         self.drafted = draft
-        return super()._check(draft, work)
+        return self._answer(draft, 0.0, work, "")
 
 
 def collect(made: Corpus, full: Recorder, part: Recorder, absent: set[str], name: str) -> list[dict[str, Any]]:
@@ -139,19 +139,20 @@ def collect_lessons(args: Namespace, embedder: Embedder, engine: Engine) -> list
 def fit(
     x: NDArray[np.float64], y: NDArray[np.float64], counts: NDArray[np.float64], steps: int = 50
 ) -> NDArray[np.float64]:
-    """Weights of a logistic model, bias last, by Newton's method with a small ridge.
+    """Weights of a logistic model, bias last, by Newton's method with a small ridge on features of one spread.
 
     Args:
         counts: What each row counts.
     """
-    x, counts = np.hstack([x, np.ones((len(x), 1))]), counts / counts.sum()
+    spread = np.where(x.std(axis=0) > 0, x.std(axis=0), 1.0)
+    x, counts = np.hstack([x / spread, np.ones((len(x), 1))]), counts / counts.sum()
     weights = np.zeros(x.shape[1])
     for _ in range(steps):
         p = 1 / (1 + np.exp(-x @ weights))
         gradient = x.T @ (counts * (p - y)) + RIDGE * weights
         hessian = (x.T * (counts * p * (1 - p))) @ x + RIDGE * np.eye(len(weights))
         weights = weights - np.linalg.solve(hessian, gradient)
-    return weights
+    return np.append(weights[:-1] / spread, weights[-1])
 
 
 def as_in_use(foreign: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -219,7 +220,9 @@ def main() -> None:
             weights=dict(zip(FEATURES, named, strict=True)), bias=bias, made_by=f"{command} ({len(y)} rows)"
         )
         known = json.loads(CONFIDENCE_FILE.read_text(encoding="utf-8"))
-        known = {args.base: model.model_dump(mode="json"), **{b: m for b, m in known.items() if b != args.base}}
+        known[args.base] = model.model_dump(
+            mode="json"
+        )  # in its place: the first is for bases that nothing was fitted on
         write_atomic(CONFIDENCE_FILE, json.dumps(known, indent=1) + "\n")
         say(f"written: {CONFIDENCE_FILE.name} {model}")
 

@@ -3,7 +3,8 @@
     python benchmarks/team.py examples/plant
 
 DATA is a team's folder. Each specialist's `evaluation` file is asked through the router, as a user would; tasks in
-`evaluation_outside.jsonl`, when the team has one, should be refused.
+`evaluation_outside.jsonl`, when the team has one, should be refused. A copy of the team is asked, without a confidence
+of its own: that would be fitted to these very questions.
 
 Metrics: `routed` (the right specialist took part), `em` and `f1` (refusals count as wrong), `answered`, `f1_answered`
 (of what was answered), `cited` (the quote stands at its offsets in the document; rows come back when their query is run
@@ -13,12 +14,17 @@ embedder).
 
 from __future__ import annotations
 
+import argparse
+import shutil
+import tempfile
 from pathlib import Path
 
 from harness import Report, parser, progress, quantile, sample
 
+from metier.agents.assemble import own_confidence_path
 from metier.agents.build import build
 from metier.agents.cards import Blueprint
+from metier.agents.evaluate import EVALUATIONS
 from metier.agents.team import Team
 from metier.core.files import read_jsonl
 from metier.core.metrics import exact_match, token_f1
@@ -72,7 +78,21 @@ def measure(
 
 def main() -> None:
     args = parser(__doc__ or "").parse_args()
-    plan, report = Blueprint.read(args.data), Report(args)
+    report = Report(args)
+    with tempfile.TemporaryDirectory() as place:
+        ask(report, copied(args.data, Path(place) / args.data.resolve().name), args)
+    report.finish()
+
+
+def copied(folder: Path, to: Path) -> Blueprint:
+    """The team, without what it made of its evaluation questions."""
+    kept = own_confidence_path(Blueprint.read(folder)).name
+    shutil.copytree(folder, to, ignore=shutil.ignore_patterns(EVALUATIONS, kept, "*.lock"))
+    return Blueprint.read(to)
+
+
+def ask(report: Report, plan: Blueprint, args: argparse.Namespace) -> None:
+    """All figures of a team."""
     build(plan)
     with Team.load(plan) as team:
         team.ask("What is the first question that warms everything up?")
@@ -92,7 +112,6 @@ def main() -> None:
         report.add(plan.card.name, "metier", f"{stage}_p50_s", [t.get(stage, 0.0) for t in asked], quantile(0.5))
     rest = [t["total"] - t["model"] - t.get("embed", 0.0) for t in asked]
     report.add(plan.card.name, "metier", "overhead_p50_s", rest, quantile(0.5))
-    report.finish()
 
 
 if __name__ == "__main__":

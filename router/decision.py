@@ -18,7 +18,7 @@ import numpy as np
 from ..core.embedding import Embedder
 from ..core.errors import ConfigError
 from ..core.spelling import Spelling, count_words
-from ..core.text import STOPWORDS, content_words, plain_words
+from ..core.text import STOPWORDS, content_words, plain_words, sentence_spans
 from ..core.types import Choice, Part, Route, Value
 from .features import Example, normalise_example
 from .model import CONFIDENCE_LEVEL, SHORTCUT_ERROR, SIGNALS, Calibration, Floats, Model, Predictions
@@ -148,7 +148,8 @@ def segments(text: str) -> list[str]:
     """
     kept: list[str] = []
     start = 0
-    seams = [m.span() for m in _SEAM.finditer(text)]
+    ends = {end for _, end in sentence_spans(text, typed=True)}  # the full stop of "R. Okafor" ends nothing
+    seams = [m.span() for m in _SEAM.finditer(text) if m[0].strip() or text[m.start() - 1] == ";" or m.start() in ends]
     for cut, resume in [*seams, (len(text), len(text))]:
         piece = text[start:cut].strip()
         if len(piece.split()) >= _LEAST_WORDS and len(text[resume:].split()) not in range(1, _LEAST_WORDS):

@@ -11,48 +11,54 @@ from pydantic import Field, TypeAdapter
 
 from ..core.text import content_words, coverage
 from ..core.types import Logistic, Passage, Value, sigmoid
-from .grounding import with_context
-from .work import CERTAINTY, DECLINED, Draft
+from .grounding import Likeness, shared_words, with_context
+from .knowledge.knowledge import nearness
+from .work import CERTAINTY, DECLINED, VERDICT, Draft
 
 CONFIDENCE_FILE = Path(__file__).with_name("confidence.json")
 """Base to the model that was fitted on its answers, by `benchmarks/confidence.py`."""
 
-FEATURES = ("dense", "coverage", "logprob", "first_logprob", "length", "declined")
+FEATURES = ("likeness", "lead", "logprob", "first_logprob", "declined", "verdict")
 """In the order of the shipped weights; see `confidence_features`."""
 
 
-def confidence_features(task: str, draft: Draft, passages: Sequence[Passage]) -> dict[str, float]:
+def confidence_features(
+    task: str, draft: Draft, passages: Sequence[Passage], likeness: Likeness = shared_words
+) -> dict[str, float]:
     """What the confidence is made of.
 
-    `dense` is the cosine of task and cited passage, `coverage` the share of the task's content words in the sentence or
-    table row that the answer stands in and the headings above it (of another row it would be a wrong answer). `logprob`
-    and `first_logprob` are the mean log-probability of the answer's tokens and that of the first (0 where the engine
-    does not tell): a model that was made to quote although it would rather have said "not found" begins with an
-    improbable token. `length` is the logarithm of the answer's words, `declined` is 1 where the model had said that
-    nothing answers and was then made to point at what comes nearest.
+    `likeness` says how near the sentence or table row that the answer stands in comes to the task, below its heading
+    (another row would be a wrong answer); of several the nearest. `lead` is how much better its passage fits the task
+    than the best of those that the answer does not rest on; below 0 where one of these fits better, 0 without others.
+    `logprob` and `first_logprob` are the mean log-probability of the answer's tokens and that of the first (0 where the
+    engine does not tell): a model that was made to quote although it would rather have said "not found" begins with an
+    improbable token. `declined` is 1 where the model had said that nothing answers and was then made to point at what
+    comes nearest; `verdict` the log-probability of the Yes or No that its sentence was judged to say, 0 without one.
     """
     cited = {c.passage for c in draft.citations}
     shown = [p for p in passages if p.id in cited] or list(passages[:1])
-    words = content_words(task)
-    cited_lines = [(p, with_context(c, [p]).context) for c in draft.citations for p in shown if p.id == c.passage]
-    lines = [_with_headings(p, line) for p, line in cited_lines]
+    others = [p for p in passages if p not in shown]
+    lines = [
+        "\n".join((*p.heading[-1:], with_context(c, [p]).context))
+        for c in draft.citations
+        for p in shown
+        if p.id == c.passage
+    ]
     return {
-        "dense": max((p.signals.get("dense", 0.0) for p in shown), default=0.0),
-        "coverage": max((coverage(words, line) for line in lines), default=0.0),
-        **{name: draft.certainty.get(name, 0.0) for name in CERTAINTY},
-        "length": math.log1p(len(draft.text.split())),
-        "declined": draft.certainty.get(DECLINED, 0.0),
+        "likeness": float(max(likeness(task, lines))) if lines else 0.0,
+        "lead": max(map(nearness, shown)) - max(map(nearness, others)) if others else 0.0,
+        **{name: draft.certainty.get(name, 0.0) for name in (*CERTAINTY, DECLINED, VERDICT)},
     }
-
-
-def _with_headings(passage: Passage, text: str | None = None) -> str:
-    return " ".join((*passage.heading, passage.source, text or passage.text))
 
 
 def answer_evidence(task: str, passages: Sequence[Passage]) -> float:
     """How much passages speak of a task, before anybody reads them (0 to 1): the best of coverage and cosine."""
     words = content_words(task)
-    return max(((coverage(words, _with_headings(p)) + p.signals.get("dense", 0.0)) / 2 for p in passages), default=0.0)
+    texts = [" ".join((*p.heading, p.source, p.text)) for p in passages]
+    return max(
+        ((coverage(words, text) + p.signals.get("dense", 0.0)) / 2 for p, text in zip(passages, texts, strict=True)),
+        default=0.0,
+    )
 
 
 class PlattScaling(Value):
@@ -72,12 +78,14 @@ class PlattScaling(Value):
 AS_SHIPPED = PlattScaling(scale=1.0, offset=0.0)
 
 
-def confidence_measures(task: str, draft: Draft, passages: Sequence[Passage]) -> dict[str, float]:
+def confidence_measures(
+    task: str, draft: Draft, passages: Sequence[Passage], likeness: Likeness = shared_words
+) -> dict[str, float]:
     """The features of a draft that the fitted model judges; empty for one that it does not: nothing was found, it was
     chosen among labels and brings its own probability, or there are no passages."""
     if not draft.found or draft.probability is not None or not passages:
         return {}
-    return confidence_features(task, draft, passages)
+    return confidence_features(task, draft, passages, likeness)
 
 
 def confidence(

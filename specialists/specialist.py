@@ -228,7 +228,7 @@ class Specialist(Runnable[LanguageModelInput, Answer]):
 
     def _check(self, draft: Draft, work: Work) -> Outcome:
         with timing("check"):
-            measures = confidence_measures(work.asked, draft, work.passages)
+            measures = confidence_measures(work.asked, draft, work.passages, work.likeness)
             sure = confidence(draft, measures, self._base, self._calibration)
         good = draft.found and (sure >= self.abstain_below or any(c.binding for c in draft.tool_calls))
         checked = {"found": draft.found, "confidence": sure, "measures": measures}

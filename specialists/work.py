@@ -24,6 +24,8 @@ CERTAINTY = ("logprob", "first_logprob")
 DECLINED = "declined"
 """In a draft's certainty: the model said that nothing answers, and was made to point at what comes nearest."""
 
+VERDICT = "verdict"
+"""In a draft's certainty: the log-probability of the Yes or No that opens it, as its sentence alone was judged."""
 
 NOTHING_FOUND = "nothing in its documents answers this"
 """The usual reason why nothing was found."""

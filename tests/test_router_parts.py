@@ -77,6 +77,8 @@ def test_segments_keep_every_word_but_the_seams(text):
         ("Order two filters. Tell the night shift about it.", 2),
         ("The filler stops. What should I check? And who signs the permit?", 2),
         ("grease the chain and the bearing", 0),
+        ("how many jobs did R. Okafor work on", 0),
+        ("what does Dr. Lee say about the valve", 0),
     ],
 )
 def test_where_tasks_are_cut(text, count):

@@ -158,6 +158,13 @@ def test_versions_follow_what_a_specialist_is_made_of(copy, models):
         after = {n: s.version for n, s in team.specialists.items()}
     assert before["travel"] != after["travel"]
     assert before["helpdesk"] == after["helpdesk"]
+    with (copy / "helpdesk" / "examples.jsonl").open("a") as file:
+        file.write('{"input": "Who lends headsets?"}\n')
+    build(blueprint, store=models)
+    with Team.load(blueprint, store=models) as team:
+        taught = {n: s.version for n, s in team.specialists.items()}
+    assert taught["travel"] == after["travel"]
+    assert taught["helpdesk"] != after["helpdesk"]
 
 
 def test_a_team_that_was_never_built_says_so(tmp_path, models):

@@ -203,7 +203,7 @@ class Knowledge:
             (row, passage.model_copy(update={"signals": {**passage.signals, "rerank": near}}))
             for (row, passage), near in zip(found, likeness, strict=False)
         ]
-        return [*sorted(read, key=lambda one: -_relevance(one[1])), *found[len(read) :]]
+        return [*sorted(read, key=lambda one: -nearness(one[1])), *found[len(read) :]]
 
     def _whole(self, found: Sequence[Passage]) -> list[Passage]:
         """Passages joined with those neighbours without which they are torn."""
@@ -302,11 +302,12 @@ class Knowledge:
 def merged(*found: Sequence[Passage]) -> list[Passage]:
     """What several searches for one question found, each best first, as one list; each one's order is kept."""
     reranked = all("rerank" in passages[0].signals for passages in found if passages)
-    key = _relevance if reranked else lambda passage: passage.score
+    key = nearness if reranked else lambda passage: passage.score
     return [*heapq.merge(*found, key=lambda passage: -key(passage))]
 
 
-def _relevance(passage: Passage) -> float:
+def nearness(passage: Passage) -> float:
+    """What passages are ordered by: their score and, where they were compared word by word, how near they came."""
     return passage.score + _WORD_BY_WORD * passage.signals.get("rerank", 0.0)
 
 

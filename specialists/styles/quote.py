@@ -7,6 +7,7 @@ whole sentence.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -16,7 +17,7 @@ from ...core.types import Citation, Passage
 from ..engines.engine import OneOf, Quote
 from ..knowledge.citation import cite
 from ..prompt import NOT_FOUND, Message, TrainingExample, render
-from ..work import DECLINED, Draft, Reply, Work
+from ..work import DECLINED, VERDICT, Draft, Reply, Work
 from .calculation.compute import calculated
 from .style import ABSENT, Examples, Learner, Style, absent_lesson, found_answers, quoting_lesson
 
@@ -102,10 +103,12 @@ def _draft(work: Work, reply: Reply) -> Draft:
     if not citations:
         return Draft(text=reply.text or NOT_FOUND, found=False, certainty=reply.certainty)
     text = "\n".join(dict.fromkeys(citation.quote for citation in citations))
+    certainty = reply.certainty
     if whether:
         verdict = work.ask(weighing(work.brief.task, text), OneOf(_OPENINGS), aloud=False)
         text = f"{say('no' if verdict.text == _NO else 'yes', work.brief.task)} {text}"
-    return Draft(text, found=True, citations=citations, certainty=reply.certainty)
+        certainty = {**certainty, VERDICT: math.log(verdict.options.get(verdict.text, 1.0))}
+    return Draft(text, found=True, citations=citations, certainty=certainty)
 
 
 def weighing(task: str, statement: str) -> list[Message]:
