@@ -234,8 +234,9 @@ class Threads:
         Raises:
             StateError: there is no such thread.
         """
-        self._last(thread_id)
         moments = list(self._kept().list(_place(thread_id)))[::-1]
+        if not moments:  # or no longer: a task without a conversation is forgotten once it is answered
+            raise self._unknown(thread_id)
         said = dict[str, AnyMessage]()
         answers = dict[str, Answer]()
         for moment in moments:
@@ -403,8 +404,11 @@ class Threads:
         self._kept()
         last = self._get(thread_id)
         if last is None:
-            raise StateError(unknown("thread", thread_id, self._kept().thread_ids()), hint="metier threads list")
+            raise self._unknown(thread_id)
         return last
+
+    def _unknown(self, thread_id: str) -> StateError:
+        return StateError(unknown("thread", thread_id, self._kept().thread_ids()), hint="metier threads list")
 
     def _copy(self, source: str, to: str, checkpoint: str | None) -> str:
         if self._get(to):

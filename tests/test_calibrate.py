@@ -66,7 +66,7 @@ class ShyEngine(ScriptedEngine):
     @staticmethod
     def _reply(messages: list[BaseMessage]) -> AIMessage:
         bolt = int(re.findall(r"bolt B-(\d+)\?", messages[-1].text)[-1])
-        sure = -(1.7 if knows(bolt) else 2.9) - bolt % 7 / 10
+        sure = -(3.7 if knows(bolt) else 4.9) - bolt % 7 / 10
         metadata = {"logprob": sure, "first_logprob": sure}
         return AIMessage(torque(bolt) if knows(bolt) else "grey paste", response_metadata=metadata)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from functools import lru_cache
 from typing import Annotated, Any
 
@@ -22,7 +23,8 @@ from ...agents.evaluate import measured
 from ...agents.feedback import Proposal, accept, proposals, reject
 from ...agents.loaded import LoadedTeam
 from ...agents.team import Team
-from ...core.errors import InputError, MetierError, unknown
+from ...agents.threads import ThreadTurn
+from ...core.errors import InputError, MetierError, StateError, unknown
 from ...core.metrics import risk_coverage
 from ...core.types import Value
 from ...router.report import Explanation, reliability, report, score
@@ -284,7 +286,10 @@ def list_answers(request: Request, who: Whoever) -> list[dict[str, Any]]:
     keep = ("specialist", "timings", "run_id", "thread_id", "confidence", "kind")
     shown = list[dict[str, Any]]()
     for thread in threads.list(who.owner)[:30]:
-        for turn in threads.turns(thread.id)[::-1]:
+        turns = list[ThreadTurn]()
+        with suppress(StateError):  # forgotten since they were listed
+            turns = threads.turns(thread.id)
+        for turn in reversed(turns):
             if turn.answer and turn.answer.timings:
                 values = {name: getattr(turn.answer, name) for name in keep}
                 run = runs.find(turn.answer.run_id)
