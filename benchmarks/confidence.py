@@ -220,9 +220,8 @@ def main() -> None:
             weights=dict(zip(FEATURES, named, strict=True)), bias=bias, made_by=f"{command} ({len(y)} rows)"
         )
         known = json.loads(CONFIDENCE_FILE.read_text(encoding="utf-8"))
-        known[args.base] = model.model_dump(
-            mode="json"
-        )  # in its place: the first is for bases that nothing was fitted on
+        # In its place: the first is for bases that nothing was fitted on.
+        known[args.base] = model.model_dump(mode="json")
         write_atomic(CONFIDENCE_FILE, json.dumps(known, indent=1) + "\n")
         say(f"written: {CONFIDENCE_FILE.name} {model}")
 

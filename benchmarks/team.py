@@ -86,9 +86,10 @@ def main() -> None:
 
 def copied(folder: Path, to: Path) -> Blueprint:
     """The team, without what it made of its evaluation questions."""
-    kept = own_confidence_path(Blueprint.read(folder)).name
-    shutil.copytree(folder, to, ignore=shutil.ignore_patterns(EVALUATIONS, kept, "*.lock"))
-    return Blueprint.read(to)
+    plan = Blueprint.read(shutil.copytree(folder, to))
+    shutil.rmtree(plan.state / EVALUATIONS, ignore_errors=True)
+    own_confidence_path(plan).unlink(missing_ok=True)
+    return plan
 
 
 def ask(report: Report, plan: Blueprint, args: argparse.Namespace) -> None:

@@ -11,7 +11,7 @@ from pydantic import Field, TypeAdapter
 
 from ..core.text import content_words, coverage
 from ..core.types import Logistic, Passage, Value, sigmoid
-from .grounding import Likeness, shared_words, with_context
+from .grounding import Likeness, below_heading, with_context
 from .knowledge.knowledge import nearness
 from .work import CERTAINTY, DECLINED, VERDICT, Draft
 
@@ -22,9 +22,7 @@ FEATURES = ("likeness", "lead", "logprob", "first_logprob", "declined", "verdict
 """In the order of the shipped weights; see `confidence_features`."""
 
 
-def confidence_features(
-    task: str, draft: Draft, passages: Sequence[Passage], likeness: Likeness = shared_words
-) -> dict[str, float]:
+def confidence_features(task: str, draft: Draft, passages: Sequence[Passage], likeness: Likeness) -> dict[str, float]:
     """What the confidence is made of.
 
     `likeness` says how near the sentence or table row that the answer stands in comes to the task, below its heading
@@ -38,12 +36,9 @@ def confidence_features(
     cited = {c.passage for c in draft.citations}
     shown = [p for p in passages if p.id in cited] or list(passages[:1])
     others = [p for p in passages if p not in shown]
-    lines = [
-        "\n".join((*p.heading[-1:], with_context(c, [p]).context))
-        for c in draft.citations
-        for p in shown
-        if p.id == c.passage
-    ]
+    there = {p.id for p in shown}
+    places = [with_context(c, shown) for c in draft.citations if c.passage in there]
+    lines = [*dict.fromkeys(below_heading(place.heading, place.context) for place in places)]
     return {
         "likeness": float(max(likeness(task, lines))) if lines else 0.0,
         "lead": max(map(nearness, shown)) - max(map(nearness, others)) if others else 0.0,
@@ -54,11 +49,12 @@ def confidence_features(
 def answer_evidence(task: str, passages: Sequence[Passage]) -> float:
     """How much passages speak of a task, before anybody reads them (0 to 1): the best of coverage and cosine."""
     words = content_words(task)
-    texts = [" ".join((*p.heading, p.source, p.text)) for p in passages]
-    return max(
-        ((coverage(words, text) + p.signals.get("dense", 0.0)) / 2 for p, text in zip(passages, texts, strict=True)),
-        default=0.0,
-    )
+
+    def speaks(passage: Passage) -> float:
+        text = " ".join((*passage.heading, passage.source, passage.text))
+        return (coverage(words, text) + passage.signals.get("dense", 0.0)) / 2
+
+    return max(map(speaks, passages), default=0.0)
 
 
 class PlattScaling(Value):
@@ -78,9 +74,7 @@ class PlattScaling(Value):
 AS_SHIPPED = PlattScaling(scale=1.0, offset=0.0)
 
 
-def confidence_measures(
-    task: str, draft: Draft, passages: Sequence[Passage], likeness: Likeness = shared_words
-) -> dict[str, float]:
+def confidence_measures(task: str, draft: Draft, passages: Sequence[Passage], likeness: Likeness) -> dict[str, float]:
     """The features of a draft that the fitted model judges; empty for one that it does not: nothing was found, it was
     chosen among labels and brings its own probability, or there are no passages."""
     if not draft.found or draft.probability is not None or not passages:

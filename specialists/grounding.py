@@ -83,7 +83,7 @@ def best_place(
         return told[0] if told else None
     shared = shared_words(task, [place.context for place in told])
     likely = sorted(range(len(told)), key=lambda n: -shared[n])[:_COMPARED]
-    near = likeness(task, ["\n".join((*told[n].heading[-1:], told[n].context)) for n in likely])
+    near = likeness(task, [below_heading(told[n].heading, told[n].context) for n in likely])
     return told[max(zip(likely, near, strict=True), key=lambda place: shared[place[0]] + place[1])[0]]
 
 
@@ -125,7 +125,12 @@ def in_view(task: str, passages: Sequence[Passage], earlier: str = "") -> list[P
 
 def as_read(seen: Sequence[Passage], *, headings: bool) -> list[str]:
     """The passages as a prompt gives them: the text, below the heading of its section where `headings`."""
-    return ["\n".join((*p.heading[-1:], p.text)) if headings else p.text for p in seen]
+    return [below_heading(p.heading, p.text) if headings else p.text for p in seen]
+
+
+def below_heading(heading: Sequence[str], text: str) -> str:
+    """A text below the heading of its section, if it has one."""
+    return "\n".join((*heading[-1:], text))
 
 
 def focus(task: str, texts: Sequence[str], earlier: str = "") -> list[str]:

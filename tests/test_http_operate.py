@@ -17,6 +17,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from prometheus_client.parser import text_string_to_metric_families
 
 from metier.agents.team import Team
+from metier.agents.threads import Threads
 from metier.core.errors import ConfigError
 from metier.serving.http.caller import Caller
 from metier.serving.http.telemetry import Telemetry, telemetry_of_environment
@@ -108,6 +109,19 @@ def test_metrics_are_for_those_who_run_the_server_and_count_who_was_turned_away(
         seen = figures(client)
     assert seen["metier_requests_total", "GET", "other", "403"] == 2
     assert seen["metier_requests_total", "POST", "other", "403"] == 1
+
+
+def test_answers_are_told_although_a_conversation_is_forgotten_meanwhile(desk, monkeypatch):
+    whole = Threads.list
+
+    def with_forgotten(threads, *args):
+        return [one.model_copy(update={"id": name}) for one in whole(threads, *args) for name in ("forgotten", one.id)]
+
+    with client_of(desk) as client:
+        client.post("/v1/runs", json={"task": QUESTION, "wait": True, "thread_id": "kept"})
+        monkeypatch.setattr(Threads, "list", with_forgotten)
+        shown = client.get("/api/answers").json()
+    assert QUESTION in [one["task"] for one in shown if one["thread_id"] == "kept"]
 
 
 # Traces.

@@ -309,7 +309,7 @@ class PassageStore:
     def texts(self) -> Iterator[str]:
         """What is searched of all passages, in the order of `rows`."""
         for context, text in self._db.execute(f"SELECT context, p.text {_ALL}"):
-            yield f"{context}\n{text}"
+            yield _below_titles(context, text)
 
     def vectors(self, rows: Iterable[int] | None = None) -> Vectors:
         """Vectors of all passages in the order of `rows()`, or of the rows asked for."""
@@ -327,7 +327,7 @@ class PassageStore:
         """What is known of a document: searchable text to vector."""
         rows = self._query(f"SELECT context, p.text, vector FROM {_JOINED} WHERE source = ?", (source,))
         return {
-            f"{context}\n{text}" if context else text: np.frombuffer(blob, dtype="<f2").astype(np.float32)
+            _below_titles(context, text): np.frombuffer(blob, dtype="<f2").astype(np.float32)
             for context, text, blob in rows
         }
 
